@@ -1,0 +1,35 @@
+# Makes the target `normtweak::torch` from the torch package of a Python environment.
+#
+# TorchConfig.cmake is not used on purpose: that of a CUDA build demands a CUDA toolkit, which a program without
+# kernels of its own does not need. Headers and shared libraries of the wheel are enough.
+#
+# NORMTWEAK_PYTHON: the interpreter whose torch is taken (default: .venv/bin/python of the project).
+
+set(NORMTWEAK_PYTHON "${PROJECT_SOURCE_DIR}/.venv/bin/python" CACHE FILEPATH "Python interpreter whose torch is used")
+
+execute_process(
+  COMMAND "${NORMTWEAK_PYTHON}" -c "import os, torch; print(os.path.dirname(torch.__file__), torch.__version__, int(torch._C._GLIBCXX_USE_CXX11_ABI), sep=';')"
+  OUTPUT_VARIABLE torch_facts OUTPUT_STRIP_TRAILING_WHITESPACE RESULT_VARIABLE torch_status ERROR_VARIABLE torch_error)
+if(NOT torch_status EQUAL 0)
+  message(FATAL_ERROR "no torch in ${NORMTWEAK_PYTHON}: run `make setup`, or name another interpreter with -DNORMTWEAK_PYTHON=...\n${torch_error}")
+endif()
+list(GET torch_facts 0 torch_root)
+list(GET torch_facts 1 torch_version)
+list(GET torch_facts 2 torch_cxx11_abi)
+message(STATUS "LibTorch ${torch_version} from ${torch_root}")
+
+add_library(normtweak_torch INTERFACE)
+add_library(normtweak::torch ALIAS normtweak_torch)
+target_include_directories(normtweak_torch SYSTEM INTERFACE
+  "${torch_root}/include" "${torch_root}/include/torch/csrc/api/include")
+target_compile_definitions(normtweak_torch INTERFACE FMT_HEADER_ONLY _GLIBCXX_USE_CXX11_ABI=${torch_cxx11_abi})
+target_link_options(normtweak_torch INTERFACE "-Wl,-rpath,${torch_root}/lib")
+foreach(name torch torch_cpu c10)
+  target_link_libraries(normtweak_torch INTERFACE "${torch_root}/lib/lib${name}.so")
+endforeach()
+if(EXISTS "${torch_root}/lib/libtorch_cuda.so")
+  # Nothing refers to a symbol of these, but loading them registers the CUDA kernels.
+  target_link_libraries(normtweak_torch INTERFACE
+    -Wl,--no-as-needed "${torch_root}/lib/libtorch_cuda.so" "${torch_root}/lib/libc10_cuda.so" -Wl,--as-needed)
+  set(NORMTWEAK_HAS_CUDA ON)
+endif()

@@ -1,0 +1,74 @@
+#include "normtweak/base/device.h"
+
+#include <ATen/Context.h>
+#include <c10/core/CachingDeviceAllocator.h>
+#include <sys/resource.h>
+
+#include <array>
+
+#include "normtweak/base/error.h"
+
+namespace normtweak {
+namespace {
+
+struct FloatType {
+  at::ScalarType type;
+  std::string_view name, short_name;
+};
+constexpr std::array<FloatType, 3> kFloatTypes = {{
+    {at::kFloat, "float32", "f32"},
+    {at::kBFloat16, "bfloat16", "bf16"},
+    {at::kHalf, "float16", "f16"},
+}};
+
+c10::Device parse_device(std::string_view name) {
+  try {
+    return c10::Device(std::string(name));
+  } catch (const c10::Error&) {
+    fail("--device {}: not a device; use cpu, cuda or cuda:N", name);
+  }
+}
+
+}  // namespace
+
+c10::Device choose_device(std::string_view name) {
+  const auto gpus = at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0;
+  if (name.empty()) return gpus > 0 ? c10::Device(at::kCUDA, 0) : c10::Device(at::kCPU);
+  auto device = parse_device(name);
+  if (device.is_cpu()) return device;
+  if (!device.is_cuda()) fail("--device {}: not supported; use cpu, cuda or cuda:N", name);
+  if (!device.has_index()) device.set_index(0);
+  if (device.index() >= gpus) {
+    fail("--device {}: this machine shows {} CUDA devices to this build of torch; use --device cpu, or a torch with CUDA",
+         name, gpus);
+  }
+  return device;
+}
+
+bool has_fast_bf16(c10::Device device) { return device.is_cuda() || __builtin_cpu_supports("avx512bf16"); }
+
+at::ScalarType parse_float_type(std::string_view name) {
+  for (const auto& row : kFloatTypes) {
+    if (name == row.name || name == row.short_name) return row.type;
+  }
+  fail("{}: not a float type; use f32, bf16 or f16", name);
+}
+
+std::string_view float_type_name(at::ScalarType type) {
+  for (const auto& row : kFloatTypes) {
+    if (type == row.type) return row.name;
+  }
+  fail("{} is not a float type that models are stored in", c10::toString(type));
+}
+
+std::int64_t peak_memory_bytes(c10::Device device) {
+  if (device.is_cuda()) {
+    const auto stats = c10::getDeviceAllocator(at::kCUDA)->getDeviceStats(device.index());
+    return stats.allocated_bytes[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
+  }
+  rusage usage = {};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return std::int64_t{usage.ru_maxrss} * 1024;  // Linux counts in KiB
+}
+
+}  // namespace normtweak

@@ -1,0 +1,24 @@
+// Choice of device and of the type that matrix products run in.
+#pragma once
+#include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
+
+#include <string>
+#include <string_view>
+
+namespace normtweak {
+
+// "cpu", "cuda", "cuda:1", or "" for a GPU if there is one. Throws Error if the device is not there.
+c10::Device choose_device(std::string_view name);
+
+// True where bf16 products run on units made for them: CUDA, and CPUs with AMX or AVX512-BF16.
+bool has_fast_bf16(c10::Device device);
+
+// "f32", "bf16" or "f16" (also float32, bfloat16, float16). Throws Error otherwise.
+at::ScalarType parse_float_type(std::string_view name);
+std::string_view float_type_name(at::ScalarType type);  // "float32", "bfloat16", "float16": as in config.json
+
+// The largest memory this process has held: resident on the CPU, or allocated on the device where it is a GPU.
+std::int64_t peak_memory_bytes(c10::Device device);
+
+}  // namespace normtweak

@@ -1,0 +1,21 @@
+// The one error type of the library: what happened, where, expected and found, what to do; one line.
+#pragma once
+#include <fmt/format.h>
+
+#include <stdexcept>
+#include <utility>
+
+namespace normtweak {
+
+// what() is a whole sentence for the user; `cli/` prints it after "normtweak: " and exits with status 1.
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+template <class... Arguments>
+[[noreturn]] void fail(fmt::format_string<Arguments...> format, Arguments&&... arguments) {
+  throw Error(fmt::format(format, std::forward<Arguments>(arguments)...));
+}
+
+}  // namespace normtweak

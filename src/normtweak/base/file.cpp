@@ -1,0 +1,135 @@
+#include "normtweak/base/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+#include <system_error>
+
+#include "normtweak/base/error.h"
+
+namespace normtweak {
+namespace fs = std::filesystem;
+namespace {
+
+std::string reason() { return std::strerror(errno); }
+
+// A name beside `target` that no other process takes.
+fs::path staging_name(const fs::path& target) {
+  const auto parent = target.has_parent_path() ? target.parent_path() : fs::path(".");
+  return parent / fmt::format(".{}.{}.partial", target.filename().string(), ::getpid());
+}
+
+void make_parent(const fs::path& target) {
+  if (!target.has_parent_path()) return;
+  std::error_code error;
+  fs::create_directories(target.parent_path(), error);
+  if (error) fail("{}: cannot create the folder: {}", target.parent_path().string(), error.message());
+}
+
+void flush_to_disk(const fs::path& path) {
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) fail("{}: cannot reopen: {}", path.string(), reason());
+  const int status = ::fsync(file);
+  ::close(file);
+  if (status != 0) fail("{}: cannot flush to disk: {}", path.string(), reason());
+}
+
+}  // namespace
+
+std::string read_file(const fs::path& path) {
+  if (fs::is_directory(path)) fail("{}: is a folder, a file is needed", path.string());
+  std::ifstream file(path, std::ios::binary);
+  if (!file) fail("{}: cannot be read: {}", path.string(), reason());
+  std::ostringstream text;
+  text << file.rdbuf();
+  if (file.bad()) fail("{}: reading failed: {}", path.string(), reason());
+  return std::move(text).str();
+}
+
+MappedFile::MappedFile(const fs::path& path) : path_(path) {
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) fail("{}: cannot be opened: {}", path.string(), reason());
+  struct stat facts = {};
+  const bool is_file = ::fstat(file, &facts) == 0 && S_ISREG(facts.st_mode);
+  size_ = is_file ? static_cast<std::size_t>(facts.st_size) : 0;
+  if (size_ > 0) data_ = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, 0);
+  const auto why = reason();
+  ::close(file);
+  if (!is_file) fail("{}: is not a regular file", path.string());
+  if (data_ == MAP_FAILED) {
+    data_ = nullptr;
+    fail("{}: cannot be mapped into memory: {}", path.string(), why);
+  }
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(data_, size_);
+}
+
+void write_file_atomically(const fs::path& path, const std::function<void(std::ostream&)>& write) {
+  make_parent(path);
+  const auto staging = staging_name(path);
+  try {
+    std::ofstream file(staging, std::ios::binary | std::ios::trunc);
+    if (!file) fail("{}: cannot be written: {}", path.string(), reason());
+    write(file);
+    file.close();
+    if (!file) fail("{}: writing failed (is the disk full?): {}", path.string(), reason());
+    flush_to_disk(staging);
+    fs::rename(staging, path);
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove(staging, ignored);
+    throw;
+  }
+}
+
+AtomicDirectory::AtomicDirectory(fs::path target) : target_(std::move(target)) {
+  if (!target_.has_filename()) target_ = target_.parent_path();  // "out/" means "out"
+  if (fs::exists(target_) && !fs::is_directory(target_)) {
+    fail("{}: exists and is not a folder; name another output", target_.string());
+  }
+  make_parent(target_);
+  staging_ = staging_name(target_);
+  std::error_code error;
+  fs::remove_all(staging_, error);
+  fs::create_directory(staging_, error);
+  if (error) fail("{}: cannot be created: {}", target_.string(), error.message());
+}
+
+AtomicDirectory::~AtomicDirectory() {
+  std::error_code ignored;
+  if (!staging_.empty()) fs::remove_all(staging_, ignored);
+}
+
+void AtomicDirectory::commit() {
+  for (const auto& entry : fs::recursive_directory_iterator(staging_)) {
+    if (entry.is_regular_file()) flush_to_disk(entry.path());
+  }
+  // One system call either way: rename to a new name, or exchange with the old directory, which then is removed.
+  const unsigned int flags = fs::exists(target_) ? RENAME_EXCHANGE : RENAME_NOREPLACE;
+  if (::renameat2(AT_FDCWD, staging_.c_str(), AT_FDCWD, target_.c_str(), flags) != 0) {
+    fail("{}: cannot put the finished folder in place: {}", target_.string(), reason());
+  }
+}
+
+}  // namespace normtweak

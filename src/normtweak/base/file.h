@@ -1,0 +1,53 @@
+// Files: read whole, mapped read-only, and written so that a killed run leaves either the old or the new.
+#pragma once
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <iosfwd>
+#include <span>
+#include <string>
+
+namespace normtweak {
+
+// The whole file. Throws Error if it cannot be read.
+std::string read_file(const std::filesystem::path& path);
+
+// A file mapped read-only; the pages are loaded when touched. Movable, not copyable.
+class MappedFile {
+ public:
+  explicit MappedFile(const std::filesystem::path& path);  // throws Error if it cannot be opened
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  ~MappedFile();
+
+  std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(data_), size_}; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  void* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+// Calls `write` with a stream to a temporary file beside `path`, flushes it to disk and renames it to `path`.
+// Throws Error (and leaves `path` as it was) when a write fails, as on a full disk.
+void write_file_atomically(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
+
+// A directory that appears, or replaces an older one, all at once: write into `path()`, then `commit()`.
+// Without a commit the destructor removes what was written.
+class AtomicDirectory {
+ public:
+  // Throws Error if `target` exists and is not a directory, or if its parent cannot be written.
+  explicit AtomicDirectory(std::filesystem::path target);
+  AtomicDirectory(const AtomicDirectory&) = delete;
+  AtomicDirectory& operator=(const AtomicDirectory&) = delete;
+  ~AtomicDirectory();
+
+  const std::filesystem::path& path() const { return staging_; }
+  void commit();
+
+ private:
+  std::filesystem::path target_, staging_;
+};
+
+}  // namespace normtweak

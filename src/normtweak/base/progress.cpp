@@ -1,0 +1,35 @@
+#include "normtweak/base/progress.h"
+
+namespace normtweak {
+
+ProgressSink& silent_progress() {
+  class Silent : public ProgressSink {
+    void report(const ProgressReport&) override {}
+    void note(std::string_view) override {}
+  };
+  static Silent silent;
+  return silent;
+}
+
+Stage::Stage(ProgressSink& sink, std::string_view name, std::int64_t total, std::string_view unit)
+    : sink_(sink), name_(name), unit_(unit), total_(total) {
+  report(false);
+}
+
+Stage::~Stage() { report(true); }
+
+void Stage::advance(std::int64_t units, std::string_view detail) {
+  done_ += units;
+  detail_ = detail;
+  report(false);
+}
+
+double Stage::seconds() const {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+}
+
+void Stage::report(bool finished) {
+  sink_.report({name_, done_, total_, unit_, detail_, seconds(), finished});
+}
+
+}  // namespace normtweak

@@ -1,0 +1,36 @@
+// Where tensors come from: every container (safetensors, GGUF, ...) is read through this.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace normtweak::formats {
+
+struct TensorInfo {
+  at::ScalarType type = at::kFloat;  // of what read() returns
+  std::vector<std::int64_t> shape;
+};
+
+class TensorSource {
+ public:
+  virtual ~TensorSource() = default;
+
+  // All names, in the order of the file.
+  virtual const std::vector<std::string>& names() const = 0;
+  virtual bool contains(const std::string& name) const = 0;
+
+  // Both throw Error naming file and tensor if there is none of that name.
+  virtual TensorInfo info(const std::string& name) const = 0;
+  // CPU tensor; it may alias the file's memory map, so it must not be written to. The source must outlive it.
+  virtual at::Tensor read(const std::string& name) const = 0;
+
+  // The file that holds `name`, for messages.
+  virtual std::string file_of(const std::string& name) const = 0;
+};
+
+// read(), after checking the shape. Throws Error naming file, tensor, expected and found shapes.
+at::Tensor read_with_shape(const TensorSource& source, const std::string& name, at::IntArrayRef expected);
+
+}  // namespace normtweak::formats

@@ -1,0 +1,44 @@
+// The table of quantizers, and what each linear is to become.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "normtweak/weights/weight.h"
+
+namespace normtweak::quantize {
+
+// What one linear is to become. Each linear has its own; see plan.h for how the command line makes them.
+struct LinearPlan {
+  std::string method = "gptq";            // a row of quantizers()
+  int bits = 4;                           // 2, 3, 4, 6 or 8
+  int group_size = 128;                   // input columns per scale; 0: one scale per output channel
+  bool symmetric = false;                 // zero-point fixed at 2^(bits-1)
+  bool search_grid = false;               // shrink each group's range to the least |error|^2.4
+  bool act_order = false;                 // GPTQ: columns in the order of falling Hessian diagonal
+  bool sensitivity = false;               // k-means: weight each column by its Hessian diagonal
+  double damping = 0.01;                  // GPTQ: added to the Hessian's diagonal, as a share of its mean
+  at::ScalarType scale_type = at::kHalf;  // what scales and codebooks are stored in
+};
+
+struct Quantizer {
+  std::string_view name, description;
+  bool needs_hessian;  // always, whatever the plan's options; see needs_hessian() below
+  // weight: f32 [out, in]; hessian: f32 [in, in], the mean of x xᵀ over the calibration tokens, or undefined.
+  weights::Weight (*quantize)(const at::Tensor& weight, const at::Tensor& hessian, const LinearPlan& plan);
+};
+
+std::span<const Quantizer> quantizers();
+
+// Throws Error listing the methods there are.
+const Quantizer& find_quantizer(std::string_view method);
+
+// Whether this plan uses the Hessian (GPTQ; k-means with sensitivity).
+bool needs_hessian(const LinearPlan& plan);
+
+// Throws Error naming the linear, its shape, and what to change if bits or group size do not fit.
+void check_plan(const LinearPlan& plan, at::IntArrayRef shape, std::string_view linear_name);
+
+}  // namespace normtweak::quantize

@@ -1,0 +1,30 @@
+// A linear's weight as integer codes with a scale and a zero-point for each group of input columns:
+//     W[o, i] = (codes[o, i] - zeros[o, g]) * scales[o, g],   g = i / group_size
+#pragma once
+#include <ATen/core/Tensor.h>
+
+namespace normtweak::weights {
+
+struct AffineWeight {
+  at::Tensor codes;                       // u8  [out, in], each in [0, 2^bits)
+  at::Tensor scales;                      // f32 [out, groups]; master copy, already rounded to `scale_type`
+  at::Tensor zeros;                       // f32 [out, groups]; whole numbers unless `float_zeros`
+  int bits = 4;                           // 2..8
+  int group_size = 0;                     // input columns that share a scale; 0: the whole row
+  bool symmetric = false;                 // every zero is 2^(bits-1) and is not stored
+  bool float_zeros = false;               // the format stores zeros as floats, so that they may be tuned
+  at::ScalarType scale_type = at::kHalf;  // what the file stores, and float zeros with it
+};
+
+// Throws Error naming shapes if codes, scales and zeros do not fit together.
+void check_shapes(const AffineWeight& weight);
+
+std::int64_t columns_per_group(const AffineWeight& weight);
+
+// f32 [out, in]. Differentiable in scales and zeros.
+at::Tensor dequantize(const AffineWeight& weight);
+
+// Bits that the file holds for each weight: codes, scales and zero-points.
+double bits_per_weight(const AffineWeight& weight);
+
+}  // namespace normtweak::weights

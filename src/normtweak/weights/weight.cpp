@@ -1,0 +1,51 @@
+#include "normtweak/weights/weight.h"
+
+#include "normtweak/base/error.h"
+
+namespace normtweak::weights {
+namespace {
+
+template <class... Cases>
+struct Match : Cases... {
+  using Cases::operator()...;
+};
+
+}  // namespace
+
+at::Tensor dequantize(const Weight& weight) {
+  return std::visit(Match{[](const FloatWeight& w) { return w.values; },
+                          [](const auto& w) { return dequantize(w); }},
+                    weight);
+}
+
+at::IntArrayRef shape(const Weight& weight) {
+  return std::visit(Match{[](const FloatWeight& w) { return w.values.sizes(); },
+                          [](const auto& w) { return w.codes.sizes(); }},
+                    weight);
+}
+
+double bits_per_weight(const Weight& weight) {
+  return std::visit(Match{[](const FloatWeight& w) { return 8.0 * static_cast<double>(w.values.element_size()); },
+                          [](const auto& w) { return bits_per_weight(w); }},
+                    weight);
+}
+
+bool is_quantized(const Weight& weight) { return !std::holds_alternative<FloatWeight>(weight); }
+
+Weight to_device(const Weight& weight, c10::Device device) {
+  Weight moved = weight;
+  std::visit(Match{[&](FloatWeight& w) { w.values = w.values.to(device); },
+                   [&](AffineWeight& w) {
+                     w.codes = w.codes.to(device);
+                     w.scales = w.scales.to(device);
+                     w.zeros = w.zeros.to(device);
+                   },
+                   [&](CodebookWeight& w) {
+                     w.codes = w.codes.to(device);
+                     w.codebook = w.codebook.to(device);
+                   }},
+             moved);
+  return moved;
+}
+
+}  // namespace normtweak::weights

@@ -1,0 +1,30 @@
+// What the weight of a linear may be, and what may be tuned in it.
+#pragma once
+#include <variant>
+
+#include "normtweak/weights/affine_weight.h"
+#include "normtweak/weights/codebook_weight.h"
+
+namespace normtweak::weights {
+
+struct FloatWeight {
+  at::Tensor values;  // [out, in], in the type that the products run in
+};
+
+using Weight = std::variant<FloatWeight, AffineWeight, CodebookWeight>;
+
+// [out, in]; f32 for quantized weights, as it is for a float weight.
+at::Tensor dequantize(const Weight& weight);
+
+// [out, in], whatever the kind.
+at::IntArrayRef shape(const Weight& weight);
+
+// Bits that the file holds for each weight, scales, zero-points and codebooks included.
+double bits_per_weight(const Weight& weight);
+
+bool is_quantized(const Weight& weight);
+
+// The same weight with all its tensors on `device`.
+Weight to_device(const Weight& weight, c10::Device device);
+
+}  // namespace normtweak::weights
