@@ -2,11 +2,13 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
-#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace normtweak::formats {
+
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 struct TensorInfo {
   at::ScalarType type = at::kFloat;  // of what read() returns

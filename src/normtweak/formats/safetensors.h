@@ -1,0 +1,86 @@
+// safetensors: the container of Hugging Face checkpoints, one file or several with an index.
+//
+//     offset  bytes  meaning
+//     0       8      N, u64 little-endian
+//     8       N      JSON: {"__metadata__": {text: text}, name: {"dtype", "shape", "data_offsets": [begin, end]}, ...}
+//     8 + N   rest   the data of all tensors, row-major, without holes or overlaps, in any order
+//
+// Traps: `data_offsets` count from 8 + N, not from the start of the file. N need not be a multiple of 8, so data may be
+// unaligned for its type. The order of the JSON's keys need not be that of the data.
+#pragma once
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <unordered_map>
+
+#include "normtweak/base/file.h"
+#include "normtweak/formats/tensor_source.h"
+
+namespace normtweak::formats {
+
+class SafetensorsFile : public TensorSource {
+ public:
+  // Both throw Error naming the file and the mistake in it. A type that is not supported is no mistake until info() or
+  // read() asks for a tensor of it.
+  explicit SafetensorsFile(const std::filesystem::path& path);
+  SafetensorsFile(std::span<const std::byte> bytes, std::string origin);  // `bytes` must outlive this and its tensors
+
+  const std::vector<std::string>& names() const override { return names_; }  // in the order of the data
+  bool contains(const std::string& name) const override { return entries_.contains(name); }
+  TensorInfo info(const std::string& name) const override;
+  at::Tensor read(const std::string& name) const override;
+  std::string file_of(const std::string&) const override { return origin_; }
+
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+
+ private:
+  struct Entry {
+    std::string type;  // as the file spells it
+    std::vector<std::int64_t> shape;
+    std::span<const std::byte> bytes;
+  };
+
+  void parse();
+  const Entry& entry(const std::string& name) const;
+  at::ScalarType type_of(const std::string& name, const Entry& entry) const;
+
+  std::optional<MappedFile> file_;
+  std::string origin_;
+  std::span<const std::byte> bytes_;
+  std::vector<std::string> names_;
+  std::unordered_map<std::string, Entry> entries_;
+  std::map<std::string, std::string> metadata_;
+};
+
+// `path`: a file, or a folder with model.safetensors or model.safetensors.index.json. Throws Error naming the folder
+// and what is missing: both files, a shard, or a tensor in its shard.
+std::unique_ptr<TensorSource> open_safetensors(const std::filesystem::path& path);
+
+// A tensor that is made only when its turn comes, so that a model larger than memory can be written.
+struct TensorToWrite {
+  std::string name;
+  at::ScalarType type = at::kFloat;
+  std::vector<std::int64_t> shape;
+  std::function<at::Tensor()> load;  // a tensor of this type and shape, on any device
+};
+
+std::vector<TensorToWrite> to_write(const NamedTensors& tensors);
+
+using Metadata = std::map<std::string, std::string>;
+inline const Metadata kModelMetadata = {{"format", "pt"}};  // without it transformers refuses a model's file
+
+// The file appears whole or not at all. Throws Error naming the tensor if two have one name, if the type cannot be
+// stored, or if load() returns another type or shape than announced.
+void write_safetensors(const std::filesystem::path& path, const std::vector<TensorToWrite>& tensors,
+                       const Metadata& metadata = {});
+
+// model.safetensors; or, when that would hold more than `max_shard_bytes` of tensors, model-00001-of-0000N.safetensors
+// ... and model.safetensors.index.json. A tensor is never split. `directory` should hold no checkpoint yet.
+void write_sharded_safetensors(const std::filesystem::path& directory, const std::vector<TensorToWrite>& tensors,
+                               const Metadata& metadata = kModelMetadata,
+                               std::uint64_t max_shard_bytes = 5'000'000'000);
+
+}  // namespace normtweak::formats

@@ -1,0 +1,129 @@
+// The order of the data is by falling element size, as the reference writer has it, and the header is padded with
+// spaces to a multiple of 8 bytes: then all data is aligned for its type and can be used from the memory map.
+#include <algorithm>
+#include <ostream>
+#include <unordered_set>
+
+#include "normtweak/base/error.h"
+#include "normtweak/base/json.h"
+#include "normtweak/formats/safetensors.h"
+#include "normtweak/formats/safetensors_types.h"
+#include "normtweak/formats/tensor_bytes.h"
+
+namespace normtweak::formats {
+namespace fs = std::filesystem;
+namespace {
+
+std::uint64_t bytes_of(const TensorToWrite& tensor) {
+  const auto count = element_count(tensor.shape);
+  const auto size = count ? checked_product(*count, c10::elementSize(tensor.type)) : std::nullopt;
+  if (!size) fail("tensor {}: shape {} cannot be written", tensor.name, c10::str(at::IntArrayRef(tensor.shape)));
+  return *size;
+}
+
+std::vector<const TensorToWrite*> in_file_order(const std::vector<TensorToWrite>& tensors) {
+  std::unordered_set<std::string> names;
+  std::vector<const TensorToWrite*> order;
+  for (const auto& tensor : tensors) {
+    if (tensor.name == "__metadata__" || !names.insert(tensor.name).second) {
+      fail("tensor {}: the name is taken; each tensor of a safetensors file needs its own", tensor.name);
+    }
+    order.push_back(&tensor);
+  }
+  std::ranges::stable_sort(order, std::ranges::greater{}, [](const auto* t) { return c10::elementSize(t->type); });
+  return order;
+}
+
+std::string make_header(const std::vector<const TensorToWrite*>& order, const Metadata& metadata) {
+  std::string header = "{";
+  const auto add = [&](const std::string& key, const Json& value) {
+    if (header.size() > 1) header += ',';
+    header += Json(key).dump() + ':' + value.dump();
+  };
+  if (!metadata.empty()) add("__metadata__", metadata);
+  std::uint64_t begin = 0;
+  for (const auto* tensor : order) {
+    const auto type = safetensors_name(tensor->type);
+    if (!type) fail("tensor {}: type {} cannot be stored", tensor->name, c10::toString(tensor->type));
+    const auto end = begin + bytes_of(*tensor);
+    add(tensor->name, {{"dtype", *type}, {"shape", tensor->shape}, {"data_offsets", {begin, end}}});
+    begin = end;
+  }
+  header += '}';
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+  return header;
+}
+
+void write_data(std::ostream& file, const TensorToWrite& tensor) {
+  const auto loaded = tensor.load();
+  if (loaded.scalar_type() != tensor.type || loaded.sizes() != tensor.shape) {
+    fail("tensor {}: {} {} was announced, {} {} came", tensor.name, c10::toString(tensor.type),
+         c10::str(at::IntArrayRef(tensor.shape)), c10::toString(loaded.scalar_type()), c10::str(loaded.sizes()));
+  }
+  const auto data = loaded.detach().cpu().contiguous();
+  file.write(static_cast<const char*>(data.const_data_ptr()), static_cast<std::streamsize>(data.nbytes()));
+}
+
+using Shard = std::vector<TensorToWrite>;
+
+std::vector<Shard> split(const std::vector<TensorToWrite>& tensors, std::uint64_t max_shard_bytes) {
+  std::vector<Shard> shards(1);
+  std::uint64_t filled = 0;
+  for (const auto& tensor : tensors) {
+    const auto size = bytes_of(tensor);
+    if (!shards.back().empty() && size > max_shard_bytes - std::min(filled, max_shard_bytes)) {
+      shards.emplace_back();
+      filled = 0;
+    }
+    shards.back().push_back(tensor);
+    filled += size;
+  }
+  return shards;
+}
+
+}  // namespace
+
+std::vector<TensorToWrite> to_write(const NamedTensors& tensors) {
+  std::vector<TensorToWrite> list;
+  for (const auto& [name, tensor] : tensors) {
+    list.push_back({name, tensor.scalar_type(), tensor.sizes().vec(), [kept = tensor] { return kept; }});
+  }
+  return list;
+}
+
+void write_safetensors(const fs::path& path, const std::vector<TensorToWrite>& tensors, const Metadata& metadata) {
+  const auto order = in_file_order(tensors);
+  const auto header = make_header(order, metadata);
+  const std::uint64_t length = header.size();
+  write_file_atomically(path, [&](std::ostream& file) {
+    file.write(reinterpret_cast<const char*>(&length), sizeof length);
+    file << header;
+    for (const auto* tensor : order) {
+      write_data(file, *tensor);
+      if (!file) return;  // a full disk: no use making the other tensors; the caller of this reports it
+    }
+  });
+}
+
+void write_sharded_safetensors(const fs::path& directory, const std::vector<TensorToWrite>& tensors,
+                               const Metadata& metadata, std::uint64_t max_shard_bytes) {
+  in_file_order(tensors);  // a name that two shards hold is as wrong as one twice in a file
+  const auto shards = split(tensors, max_shard_bytes);
+  if (shards.size() == 1) return write_safetensors(directory / "model.safetensors", tensors, metadata);
+
+  std::map<std::string, std::string> weight_map;
+  std::uint64_t total = 0;
+  for (std::size_t i = 0; i < shards.size(); ++i) {
+    const auto file_name = fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
+    write_safetensors(directory / file_name, shards[i], metadata);
+    for (const auto& tensor : shards[i]) {
+      weight_map.emplace(tensor.name, file_name);
+      total += bytes_of(tensor);
+    }
+  }
+  const Json index = {{"metadata", {{"total_size", total}}}, {"weight_map", weight_map}};
+  write_file_atomically(directory / "model.safetensors.index.json",
+                        [&](std::ostream& file) { file << index.dump(2) << '\n'; });
+}
+
+}  // namespace normtweak::formats
