@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""Checks that no folder of src/normtweak includes what it must not know: tools/check_layers.py SRC/NORMTWEAK
+
+A folder may include itself and the folders before it in LAYERS, except for the pairs in NEVER.
+"""
+
+import pathlib
+import re
+import sys
+
+LAYERS = ["base", "weights", "formats", "text", "model", "calibrate", "quantize", "evaluate", "tweak", "pipeline",
+          "report", "cli"]
+
+# (folder, beginning of an include, why): lower layers that this folder must do without all the same.
+NEVER = [
+    ("weights", "normtweak/base/file.h", "weights/ reads no file"),
+    ("quantize", "normtweak/formats/", "quantize/ does not save"),
+    ("tweak", "normtweak/formats/", "tweak/ knows no format"),
+]
+
+# Only the command line talks; the rest throws errors and reports progress.
+TALKS = "cli"
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]')
+
+
+def complaint(folder: str, quote: str, header: str) -> str | None:
+    """What is wrong with this include in a file of `folder`, or None."""
+    if header == "iostream" and folder != TALKS:
+        return f"only {TALKS}/ talks; throw an Error, or report to a ProgressSink"
+    if not header.startswith("normtweak/"):
+        return 'write it from the root, "normtweak/..."' if quote == '"' else None
+    other = header.split("/")[1]
+    if other not in LAYERS:
+        return f"there is no layer {other}"
+    if LAYERS.index(other) > LAYERS.index(folder):
+        return f"{other}/ is above {folder}/"
+    return next((why for who, prefix, why in NEVER if who == folder and header.startswith(prefix)), None)
+
+
+def check(source: pathlib.Path) -> list[str]:
+    """One line for each include that breaks a rule: file:line: include: why."""
+    wrong = []
+    for file in sorted(source.rglob("*")):
+        if file.suffix not in (".h", ".cpp"):
+            continue
+        folder = file.relative_to(source).parts[0]
+        if folder not in LAYERS:
+            wrong.append(f"{file}: there is no layer {folder}")
+            continue
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+            match = INCLUDE.match(line)
+            why = match and complaint(folder, match[1], match[2])
+            if why:
+                wrong.append(f"{file}:{number}: {match[2]}: {why}")
+    return wrong
+
+
+def main() -> int:
+    if len(sys.argv) != 2 or not pathlib.Path(sys.argv[1]).is_dir():
+        print("usage: check_layers.py SRC/NORMTWEAK", file=sys.stderr)
+        return 2
+    wrong = check(pathlib.Path(sys.argv[1]))
+    print("\n".join(wrong) if wrong else "every include goes down")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
