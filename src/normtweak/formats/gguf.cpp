@@ -1,0 +1,170 @@
+#include "normtweak/formats/gguf.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "normtweak/base/error.h"
+#include "normtweak/formats/byte_cursor.h"
+#include "normtweak/formats/gguf_metadata.h"
+#include "normtweak/formats/tensor_bytes.h"
+
+namespace normtweak::formats {
+namespace {
+
+constexpr std::uint64_t kSmallestKey = 8 + 4 + 1;         // length of the name, type, a byte
+constexpr std::uint64_t kSmallestTensor = 8 + 4 + 4 + 8;  // length of the name, dimensions, type, offset
+constexpr std::uint64_t kMostKeys = 65536;                // real files have fewer than 100
+constexpr std::uint32_t kMostDimensions = 4;              // of ggml
+constexpr std::uint64_t kDefaultAlignment = 32;
+
+std::vector<std::int64_t> read_shape(ByteCursor& cursor, std::string_view where) {
+  const auto dimensions = cursor.number<std::uint32_t>(where);
+  if (dimensions > kMostDimensions) {
+    fail("{}: {} dimensions, ggml has at most {}; the file is damaged", where, dimensions, kMostDimensions);
+  }
+  std::vector<std::int64_t> shape(dimensions);
+  for (auto extent = shape.rbegin(); extent != shape.rend(); ++extent) {
+    const auto value = cursor.number<std::uint64_t>(where);
+    if (value >> 62 != 0) fail("{}: an extent of {} is larger than any memory", where, value);
+    *extent = static_cast<std::int64_t>(value);
+  }
+  if (!element_count(shape)) fail("{}: shape {} is larger than any memory", where, c10::str(at::IntArrayRef(shape)));
+  return shape;
+}
+
+// Bytes of a tensor, or an Error if rows are not whole blocks.
+std::uint64_t stored_size(const GgmlType& type, at::IntArrayRef shape, std::string_view where) {
+  const auto row = shape.empty() ? 1 : shape.back();
+  if (row % type.block_size != 0) {
+    fail("{}: rows of {} are not a whole number of {} blocks of {}", where, row, type.name, type.block_size);
+  }
+  const auto block_count = element_count(shape).value() / static_cast<std::uint64_t>(type.block_size);
+  const auto size = checked_product(block_count, static_cast<std::uint64_t>(type.block_bytes));
+  if (!size) fail("{}: shape {} is larger than any memory", where, c10::str(shape));
+  return *size;
+}
+
+}  // namespace
+
+GgufFile::GgufFile(const std::filesystem::path& path) : file_(path), origin_(path.string()), bytes_(file_->bytes()) {
+  parse();
+}
+
+GgufFile::GgufFile(std::span<const std::byte> bytes, std::string origin) : origin_(std::move(origin)), bytes_(bytes) {
+  parse();
+}
+
+void GgufFile::parse() {
+  ByteCursor cursor(bytes_, origin_);
+  const auto magic = cursor.take(4, "the magic number");
+  if (std::string_view(reinterpret_cast<const char*>(magic.data()), 4) != "GGUF") {
+    fail("{}: does not begin with `GGUF`; not a GGUF file", origin_);
+  }
+  version_ = cursor.number<std::uint32_t>("the version");
+  if (version_ != 2 && version_ != 3) {
+    const bool swapped = (version_ & 0xFFFFU) == 0;
+    fail("{}: GGUF version {}{}; versions 2 and 3 in little-endian order are read, convert it with llama.cpp", origin_,
+         swapped ? version_ >> 24 : version_, swapped ? " in big-endian order" : "");
+  }
+  const auto tensors = cursor.number<std::uint64_t>("the number of tensors");
+  const auto keys = cursor.number<std::uint64_t>("the number of keys");
+  parse_metadata(cursor, keys);
+  parse_tensors(cursor, tensors);
+  place_tensors(cursor.position());
+}
+
+void GgufFile::parse_metadata(ByteCursor& cursor, std::uint64_t count) {
+  cursor.count(count, kSmallestKey, "keys");
+  if (count > kMostKeys) fail("{}: {} keys are announced, at most {} are read", origin_, count, kMostKeys);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const auto key = cursor.text("the name of a key");
+    if (metadata_.contains(key)) fail("{}: key {} occurs twice; the file is damaged", origin_, key);
+    const auto type = cursor.number<std::uint32_t>(key);
+    metadata_[key] = read_gguf_value(cursor, type, key);
+  }
+}
+
+void GgufFile::parse_tensors(ByteCursor& cursor, std::uint64_t count) {
+  cursor.count(count, kSmallestTensor, "tensors");
+  for (std::uint64_t i = 0; i < count; ++i) {
+    auto name = cursor.text("the name of a tensor");
+    const auto where = fmt::format("{}: tensor {}", origin_, name);
+    Entry entry;
+    entry.shape = read_shape(cursor, where);
+    entry.type = cursor.number<std::uint32_t>(where);
+    entry.offset = cursor.number<std::uint64_t>(where);
+    if (!entries_.emplace(name, std::move(entry)).second) fail("{}: occurs twice; the file is damaged", where);
+    names_.push_back(std::move(name));
+  }
+}
+
+std::uint64_t GgufFile::alignment() const {
+  const auto found = metadata_.find("general.alignment");
+  if (found == metadata_.end()) return kDefaultAlignment;
+  const auto value = found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
+  if (!std::has_single_bit(value)) {
+    const auto text = found->dump(-1, ' ', false, Json::error_handler_t::replace);  // it may be text that is not UTF-8
+    fail("{}: general.alignment must be a power of two, found {}", origin_, text);
+  }
+  return value;
+}
+
+// Gives each tensor its bytes, once the end of the header and so the start of the data is known.
+void GgufFile::place_tensors(std::size_t header_end) {
+  const auto step = alignment();
+  const auto data_begin = (header_end + step - 1) / step * step;
+  const auto data = bytes_.subspan(std::min(data_begin, bytes_.size()));
+  std::vector<const Entry*> order;
+  for (auto& [name, entry] : entries_) {
+    const auto where = fmt::format("{}: tensor {}", origin_, name);
+    if (entry.offset % step != 0) fail("{}: offset {} is not a multiple of {}", where, entry.offset, step);
+    const auto* type = find_ggml_type(entry.type);
+    const auto size = type != nullptr ? stored_size(*type, entry.shape, where) : 0;
+    if (entry.offset > data.size() || size > data.size() - entry.offset) {
+      fail("{}: needs {} bytes at byte {} of the data, the file has {}; the download is probably incomplete", where,
+           size, entry.offset, data.size());
+    }
+    entry.bytes = data.subspan(entry.offset, size);
+    if (size > 0) order.push_back(&entry);
+  }
+  std::ranges::sort(order, {}, &Entry::offset);
+  for (std::size_t i = 1; i < order.size(); ++i) {
+    if (order[i - 1]->offset + order[i - 1]->bytes.size() > order[i]->offset) {
+      fail("{}: two tensors overlap at byte {} of the data; the file is damaged", origin_, order[i]->offset);
+    }
+  }
+}
+
+const GgufFile::Entry& GgufFile::entry(const std::string& name) const {
+  const auto found = entries_.find(name);
+  if (found == entries_.end()) fail("{}: has no tensor {} among its {}", origin_, name, names_.size());
+  return found->second;
+}
+
+const GgmlType& GgufFile::stored_type(const std::string& name) const {
+  const auto id = entry(name).type;
+  const auto* type = find_ggml_type(id);
+  if (type == nullptr || !type->read_as) {
+    fail("{}: tensor {}: type {}{} cannot be read; requantize it to Q8_0 with llama.cpp", origin_, name, id,
+         type != nullptr ? fmt::format(" ({})", type->name) : "");
+  }
+  return *type;
+}
+
+std::span<const std::byte> GgufFile::stored_bytes(const std::string& name) const {
+  stored_type(name);
+  return entry(name).bytes;
+}
+
+TensorInfo GgufFile::info(const std::string& name) const {
+  return {stored_type(name).read_as.value(), entry(name).shape};
+}
+
+at::Tensor GgufFile::read(const std::string& name) const {
+  const auto& type = stored_type(name);
+  const auto& found = entry(name);
+  if (type.dequantize != nullptr) return dequantize_blocks(type, found.bytes, found.shape);
+  return tensor_over(found.bytes, *type.read_as, found.shape);
+}
+
+}  // namespace normtweak::formats

@@ -1,0 +1,66 @@
+#include "normtweak/formats/gguf_metadata.h"
+
+#include <array>
+
+namespace normtweak::formats {
+namespace {
+
+constexpr std::uint32_t kText = 8, kArray = 9;
+constexpr int kDeepest = 4;  // arrays in arrays; models have none
+
+template <class Number>
+Json read_number(ByteCursor& cursor, const std::string& key) {
+  return cursor.number<Number>(key);
+}
+
+struct ValueType {
+  std::uint32_t id;
+  std::uint64_t smallest;  // bytes that a value takes at least
+  Json (*read)(ByteCursor&, const std::string& key);
+};
+
+const std::array<ValueType, 12> kValueTypes = {{
+    {0, 1, &read_number<std::uint8_t>},
+    {1, 1, &read_number<std::int8_t>},
+    {2, 2, &read_number<std::uint16_t>},
+    {3, 2, &read_number<std::int16_t>},
+    {4, 4, &read_number<std::uint32_t>},
+    {5, 4, &read_number<std::int32_t>},
+    {6, 4, &read_number<float>},
+    {7, 1, [](ByteCursor& cursor, const std::string& key) -> Json { return cursor.number<std::uint8_t>(key) != 0; }},
+    {kText, 8, [](ByteCursor& cursor, const std::string& key) -> Json { return cursor.text(key); }},
+    {10, 8, &read_number<std::uint64_t>},
+    {11, 8, &read_number<std::int64_t>},
+    {12, 8, &read_number<double>},
+}};
+
+Json read_value(ByteCursor& cursor, std::uint32_t type, const std::string& key, int depth);
+
+Json read_array(ByteCursor& cursor, const std::string& key, int depth) {
+  if (depth > kDeepest) fail("{}: key {}: arrays are nested deeper than {}", cursor.origin(), key, kDeepest);
+  const auto type = cursor.number<std::uint32_t>(key);
+  const auto announced = cursor.number<std::uint64_t>(key);
+  const auto* row = std::ranges::find(kValueTypes, type, &ValueType::id);
+  const std::uint64_t smallest = row != kValueTypes.end() ? row->smallest : 12;  // of an array: type and count
+  const auto count = cursor.count(announced, smallest, fmt::format("values of key {}", key));
+  Json::array_t values;
+  values.reserve(count);
+  for (std::uint64_t i = 0; i < count; ++i) values.push_back(read_value(cursor, type, key, depth));
+  return values;
+}
+
+Json read_value(ByteCursor& cursor, std::uint32_t type, const std::string& key, int depth) {
+  if (type == kArray) return read_array(cursor, key, depth + 1);
+  const auto* row = std::ranges::find(kValueTypes, type, &ValueType::id);
+  if (row == kValueTypes.end())
+    fail("{}: key {}: value type {} is unknown; the file is damaged", cursor.origin(), key, type);
+  return row->read(cursor, key);
+}
+
+}  // namespace
+
+Json read_gguf_value(ByteCursor& cursor, std::uint32_t type, const std::string& key) {
+  return read_value(cursor, type, key, 0);
+}
+
+}  // namespace normtweak::formats

@@ -1,0 +1,80 @@
+"""What the `gguf` package writes, and what its numpy code makes of the blocks of every type."""
+import pathlib
+import sys
+
+import gguf
+import numpy as np
+import torch
+from gguf import GGMLQuantizationType as Type
+from safetensors.torch import save_file
+
+SMALL = [Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0, Type.BF16]
+# The package only decodes these, so their blocks are random bytes, with sound numbers where the f16 scales are.
+K_HALVES = {Type.Q2_K: (80, 82), Type.Q3_K: (108,), Type.Q4_K: (0, 2), Type.Q5_K: (0, 2), Type.Q6_K: (208,)}
+ROWS, COLUMNS = 5, 512
+
+
+def random_blocks(rng, kind):
+    block_size, block_bytes = gguf.GGML_QUANT_SIZES[kind]
+    blocks = rng.integers(0, 256, (ROWS * COLUMNS // block_size, block_bytes), dtype=np.uint8)
+    for at in K_HALVES[kind]:
+        blocks[:, at:at + 2] = rng.normal(0, 0.01, (len(blocks), 1)).astype(np.float16).view(np.uint8)
+    return blocks.reshape(ROWS, -1)
+
+
+def add_metadata(writer):
+    writer.add_uint8("test.u8", 200)
+    writer.add_int8("test.i8", -100)
+    writer.add_uint16("test.u16", 60000)
+    writer.add_int16("test.i16", -30000)
+    writer.add_uint32("test.u32", 4_000_000_000)
+    writer.add_int32("test.i32", -2_000_000_000)
+    writer.add_uint64("test.u64", 2**64 - 1)
+    writer.add_int64("test.i64", -(2**62))
+    writer.add_float32("test.f32", 0.1)
+    writer.add_float64("test.f64", 0.1)
+    writer.add_bool("test.bool", True)
+    writer.add_string("test.text", "zwölf\n")
+    writer.add_array("test.texts", ["a", "", "ß"])
+    writer.add_array("test.numbers", [1, -2, 3])
+    writer.add_array("test.floats", [0.5, 1.5])
+
+
+def write(path, alignment):
+    rng = np.random.default_rng(7)
+    writer = gguf.GGUFWriter(path, "llama")
+    if alignment:
+        writer.add_custom_alignment(alignment)
+    add_metadata(writer)
+    expected = {}
+    values = rng.normal(0, 1, (ROWS, COLUMNS)).astype(np.float32)
+    writer.add_tensor("t.F32", values[:, :3])
+    writer.add_tensor("t.F16", values[0].astype(np.float16))
+    writer.add_tensor("t.cube", values[:, :32].reshape(5, 2, 16).copy())
+    expected["t.F32"], expected["t.F16"] = values[:, :3], values[0].astype(np.float16).astype(np.float32)
+    expected["t.cube"] = values[:, :32].reshape(5, 2, 16)
+    for kind in [*SMALL, *K_HALVES]:
+        blocks = gguf.quantize(values, kind) if kind in SMALL else random_blocks(rng, kind)
+        writer.add_tensor(f"t.{kind.name}", blocks, raw_dtype=kind)
+        expected[f"t.{kind.name}"] = gguf.dequantize(blocks, kind).reshape(ROWS, COLUMNS)
+    writer.add_tensor("t.IQ4_NL", np.zeros((1, 18), dtype=np.uint8), raw_dtype=Type.IQ4_NL)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return expected
+
+
+def main():
+    out = pathlib.Path(sys.argv[1])
+    out.mkdir(parents=True, exist_ok=True)
+    expected = write(out / "version3.gguf", alignment=None)
+    write(out / "alignment128.gguf", alignment=128)
+    data = bytearray((out / "version3.gguf").read_bytes())
+    data[4] = 2  # the same layout in little-endian order
+    (out / "version2.gguf").write_bytes(data)
+    save_file({name: torch.tensor(np.ascontiguousarray(value)) for name, value in expected.items()},
+              out / "expected.safetensors")
+
+
+main()
