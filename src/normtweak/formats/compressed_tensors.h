@@ -1,0 +1,56 @@
+// compressed-tensors, format "pack-quantized": how vLLM's family of tools stores integer weights of 2 to 8 bits.
+// For the linear `m` with codes [out, in] and groups of input columns:
+//
+//     m.weight_packed      i32 [out, words]         codes, row by row, as in bit_packing.h
+//     m.weight_scale       F16, BF16 or F32 [out, groups]
+//     m.weight_zero_point  i32 [words, groups]      packed down the columns: [out, groups] transposed, packed,
+//     transposed
+//                                                   back; absent where symmetric
+//     m.weight_shape       i64 [2]                  out, in
+//
+// Traps: the library speaks of signed codes in [-2^(bits-1), 2^(bits-1)) but stores them with 2^(bits-1) added, so that
+// the stored bits are our unsigned codes, and likewise for zero-points. Zero-points are packed along the other
+// dimension than codes. Per channel means one group, [out, 1].
+//
+// Extension, which only this program reads (docs/formats.md), for what the layout above cannot hold:
+//     zero-points that are not whole    m.weight_zero_point  as weight_scale: its type, [out, groups]
+//     codebooks                         m.weight_codebook    F16, BF16 or F32 [out, 2^bits], instead of scale and zero
+#pragma once
+#include "normtweak/formats/tensor_source.h"
+#include "normtweak/weights/weight.h"
+
+namespace normtweak::formats {
+
+enum class PackedKind {
+  affine,             // what compressed-tensors knows
+  float_zero_points,  // extension
+  codebook,           // extension
+};
+
+// How the weight of one linear is packed; the rest follows from the tensors.
+struct PackedSettings {
+  int bits = 4;            // 2 to 8
+  int group_size = 0;      // input columns that share a scale; 0: the whole row. Always 0 for codebooks
+  bool symmetric = false;  // no zero-points are stored; false for codebooks
+  PackedKind kind = PackedKind::affine;
+
+  bool operator==(const PackedSettings&) const = default;
+};
+
+// Throws Error for a float weight: it is stored as it is.
+PackedSettings packed_settings(const weights::Weight& weight);
+
+// The tensors of `module`, on the CPU. Throws Error naming it if a code or zero-point does not fit its bits, or if
+// scales are not numbers.
+NamedTensors encode_packed(const std::string& module, const weights::Weight& weight);
+
+// Throws Error naming file and tensor if one is missing or does not fit the settings.
+weights::Weight decode_packed(const TensorSource& source, const std::string& module, const PackedSettings& settings);
+
+// Who can load weights that are packed so, and under which condition (empty: none).
+struct PackedReader {
+  std::string_view name, condition;
+};
+std::vector<PackedReader> packed_readers(const PackedSettings& settings);
+
+}  // namespace normtweak::formats

@@ -1,0 +1,157 @@
+#include "normtweak/formats/compressed_tensors_config.h"
+
+#include <algorithm>
+#include <map>
+
+#include "normtweak/base/error.h"
+
+namespace normtweak::formats {
+namespace {
+
+const Json kNothing = nullptr;
+
+const Json& get(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  return found == object.end() ? kNothing : *found;
+}
+
+bool is_text(const Json& value, std::string_view text) {
+  return value.is_string() && value.get_ref<const std::string&>() == text;
+}
+
+bool is_empty(const Json& value) { return value.is_null() || (value.is_object() && value.empty()); }
+
+// Whole numbers only: JSON's 4.0 or true are mistakes.
+std::optional<std::int64_t> whole_number(const Json& value) {
+  if (!value.is_number_integer()) return std::nullopt;
+  if (value.is_number_unsigned() && value.get<std::uint64_t>() > std::uint64_t{1} << 31) return std::nullopt;
+  return value.get<std::int64_t>();
+}
+
+int parse_group_size(const Json& weights, std::string_view where) {
+  const auto& size = get(weights, "group_size");
+  const auto& strategy = get(weights, "strategy");
+  const auto number = whole_number(size);
+  const bool grouped = number && *number > 0 && *number < std::int64_t{1} << 31;
+  if (grouped && (strategy.is_null() || is_text(strategy, "group"))) return static_cast<int>(*number);
+  const bool whole_row = size.is_null() ? is_text(strategy, "channel") : number == -1;
+  if (whole_row && (strategy.is_null() || is_text(strategy, "channel"))) return 0;
+  fail("{}: strategy {} with group size {} is not supported; \"group\" and \"channel\" are", where, strategy.dump(),
+       size.dump());
+}
+
+PackedKind parse_kind(const Json& weights, bool extension, std::string_view where) {
+  const auto& type = get(weights, "type");
+  const auto& zero_point_type = get(weights, "zero_point_type");
+  if (extension && is_text(type, "codebook")) return PackedKind::codebook;
+  if (!type.is_null() && !is_text(type, "int")) fail("{}: weights of type {} are not supported", where, type.dump());
+  if (extension && is_text(zero_point_type, "float")) return PackedKind::float_zero_points;
+  if (!zero_point_type.is_null()) fail("{}: zero_point_type {} is not supported", where, zero_point_type.dump());
+  return PackedKind::affine;
+}
+
+// `static` and `weight` change how codes were chosen, not how they are stored.
+void check_order(const Json& weights, std::string_view where) {
+  const auto& order = get(weights, "actorder");
+  if (order.is_null() || order == false || is_text(order, "static") || is_text(order, "weight")) return;
+  fail("{}: actorder {} stores input columns in another order, which is not supported", where, order.dump());
+}
+
+PackedSettings parse_weights(const Json& weights, bool extension, std::string_view where) {
+  if (!weights.is_object()) fail("{}: `weights` must be an object, found {}", where, weights.dump());
+  PackedSettings settings;
+  settings.kind = parse_kind(weights, extension, where);
+  const auto bits = whole_number(weights.value("num_bits", Json(8)));
+  if (!bits || *bits < 2 || *bits > 8)
+    fail("{}: num_bits {} is not supported; 2 to 8 are", where, get(weights, "num_bits").dump());
+  settings.bits = static_cast<int>(*bits);
+  const auto& symmetric = get(weights, "symmetric");
+  if (!symmetric.is_null() && !symmetric.is_boolean()) fail("{}: `symmetric` is {}", where, symmetric.dump());
+  settings.symmetric = symmetric.is_null() || symmetric.get<bool>();  // the library's default
+  settings.group_size = parse_group_size(weights, where);
+  const auto& dynamic = get(weights, "dynamic");
+  if (!dynamic.is_null() && dynamic != false) fail("{}: dynamic weights are not supported", where);
+  check_order(weights, where);
+  return settings;
+}
+
+void refuse_unless_empty(const Json& object, std::initializer_list<const char*> keys, std::string_view where) {
+  for (const auto* key : keys) {
+    const auto& found = get(object, key);
+    if (!is_empty(found)) fail("{}: `{}` is not supported, found {}", where, key, found.dump());
+  }
+}
+
+void check_format(const Json& format, bool extension, std::string_view where) {
+  const auto* expected = extension ? kExtendedPackedFormat : kPackedFormat;
+  if (!is_text(format, expected)) {
+    fail("{}: format {} is not supported; \"{}\" is", where, format.dump(), expected);
+  }
+}
+
+std::vector<std::string> parse_texts(const Json& list, std::string_view where) {
+  if (!list.is_array()) fail("{}: expected a list of names, found {}", where, list.dump());
+  std::vector<std::string> texts;
+  for (const auto& value : list) {
+    if (!value.is_string()) fail("{}: expected a list of names, found {} in it", where, value.dump());
+    texts.push_back(value.get<std::string>());
+  }
+  return texts;
+}
+
+}  // namespace
+
+bool is_packed_config(const Json& config) {
+  if (!config.is_object()) return false;
+  return is_text(get(config, "quant_method"), kPackedMethod) || is_text(get(config, "format"), kExtendedPackedFormat);
+}
+
+PackedConfig::PackedConfig(const Json& config, std::string_view origin) {
+  const auto where = fmt::format("{}: quantization_config", origin);
+  if (!is_packed_config(config)) fail("{}: not of compressed-tensors", where);
+  extension_ = is_text(get(config, "format"), kExtendedPackedFormat);
+  check_format(get(config, "format"), extension_, where);
+  const auto& status = get(config, "quantization_status");
+  // Versions of 2024 wrote "frozen" for compressed weights.
+  if (!is_text(status, "compressed") && !is_text(status, "frozen")) {
+    fail("{}: quantization_status {} is not supported; \"compressed\" is", where, status.dump());
+  }
+  refuse_unless_empty(config, {"kv_cache_scheme", "transform_config", "moe_sparsity_config"}, where);
+  const auto& sparsity = get(config, "sparsity_config");
+  if (!is_empty(sparsity) && !(sparsity.is_object() && is_text(get(sparsity, "format"), "dense"))) {
+    fail("{}: `sparsity_config` is not supported, found {}", where, sparsity.dump());
+  }
+  const auto& groups = get(config, "config_groups");
+  if (!groups.is_object()) fail("{}: `config_groups` must be an object, found {}", where, groups.dump());
+
+  std::map<std::string, PackedSettings> by_target;  // the last group to name a target has it
+  for (const auto& [name, group] : groups.items()) {
+    const auto group_where = fmt::format("{}: {}", where, name);
+    if (!group.is_object())
+      fail("{}: only groups with their settings are supported, found {}", group_where, group.dump());
+    refuse_unless_empty(group, {"input_activations", "output_activations"}, group_where);
+    if (const auto& format = get(group, "format"); !format.is_null()) check_format(format, extension_, group_where);
+    const auto settings = parse_weights(get(group, "weights"), extension_, group_where);
+    for (auto& target : parse_texts(get(group, "targets"), group_where)) by_target[std::move(target)] = settings;
+  }
+  for (const auto& [target, settings] : by_target) targets_.push_back({ModulePattern(target), settings});
+  std::ranges::stable_partition(targets_, [](const Target& target) { return !target.pattern.is_regex(); });
+  if (const auto& ignored = get(config, "ignore"); !ignored.is_null()) {
+    for (auto& text : parse_texts(ignored, where)) ignored_.emplace_back(std::move(text));
+  }
+}
+
+std::optional<PackedSettings> PackedConfig::settings_of(const std::string& module, std::string_view class_name) const {
+  for (const auto& pattern : ignored_) {
+    if (pattern.matches_name(module) || pattern.matches_class(class_name)) return std::nullopt;
+  }
+  for (const auto& target : targets_) {
+    if (target.pattern.matches_name(module)) return target.settings;
+  }
+  for (const auto& target : targets_) {
+    if (target.pattern.matches_class(class_name)) return target.settings;
+  }
+  return std::nullopt;
+}
+
+}  // namespace normtweak::formats

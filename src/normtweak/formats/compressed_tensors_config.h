@@ -1,0 +1,58 @@
+// `quantization_config` of config.json for compressed-tensors: which linear is packed how.
+//
+//     {"quant_method": "compressed-tensors", "format": "pack-quantized", "quantization_status": "compressed",
+//      "config_groups": {"group_0": {"targets": ["Linear"], "weights": {"num_bits": 4, "type": "int", ...}}},
+//      "ignore": ["lm_head"]}
+//
+// Traps: a module that a target and `ignore` both match is not quantized. A target may be a name, "re:..." or a class;
+// names go before expressions, expressions before classes, whatever the order in the file.
+#pragma once
+#include <optional>
+#include <span>
+
+#include "normtweak/base/json.h"
+#include "normtweak/formats/compressed_tensors.h"
+#include "normtweak/formats/module_pattern.h"
+
+namespace normtweak::formats {
+
+inline constexpr const char* kPackedMethod = "compressed-tensors";
+inline constexpr const char* kPackedFormat = "pack-quantized";
+inline constexpr const char* kExtendedPackedFormat = "normtweak-pack-quantized";  // and then no `quant_method`
+
+struct PackedModule {
+  std::string name;  // "model.layers.0.mlp.up_proj"
+  PackedSettings settings;
+};
+
+// What to write. `ignored`: the other linears of the model, those kept in float; a class target would take them too.
+// Where all settings are equal the target is the class "Linear", else each module is named. If one module needs the
+// extension, the whole config is marked so that other readers refuse it.
+Json make_packed_config(std::span<const PackedModule> modules, const std::vector<std::string>& ignored);
+
+// Whether decode_packed() is the way to read a checkpoint with this `quantization_config`, as far as its name tells.
+bool is_packed_config(const Json& config);
+
+class PackedConfig {
+ public:
+  // Throws Error naming `origin` and what was found if it asks for something that is not supported: another format,
+  // quantized activations, a quantized KV cache, sparsity, transforms, reordered columns.
+  PackedConfig(const Json& config, std::string_view origin);
+
+  // Nothing where the module stays in float. `class_name`: what a target such as "Linear" is compared with.
+  std::optional<PackedSettings> settings_of(const std::string& module, std::string_view class_name = "Linear") const;
+
+  bool is_extension() const { return extension_; }
+
+ private:
+  struct Target {
+    ModulePattern pattern;
+    PackedSettings settings;
+  };
+
+  bool extension_ = false;
+  std::vector<Target> targets_;  // in the order in which they are tried by name
+  std::vector<ModulePattern> ignored_;
+};
+
+}  // namespace normtweak::formats
