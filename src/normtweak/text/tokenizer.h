@@ -25,11 +25,11 @@ class Tokenizer {
   // Bytes of the ids put together; not necessarily valid UTF-8 when a character is cut.
   std::string decode(const std::vector<std::int64_t>& ids, bool skip_special_tokens) const;
 
-  std::int64_t size() const;                                // ids are in [0, size())
+  std::int64_t size() const;                                        // ids are in [0, size())
   std::optional<std::int64_t> id_of(std::string_view token) const;  // a token as tokenizer.json spells it
-  std::string bytes_of(std::int64_t id) const;              // the text of one token
+  std::string bytes_of(std::int64_t id) const;                      // the text of one token
   bool is_special(std::int64_t id) const;
-  std::vector<std::int64_t> prefix() const;                 // what encode("", true) puts first, BOS mostly; or empty
+  std::vector<std::int64_t> prefix() const;  // what encode("", true) puts first, BOS mostly; or empty
 
  private:
   struct State;

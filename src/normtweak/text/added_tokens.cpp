@@ -1,0 +1,72 @@
+#include "normtweak/text/added_tokens.h"
+
+#include <algorithm>
+
+#include "normtweak/text/characters.h"
+
+namespace normtweak::text {
+namespace {
+
+AddedToken read_token(const JsonPart& part) {
+  AddedToken token;
+  token.content = part["content"].text();
+  token.special = part["special"].flag(false);
+  token.single_word = part["single_word"].flag(false);
+  token.lstrip = part["lstrip"].flag(false);
+  token.rstrip = part["rstrip"].flag(false);
+  token.normalized = part["normalized"].flag(!token.special);
+  return token;
+}
+
+bool stands_alone(std::string_view text, Span match) {
+  return !ends_with_word(text.substr(0, match.begin)) && !starts_with_word(text.substr(match.end));
+}
+
+}  // namespace
+
+AddedTokens::AddedTokens(const JsonPart& part, const Vocabulary& vocabulary, const Normalizer& normalizer) {
+  for (const auto& element : part.elements()) {
+    const auto token = read_token(element);
+    if (token.content.empty()) continue;
+    const auto id = assign_id(token.content, vocabulary);
+    by_content_[token.content] = id;
+    by_id_[id] = token;
+    if (token.special) special_.insert(token.content);
+  }
+  std::string storage;
+  for (const auto& [id, token] : by_id_) {
+    if (token.normalized) {
+      tries_[1].insert(normalizer.normalize(token.content, storage), id);
+    } else {
+      tries_[0].insert(token.content, id);
+    }
+  }
+}
+
+std::int64_t AddedTokens::assign_id(const std::string& content, const Vocabulary& vocabulary) const {
+  if (const auto row = by_content_.find(content); row != by_content_.end()) return row->second;
+  if (const auto id = vocabulary.id_of(content)) return *id;
+  // The number of tokens, not the largest id: that is what the package counts from.
+  const auto largest = by_id_.empty() ? -1 : by_id_.rbegin()->first;
+  return std::max(largest + 1, vocabulary.count());
+}
+
+std::vector<Piece> AddedTokens::split(std::string_view text, bool normalized) const {
+  std::vector<Piece> pieces;
+  std::size_t done = 0;
+  for (const auto& match : tries_.at(normalized ? 1 : 0).find_all(text)) {
+    const auto& token = by_id_.at(match.value);
+    auto span = match.span;
+    if (token.single_word && !stands_alone(text, span)) continue;
+    // The white space may belong to the token before already.
+    if (token.lstrip) span.begin = std::max(span.begin - trailing_white_space(text.substr(0, span.begin)), done);
+    if (token.rstrip) span.end += leading_white_space(text.substr(span.end));
+    if (done < span.begin) pieces.push_back({{done, span.begin}});
+    pieces.push_back({span, match.value});
+    done = span.end;
+  }
+  if (done < text.size()) pieces.push_back({{done, text.size()}});
+  return pieces;
+}
+
+}  // namespace normtweak::text

@@ -1,0 +1,22 @@
+// GGUF keeps a tokenizer as metadata; here it is rewritten as the files that Hugging Face's libraries open, so that
+// Tokenizer is the only loader and a converted model comes with its tokenizer.
+//
+//     tokenizer.ggml.model       "gpt2": byte-level BPE; nothing else is supported
+//     tokenizer.ggml.pre         the pre-tokenizer by name, see gguf_pre_tokenizers.h
+//     tokenizer.ggml.tokens      spelled in the byte-level alphabet, but control and user-defined ones as they are
+//     tokenizer.ggml.merges      "a b"
+//     tokenizer.ggml.token_type  1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte
+#pragma once
+#include <string_view>
+
+#include "normtweak/base/json.h"
+
+namespace normtweak::text {
+
+// `metadata`: a JSON object with the keys of the GGUF file. Both throw Error naming `origin` and the key.
+Json tokenizer_json_from_gguf(const Json& metadata, std::string_view origin);
+
+// tokenizer_config.json: what transformers' AutoTokenizer wants to know beside it.
+Json tokenizer_config_from_gguf(const Json& metadata, std::string_view origin);
+
+}  // namespace normtweak::text

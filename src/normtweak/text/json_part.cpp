@@ -1,0 +1,58 @@
+#include "normtweak/text/json_part.h"
+
+namespace normtweak::text {
+namespace {
+const Json kNull;
+}  // namespace
+
+JsonPart JsonPart::operator[](std::string_view key) const {
+  auto path = path_.empty() ? std::string(key) : fmt::format("{}.{}", path_, key);
+  if (json_->is_null()) return {kNull, origin_, std::move(path)};
+  if (!json_->is_object()) fail("expected an object with the key {}", key);
+  const auto member = json_->find(std::string(key));
+  return {member == json_->end() ? kNull : *member, origin_, std::move(path)};
+}
+
+std::vector<JsonPart> JsonPart::elements() const {
+  std::vector<JsonPart> parts;
+  if (is_null()) return parts;
+  if (!json_->is_array()) fail("expected an array, found {}", json_->type_name());
+  parts.reserve(json_->size());
+  for (const auto& element : *json_) {
+    parts.push_back({element, origin_, fmt::format("{}[{}]", path_, parts.size())});
+  }
+  return parts;
+}
+
+const std::string& JsonPart::text() const {
+  if (!json_->is_string()) fail("expected a string, found {}", json_->type_name());
+  return json_->get_ref<const std::string&>();
+}
+
+std::int64_t JsonPart::integer() const {
+  if (!json_->is_number_integer()) fail("expected a whole number, found {}", json_->type_name());
+  return json_->get<std::int64_t>();
+}
+
+double JsonPart::number() const {
+  if (!json_->is_number()) fail("expected a number, found {}", json_->type_name());
+  return json_->get<double>();
+}
+
+bool JsonPart::flag(bool otherwise) const {
+  if (is_null()) return otherwise;
+  if (!json_->is_boolean()) fail("expected true or false, found {}", json_->type_name());
+  return json_->get<bool>();
+}
+
+const Json& JsonPart::object() const {
+  if (!json_->is_object()) fail("expected an object, found {}", json_->type_name());
+  return *json_;
+}
+
+void JsonPart::refuse(std::string_view reason) const {
+  if (path_.empty()) normtweak::fail("{}: {}", origin_, reason);
+  normtweak::fail("{}: {}: {}", origin_, path_, reason);
+}
+
+}  // namespace normtweak::text

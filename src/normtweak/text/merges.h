@@ -1,0 +1,35 @@
+// The merges of a BPE model, and their application to one word.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "normtweak/text/json_part.h"
+#include "normtweak/text/vocabulary.h"
+
+namespace normtweak::text {
+
+class Merges {
+ public:
+  // ["a b", ...] or [["a", "b"], ...]. Throws Error for a merge whose parts or result are not in the vocabulary.
+  Merges(const JsonPart& part, const Vocabulary& vocabulary);
+
+  // Merges neighbours, the lowest rank first and of equal ranks the leftmost, until nothing merges any more.
+  // Takes n log n steps for a word of n ids.
+  void apply(std::vector<std::int64_t>& ids) const;
+
+ private:
+  struct Merge {
+    std::uint32_t rank = 0;  // the place in the file
+    std::int32_t result = 0;
+  };
+  struct Symbol;
+  class Work;
+  const Merge* find(std::int64_t left, std::int64_t right) const;
+
+  std::unordered_map<std::uint64_t, Merge> table_;  // by left << 32 | right
+};
+
+}  // namespace normtweak::text

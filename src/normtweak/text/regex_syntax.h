@@ -1,0 +1,16 @@
+// Regexes of tokenizer.json are written for Oniguruma (Ruby syntax); here they are rewritten for PCRE2.
+#pragma once
+#include <string>
+#include <string_view>
+
+namespace normtweak::text {
+
+// The pattern that makes PCRE2 match what Oniguruma would. Three differences are handled:
+//   \s, \S   the Unicode property White_Space (PCRE2 adds U+180E)
+//   \w       letters, marks, decimal digits and connectors (PCRE2 10.42 has letters, all numbers and _)
+//   [a[bc]]  a class within a class is a union (PCRE2 reads a bracket)
+// Throws Error for what has no counterpart and would match something else without a word: \h, \H, [^...] within a
+// class, and && within a class.
+std::string to_pcre2(std::string_view pattern);
+
+}  // namespace normtweak::text

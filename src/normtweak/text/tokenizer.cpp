@@ -1,0 +1,125 @@
+#include "normtweak/text/tokenizer.h"
+
+#include <algorithm>
+
+#include "normtweak/text/added_tokens.h"
+#include "normtweak/text/bpe.h"
+#include "normtweak/text/byte_level.h"
+#include "normtweak/text/normalizer.h"
+#include "normtweak/text/post_processor.h"
+#include "normtweak/text/pre_tokenizer.h"
+#include "normtweak/text/utf8.h"
+
+namespace normtweak::text {
+namespace {
+
+// Decoding is the byte-level alphabet read backwards, whatever the file says; but a file that says something else is
+// not of a byte-level model. Without a decoder the package would put spaces between tokens, which no model wants.
+void check_decoder(const JsonPart& part) {
+  if (part.is_null()) return;
+  const auto& type = part["type"].text();
+  if (type == "Sequence") {
+    for (const auto& member : part["decoders"].elements()) check_decoder(member);
+  } else if (type != "ByteLevel") {
+    part.fail("the decoder {} is not supported; ByteLevel is", type);
+  }
+}
+
+std::string plain_bytes(const std::string& token) { return from_byte_level(token).value_or(token); }
+
+}  // namespace
+
+// The parts of tokenizer.json. Its `truncation` and `padding` are left aside, as transformers does.
+struct Tokenizer::State {
+  explicit State(const JsonPart& document)
+      : vocabulary(Bpe::check(document["model"])["vocab"]),
+        bpe(document["model"], vocabulary),
+        normalizer(document["normalizer"]),
+        added(document["added_tokens"], vocabulary, normalizer),
+        pre_tokenizer(document["pre_tokenizer"]),
+        special(read_post_processor(document["post_processor"])) {
+    check_decoder(document["decoder"]);
+  }
+
+  // Null if nothing has this id.
+  const std::string* token(std::int64_t id) const {
+    const auto row = added.by_id().find(id);
+    return row == added.by_id().end() ? vocabulary.token(id) : &row->second.content;
+  }
+
+  void encode_between_tokens(std::string_view text, std::vector<std::int64_t>& ids) const {
+    std::string storage;
+    const auto normal = normalizer.normalize(text, storage);
+    for (const auto& piece : added.split(normal, true)) {
+      if (piece.token >= 0) {
+        ids.push_back(piece.token);
+        continue;
+      }
+      Words words;
+      pre_tokenizer.split(slice(normal, piece.span), words);
+      bpe.encode(words.views, ids);
+    }
+  }
+
+  Vocabulary vocabulary;
+  Bpe bpe;
+  Normalizer normalizer;
+  AddedTokens added;
+  PreTokenizer pre_tokenizer;
+  SpecialTokens special;
+};
+
+Tokenizer::Tokenizer(const Json& document, std::string_view origin)
+    : state_(std::make_unique<State>(JsonPart(document, origin))) {}
+Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
+Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
+Tokenizer::~Tokenizer() = default;
+
+std::vector<std::int64_t> Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
+  std::vector<std::int64_t> ids;
+  if (add_special_tokens) ids = state_->special.before;
+  std::string storage;
+  const auto valid = valid_utf8(text, storage);
+  for (const auto& piece : state_->added.split(valid, false)) {
+    if (piece.token >= 0) {
+      ids.push_back(piece.token);
+    } else {
+      state_->encode_between_tokens(slice(valid, piece.span), ids);
+    }
+  }
+  if (add_special_tokens) ids.insert(ids.end(), state_->special.after.begin(), state_->special.after.end());
+  return ids;
+}
+
+std::string Tokenizer::decode(const std::vector<std::int64_t>& ids, bool skip_special_tokens) const {
+  std::string text;
+  for (const auto id : ids) {
+    if (!skip_special_tokens || !is_special(id)) text += bytes_of(id);
+  }
+  return text;
+}
+
+std::int64_t Tokenizer::size() const {
+  const auto& added = state_->added.by_id();
+  return std::max(state_->vocabulary.largest_id(), added.empty() ? -1 : added.rbegin()->first) + 1;
+}
+
+std::optional<std::int64_t> Tokenizer::id_of(std::string_view token) const {
+  const auto& added = state_->added.by_content();
+  const auto row = added.find(token);
+  return row == added.end() ? state_->vocabulary.id_of(token) : std::optional(row->second);
+}
+
+std::string Tokenizer::bytes_of(std::int64_t id) const {
+  const auto* token = state_->token(id);
+  return token == nullptr ? std::string() : plain_bytes(*token);
+}
+
+bool Tokenizer::is_special(std::int64_t id) const {
+  const auto* token = state_->token(id);
+  return token != nullptr && state_->added.is_special(*token);
+}
+
+std::vector<std::int64_t> Tokenizer::prefix() const { return state_->special.before; }
+
+}  // namespace normtweak::text

@@ -1,0 +1,37 @@
+// The model's own tokens as tokenizer.json spells them, and their ids; added tokens are kept apart.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "normtweak/text/json_part.h"
+
+namespace normtweak::text {
+
+// Lets a map with string keys be searched with a view.
+struct StringHash {
+  using is_transparent = void;
+  std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+};
+
+class Vocabulary {
+ public:
+  explicit Vocabulary(const JsonPart& part);  // {"token": id, ...}; throws Error for an id that is not one
+
+  std::optional<std::int64_t> id_of(std::string_view token) const;
+  const std::string* token(std::int64_t id) const;  // null where the ids have a hole
+  std::int64_t count() const { return static_cast<std::int64_t>(ids_.size()); }
+  std::int64_t largest_id() const { return largest_id_; }  // -1 if empty
+
+  const std::unordered_map<std::string, std::int64_t, StringHash, std::equal_to<>>& ids() const { return ids_; }
+
+ private:
+  std::unordered_map<std::string, std::int64_t, StringHash, std::equal_to<>> ids_;
+  std::unordered_map<std::int64_t, const std::string*> tokens_;  // the keys of ids_, which never move
+  std::int64_t largest_id_ = -1;
+};
+
+}  // namespace normtweak::text

@@ -1,0 +1,88 @@
+// Files that are wrong, or ask for what is not supported: one line that names the part.
+#include <gtest/gtest.h>
+
+#include "normtweak/base/error.h"
+#include "normtweak/text/tokenizer.h"
+#include "support/temporary_folder.h"
+
+namespace normtweak::tests {
+namespace {
+
+// A sound document, and below what is changed in it.
+Json small_tokenizer() {
+  return parse_json(R"({
+    "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]},
+    "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "use_regex": true},
+    "decoder": {"type": "ByteLevel"}
+  })",
+                    "a tokenizer");
+}
+
+struct Case {
+  std::string_view patch;    // merged into the document, RFC 7396
+  std::string_view message;  // after "t.json: "
+};
+
+constexpr Case kCases[] = {
+    {R"({"model": null})", "model: is missing"},
+    {R"({"model": {"type": "Unigram"}})", "model: type Unigram: only byte-level BPE is supported"},
+    {R"({"model": {"type": "WordPiece"}})", "model: type WordPiece: only byte-level BPE is supported"},
+    {R"({"model": {"byte_fallback": true}})", "model: byte_fallback: only byte-level BPE is supported"},
+    {R"({"model": {"dropout": 0.1}})", "model.dropout: is not supported: it makes the ids random"},
+    {R"({"model": {"end_of_word_suffix": "</w>"}})", "model.end_of_word_suffix: \"</w>\" is not supported"},
+    {R"({"model": {"vocab": null}})", "model.vocab: expected an object, found null"},
+    {R"({"model": {"vocab": {"a": -1}}})", "model.vocab: token a: -1 is not an id"},
+    {R"({"model": {"vocab": {"a": "x"}}})", "model.vocab: token a: \"x\" is not an id"},
+    {R"({"model": {"merges": null}})", "model.merges: expected an array of merges"},
+    {R"({"model": {"merges": ["a b", "a"]}})",
+     "model.merges[1]: expected two tokens with a space between them, found \"a\""},
+    {R"({"model": {"merges": [["a", "b", "a"]]}})", "model.merges[0]: expected two tokens, found 3"},
+    {R"({"model": {"merges": [7]}})", "model.merges[0]: expected a string, found number"},
+    {R"({"model": {"merges": ["b a"]}})", "model.merges[0]: the token ba is not in the vocabulary"},
+    {R"({"model": {"unk_token": "?"}})", "model.unk_token: ? is not in the vocabulary, and not every byte is"},
+    {R"({"pre_tokenizer": null})", "pre_tokenizer: holds no ByteLevel; only byte-level BPE is supported"},
+    {R"({"pre_tokenizer": {"type": "Metaspace"}})",
+     "pre_tokenizer: the pre-tokenizer Metaspace is not supported; Sequence, Split, Digits, Punctuation and ByteLevel "
+     "are"},
+    {R"({"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "a(b"}}})",
+     "pre_tokenizer.pattern.Regex: the regex a(b does not compile: missing closing parenthesis at byte 3"},
+    {R"({"pre_tokenizer": {"type": "Split", "pattern": {}}})", "pre_tokenizer.pattern: expected a Regex or a String"},
+    {R"({"pre_tokenizer": {"type": "Split", "pattern": {"String": "a"}, "behavior": "Odd"}})",
+     "pre_tokenizer.behavior: the behavior Odd is not supported"},
+    {R"({"pre_tokenizer": {"use_regex": 1}})", "pre_tokenizer.use_regex: expected true or false, found number"},
+    {R"({"normalizer": {"type": "Lowercase"}})",
+     "normalizer: the normalizer Lowercase is not supported; Sequence, NFC, NFD, NFKC, NFKD, Prepend and Replace are"},
+    {R"({"normalizer": {"type": "Sequence", "normalizers": [{}]}})",
+     "normalizer.normalizers[0].type: expected a string, found null"},
+    {R"({"post_processor": {"type": "Odd"}})",
+     "post_processor: the post-processor Odd is not supported; TemplateProcessing, RobertaProcessing, BertProcessing, "
+     "ByteLevel and Sequence are"},
+    {R"({"post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}]}})",
+     "post_processor.single[0].SpecialToken.id: special_tokens has no ids for <s>"},
+    {R"({"post_processor": {"type": "TemplateProcessing", "single": []}})",
+     "post_processor.single: the template does not hold the text, A"},
+    {R"({"decoder": {"type": "WordPiece"}})", "decoder: the decoder WordPiece is not supported; ByteLevel is"},
+    {R"({"added_tokens": {"a": 1}})", "added_tokens: expected an array, found object"},
+    {R"({"added_tokens": [{"id": 5}]})", "added_tokens[0].content: expected a string, found null"},
+};
+
+TEST(MalformedTokenizer, IsRefusedInOneLine) {
+  for (const auto& [patch, message] : kCases) {
+    auto document = small_tokenizer();
+    document.merge_patch(parse_json(patch, "a patch"));
+    EXPECT_EQ(message_of<Error>([&] { text::Tokenizer(document, "t.json"); }), "t.json: " + std::string(message));
+  }
+}
+
+TEST(MalformedTokenizer, NotAnObject) {
+  EXPECT_EQ(message_of<Error>([] { text::Tokenizer(Json::array(), "t.json"); }),
+            "t.json: expected an object with the key model");
+}
+
+TEST(MalformedTokenizer, TheSoundOneWorks) {
+  const text::Tokenizer tokenizer(small_tokenizer(), "t.json");
+  EXPECT_EQ(tokenizer.encode("abba", false), (std::vector<std::int64_t>{2, 1, 0}));
+}
+
+}  // namespace
+}  // namespace normtweak::tests
