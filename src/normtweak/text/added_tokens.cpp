@@ -33,13 +33,10 @@ AddedTokens::AddedTokens(const JsonPart& part, const Vocabulary& vocabulary, con
     by_id_[id] = token;
     if (token.special) special_.insert(token.content);
   }
-  std::string storage;
-  for (const auto& [id, token] : by_id_) {
-    if (token.normalized) {
-      tries_[1].insert(normalizer.normalize(token.content, storage), id);
-    } else {
-      tries_[0].insert(token.content, id);
-    }
+  for (auto& [id, token] : by_id_) {
+    std::string storage;
+    if (token.normalized) token.content = std::string(normalizer.normalize(token.content, storage));
+    tries_.at(token.normalized ? 1 : 0).insert(token.content, id);
   }
 }
 

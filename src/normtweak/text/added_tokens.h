@@ -17,7 +17,7 @@
 namespace normtweak::text {
 
 struct AddedToken {
-  std::string content;
+  std::string content;       // as it is looked for and decoded: normalised where `normalized` says so
   bool special = false;      // may be left out when decoding
   bool single_word = false;  // not within a word
   bool lstrip = false;       // takes the white space before it along
@@ -41,6 +41,7 @@ class AddedTokens {
   std::vector<Piece> split(std::string_view text, bool normalized) const;
 
   const std::map<std::int64_t, AddedToken>& by_id() const { return by_id_; }
+  // As the file spells them.
   const std::map<std::string, std::int64_t, std::less<>>& by_content() const { return by_content_; }
   bool is_special(const std::string& content) const { return special_.contains(content); }
 

@@ -5,7 +5,8 @@
 namespace normtweak::text {
 namespace {
 
-constexpr std::string_view kWordMembers = R"(\p{L}\p{M}\p{Nd}\p{Pc})";
+// Found by asking Oniguruma about every character. The fractions and superscripts of Latin-1 are its own idea.
+constexpr std::string_view kWordMembers = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
 
 class Translator {
  public:
@@ -44,13 +45,24 @@ class Translator {
   }
 
   void escape() {
-    const bool in_class = depth_ > 0;
     if (next_is("\\s")) return replace(2, R"(\p{White_Space})");
     if (next_is("\\S")) return replace(2, R"(\P{White_Space})");
-    if (next_is("\\w")) return replace(2, in_class ? std::string(kWordMembers) : fmt::format("[{}]", kWordMembers));
-    if (next_is("\\W") && in_class) refuse("\\W within a class");
-    if (next_is("\\W")) return replace(2, fmt::format("[^{}]", kWordMembers));
     if (next_is("\\h") || next_is("\\H")) refuse("\\h (hexadecimal digit)");
+    return depth_ > 0 ? escape_in_class() : escape_outside();
+  }
+
+  void escape_in_class() {
+    if (next_is("\\w")) return replace(2, kWordMembers);
+    if (next_is("\\W")) refuse("\\W within a class");
+    copy(2);
+  }
+
+  void escape_outside() {
+    const auto word = fmt::format("[{}]", kWordMembers);
+    if (next_is("\\w")) return replace(2, word);
+    if (next_is("\\W")) return replace(2, fmt::format("[^{}]", kWordMembers));
+    if (next_is("\\b")) return replace(2, fmt::format("(?:(?<={0})(?!{0})|(?<!{0})(?={0}))", word));
+    if (next_is("\\B")) return replace(2, fmt::format("(?:(?<={0})(?={0})|(?<!{0})(?!{0}))", word));
     copy(2);
   }
 

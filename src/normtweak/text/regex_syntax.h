@@ -7,7 +7,7 @@ namespace normtweak::text {
 
 // The pattern that makes PCRE2 match what Oniguruma would. Three differences are handled:
 //   \s, \S   the Unicode property White_Space (PCRE2 adds U+180E)
-//   \w       letters, marks, decimal digits and connectors (PCRE2 10.42 has letters, all numbers and _)
+//   \w, \b   words hold marks and connectors, but not all numbers (PCRE2 10.42: letters, numbers and _)
 //   [a[bc]]  a class within a class is a union (PCRE2 reads a bracket)
 // Throws Error for what has no counterpart and would match something else without a word: \h, \H, [^...] within a
 // class, and && within a class.
