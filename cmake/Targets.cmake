@@ -35,6 +35,11 @@ function(normtweak_library folder)
   set_property(GLOBAL APPEND PROPERTY NORMTWEAK_LIBRARIES normtweak_${folder})
 endfunction()
 
+# Begins the command of a test that needs Python packages. It is skipped, with a line saying what is missing, where a
+# package of requirements-test.txt is not installed: an interpreter named by the user is not changed.
+set(NORMTWEAK_IF_INSTALLED
+  "${NORMTWEAK_PYTHON}" "${PROJECT_SOURCE_DIR}/tools/run_if_installed.py" "${PROJECT_SOURCE_DIR}/requirements-test.txt")
+
 # normtweak_test(NAME SOURCES a.cpp ... LINK library ... [ORACLES name ...] [ENVIRONMENT A=b ...] [LABELS label ...]):
 # the GoogleTest program test_NAME, one ctest entry. ORACLES: names given to normtweak_oracle, which run before.
 function(normtweak_test name)
@@ -42,19 +47,21 @@ function(normtweak_test name)
   add_executable(test_${name} ${ARG_SOURCES})
   target_link_libraries(test_${name} PRIVATE ${ARG_LINK} normtweak_flags GTest::gtest_main)
   target_include_directories(test_${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests")  # for "support/..."
-  add_test(NAME ${name} COMMAND test_${name})
+  if(ARG_ORACLES)
+    add_test(NAME ${name} COMMAND ${NORMTWEAK_IF_INSTALLED} $<TARGET_FILE:test_${name}>)
+  else()
+    add_test(NAME ${name} COMMAND test_${name})
+  endif()
   set_tests_properties(${name} PROPERTIES
-    ENVIRONMENT "${NORMTWEAK_TEST_ENVIRONMENT};${ARG_ENVIRONMENT}" TIMEOUT 600
+    ENVIRONMENT "${NORMTWEAK_TEST_ENVIRONMENT};${ARG_ENVIRONMENT}" TIMEOUT 600 SKIP_RETURN_CODE 77
     FIXTURES_REQUIRED "${ARG_ORACLES}" LABELS "${ARG_LABELS}")
 endfunction()
 
-# A Python script with NORMTWEAK_PYTHON as a ctest entry. It is skipped, with a line saying what is missing, where a
-# package of requirements-test.txt is not installed: an interpreter named by the user is not changed.
+# NORMTWEAK_PYTHON with these arguments as a ctest entry.
 function(_normtweak_python_test name)
   cmake_parse_arguments(ARG "" "" "COMMAND;ENVIRONMENT;LABELS" ${ARGN})
   add_test(NAME ${name}
-    COMMAND "${NORMTWEAK_PYTHON}" "${PROJECT_SOURCE_DIR}/tools/run_if_installed.py"
-            "${PROJECT_SOURCE_DIR}/requirements-test.txt" ${ARG_COMMAND}
+    COMMAND ${NORMTWEAK_IF_INSTALLED} "${NORMTWEAK_PYTHON}" ${ARG_COMMAND}
     WORKING_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}")
   set_tests_properties(${name} PROPERTIES
     ENVIRONMENT "${NORMTWEAK_TEST_ENVIRONMENT};PYTHONPATH=${PROJECT_SOURCE_DIR}/tests/oracles;PYTHONDONTWRITEBYTECODE=1;${ARG_ENVIRONMENT}"

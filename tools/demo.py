@@ -105,6 +105,8 @@ def table(runs: list[dict]) -> str:
 
 def main(arguments: list[str]) -> None:
     options = parse_arguments(arguments)
+    if not os.access(options.program, os.X_OK):
+        sys.exit(f"demo: {options.program} is not there; run `make build`")
     print(f"calibration: {options.samples} samples of {options.tokens} tokens, written by the model itself")
     if options.rows:
         print(f"also measured on the first {options.max_tokens} tokens of {options.rows}")

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Runs Python with what a requirements file names, or says what is missing: run_if_installed.py REQUIREMENTS ARGUMENT...
+"""Runs a command that needs Python packages, or says which are missing: run_if_installed.py REQUIREMENTS COMMAND...
 
-The arguments are those of the interpreter (`-m pytest FILE`, `SCRIPT ARGUMENT`). Exit status 77, which ctest shows as
-skipped, where a package is not installed.
+Looked for are the packages that the file REQUIREMENTS names, in the environment of the interpreter that runs this.
+Exit status 77, which ctest shows as skipped, where one is not installed.
 """
 
 import importlib.metadata
@@ -34,7 +34,7 @@ def main() -> int:
         print(f"skipped: {sys.executable} has no {', '.join(absent)}; pip install -r {os.path.basename(sys.argv[1])}")
         return SKIPPED
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+    os.execvp(sys.argv[2], sys.argv[2:])
 
 
 if __name__ == "__main__":

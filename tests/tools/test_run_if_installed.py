@@ -14,7 +14,7 @@ class RunIfInstalled(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             file = pathlib.Path(folder, "requirements-test.txt")
             file.write_text(requirements, encoding="utf-8")
-            command = [sys.executable, run_if_installed.__file__, str(file), "-c", "import sys; print('ran'); sys.exit(3)"]
+            command = [sys.executable, run_if_installed.__file__, str(file), "sh", "-c", "echo ran; exit 3"]
             return subprocess.run(command, capture_output=True, text=True, check=False)
 
     def test_passes_on_output_and_status(self):
