@@ -86,18 +86,22 @@ NamedTensors encode_packed(const std::string& module, const weights::Weight& wei
 }
 
 std::vector<PackedReader> packed_readers(const PackedSettings& settings) {
-  const PackedReader own = {"normtweak", ""};
-  if (settings.kind != PackedKind::affine) return {own};
-  const bool common = settings.bits == 4 || settings.bits == 8;
-  // 0.17 packed 3, 5, 6 and 7 bits in another layout, earlier versions knew 4 and 8 bits only.
-  const PackedReader transformers = {"transformers", common               ? "with compressed-tensors"
-                                                     : settings.bits == 2 ? "with compressed-tensors 0.17 or later"
-                                                                          : "with compressed-tensors 0.18 or later"};
-  // Its kernels take these group sizes; newer versions know more widths on some GPUs, which was not tried.
-  const auto group = settings.group_size;
-  const bool has_kernel = group == 0 || group == 32 || group == 64 || group == 128;
-  if (common && has_kernel) return {{"vLLM", ""}, transformers, own};
-  return {transformers, own};
+  std::vector<PackedReader> readers;
+  const auto [bits, group_size, symmetric, kind] = settings;
+  if (kind == PackedKind::affine) {
+    const bool common = bits == 4 || bits == 8;
+    // Group sizes that its kernels take. Its newest versions know more widths on some GPUs, which was not tried.
+    const bool has_kernel = group_size == 0 || group_size == 32 || group_size == 64 || group_size == 128;
+    if (common && has_kernel) readers.push_back({"vLLM", ""});
+    // compressed-tensors 0.17 packed 3, 5, 6 and 7 bits in another layout; earlier versions knew 4 and 8 bits only.
+    // Up to 0.20 it expects unpacked zero-points when transformers loads a model to run it packed.
+    readers.push_back({"transformers", !symmetric ? "with compressed-tensors 0.18 or later, CompressedTensorsConfig("
+                                                    "dequantize=True), and the same settings for all linears"
+                                       : common   ? "with compressed-tensors"
+                                                  : "with compressed-tensors 0.18 or later"});
+  }
+  readers.push_back({"normtweak", ""});
+  return readers;
 }
 
 }  // namespace normtweak::formats

@@ -1,0 +1,143 @@
+// Which settings a config gives to a module: as the `compressed_tensors` package decides it.
+#include "normtweak/formats/compressed_tensors_config.h"
+#include "support.h"
+
+namespace normtweak::formats {
+namespace {
+
+TEST(PackedConfig, DecidesAsThePackageDoes) {
+  const auto folder = oracle_folder("compressed_tensors");
+  REQUIRE_ORACLE(folder);
+  for (const auto& row : read_json(folder / "configs.json")) {
+    SCOPED_TRACE(row["name"]);
+    EXPECT_TRUE(is_packed_config(row["config"]));
+    const PackedConfig config(row["config"], "config.json");
+    EXPECT_FALSE(config.is_extension());
+    for (const auto& [module, expected] : row["expected"].items()) {
+      std::optional<PackedSettings> wanted;
+      if (!expected.is_null()) wanted = PackedSettings{expected[0], expected[1], expected[2]};
+      EXPECT_EQ(config.settings_of(module), wanted) << module;
+    }
+  }
+}
+
+std::vector<PackedModule> modules(PackedSettings first, PackedSettings second) {
+  return {{"model.layers.0.a", first}, {"model.layers.0.b", second}, {"model.layers.1.a", first}};
+}
+
+TEST(PackedConfig, EqualSettingsAreOneClass) {
+  const PackedSettings settings = {4, 128, true};
+  const auto config = make_packed_config(modules(settings, settings), {"lm_head"});
+  EXPECT_EQ(config["quant_method"], "compressed-tensors");
+  EXPECT_EQ(config["config_groups"].size(), 1U);
+  EXPECT_EQ(config["config_groups"]["group_0"]["targets"], Json({"Linear"}));
+  const PackedConfig read(config, "memory");
+  EXPECT_EQ(read.settings_of("model.layers.7.c"), settings);
+  EXPECT_EQ(read.settings_of("lm_head"), std::nullopt);
+  EXPECT_EQ(read.settings_of("model.embed_tokens", "Embedding"), std::nullopt);
+}
+
+TEST(PackedConfig, DifferentSettingsAreNamed) {
+  const PackedSettings first = {4, 128, true}, second = {8, 0, false};
+  const auto config = make_packed_config(modules(first, second), {"lm_head"});
+  EXPECT_EQ(config["config_groups"]["group_0"]["targets"], Json({"model.layers.0.a", "model.layers.1.a"}));
+  const PackedConfig read(config, "memory");
+  EXPECT_EQ(read.settings_of("model.layers.1.a"), first);
+  EXPECT_EQ(read.settings_of("model.layers.0.b"), second);
+  EXPECT_EQ(read.settings_of("model.layers.1.b"), std::nullopt);
+}
+
+TEST(PackedConfig, ExtensionIsMarked) {
+  const PackedSettings first = {4, 64, false, PackedKind::float_zero_points},
+                       second = {3, 0, false, PackedKind::codebook};
+  const auto config = make_packed_config(modules(first, second), {});
+  EXPECT_FALSE(config.contains("quant_method"));
+  EXPECT_TRUE(is_packed_config(config));
+  const PackedConfig read(config, "memory");
+  EXPECT_TRUE(read.is_extension());
+  EXPECT_EQ(read.settings_of("model.layers.1.a"), first);
+  EXPECT_EQ(read.settings_of("model.layers.0.b"), second);
+}
+
+TEST(PackedConfig, OthersAreNotOurs) {
+  EXPECT_FALSE(is_packed_config(Json::parse(R"({"quant_method": "gptq", "bits": 4})")));
+  EXPECT_FALSE(is_packed_config(Json::parse("[]")));
+  EXPECT_FALSE(is_packed_config(nullptr));
+}
+
+struct Refusal {
+  const char *name, *patch, *message;  // the patch is merged into a sound config; null removes a key
+};
+
+const Refusal kRefusals[] = {
+    {"Method", R"({"quant_method": "awq"})", "not of compressed-tensors"},
+    {"Int", R"({"format": "int-quantized"})", R"(format "int-quantized" is not supported)"},
+    {"Float", R"({"format": "float-quantized"})", R"(format "float-quantized" is not supported)"},
+    {"Marlin", R"({"format": "marlin-24"})", R"(format "marlin-24" is not supported)"},
+    {"FormatNumber", R"({"format": 4})", "format 4 is not supported"},
+    {"NoFormat", R"({"format": null})", "format null is not supported"},
+    {"GroupFormat", R"({"config_groups": {"group_0": {"format": "nvfp4-pack-quantized"}}})", "group_0: format"},
+    {"Status", R"({"quantization_status": "calibration"})", "quantization_status \"calibration\""},
+    {"Cache", R"({"kv_cache_scheme": {"num_bits": 8}})", "`kv_cache_scheme` is not supported"},
+    {"Transform", R"({"transform_config": {"a": 1}})", "`transform_config` is not supported"},
+    {"Sparse", R"({"sparsity_config": {"format": "sparse-24-bitmask"}})", "`sparsity_config` is not supported"},
+    {"Activations", R"({"config_groups": {"group_0": {"input_activations": {"num_bits": 8}}}})",
+     "`input_activations` is not supported"},
+    {"Preset", R"({"config_groups": {"group_0": ["Linear"]}})", "only groups with their settings"},
+    {"NoGroups", R"({"config_groups": null})", "`config_groups` must be an object"},
+    {"NoWeights", R"({"config_groups": {"group_0": {"weights": null}}})", "`weights` must be an object"},
+    {"FloatType", R"({"config_groups": {"group_0": {"weights": {"type": "float"}}}})", "weights of type \"float\""},
+    {"Codebook", R"({"config_groups": {"group_0": {"weights": {"type": "codebook"}}}})",
+     "weights of type \"codebook\""},
+    {"ZeroPointType", R"({"config_groups": {"group_0": {"weights": {"zero_point_type": "float"}}}})",
+     "zero_point_type"},
+    {"Bits", R"({"config_groups": {"group_0": {"weights": {"num_bits": 16}}}})", "num_bits 16 is not supported"},
+    {"BitsHuge", R"({"config_groups": {"group_0": {"weights": {"num_bits": 18446744073709551615}}}})",
+     "num_bits 184467"},
+    {"BitsText", R"({"config_groups": {"group_0": {"weights": {"num_bits": "4"}}}})", "num_bits \"4\""},
+    {"Tensor", R"({"config_groups": {"group_0": {"weights": {"strategy": "tensor", "group_size": null}}}})",
+     "strategy \"tensor\" with group size null"},
+    {"Block", R"({"config_groups": {"group_0": {"weights": {"strategy": "block"}}}})", "strategy \"block\""},
+    {"GroupZero", R"({"config_groups": {"group_0": {"weights": {"group_size": 0}}}})", "with group size 0"},
+    {"GroupText", R"({"config_groups": {"group_0": {"weights": {"group_size": "all"}}}})", "with group size \"all\""},
+    {"ChannelWithSize", R"({"config_groups": {"group_0": {"weights": {"strategy": "channel"}}}})", "\"channel\" with"},
+    {"Dynamic", R"({"config_groups": {"group_0": {"weights": {"dynamic": true}}}})", "dynamic weights"},
+    {"Order", R"({"config_groups": {"group_0": {"weights": {"actorder": "group"}}}})", "actorder \"group\""},
+    {"Symmetric", R"({"config_groups": {"group_0": {"weights": {"symmetric": "yes"}}}})", "`symmetric` is \"yes\""},
+    {"Targets", R"({"config_groups": {"group_0": {"targets": "Linear"}}})", "expected a list of names"},
+    {"TargetNumber", R"({"config_groups": {"group_0": {"targets": [1]}}})", "found 1 in it"},
+    {"Expression", R"({"config_groups": {"group_0": {"targets": ["re:("]}}})", "`re:(` is no regular expression"},
+    {"Ignore", R"({"ignore": "lm_head"})", "expected a list of names"},
+};
+
+class RefusedConfigs : public testing::TestWithParam<Refusal> {};
+
+TEST_P(RefusedConfigs, SayWhatWasFound) {
+  const PackedSettings settings = {4, 128, true};
+  auto config = make_packed_config(modules(settings, settings), {"lm_head"});
+  config.merge_patch(Json::parse(GetParam().patch));
+  const auto message = error_of([&] { PackedConfig(config, "memory"); });
+  EXPECT_NE(message.find(GetParam().message), std::string::npos) << message;
+}
+
+INSTANTIATE_TEST_SUITE_P(CompressedTensors, RefusedConfigs, testing::ValuesIn(kRefusals), by_name);
+
+// What llm-compressor writes besides, all of it without effect on how weights are stored.
+TEST(PackedConfig, HarmlessKeysAreAccepted) {
+  const PackedSettings settings = {4, 128, true};
+  auto config = make_packed_config(modules(settings, settings), {"lm_head"});
+  config.merge_patch(Json::parse(R"({
+      "quantization_status": "frozen", "sparsity_config": {}, "transform_config": {}, "version": "0.9.4",
+      "config_groups": {"group_0": {"format": "pack-quantized", "weights": {
+          "actorder": "weight", "block_structure": null, "observer": "minmax", "observer_kwargs": {}}}}})"));
+  EXPECT_EQ(PackedConfig(config, "memory").settings_of("x"), settings);
+}
+
+TEST(ModulePattern, EndlessExpressionIsStopped) {
+  const ModulePattern pattern(R"(re:(a+)+(a+)+\d$)");
+  const auto message = error_of([&] { pattern.matches_name(std::string(200, 'a') + "c"); });
+  EXPECT_NE(message.find("cannot be matched"), std::string::npos) << message;
+}
+
+}  // namespace
+}  // namespace normtweak::formats
