@@ -86,7 +86,7 @@ def lines(count, seed=20240229):
     return fixed + [line(rng) for _ in range(count - len(fixed))]
 
 
-def training_text(count=1500, seed=5):
+def training_text(count=800, seed=5):
     rng = random.Random(seed)
     return [rng.choice([english, english, line])(rng) for _ in range(count)]
 

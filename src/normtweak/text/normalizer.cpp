@@ -2,6 +2,7 @@
 
 #include <utf8proc.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <memory>
@@ -40,12 +41,11 @@ void Normalizer::add(const JsonPart& part) {
 }
 
 bool Normalizer::add_unicode_form(std::string_view type) {
-  for (const auto& [name, options] : kUnicodeForms) {
-    if (name != type) continue;
-    steps_.emplace_back(UnicodeForm{options});
-    return true;
-  }
-  return false;
+  const auto* const form =
+      std::find_if(kUnicodeForms.begin(), kUnicodeForms.end(), [&](const auto& row) { return row.first == type; });
+  if (form == kUnicodeForms.end()) return false;
+  steps_.emplace_back(UnicodeForm{form->second});
+  return true;
 }
 
 std::string_view Normalizer::normalize(std::string_view text, std::string& storage) const {

@@ -75,12 +75,13 @@ void PreTokenizer::split(std::string_view text, Words& words) const {
   const auto count = steps_.size() - (spells_last ? 1 : 0);
   for (std::size_t i = 0; i < count; ++i) apply(steps_[i], words, first);
   if (spells_last) return;
+  // Everything is in the alphabet, since SpellBytes came before.
   for (auto view = words.views.begin() + static_cast<std::ptrdiff_t>(first); view != words.views.end(); ++view) {
-    *view = words.storage.emplace_back(from_byte_level(*view).value());
+    *view = words.storage.emplace_back(from_byte_level(*view).value_or(""));
   }
 }
 
-void PreTokenizer::apply(const Step& step, Words& words, std::size_t first) const {
+void PreTokenizer::apply(const Step& step, Words& words, std::size_t first) {
   const auto begin = words.views.begin() + static_cast<std::ptrdiff_t>(first);
   if (const auto* rule = std::get_if<SplitRule>(&step)) {
     const std::vector<std::string_view> pieces(begin, words.views.end());

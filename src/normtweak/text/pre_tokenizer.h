@@ -33,7 +33,7 @@ class PreTokenizer {
 
   void add(const JsonPart& part);
   void add_byte_level(const JsonPart& part);
-  void apply(const Step& step, Words& words, std::size_t first) const;
+  static void apply(const Step& step, Words& words, std::size_t first);  // to the words from `first` on
 
   std::vector<Step> steps_;
   bool is_byte_level_ = false;

@@ -1,5 +1,7 @@
 #include "normtweak/text/split.h"
 
+#include <ranges>
+
 namespace normtweak::text {
 namespace {
 
@@ -42,13 +44,13 @@ std::vector<Stretch> join(const std::vector<Stretch>& stretches, Joins joins) {
 std::vector<Stretch> join_with_next(const std::vector<Stretch>& stretches) {
   std::vector<Stretch> reversed;
   bool following = false;
-  for (auto stretch = stretches.rbegin(); stretch != stretches.rend(); ++stretch) {
-    if (!reversed.empty() && stretch->is_match && !following) {
-      reversed.back().span.begin = stretch->span.begin;
+  for (const auto& stretch : std::views::reverse(stretches)) {
+    if (!reversed.empty() && stretch.is_match && !following) {
+      reversed.back().span.begin = stretch.span.begin;
     } else {
-      reversed.push_back(*stretch);
+      reversed.push_back(stretch);
     }
-    following = stretch->is_match;
+    following = stretch.is_match;
   }
   return {reversed.rbegin(), reversed.rend()};
 }

@@ -1,4 +1,6 @@
-// Byte-level BPE tokenizers, from Hugging Face's tokenizer.json.
+// Byte-level BPE tokenizers, from Hugging Face's tokenizer.json. What else such a file may hold (Unigram, WordPiece,
+// BPE over characters, dropout) is refused by name; its `truncation` and `padding` are left aside, as transformers
+// does.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -19,10 +21,12 @@ class Tokenizer {
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
 
-  // The same ids as the `tokenizers` package. `add_special_tokens`: with those of the post-processor (BOS, ...).
+  // The same ids as the `tokenizers` package. `add_special_tokens`: with those of the post-processor (BOS, ...). Bytes
+  // that are not UTF-8 count as U+FFFD, as Python reads them. Safe to call from several threads.
   std::vector<std::int64_t> encode(std::string_view text, bool add_special_tokens) const;
 
-  // Bytes of the ids put together; not necessarily valid UTF-8 when a character is cut.
+  // Bytes of the ids put together; not necessarily valid UTF-8 when a character is cut. Ids without a token, which
+  // models with padded embeddings have, give nothing.
   std::string decode(const std::vector<std::int64_t>& ids, bool skip_special_tokens) const;
 
   std::int64_t size() const;                                        // ids are in [0, size())
