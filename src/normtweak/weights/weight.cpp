@@ -9,19 +9,20 @@ template <class... Cases>
 struct Match : Cases... {
   using Cases::operator()...;
 };
+template <class... Cases>
+Match(Cases...) -> Match<Cases...>;
 
 }  // namespace
 
 at::Tensor dequantize(const Weight& weight) {
-  return std::visit(Match{[](const FloatWeight& w) { return w.values; },
-                          [](const auto& w) { return dequantize(w); }},
+  return std::visit(Match{[](const FloatWeight& w) { return w.values; }, [](const auto& w) { return dequantize(w); }},
                     weight);
 }
 
 at::IntArrayRef shape(const Weight& weight) {
-  return std::visit(Match{[](const FloatWeight& w) { return w.values.sizes(); },
-                          [](const auto& w) { return w.codes.sizes(); }},
-                    weight);
+  return std::visit(
+      Match{[](const FloatWeight& w) { return w.values.sizes(); }, [](const auto& w) { return w.codes.sizes(); }},
+      weight);
 }
 
 double bits_per_weight(const Weight& weight) {

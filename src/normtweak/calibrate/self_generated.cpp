@@ -1,0 +1,145 @@
+#include "normtweak/calibrate/self_generated.h"
+
+#include <ATen/Context.h>
+#include <ATen/core/Generator.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <numeric>
+#include <optional>
+
+#include "normtweak/base/error.h"
+#include "normtweak/calibrate/languages.h"
+
+namespace normtweak::calibrate {
+namespace {
+
+// What the strategies need to know about the vocabulary.
+struct Vocabulary {
+  std::int64_t size;  // ids that the embedding has
+  std::optional<text::Tokenizer> tokenizer;
+  std::vector<std::int64_t> end_tokens;
+};
+
+Vocabulary read_vocabulary(const model::Checkpoint& checkpoint) {
+  Vocabulary vocabulary = {checkpoint.numbers.vocabulary, std::nullopt, end_of_text_ids(checkpoint)};
+  if (checkpoint.side_files.contains("tokenizer.json")) vocabulary.tokenizer = load_tokenizer(checkpoint);
+  std::erase_if(vocabulary.end_tokens, [&](std::int64_t id) { return id < 0 || id >= vocabulary.size; });
+  return vocabulary;
+}
+
+std::vector<std::int64_t> all_tokens(const Vocabulary& vocabulary) {
+  if (vocabulary.tokenizer) {
+    auto ids = ordinary_tokens(*vocabulary.tokenizer);
+    std::erase_if(ids, [&](std::int64_t id) { return id >= vocabulary.size; });
+    return ids;
+  }
+  std::vector<std::int64_t> ids(static_cast<std::size_t>(vocabulary.size));
+  std::iota(ids.begin(), ids.end(), 0);
+  return ids;
+}
+
+TokenBatch write_text(const Vocabulary& vocabulary, std::vector<std::int64_t> first_tokens,
+                      const model::Decoder& decoder, const TextOptions& options, ProgressSink& progress) {
+  model::GenerationOptions generation;
+  generation.samples = options.samples;
+  generation.tokens = options.tokens;
+  generation.batch = options.batch;
+  generation.sampling = options.sampling;
+  generation.seed = options.seed;
+  generation.first_tokens = std::move(first_tokens);
+  generation.end_tokens = vocabulary.end_tokens;
+  if (vocabulary.tokenizer) {
+    generation.prefix = vocabulary.tokenizer->prefix();
+    generation.never = special_tokens(*vocabulary.tokenizer);
+    std::erase_if(generation.never, [&](std::int64_t id) {
+      return id >= vocabulary.size || std::ranges::find(generation.end_tokens, id) != generation.end_tokens.end();
+    });
+    // Ids that the embedding has and the tokenizer does not know.
+    for (auto id = vocabulary.tokenizer->size(); id < vocabulary.size; ++id) generation.never.push_back(id);
+  }
+  return {.ids = generate(decoder, generation, progress), .mask = {}, .provenance = {}};
+}
+
+TokenBatch by_language(const Vocabulary& vocabulary, const model::Decoder& decoder, const TextOptions& options,
+                       ProgressSink& progress) {
+  if (!vocabulary.tokenizer) {
+    fail("strategy language needs the tokenizer, and the model has none; use --strategy llm-qat");
+  }
+  auto first_tokens = tokens_of_languages(*vocabulary.tokenizer, options.languages);
+  std::erase_if(first_tokens, [&](std::int64_t id) { return id >= vocabulary.size; });
+  if (first_tokens.empty()) {
+    fail("--languages {}: the tokenizer has no whole word of these; add a language or use --strategy llm-qat",
+         fmt::join(options.languages, ","));
+  }
+  return write_text(vocabulary, std::move(first_tokens), decoder, options, progress);
+}
+
+TokenBatch by_any_token(const Vocabulary& vocabulary, const model::Decoder& decoder, const TextOptions& options,
+                        ProgressSink& progress) {
+  return write_text(vocabulary, all_tokens(vocabulary), decoder, options, progress);
+}
+
+TokenBatch at_random(const Vocabulary& vocabulary, const model::Decoder&, const TextOptions& options, ProgressSink&) {
+  const auto ids = at::tensor(all_tokens(vocabulary), at::kLong);
+  auto generator = at::globalContext().defaultGenerator(at::kCPU).clone();
+  generator.set_current_seed(options.seed);
+  const auto draws = at::randint(0, ids.numel(), {options.samples, options.tokens}, generator, ids.options());
+  return {.ids = ids.index_select(0, draws.flatten()).view(draws.sizes()), .mask = {}, .provenance = {}};
+}
+
+struct StrategyRow {
+  Strategy strategy;
+  TokenBatch (*make)(const Vocabulary&, const model::Decoder&, const TextOptions&, ProgressSink&);
+};
+constexpr std::array<StrategyRow, 3> kStrategies = {{
+    {{"language", "the first token is a word of one of --languages, then as llm-qat"}, &by_language},
+    {{"llm-qat", "any first token, 3 to 5 greedy tokens, then sampling (arXiv 2305.17888)"}, &by_any_token},
+    {{"random-tokens", "ids drawn evenly from the vocabulary: a baseline, not text"}, &at_random},
+}};
+
+}  // namespace
+
+std::vector<Strategy> strategies() {
+  std::vector<Strategy> all;
+  for (const auto& row : kStrategies) all.push_back(row.strategy);
+  return all;
+}
+
+TokenBatch make_text(const model::Checkpoint& checkpoint, const model::Decoder& decoder, const TextOptions& options,
+                     ProgressSink& progress) {
+  const auto* row =
+      std::ranges::find_if(kStrategies, [&](const auto& r) { return r.strategy.name == options.strategy; });
+  if (row == kStrategies.end()) fail("--strategy {}: not known; see --help", options.strategy);
+  auto wanted = options;
+  if (wanted.tokens == 0) wanted.tokens = decoder.config.context;
+  auto batch = row->make(read_vocabulary(checkpoint), decoder, wanted, progress);
+  batch.provenance = {{"strategy", options.strategy},
+                      {"model", checkpoint.path},
+                      {"seed", std::to_string(options.seed)},
+                      {"temperature", fmt::format("{}", options.sampling.temperature)},
+                      {"top_k", std::to_string(options.sampling.top_k)},
+                      {"top_p", fmt::format("{}", options.sampling.top_p)}};
+  if (options.strategy == "language")
+    batch.provenance["languages"] = fmt::format("{}", fmt::join(options.languages, ","));
+  return batch;
+}
+
+TokenBatch cut_text(const std::vector<std::int64_t>& ids, std::int64_t samples, std::int64_t tokens,
+                    std::string_view origin) {
+  const auto found = static_cast<std::int64_t>(ids.size());
+  if (samples < 1 || tokens < 1) fail("--samples and --tokens must be at least 1");
+  if (found < samples * tokens) {
+    fail("{}: {} tokens, and {} rows of {} need {}; give more text or ask for less", origin, found, samples, tokens,
+         samples * tokens);
+  }
+  const auto all = at::tensor(ids, at::kLong);
+  std::vector<at::Tensor> cut;
+  for (std::int64_t row = 0; row < samples; ++row) cut.push_back(all.narrow(0, row * (found / samples), tokens));
+  return {.ids = at::stack(cut), .mask = {}, .provenance = {{"strategy", "text"}, {"file", std::string(origin)}}};
+}
+
+}  // namespace normtweak::calibrate

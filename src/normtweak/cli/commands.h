@@ -1,0 +1,17 @@
+// The subcommands. Each adds its options to `command` and returns what runs when it was chosen.
+#pragma once
+#include <CLI/CLI.hpp>
+#include <functional>
+
+namespace normtweak::cli {
+
+using Job = std::function<void()>;
+
+Job add_eval(CLI::App& command);
+Job add_generate(CLI::App& command);
+Job add_inspect(CLI::App& command);
+Job add_logits(CLI::App& command);
+Job add_quantize(CLI::App& command);
+Job add_tweak_command(CLI::App& command);
+
+}  // namespace normtweak::cli

@@ -1,0 +1,235 @@
+#include "normtweak/cli/common.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <fmt/ranges.h>
+
+#include <cstdio>
+#include <fstream>
+
+#include "normtweak/base/device.h"
+#include "normtweak/base/error.h"
+#include "normtweak/base/file.h"
+#include "normtweak/calibrate/languages.h"
+#include "normtweak/cli/progress_bar.h"
+#include "normtweak/cli/version.h"
+#include "normtweak/tweak/objectives.h"
+
+namespace normtweak::cli {
+
+void add_common(CLI::App& command, Common& common) {
+  command.add_option("--json", common.json, "Write the figures to this file")->group("General");
+  command.add_flag("--quiet", common.quiet, "No progress, no summary")->group("General");
+  command.add_option("--device", common.device, "cpu, cuda or cuda:N (default: a GPU if there is one)")
+      ->group("General");
+  command.add_option("--dtype", common.type, "Type of matrix products: f32 or bf16 (default: see above)")
+      ->check(CLI::IsMember({"f32", "bf16", "float32", "bfloat16"}))
+      ->group("General");
+  command.add_option("--seed", common.seed, "Seed of everything random")->capture_default_str()->group("General");
+  command.add_option("--threads", common.threads, "CPU threads (default: all cores)")
+      ->check(CLI::NonNegativeNumber)
+      ->group("General");
+  command.add_flag("--deterministic", common.deterministic, "On a GPU: the same bytes in every run, somewhat slower")
+      ->group("General");
+}
+
+pipeline::Compute start(const Common& common, bool fast) {
+  if (common.threads > 0) at::set_num_threads(common.threads);
+  pipeline::Compute compute;
+  compute.device = choose_device(common.device);
+  if (common.deterministic) at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+  if (compute.device.is_cuda()) {
+    // cuBLAS repeats itself only with a workspace of a fixed size.
+    if (common.deterministic) ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);
+  }
+  if (!common.type.empty()) {
+    compute.type = parse_float_type(common.type);
+  } else if (fast && has_fast_bf16(compute.device)) {
+    compute.type = at::kBFloat16;
+  }
+  return compute;
+}
+
+std::unique_ptr<ProgressSink> progress_for(const Common& common) {
+  class Quiet : public ProgressSink {
+    void report(const ProgressReport&) override {}
+    void note(std::string_view) override {}
+  };
+  if (common.quiet) return std::make_unique<Quiet>();
+  return std::make_unique<ProgressBar>();
+}
+
+void finish(Json figures, const Common& common, const pipeline::Compute& compute, const std::string& summary) {
+  figures["peak_memory_bytes"] = peak_memory_bytes(compute.device);
+  figures["device"] = compute.device.str();
+  figures["dtype"] = float_type_name(compute.type);
+  figures["threads"] = at::get_num_threads();
+  figures["seed"] = common.seed;
+  figures["version"] = kVersion;
+  if (!common.json.empty()) {
+    write_file_atomically(common.json, [&](std::ostream& file) { file << figures.dump(2) << "\n"; });
+  }
+  if (!common.quiet) std::fputs(summary.c_str(), stdout);
+}
+
+void add_text_writing(CLI::App& command, TextChoice& choice) {
+  auto& self = choice.source.self;
+  std::vector<std::string> names;
+  std::string help = "How a text starts: ";
+  for (const auto& strategy : calibrate::strategies()) {
+    names.emplace_back(strategy.name);
+    help += fmt::format("{} ({}); ", strategy.name, strategy.description);
+  }
+  command.add_option("--samples", self.samples, "Rows of calibration text")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber)
+      ->group("Text");
+  command.add_option("--tokens", self.tokens, "Tokens in a row")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber)
+      ->group("Text");
+  command.add_option("--strategy", self.strategy, help)
+      ->capture_default_str()
+      ->check(CLI::IsMember(names))
+      ->group("Text");
+  command
+      .add_option("--languages", choice.languages,
+                  fmt::format("For strategy language, a list of: {}", fmt::join(calibrate::language_codes(), ",")))
+      ->capture_default_str()
+      ->group("Text");
+  command.add_option("--temperature", self.sampling.temperature, "Divides the logits")
+      ->capture_default_str()
+      ->group("Text");
+  command.add_option("--top-k", self.sampling.top_k, "Sample from the k likeliest tokens; 0: from all")
+      ->capture_default_str()
+      ->group("Text");
+  command.add_option("--top-p", self.sampling.top_p, "Sample from the likeliest tokens with this probability together")
+      ->capture_default_str()
+      ->group("Text");
+  command.add_option("--generate-batch", self.batch, "Rows written together; 0: as many as memory allows")
+      ->capture_default_str()
+      ->group("Text");
+  command.add_option("--text", choice.source.real_text, "Cut the rows from this text file instead")
+      ->check(CLI::ExistingFile)
+      ->group("Text");
+}
+
+void add_text_source(CLI::App& command, TextChoice& choice) {
+  command
+      .add_option("--calibration", choice.source.ids,
+                  "Token ids from `normtweak generate` (safetensors); default: the model writes them now")
+      ->group("Text");
+  add_text_writing(command, choice);
+}
+
+pipeline::TextSource text_source(const TextChoice& choice, const Common& common) {
+  auto source = choice.source;
+  source.self.seed = common.seed;
+  source.self.languages = CLI::detail::split(choice.languages, ',');
+  return source;
+}
+
+void add_external(CLI::App& command, ExternalChoice& choice) {
+  command.add_option("--eval-text", choice.texts, "Report perplexity on this text file, too (gptq protocol)")
+      ->group("Report");
+  command.add_option("--eval-rows,--rows", choice.rows, "The same for a data set with one row a line")->group("Report");
+  command.add_option("--context", choice.context, "Tokens in a window")->capture_default_str()->group("Report");
+  command.add_option("--max-tokens", choice.max_tokens, "Only so many tokens of each; 0: all")
+      ->capture_default_str()
+      ->group("Report");
+}
+
+std::vector<pipeline::ExternalText> external_texts(const ExternalChoice& choice) {
+  std::vector<pipeline::ExternalText> all;
+  for (const auto& path : choice.texts) all.push_back({path, false, choice.context, choice.max_tokens});
+  for (const auto& path : choice.rows) all.push_back({path, true, choice.context, choice.max_tokens});
+  return all;
+}
+
+void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, bool may_be_none) {
+  std::vector<std::string> methods = {"end-to-end", "layerwise"};
+  if (may_be_none) methods.insert(methods.begin(), "none");
+  command
+      .add_option(flag, choice.method,
+                  "end-to-end: KL through the whole model; layerwise: Norm Tweaking, arXiv 2309.02784")
+      ->capture_default_str()
+      ->check(CLI::IsMember(methods))
+      ->group("Tweak");
+  command
+      .add_option("--tune", choice.tune,
+                  "Floats to tune end to end: some of norms,biases,scales,zeros,codebooks (default: norms,scales; "
+                  "scales takes codebooks along)")
+      ->group("Tweak");
+  command.add_option("--lr", choice.rate, "Learning rate of norms (default: end-to-end 2e-3, layerwise 1e-5)")
+      ->check(CLI::PositiveNumber)
+      ->group("Tweak");
+  command
+      .add_option("--lr-scales", choice.scale_rate, "End-to-end: of scales and codebooks, relative (default: as --lr)")
+      ->check(CLI::PositiveNumber)
+      ->group("Tweak");
+  command.add_option("--epochs", choice.passes, "Passes over the text (default: end-to-end 3, layerwise 1)")
+      ->check(CLI::PositiveNumber)
+      ->group("Tweak");
+  command.add_option("--batch", choice.batch, "Rows in one step (default: end-to-end 8, layerwise 1)")
+      ->check(CLI::PositiveNumber)
+      ->group("Tweak");
+  std::vector<std::string> losses;
+  for (const auto& objective : tweak::objectives()) losses.emplace_back(objective.name);
+  command.add_option("--loss", choice.loss, "Layerwise: what is matched")
+      ->capture_default_str()
+      ->check(CLI::IsMember(losses))
+      ->group("Tweak");
+  command.add_option("--lr-scale", choice.rate_growth, "Layerwise: block i of L learns with lr (1 + this i / L)")
+      ->capture_default_str()
+      ->group("Tweak");
+  command
+      .add_option(
+          "--target", choice.target,
+          "Layerwise: float-block (the float block on the quantized stream) or float-stream (the float model's own)")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"float-block", "float-stream"}))
+      ->group("Tweak");
+  command.add_flag("--final-norm", choice.final_norm, "Layerwise: tweak the norm after the last block, too")
+      ->group("Tweak");
+}
+
+pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& common) {
+  pipeline::TweakOptions options;
+  options.method = choice.method == "none"        ? pipeline::TweakMethod::none
+                   : choice.method == "layerwise" ? pipeline::TweakMethod::layerwise
+                                                  : pipeline::TweakMethod::end_to_end;
+  auto& layerwise = options.layerwise;
+  auto& end_to_end = options.end_to_end;
+  if (choice.rate > 0) layerwise.rate = end_to_end.norm_rate = end_to_end.scale_rate = choice.rate;
+  if (choice.scale_rate > 0) end_to_end.scale_rate = choice.scale_rate;
+  if (choice.passes > 0) layerwise.passes = end_to_end.passes = choice.passes;
+  if (choice.batch > 0) layerwise.rows_per_step = end_to_end.batch_rows = choice.batch;
+  if (!choice.tune.empty()) end_to_end.groups = tweak::parse_groups(choice.tune);
+  layerwise.loss = choice.loss;
+  layerwise.rate_growth = choice.rate_growth;
+  layerwise.float_stream = choice.target == "float-stream";
+  layerwise.final_norm = choice.final_norm;
+  end_to_end.seed = common.seed;
+  return options;
+}
+
+namespace {
+
+std::string text_line(const pipeline::TextFigures& text) {
+  return fmt::format("  {:<36} perplexity  float {:.2f}  quantized {:.2f}  saved {:.2f}   KLD {:.4f} -> {:.4f}\n",
+                     text.name, text.quantized.reference_perplexity(), text.quantized.perplexity(),
+                     text.tweaked.perplexity(), text.quantized.divergence.mean(), text.tweaked.divergence.mean());
+}
+
+}  // namespace
+
+std::string run_summary(const pipeline::RunResult& result, const std::string& output) {
+  auto summary = fmt::format("{}: {} bits, {:.3f} bits per weight, kept: {}\n", output, result.bits,
+                             result.bits_per_weight, result.kept);
+  if (!result.verdict.reason.empty()) summary += fmt::format("  guard: {}\n", result.verdict.reason);
+  summary += text_line(result.held_out);
+  for (const auto& text : result.external) summary += text_line(text);
+  return summary;
+}
+
+}  // namespace normtweak::cli

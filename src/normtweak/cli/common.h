@@ -1,0 +1,68 @@
+// Options that several subcommands share, and what is done with every subcommand's result.
+#pragma once
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "normtweak/base/json.h"
+#include "normtweak/base/progress.h"
+#include "normtweak/pipeline/run_types.h"
+
+namespace normtweak::cli {
+
+// Options of every subcommand.
+struct Common {
+  std::string json;    // file to write the figures to
+  bool quiet = false;  // no progress, no summary
+  std::string device;  // cpu, cuda, cuda:N; empty: a GPU if there is one
+  std::string type;    // of products; empty: what fits the command and the hardware
+  std::uint64_t seed = 0;
+  int threads = 0;             // CPU threads; 0: as many as cores
+  bool deterministic = false;  // CUDA: only kernels that give the same bytes each time
+};
+void add_common(CLI::App& command, Common& common);
+
+// Applies threads, seed and determinism, and chooses device and type. `fast`: the type may be bf16 where the hardware
+// multiplies it; F32 otherwise, unless --dtype says so.
+pipeline::Compute start(const Common& common, bool fast);
+
+// A bar on stderr, or nothing with --quiet.
+std::unique_ptr<ProgressSink> progress_for(const Common& common);
+
+// Adds seed, version and peak memory, writes --json, and prints `summary` unless --quiet.
+void finish(Json figures, const Common& common, const pipeline::Compute& compute, const std::string& summary);
+
+// Calibration text: --calibration, --text, --samples, --tokens, --strategy, ...
+struct TextChoice {
+  pipeline::TextSource source;
+  std::string languages = "en";
+};
+void add_text_source(CLI::App& command, TextChoice& choice);
+void add_text_writing(CLI::App& command, TextChoice& choice);  // the part of it that concerns the writing itself
+pipeline::TextSource text_source(const TextChoice& choice, const Common& common);
+
+// Texts to report on: --eval-text, --eval-rows, --context, --max-tokens.
+struct ExternalChoice {
+  std::vector<std::string> texts, rows;
+  std::int64_t context = 2048, max_tokens = 0;
+};
+void add_external(CLI::App& command, ExternalChoice& choice);
+std::vector<pipeline::ExternalText> external_texts(const ExternalChoice& choice);
+
+// How to tweak: --tune, --lr, --epochs, --loss, ...
+struct TweakChoice {
+  std::string method = "end-to-end", tune, target = "float-block";
+  double rate = 0, scale_rate = 0, rate_growth = 1;
+  std::int64_t passes = 0, batch = 0;
+  std::string loss = "dist";
+  bool final_norm = false;
+};
+// flag: "--tweak" (quantize) or "--method" (tweak)
+void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, bool may_be_none);
+pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& common);
+
+// The few lines that quantize and tweak end with.
+std::string run_summary(const pipeline::RunResult& result, const std::string& output);
+
+}  // namespace normtweak::cli

@@ -1,0 +1,51 @@
+#include <chrono>
+
+#include "normtweak/base/error.h"
+#include "normtweak/cli/commands.h"
+#include "normtweak/cli/common.h"
+#include "normtweak/pipeline/calibration_text.h"
+
+namespace normtweak::cli {
+namespace {
+
+struct Choices {
+  std::string model, output;
+  Common common;
+  TextChoice text;
+};
+
+void run(Choices& choices) {
+  const auto compute = start(choices.common, true);
+  const auto progress = progress_for(choices.common);
+  const auto checkpoint = model::open_checkpoint(choices.model);
+  const auto decoder = load_decoder(checkpoint, {.device = compute.device, .type = compute.type});
+  const auto begin = std::chrono::steady_clock::now();
+  const auto batch =
+      pipeline::calibration_text(text_source(choices.text, choices.common), checkpoint, decoder, *progress);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  calibrate::save_token_batch(choices.output, batch);
+  Json figures;
+  figures["model"] = choices.model;
+  figures["samples"] = batch.samples();
+  figures["tokens"] = batch.tokens();
+  figures["provenance"] = batch.provenance;
+  figures["tokens_per_second"] = static_cast<double>(batch.ids.numel()) / seconds;
+  figures["seconds"] = {{"generate", seconds}, {"total", seconds}};
+  finish(figures, choices.common, compute,
+         fmt::format("{}: {} rows of {} tokens, {:.0f} tokens/s\n", choices.output, batch.samples(), batch.tokens(),
+                     static_cast<double>(batch.ids.numel()) / seconds));
+}
+
+}  // namespace
+
+Job add_generate(CLI::App& command) {
+  auto choices = std::make_shared<Choices>();
+  command.footer("The file holds `input_ids` [samples, tokens] and, in its metadata, how the text was made.");
+  command.add_option("MODEL", choices->model, "The model that writes")->required();
+  command.add_option("-o,--output", choices->output, "File to write (.safetensors)")->required();
+  add_text_writing(command, choices->text);
+  add_common(command, choices->common);
+  return [choices] { run(*choices); };
+}
+
+}  // namespace normtweak::cli

@@ -1,0 +1,62 @@
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+
+#include <chrono>
+
+#include "normtweak/base/error.h"
+#include "normtweak/calibrate/token_batch.h"
+#include "normtweak/cli/commands.h"
+#include "normtweak/cli/common.h"
+#include "normtweak/formats/safetensors.h"
+#include "normtweak/model/decoder.h"
+
+namespace normtweak::cli {
+namespace {
+
+struct Choices {
+  std::string model, tokens, output;
+  Common common;
+};
+
+void run(const Choices& choices) {
+  const c10::NoGradGuard no_gradients;
+  const auto compute = start(choices.common, false);
+  const auto progress = progress_for(choices.common);
+  const auto checkpoint = model::open_checkpoint(choices.model);
+  const auto batch = calibrate::load_token_batch(choices.tokens, checkpoint.numbers.vocabulary);
+  if (batch.tokens() > checkpoint.numbers.context) {
+    fail("{}: rows of {} tokens, and the model's context holds {}", choices.tokens, batch.tokens(),
+         checkpoint.numbers.context);
+  }
+  const auto decoder = load_decoder(checkpoint, {.device = compute.device, .type = compute.type});
+  const auto begin = std::chrono::steady_clock::now();
+  auto logits = at::empty({batch.samples(), batch.tokens(), checkpoint.numbers.vocabulary}, at::kFloat);
+  {
+    Stage stage(*progress, "logits", batch.samples(), "rows");
+    for (std::int64_t row = 0; row < batch.samples(); ++row) {
+      const auto hidden = last_hidden_state(decoder, batch.ids.narrow(0, row, 1).to(compute.device));
+      logits.narrow(0, row, 1).copy_(model::logits(decoder, hidden));
+      stage.advance(1);
+    }
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const formats::NamedTensors tensors = {{"logits", logits}};
+  formats::write_safetensors(choices.output, formats::to_write(tensors));
+  finish({{"seconds", {{"evaluate", seconds}, {"total", seconds}}}, {"tokens_scored", batch.ids.numel()}},
+         choices.common, compute, fmt::format("{}: logits {}\n", choices.output, c10::str(logits.sizes())));
+}
+
+}  // namespace
+
+Job add_logits(CLI::App& command) {
+  auto choices = std::make_shared<Choices>();
+  command.footer("The file holds `logits`, f32 [samples, tokens, vocabulary]. Needs no tokenizer.");
+  command.add_option("MODEL", choices->model, "The model")->required();
+  command.add_option("--tokens", choices->tokens, "Token ids: a safetensors file with `input_ids` [samples, tokens]")
+      ->required();
+  command.add_option("-o,--output", choices->output, "File to write (.safetensors)")->required();
+  add_common(command, choices->common);
+  return [choices] { run(*choices); };
+}
+
+}  // namespace normtweak::cli

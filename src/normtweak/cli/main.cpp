@@ -1,0 +1,78 @@
+#include <CLI/CLI.hpp>
+#include <array>
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <string>
+
+#include "normtweak/base/error.h"
+#include "normtweak/cli/commands.h"
+#include "normtweak/cli/version.h"
+
+namespace normtweak::cli {
+namespace {
+
+struct Command {
+  const char *name, *description;
+  Job (*add)(CLI::App&);
+};
+
+// To add a subcommand: its file, its line in commands.h, and its row here.
+constexpr std::array<Command, 6> kCommands = {{
+    {"quantize", "Quantize a float model, tweak it, judge it, save it", &add_quantize},
+    {"tweak", "Tweak a model that is quantized already; its codes stay", &add_tweak_command},
+    {"generate", "Let a model write calibration text", &add_generate},
+    {"eval", "Perplexity, and KL divergence from a reference", &add_eval},
+    {"logits", "Write a model's logits for given token ids", &add_logits},
+    {"inspect", "What is in a file or folder, is it sound, who can load it", &add_inspect},
+}};
+
+// LibTorch's messages go on for pages; the first line says what happened.
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+int fail_with(const std::string& message) {
+  std::fprintf(stderr, "normtweak: %s\n", first_line(message).c_str());
+  return 1;
+}
+
+int run(int argc, char** argv) {
+  CLI::App app(
+      "Low-bit language models lose quality; this wins it back for free: it quantizes a model, or takes a\n"
+      "quantized one, and tweaks the floats that the file already holds.\n\n"
+      "  normtweak quantize MODEL -o OUT --bits 4 --group-size 64\n"
+      "  normtweak eval OUT --reference MODEL --rows wiki.test.raw\n\n"
+      "MODEL is a folder in Hugging Face layout, a .gguf file, or the id of a hub model in the local cache.",
+      "normtweak");
+  app.set_version_flag("--version", kVersion);
+  app.require_subcommand(1);
+  app.failure_message(CLI::FailureMessage::simple);
+  Job job;
+  for (const auto& row : kCommands) {
+    auto* command = app.add_subcommand(row.name, row.description);
+    auto chosen = row.add(*command);
+    command->callback([&job, chosen] { job = chosen; });
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  try {
+    job();
+  } catch (const Error& error) {
+    return fail_with(error.what());
+  } catch (const std::bad_alloc&) {
+    return fail_with("out of memory; use fewer --samples or --tokens, or --dtype bf16");
+  } catch (const std::exception& error) {
+    const std::string what = error.what();
+    const bool memory =
+        what.find("out of memory") != std::string::npos || what.find("not enough memory") != std::string::npos;
+    return fail_with(memory ? "out of memory; use fewer --samples or --tokens, or --dtype bf16: " + what : what);
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace normtweak::cli
+
+int main(int argc, char** argv) { return normtweak::cli::run(argc, argv); }

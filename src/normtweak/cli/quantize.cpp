@@ -1,0 +1,96 @@
+#include "normtweak/base/device.h"
+#include "normtweak/base/error.h"
+#include "normtweak/cli/commands.h"
+#include "normtweak/cli/common.h"
+#include "normtweak/pipeline/run.h"
+#include "normtweak/pipeline/save_checkpoint.h"
+#include "normtweak/report/run_report.h"
+
+namespace normtweak::cli {
+namespace {
+
+struct Choices {
+  pipeline::QuantizeOptions options;
+  std::vector<std::string> rules;
+  std::string store_type;
+  Common common;
+  TextChoice text;
+  ExternalChoice external;
+  TweakChoice tweak;
+};
+
+void add_plan(CLI::App& command, Choices& choices) {
+  auto& plan = choices.options.plan.standard;
+  std::vector<std::string> methods;
+  std::string help = "How weights are rounded: ";
+  for (const auto& quantizer : quantize::quantizers()) {
+    methods.emplace_back(quantizer.name);
+    help += fmt::format("{} ({}); ", quantizer.name, quantizer.description);
+  }
+  command.add_option("--method", plan.method, help)
+      ->capture_default_str()
+      ->check(CLI::IsMember(methods))
+      ->group("Quantize");
+  command.add_option("--bits", plan.bits, "Bits of a code: 2, 3, 4, 6 or 8")->capture_default_str()->group("Quantize");
+  command.add_option("--group-size", plan.group_size, "Input columns that share a scale; 0: the whole row")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber)
+      ->group("Quantize");
+  command.add_flag("--symmetric", plan.symmetric, "Zero-points fixed at the middle code, and not stored")
+      ->group("Quantize");
+  command.add_flag("--search-grid", plan.search_grid, "Shrink each group's range to the least |error|^2.4")
+      ->group("Quantize");
+  command
+      .add_flag("--act-order", plan.act_order,
+                "gptq: columns that matter most first; groups stay as they are, no g_idx")
+      ->group("Quantize");
+  command.add_flag("--sensitivity", plan.sensitivity, "kmeans: weight columns by the size of their inputs")
+      ->group("Quantize");
+  command.add_option("--damping", plan.damping, "gptq: added to the Hessian's diagonal, as a share of its mean")
+      ->capture_default_str()
+      ->group("Quantize");
+  command
+      .add_option("--rule", choices.rules,
+                  "PATTERN=skip or PATTERN=bits:8,group:32,...: change the plan of linears whose name matches (glob, "
+                  "or re:REGEX); repeatable")
+      ->group("Quantize");
+}
+
+}  // namespace
+
+Job add_quantize(CLI::App& command) {
+  auto choices = std::make_shared<Choices>();
+  command.footer(
+      "Products run in bf16 where the hardware multiplies it, figures are scored in f32.\n"
+      "Some rows of the text are seen by no step; they decide whether the tweak is kept.");
+  command.add_option("MODEL", choices->options.model, "The float model")->required();
+  command.add_option("-o,--output", choices->options.output, "Folder to write")->required();
+  std::vector<std::string> formats;
+  std::string help = "What to write: ";
+  for (const auto& format : pipeline::save_formats()) {
+    formats.emplace_back(format.name);
+    help += fmt::format("{} ({}); ", format.name, format.description);
+  }
+  command.add_option("--format", choices->options.format, help)->capture_default_str()->check(CLI::IsMember(formats));
+  command.add_option("--store-dtype", choices->store_type,
+                     "Type of the stored floats: f32, f16 or bf16 (default: the model's)");
+  add_plan(command, *choices);
+  add_tweak(command, choices->tweak, "--tweak", true);
+  add_text_source(command, choices->text);
+  add_external(command, choices->external);
+  add_common(command, choices->common);
+  return [choices] {
+    auto& options = choices->options;
+    for (const auto& rule : choices->rules) options.plan.rules.push_back(quantize::parse_rule(rule));
+    if (!choices->store_type.empty()) options.store_type = parse_float_type(choices->store_type);
+    options.tweak = tweak_options(choices->tweak, choices->common);
+    options.text = text_source(choices->text, choices->common);
+    options.external = external_texts(choices->external);
+    options.compute = start(choices->common, true);
+    const auto progress = progress_for(choices->common);
+    const auto result = pipeline::quantize_model(options, *progress);
+    finish(report::run_report(result), choices->common, options.compute, run_summary(result, options.output.string()));
+  };
+}
+
+}  // namespace normtweak::cli

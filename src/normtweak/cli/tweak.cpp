@@ -1,0 +1,43 @@
+#include "normtweak/cli/commands.h"
+#include "normtweak/cli/common.h"
+#include "normtweak/pipeline/run.h"
+#include "normtweak/report/run_report.h"
+
+namespace normtweak::cli {
+namespace {
+
+struct Choices {
+  pipeline::TweakRunOptions options;
+  Common common;
+  TextChoice text;
+  ExternalChoice external;
+  TweakChoice tweak;
+};
+
+}  // namespace
+
+Job add_tweak_command(CLI::App& command) {
+  auto choices = std::make_shared<Choices>();
+  command.footer(
+      "The result has the format of QUANTIZED, and byte-identical codes. Of an export without codes (--format hf)\n"
+      "only the norms can be tuned.");
+  command.add_option("QUANTIZED", choices->options.quantized, "The quantized model")->required();
+  command.add_option("--reference", choices->options.reference, "The float model that it was made from")->required();
+  command.add_option("-o,--output", choices->options.output, "Folder to write")->required();
+  add_tweak(command, choices->tweak, "--method", false);
+  add_text_source(command, choices->text);
+  add_external(command, choices->external);
+  add_common(command, choices->common);
+  return [choices] {
+    auto& options = choices->options;
+    options.tweak = tweak_options(choices->tweak, choices->common);
+    options.text = text_source(choices->text, choices->common);
+    options.external = external_texts(choices->external);
+    options.compute = start(choices->common, true);
+    const auto progress = progress_for(choices->common);
+    const auto result = pipeline::tweak_model(options, *progress);
+    finish(report::run_report(result), choices->common, options.compute, run_summary(result, options.output.string()));
+  };
+}
+
+}  // namespace normtweak::cli

@@ -1,0 +1,114 @@
+#include "normtweak/model/block.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/relu.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
+#include <ATen/ops/silu.h>
+
+namespace normtweak::model {
+namespace {
+
+void observe(const BlockContext& context, LinearInput place, const at::Tensor& input) {
+  if (context.observe) context.observe(place, input);
+}
+
+struct QueryKeyValue {
+  at::Tensor query, key, value;  // [samples, tokens, heads, head_size]
+};
+
+QueryKeyValue project(const Block& block, const at::Tensor& normed, const ModelConfig& config) {
+  const auto split = [&](const at::Tensor& flat, std::int64_t heads) {
+    return flat.view({flat.size(0), flat.size(1), heads, config.head_size});
+  };
+  if (block.query_key_value.size() == 1) {
+    const auto q = config.heads * config.head_size, kv = config.key_value_heads * config.head_size;
+    const auto parts = forward(block.query_key_value[0], normed).split_with_sizes({q, kv, kv}, -1);
+    return {split(parts[0], config.heads), split(parts[1], config.key_value_heads),
+            split(parts[2], config.key_value_heads)};
+  }
+  return {split(forward(block.query_key_value[0], normed), config.heads),
+          split(forward(block.query_key_value[1], normed), config.key_value_heads),
+          split(forward(block.query_key_value[2], normed), config.key_value_heads)};
+}
+
+// Puts the new keys and values [samples, heads, tokens, head_size] behind those in the cache; all so far come back.
+void extend(KeyValueCache& cache, std::int64_t start, at::Tensor& key, at::Tensor& value) {
+  const auto tokens = key.size(2);
+  cache.keys.narrow(2, start, tokens).copy_(key);
+  cache.values.narrow(2, start, tokens).copy_(value);
+  key = cache.keys.narrow(2, 0, start + tokens);
+  value = cache.values.narrow(2, 0, start + tokens);
+}
+
+at::Tensor attend(const Block& block, const at::Tensor& normed, const BlockContext& context) {
+  const auto& config = *context.config;
+  auto [query, key, value] = project(block, normed, config);
+  if (context.rotary != nullptr) {
+    query = rotate(query, *context.rotary, context.start);
+    key = rotate(key, *context.rotary, context.start);
+  }
+  query = query.transpose(1, 2);  // [samples, heads, tokens, head_size]
+  key = key.transpose(1, 2);
+  value = value.transpose(1, 2);
+  if (context.cache != nullptr) extend(*context.cache, context.start, key, value);
+  // With a cache, either the whole prompt (start 0) or single tokens come; those see everything before them.
+  const bool causal = query.size(2) > 1;
+  const bool grouped = config.heads != config.key_value_heads;
+  const auto mixed = at::scaled_dot_product_attention(query, key, value, {}, 0.0, causal, std::nullopt, grouped);
+  return mixed.transpose(1, 2).flatten(2);  // [samples, tokens, heads * head_size]
+}
+
+at::Tensor activate(const at::Tensor& x, Activation activation) {
+  switch (activation) {
+    case Activation::silu:
+      return at::silu(x);
+    case Activation::gelu:
+      return at::gelu(x);
+    case Activation::gelu_tanh:
+      return at::gelu(x, "tanh");
+    case Activation::relu:
+      return at::relu(x);
+  }
+  return x;
+}
+
+}  // namespace
+
+at::Tensor forward(const Block& block, const at::Tensor& hidden, const BlockContext& context) {
+  auto normed = forward(block.attention_norm, hidden, context.type);
+  observe(context, LinearInput::attention, normed);
+  const auto mixed = attend(block, normed, context);
+  observe(context, LinearInput::attention_output, mixed);
+  const auto middle = hidden + forward(block.attention_output, mixed);
+
+  normed = forward(block.mlp_norm, middle, context.type);
+  observe(context, LinearInput::mlp, normed);
+  const auto activation = context.config->activation;
+  const auto inner = block.gate ? activate(forward(*block.gate, normed), activation) * forward(block.up, normed)
+                                : activate(forward(block.up, normed), activation);
+  observe(context, LinearInput::mlp_down, inner);
+  return middle + forward(block.down, inner);
+}
+
+std::vector<PlacedLinear> linears(Block& block) {
+  std::vector<PlacedLinear> all;
+  for (auto& linear : block.query_key_value) all.push_back({&linear, LinearInput::attention});
+  all.push_back({&block.attention_output, LinearInput::attention_output});
+  if (block.gate) all.push_back({&*block.gate, LinearInput::mlp});
+  all.push_back({&block.up, LinearInput::mlp});
+  all.push_back({&block.down, LinearInput::mlp_down});
+  return all;
+}
+
+std::vector<const Linear*> linears(const Block& block) {
+  std::vector<const Linear*> all;
+  for (const auto& linear : block.query_key_value) all.push_back(&linear);
+  all.push_back(&block.attention_output);
+  if (block.gate) all.push_back(&*block.gate);
+  all.push_back(&block.up);
+  all.push_back(&block.down);
+  return all;
+}
+
+}  // namespace normtweak::model

@@ -1,0 +1,111 @@
+#include "normtweak/model/checkpoint.h"
+
+#include <array>
+#include <cstdlib>
+
+#include "normtweak/base/error.h"
+#include "normtweak/base/file.h"
+#include "normtweak/formats/safetensors.h"
+#include "normtweak/model/gguf_checkpoint.h"
+
+namespace normtweak::model {
+namespace fs = std::filesystem;
+namespace {
+
+// Everything beside config.json and the weights that readers of a checkpoint look for.
+constexpr std::array<std::string_view, 11> kSideFiles = {
+    "tokenizer.json",    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+    "merges.txt",        "tokenizer.model",       "generation_config.json",  "LICENSE",           "chat_template.jinja",
+    "chat_template.json"};
+
+// Where the huggingface_hub package keeps what it downloaded.
+fs::path hub_cache() {
+  if (const char* cache = std::getenv("HF_HUB_CACHE")) return cache;
+  if (const char* home = std::getenv("HF_HOME")) return fs::path(home) / "hub";
+  const char* home = std::getenv("HOME");
+  return fs::path(home == nullptr ? "." : home) / ".cache" / "huggingface" / "hub";
+}
+
+// "organisation/name" → hub/models--organisation--name/snapshots/REVISION, where REVISION stands in refs/main.
+fs::path resolve(const std::string& model) {
+  if (fs::exists(model)) return model;
+  auto folder = "models--" + model;
+  if (const auto slash = folder.find('/'); slash != std::string::npos) folder.replace(slash, 1, "--");
+  const auto cached = hub_cache() / folder;
+  if (fs::exists(cached / "refs" / "main")) {
+    auto revision = read_file(cached / "refs" / "main");
+    while (!revision.empty() && std::isspace(static_cast<unsigned char>(revision.back()))) revision.pop_back();
+    return cached / "snapshots" / revision;
+  }
+  fail("{}: no such file or folder, and no hub model of that name in {}; for a hub model run `hf download {}` first",
+       model, hub_cache().string(), model);
+}
+
+Checkpoint open_directory(const fs::path& directory) {
+  if (!fs::exists(directory / "config.json")) {
+    fail("{}: no config.json; a folder in Hugging Face layout or a .gguf file is needed", directory.string());
+  }
+  Checkpoint checkpoint;
+  checkpoint.path = directory.string();
+  const auto config_path = directory / "config.json";
+  checkpoint.config = read_json(config_path);
+  if (!checkpoint.config.is_object()) fail("{}: a JSON object is needed", config_path.string());
+  checkpoint.family = &find_family(checkpoint.config, config_path.string());
+  checkpoint.numbers = read_config(*checkpoint.family, checkpoint.config, config_path.string());
+  checkpoint.tensors = formats::open_safetensors(directory);
+  for (const auto name : kSideFiles) {
+    const auto path = directory / name;
+    if (fs::is_regular_file(path)) checkpoint.side_files.emplace(name, read_file(path));
+  }
+  return checkpoint;
+}
+
+}  // namespace
+
+Checkpoint open_checkpoint(const std::string& model) {
+  const auto path = resolve(model);
+  if (fs::is_directory(path)) return open_directory(path);
+  if (path.extension() == ".gguf") return open_gguf_checkpoint(path);
+  fail("{}: neither a folder in Hugging Face layout nor a .gguf file", path.string());
+}
+
+text::Tokenizer load_tokenizer(const Checkpoint& checkpoint) {
+  const auto found = checkpoint.side_files.find("tokenizer.json");
+  if (found == checkpoint.side_files.end()) {
+    fail(
+        "{}: no tokenizer.json, and this command needs the tokenizer; save one beside the model "
+        "(AutoTokenizer.from_pretrained(...).save_pretrained(...)), or give token ids with --calibration",
+        checkpoint.path);
+  }
+  const auto origin = checkpoint.path + "/tokenizer.json";
+  return text::Tokenizer(parse_json(found->second, origin), origin);
+}
+
+std::vector<std::int64_t> end_of_text_ids(const Checkpoint& checkpoint) {
+  std::vector<std::int64_t> ids;
+  const auto collect = [&](const Json& object) {
+    const auto found = object.find("eos_token_id");
+    if (found == object.end()) return;
+    if (found->is_number_integer()) ids.push_back(found->get<std::int64_t>());
+    if (!found->is_array()) return;
+    for (const auto& id : *found) {
+      if (id.is_number_integer()) ids.push_back(id.get<std::int64_t>());
+    }
+  };
+  collect(checkpoint.config);
+  if (const auto found = checkpoint.side_files.find("generation_config.json"); found != checkpoint.side_files.end()) {
+    collect(parse_json(found->second, checkpoint.path + "/generation_config.json"));
+  }
+  return ids;
+}
+
+std::string stored_name(const Checkpoint& checkpoint, const std::string& name) {
+  const auto prefix = checkpoint.family->old_prefix;
+  if (prefix.empty() || !name.starts_with(prefix) || checkpoint.tensors->contains(name)) return name;
+  const auto old_name = name.substr(prefix.size());
+  return checkpoint.tensors->contains(old_name) ? old_name : name;
+}
+
+bool is_quantized(const Checkpoint& checkpoint) { return checkpoint.config.contains("quantization_config"); }
+
+}  // namespace normtweak::model

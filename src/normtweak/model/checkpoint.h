@@ -1,0 +1,43 @@
+// A model as it lies on disk: its family, its numbers, its tensors under Hugging Face's names, and the files beside
+// them that a saved copy takes along.
+#pragma once
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "normtweak/base/json.h"
+#include "normtweak/formats/tensor_source.h"
+#include "normtweak/model/family.h"
+#include "normtweak/text/tokenizer.h"
+
+namespace normtweak::model {
+
+struct Checkpoint {
+  std::string path;  // for messages
+  const Family* family = nullptr;
+  Json config;  // content of config.json; made from the metadata where the source is a GGUF file
+  ModelConfig numbers;
+  std::shared_ptr<const formats::TensorSource> tensors;
+  std::map<std::string, std::string> side_files;  // name → content: tokenizer.json, generation_config.json, ...
+};
+
+// `model`: a directory in Hugging Face layout, a .gguf file, or the id of a hub model that is in the local cache.
+// Throws Error saying what was expected there.
+Checkpoint open_checkpoint(const std::string& model);
+
+// The checkpoint's tokenizer. Throws Error if it has none.
+text::Tokenizer load_tokenizer(const Checkpoint& checkpoint);
+
+// Ids that end a document, from generation_config.json and config.json; may be empty.
+std::vector<std::int64_t> end_of_text_ids(const Checkpoint& checkpoint);
+
+// The name under which the checkpoint holds the tensor that its family calls `name`: GPT-2's first checkpoints lack
+// the front part of every name.
+std::string stored_name(const Checkpoint& checkpoint, const std::string& name);
+
+// Whether the linears are stored quantized (compressed-tensors).
+bool is_quantized(const Checkpoint& checkpoint);
+
+}  // namespace normtweak::model

@@ -1,0 +1,79 @@
+// The whole model: embedding, blocks, final norm, head. One generic decoder, built from a family's table of facts.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "normtweak/model/block.h"
+#include "normtweak/model/checkpoint.h"
+
+namespace normtweak::model {
+
+struct LoadOptions {
+  c10::Device device = at::kCPU;
+  at::ScalarType type = at::kFloat;  // of matrix products and of float weights; norms and biases stay F32
+  bool keep_blocks = true;           // false: a block is read again whenever it is asked for, for large models
+};
+
+// Blocks on demand. A block that was put in replaces the checkpoint's.
+class BlockStore {
+ public:
+  BlockStore() = default;
+  BlockStore(int count, bool keep, std::function<Block(int)> load);
+
+  int size() const { return static_cast<int>(blocks_.size()); }
+  std::shared_ptr<const Block> get(int index) const;
+  void put(int index, std::shared_ptr<const Block> block);
+
+ private:
+  mutable std::vector<std::shared_ptr<const Block>> blocks_;
+  bool keep_ = true;
+  std::function<Block(int)> load_;
+};
+
+struct Decoder {
+  const Family* family = nullptr;
+  ModelConfig config;
+  c10::Device device = at::kCPU;
+  at::ScalarType type = at::kFloat;
+  at::Tensor embedding;  // [vocabulary, hidden] in `type`
+  at::Tensor positions;  // f32 [context, hidden]; undefined where positions are rotary
+  Norm final_norm;
+  Linear head;  // its weight is the embedding where the two are tied
+  std::shared_ptr<const RotaryTable> rotary;
+  BlockStore blocks;
+};
+
+// Throws Error naming file, tensor, expected and found when a tensor is missing or of the wrong shape.
+Decoder load_decoder(const Checkpoint& checkpoint, const LoadOptions& options);
+
+// A linear of some block, as config.json has it. Nothing is read for it.
+struct LinearShape {
+  std::string name;  // Hugging Face module name
+  std::int64_t out = 0, in = 0;
+  bool has_bias = false;
+};
+std::vector<LinearShape> linear_shapes(const Checkpoint& checkpoint, int block);
+
+// The same model with products in another type; quantized blocks are shared, not copied.
+Decoder with_type(const Decoder& decoder, at::ScalarType type);
+
+// ids: i64 [samples, tokens] → f32 [samples, tokens, hidden]. `start`: position of the first token.
+at::Tensor embed(const Decoder& decoder, const at::Tensor& ids, std::int64_t start = 0);
+
+// The context for a pass over whole rows (no cache) with this decoder.
+BlockContext block_context(const Decoder& decoder);
+
+// ids: i64 [samples, tokens] → the last hidden state, after the final norm, in the decoder's type.
+at::Tensor last_hidden_state(const Decoder& decoder, const at::Tensor& ids);
+
+// hidden: as from last_hidden_state → f32 [..., vocabulary]
+at::Tensor logits(const Decoder& decoder, const at::Tensor& hidden);
+
+// Mean bits that a quantized checkpoint holds for each weight of the blocks' linears (float ones counted with the
+// checkpoint's stored type).
+double bits_per_weight(const Decoder& decoder);
+
+}  // namespace normtweak::model

@@ -1,0 +1,10 @@
+// The rows of the table in families.cpp; each is defined in a file of its own.
+#pragma once
+#include "normtweak/model/family.h"
+
+namespace normtweak::model {
+
+extern const Family kGpt2;
+extern const Family kLlama;
+
+}  // namespace normtweak::model

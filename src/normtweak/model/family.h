@@ -1,0 +1,82 @@
+// A family of decoders as a table of facts: how its config.json spells the numbers, what its tensors are called,
+// and which parts its blocks are made of. One generic decoder reads it; nothing asks "is this GPT-2?".
+//
+// To add a family: write families/NAME.cpp and its row in families/families.cpp. See docs/add-a-family.md.
+#pragma once
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "normtweak/base/json.h"
+#include "normtweak/model/config.h"
+
+namespace normtweak::model {
+
+// A key of config.json and what holds where the key is absent. An empty key: always the fallback.
+struct BiasFact {
+  std::string_view key = {};
+  bool fallback = false;
+};
+
+// A switch of config.json that this decoder knows in one position only; absent means that position.
+struct RequiredSwitch {
+  std::string_view key;
+  bool value = false;
+};
+
+struct ConfigKeys {
+  std::string_view hidden = "hidden_size", layers = "num_hidden_layers", heads = "num_attention_heads";
+  std::string_view key_value_heads = "num_key_value_heads";  // absent: as many as heads
+  std::string_view head_size = "head_dim";                   // absent: hidden / heads
+  std::string_view intermediate = "intermediate_size";       // absent: 4 * hidden
+  std::string_view context = "max_position_embeddings", norm_epsilon = "rms_norm_eps", activation = "hidden_act";
+};
+
+// Hugging Face's names. "{}" in `block` stands for the block's number; those below it are relative to it.
+// A part that a family lacks is left empty. `query_key_value` lists one fused linear, or three.
+struct TensorNames {
+  std::string_view embedding, positions, final_norm, head;
+  std::string_view block, attention_norm, mlp_norm;
+  std::vector<std::string_view> query_key_value;
+  std::string_view attention_output, gate, up, down;
+};
+
+// llama.cpp's names for the same parts, in GGUF files. `rotary_permuted`: rows of query and key are stored so that
+// the two halves of each head are interleaved.
+struct GgufFacts {
+  std::string_view architecture;  // `general.architecture`, also the prefix of its keys
+  TensorNames names;
+  bool rotary_permuted = false;
+  NormKind norm = NormKind::rms;
+  std::string_view hugging_face_architecture, model_type;
+};
+
+struct Family {
+  std::string_view name;
+  std::vector<std::string_view> architectures;  // config.json's `architectures`
+  NormKind norm = NormKind::rms;
+  Position position = Position::rotary;
+  Layout linear_layout = Layout::out_in;
+  BiasFact query_key_value_bias, attention_output_bias, mlp_bias;
+  bool tied_head_fallback = false;  // where config.json does not say tie_word_embeddings
+  std::vector<RequiredSwitch> required_switches = {};
+  std::string_view old_prefix = {};  // checkpoints saved without their head lack this front part of every name
+  ConfigKeys keys = {};
+  TensorNames names;
+  GgufFacts gguf;
+};
+
+// All families, in alphabetical order.
+std::span<const Family* const> families();
+
+// By config.json's `architectures`. Throws Error naming what was found and what is supported.
+const Family& find_family(const Json& config, std::string_view origin);
+
+// By GGUF's `general.architecture`. Throws Error likewise.
+const Family& find_gguf_family(std::string_view architecture, std::string_view origin);
+
+// The numbers of config.json. Throws Error naming `origin` and the key that is missing, of the wrong type, or asks
+// for something that is not supported.
+ModelConfig read_config(const Family& family, const Json& config, std::string_view origin);
+
+}  // namespace normtweak::model

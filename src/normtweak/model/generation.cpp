@@ -1,0 +1,187 @@
+#include "normtweak/model/generation.h"
+
+#include <ATen/Context.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Generator.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/multinomial.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/softmax.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "normtweak/base/error.h"
+
+namespace normtweak::model {
+namespace {
+
+constexpr double kImpossible = -std::numeric_limits<double>::infinity();
+constexpr std::int64_t kCacheBytes = std::int64_t{4} << 30;  // the key-value cache of one batch, at most
+
+at::Generator make_generator(c10::Device device, std::uint64_t seed) {
+  auto generator = at::globalContext().defaultGenerator(device).clone();
+  generator.set_current_seed(seed);
+  return generator;
+}
+
+at::Tensor ids_tensor(const std::vector<std::int64_t>& ids, c10::Device device) {
+  return at::tensor(ids, at::kLong).to(device);
+}
+
+// Where each row stands in its document, and what comes next. All rows advance together, on the device.
+class DocumentWriter {
+ public:
+  DocumentWriter(const GenerationOptions& options, std::int64_t rows, c10::Device device, at::Generator generator)
+      : options_(options),
+        generator_(std::move(generator)),
+        first_tokens_(ids_tensor(options.first_tokens, device)),
+        prefix_(ids_tensor(options.prefix, device)),
+        end_tokens_(ids_tensor(options.end_tokens, device)),
+        age_(at::zeros({rows}, at::TensorOptions(at::kLong).device(device))),
+        greedy_(draw(options.greedy_from, options.greedy_to + 1)) {}
+
+  // The first id of every row.
+  at::Tensor begin() { return scripted(); }
+
+  // logits: f32 [rows, vocabulary], those of the ids before → the next ids [rows].
+  at::Tensor next(const at::Tensor& logits, const at::Tensor& previous) {
+    age_ = age_ + 1;
+    if (!options_.end_tokens.empty()) {
+      const auto ended = (previous.unsqueeze(1) == end_tokens_).any(1);
+      age_ = at::where(ended, 0, age_);
+      greedy_ = at::where(ended, draw(options_.greedy_from, options_.greedy_to + 1), greedy_);
+    }
+    const auto start = prefix_.numel() + 1;  // ids of a document that the model does not choose
+    const auto likeliest = logits.argmax(-1);
+    const auto drawn = sample(logits, options_.sampling, generator_);
+    const auto chosen = at::where(age_ < greedy_ + start, likeliest, drawn);
+    return options_.end_tokens.empty() ? chosen : at::where(age_ < start, scripted(), chosen);
+  }
+
+  // Whether the ids at this step are the script's for all rows, so that no logits are needed.
+  at::Tensor scripted() {
+    const auto any = first_tokens_.index_select(0, draw(0, first_tokens_.numel()));
+    if (prefix_.numel() == 0) return any;
+    const auto place = age_.clamp_max(prefix_.numel() - 1);
+    return at::where(age_ < prefix_.numel(), prefix_.index_select(0, place), any);
+  }
+
+  void advance_script() { age_ = age_ + 1; }
+
+ private:
+  at::Tensor draw(std::int64_t low, std::int64_t high) {
+    return at::randint(low, high, age_.sizes(), generator_, age_.options());
+  }
+
+  const GenerationOptions& options_;
+  at::Generator generator_;
+  at::Tensor first_tokens_, prefix_, end_tokens_;
+  at::Tensor age_;     // ids since the document began
+  at::Tensor greedy_;  // greedy ids after the first one
+};
+
+std::vector<KeyValueCache> make_cache(const Decoder& decoder, std::int64_t rows, std::int64_t tokens) {
+  const auto& config = decoder.config;
+  const auto options = at::TensorOptions(decoder.type).device(decoder.device);
+  const std::vector<std::int64_t> shape = {rows, config.key_value_heads, tokens, config.head_size};
+  std::vector<KeyValueCache> cache;
+  for (std::int64_t i = 0; i < config.layers; ++i)
+    cache.push_back({at::empty(shape, options), at::empty(shape, options)});
+  return cache;
+}
+
+// ids: i64 [rows, 1] at position `step` → f32 [rows, vocabulary]
+at::Tensor decode_step(const Decoder& decoder, std::vector<KeyValueCache>& cache, const at::Tensor& ids,
+                       std::int64_t step) {
+  auto context = block_context(decoder);
+  context.start = step;
+  auto hidden = embed(decoder, ids, step);
+  for (int i = 0; i < decoder.blocks.size(); ++i) {
+    context.cache = &cache[static_cast<std::size_t>(i)];
+    hidden = forward(*decoder.blocks.get(i), hidden, context);
+  }
+  return logits(decoder, forward(decoder.final_norm, hidden, decoder.type).squeeze(1));
+}
+
+at::Tensor generate_batch(const Decoder& decoder, const GenerationOptions& options, std::int64_t rows,
+                          std::uint64_t seed, Stage& stage) {
+  DocumentWriter writer(options, rows, decoder.device, make_generator(decoder.device, seed));
+  auto cache = make_cache(decoder, rows, options.tokens);
+  const auto never = ids_tensor(options.never, decoder.device);
+  std::vector<at::Tensor> columns = {writer.begin()};
+  const auto script = static_cast<std::int64_t>(options.prefix.size()) + 1;
+  for (std::int64_t step = 0; step + 1 < options.tokens; ++step) {
+    auto next_logits = decode_step(decoder, cache, columns.back().unsqueeze(1), step);
+    if (step + 1 < script) {
+      writer.advance_script();
+      columns.push_back(writer.scripted());
+    } else {
+      if (never.numel() > 0) next_logits.index_fill_(1, never, kImpossible);
+      columns.push_back(writer.next(next_logits, columns.back()));
+    }
+    stage.advance(rows);
+  }
+  stage.advance(rows);
+  return at::stack(columns, 1).cpu();
+}
+
+std::int64_t batch_rows(const Decoder& decoder, const GenerationOptions& options) {
+  if (options.batch > 0) return std::min(options.batch, options.samples);
+  const auto& config = decoder.config;
+  const auto row_bytes = 2 * config.layers * config.key_value_heads * config.head_size * options.tokens *
+                         static_cast<std::int64_t>(c10::elementSize(decoder.type));
+  return std::clamp<std::int64_t>(kCacheBytes / row_bytes, 1, options.samples);
+}
+
+void check(const Decoder& decoder, const GenerationOptions& options) {
+  if (options.samples < 1 || options.tokens < 1) fail("--samples and --tokens must be at least 1");
+  if (options.tokens > decoder.config.context) {
+    fail("--tokens {}: the model's context holds {} tokens", options.tokens, decoder.config.context);
+  }
+  if (options.first_tokens.empty()) fail("no token can start a text; choose another strategy or other languages");
+  if (options.sampling.temperature <= 0) fail("--temperature {}: must be positive", options.sampling.temperature);
+  if (options.sampling.top_p <= 0 || options.sampling.top_p > 1)
+    fail("--top-p {}: must be in (0, 1]", options.sampling.top_p);
+  if (options.sampling.top_k < 0) fail("--top-k {}: must be 0 (all) or more", options.sampling.top_k);
+}
+
+}  // namespace
+
+at::Tensor sample(const at::Tensor& logits, const SamplingOptions& options, at::Generator generator) {
+  auto candidates = logits / options.temperature;
+  at::Tensor ids;  // of the candidates, where they are not the whole vocabulary
+  if (options.top_k > 0 && options.top_k < logits.size(1)) {
+    std::tie(candidates, ids) = candidates.topk(options.top_k);
+  } else if (options.top_p < 1) {
+    std::tie(candidates, ids) = candidates.sort(-1, /*descending=*/true);
+  }
+  auto probabilities = candidates.softmax(-1);
+  if (options.top_p < 1) {
+    // Kept are the tokens before which the sum has not yet reached top_p; the likeliest always is.
+    const auto before = probabilities.cumsum(-1) - probabilities;
+    probabilities = at::where(before < options.top_p, probabilities, 0.0);
+  }
+  const auto drawn = at::multinomial(probabilities, 1, false, std::move(generator));
+  return (ids.defined() ? ids.gather(1, drawn) : drawn).squeeze(1);
+}
+
+at::Tensor generate(const Decoder& decoder, const GenerationOptions& options, ProgressSink& progress) {
+  const c10::NoGradGuard no_gradients;
+  check(decoder, options);
+  Stage stage(progress, "generate", options.samples * options.tokens, "tokens");
+  const auto rows = batch_rows(decoder, options);
+  std::vector<at::Tensor> batches;
+  for (std::int64_t begin = 0; begin < options.samples; begin += rows) {
+    batches.push_back(generate_batch(decoder, options, std::min(rows, options.samples - begin),
+                                     options.seed + static_cast<std::uint64_t>(begin), stage));
+  }
+  return at::cat(batches);
+}
+
+}  // namespace normtweak::model

@@ -1,0 +1,40 @@
+// The model writes text: batched decoding with a preallocated key-value cache.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "normtweak/base/progress.h"
+#include "normtweak/model/decoder.h"
+
+namespace normtweak::model {
+
+struct SamplingOptions {
+  double temperature = 1.0;  // divides the logits; must be positive
+  std::int64_t top_k = 50;   // only the k likeliest tokens; 0: all
+  double top_p = 1.0;        // only the likeliest tokens that together have this probability; 1: all
+};
+
+struct GenerationOptions {
+  std::int64_t samples = 128;  // rows
+  std::int64_t tokens = 1024;  // a row, its start included
+  std::int64_t batch = 0;      // rows decoded together; 0: as many as memory sensibly allows
+  SamplingOptions sampling;
+  std::int64_t greedy_from = 3;            // after a document's first token, so many greedy tokens at least
+  std::int64_t greedy_to = 5;              // and so many at most (drawn evenly); then sampling
+  std::vector<std::int64_t> prefix;        // ids that start every document (BOS), before its first token
+  std::vector<std::int64_t> first_tokens;  // a document's first token is drawn from these; at least one
+  std::vector<std::int64_t> end_tokens;    // each ends a document; a new one then starts in the same row
+  std::vector<std::int64_t> never;         // ids that are never sampled: special tokens other than the end
+  std::uint64_t seed = 0;
+};
+
+// i64 [samples, tokens] on the CPU. The same seed, device and thread count give the same ids.
+// Throws Error if the rows are longer than the model's context or if the logits are not finite.
+at::Tensor generate(const Decoder& decoder, const GenerationOptions& options, ProgressSink& progress);
+
+// logits: f32 [rows, vocabulary] → i64 [rows], drawn after temperature, top-k and top-p.
+at::Tensor sample(const at::Tensor& logits, const SamplingOptions& options, at::Generator generator);
+
+}  // namespace normtweak::model

@@ -1,0 +1,138 @@
+#include "normtweak/model/gguf_checkpoint.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "normtweak/base/error.h"
+#include "normtweak/formats/gguf.h"
+#include "normtweak/model/gguf_tensors.h"
+#include "normtweak/text/gguf_tokenizer.h"
+
+namespace normtweak::model {
+namespace {
+
+// GGUF files of Llama 3.1 and later hold, for each frequency, what it is divided by; the config holds the rule.
+// The rule's other numbers are the same in all these models; what follows from them is checked against the file.
+Json rotary_scaling_from_factors(const at::Tensor& factors, double base, std::int64_t head_size,
+                                 const std::string& origin) {
+  const double factor = factors.max().item<double>();
+  constexpr double low = 1, high = 4, original_context = 8192;
+  const auto* divisors = factors.const_data_ptr<float>();
+  for (std::int64_t i = 0; i < factors.numel(); ++i) {
+    const double frequency = std::pow(base, -2.0 * static_cast<double>(i) / static_cast<double>(head_size));
+    const double turns = original_context * frequency / (2 * std::numbers::pi);
+    const double share = std::clamp((turns - low) / (high - low), 0.0, 1.0);
+    const double expected = 1 / (share + (1 - share) / factor);
+    if (std::abs(expected - divisors[i]) > 1e-3 * expected) {
+      fail("{}: tensor rope_freqs.weight does not follow the llama3 rule of rotary scaling, no other is supported",
+           origin);
+    }
+  }
+  return {{"rope_type", "llama3"},
+          {"factor", factor},
+          {"low_freq_factor", low},
+          {"high_freq_factor", high},
+          {"original_max_position_embeddings", original_context}};
+}
+
+// Reads `{architecture}.{key}` of the metadata.
+class Metadata {
+ public:
+  Metadata(const formats::GgufFile& file, std::string architecture)
+      : file_(file), architecture_(std::move(architecture)) {}
+
+  const Json* find(const std::string& key) const {
+    const auto& all = file_.metadata();
+    const auto found = all.find(fmt::format("{}.{}", architecture_, key));
+    return found == all.end() ? nullptr : &*found;
+  }
+  const Json& get(const std::string& key) const {
+    if (const auto* value = find(key)) return *value;
+    fail("{}: metadata {}.{} is missing", file_.file_of({}), architecture_, key);
+  }
+
+ private:
+  const formats::GgufFile& file_;
+  std::string architecture_;
+};
+
+void copy_rotary(const formats::GgufFile& file, const Metadata& metadata, std::int64_t head_size, Json& config) {
+  const double base = metadata.find("rope.freq_base") != nullptr ? metadata.get("rope.freq_base").get<double>() : 10000;
+  config["rope_theta"] = base;
+  if (file.contains("rope_freqs.weight")) {
+    config["rope_scaling"] =
+        rotary_scaling_from_factors(file.read("rope_freqs.weight"), base, head_size, file.file_of({}));
+  } else if (const auto* kind = metadata.find("rope.scaling.type"); kind != nullptr && *kind != "none") {
+    config["rope_scaling"] = {{"rope_type", *kind}, {"factor", metadata.get("rope.scaling.factor")}};
+  }
+}
+
+Json make_config(const formats::GgufFile& file, const Family& family) {
+  const Metadata metadata(file, std::string(family.gguf.architecture));
+  const auto& keys = family.keys;
+  const auto& tensors = family.gguf.names;
+  const auto put = [](Json& object, std::string_view key, const Json& value) { object[std::string(key)] = value; };
+  Json config;
+  config["architectures"] = Json::array({family.gguf.hugging_face_architecture});
+  config["model_type"] = family.gguf.model_type;
+  put(config, keys.hidden, metadata.get("embedding_length"));
+  put(config, keys.layers, metadata.get("block_count"));
+  put(config, keys.heads, metadata.get("attention.head_count"));
+  if (const auto* heads = metadata.find("attention.head_count_kv")) put(config, keys.key_value_heads, *heads);
+  put(config, keys.intermediate, metadata.get("feed_forward_length"));
+  put(config, keys.context, metadata.get("context_length"));
+  put(config, keys.norm_epsilon,
+      metadata.get(family.gguf.norm == NormKind::rms ? "attention.layer_norm_rms_epsilon"
+                                                     : "attention.layer_norm_epsilon"));
+  put(config, keys.activation, tensors.gate.empty() ? "gelu_new" : "silu");
+  config["vocab_size"] = file.info(fmt::format("{}.weight", tensors.embedding)).shape.front();
+  config["tie_word_embeddings"] = !file.contains(fmt::format("{}.weight", tensors.head));
+  const auto has_bias = [&](std::string_view part) { return file.contains(fmt::format("blk.0.{}.bias", part)); };
+  if (!family.attention_output_bias.key.empty()) {
+    put(config, family.attention_output_bias.key, has_bias(tensors.attention_output));
+  }
+  if (!family.mlp_bias.key.empty()) put(config, family.mlp_bias.key, has_bias(tensors.down));
+  if (family.position == Position::rotary) {
+    const auto* key_length = metadata.find("attention.key_length");
+    const auto head_size = key_length != nullptr ? key_length->get<std::int64_t>()
+                                                 : metadata.get("embedding_length").get<std::int64_t>() /
+                                                       metadata.get("attention.head_count").get<std::int64_t>();
+    put(config, keys.head_size, head_size);
+    copy_rotary(file, metadata, head_size, config);
+  }
+  for (const auto* which : {"bos", "eos"}) {
+    const auto found = file.metadata().find(fmt::format("tokenizer.ggml.{}_token_id", which));
+    if (found != file.metadata().end()) config[fmt::format("{}_token_id", which)] = *found;
+  }
+  config["dtype"] = "float32";  // what the blocks dequantize to; norms are stored in F32
+  return config;
+}
+
+}  // namespace
+
+Checkpoint open_gguf_checkpoint(const std::filesystem::path& path) {
+  const auto file = std::make_shared<const formats::GgufFile>(path);
+  const auto& metadata = file->metadata();
+  const auto architecture = metadata.find("general.architecture");
+  if (architecture == metadata.end() || !architecture->is_string()) {
+    fail("{}: metadata general.architecture is missing", path.string());
+  }
+  Checkpoint checkpoint;
+  checkpoint.path = path.string();
+  checkpoint.family = &find_gguf_family(architecture->get<std::string>(), path.string());
+  try {
+    checkpoint.config = make_config(*file, *checkpoint.family);
+  } catch (const Json::exception& error) {
+    fail("{}: a metadata value is of the wrong type: {}", path.string(), error.what());
+  }
+  checkpoint.numbers = read_config(*checkpoint.family, checkpoint.config, path.string());
+  checkpoint.tensors = gguf_tensors(file, *checkpoint.family, checkpoint.numbers);
+  if (metadata.contains("tokenizer.ggml.tokens")) {
+    checkpoint.side_files["tokenizer.json"] = text::tokenizer_json_from_gguf(metadata, path.string()).dump();
+    checkpoint.side_files["tokenizer_config.json"] = text::tokenizer_config_from_gguf(metadata, path.string()).dump(2);
+  }
+  return checkpoint;
+}
+
+}  // namespace normtweak::model

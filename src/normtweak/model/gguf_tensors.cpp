@@ -1,0 +1,104 @@
+#include "normtweak/model/gguf_tensors.h"
+
+#include <unordered_map>
+
+#include "normtweak/base/error.h"
+
+namespace normtweak::model {
+namespace {
+
+// How a tensor of the GGUF file becomes Hugging Face's.
+struct Origin {
+  std::string gguf_name;
+  std::int64_t rotary_heads = 0;  // > 0: rows of so many heads are interleaved and are put back
+  bool transpose = false;         // Conv1D weights are [in, out] at Hugging Face
+};
+
+class GgufTensors : public formats::TensorSource {
+ public:
+  GgufTensors(std::shared_ptr<const formats::GgufFile> file, const Family& family, const ModelConfig& config)
+      : file_(std::move(file)) {
+    add_module(family.names.embedding, family.gguf.names.embedding, {});
+    add_module(family.names.positions, family.gguf.names.positions, {});
+    add_module(family.names.final_norm, family.gguf.names.final_norm, {});
+    add_module(family.names.head, family.gguf.names.head, {});
+    for (int i = 0; i < config.layers; ++i) add_block(family, config, i);
+  }
+
+  const std::vector<std::string>& names() const override { return names_; }
+  bool contains(const std::string& name) const override { return origins_.contains(name); }
+  std::string file_of(const std::string&) const override { return file_->file_of({}); }
+
+  formats::TensorInfo info(const std::string& name) const override {
+    const auto& origin = find(name);
+    auto info = file_->info(origin.gguf_name);
+    if (origin.transpose) std::swap(info.shape.front(), info.shape.back());
+    return info;
+  }
+
+  at::Tensor read(const std::string& name) const override {
+    const auto& origin = find(name);
+    auto tensor = file_->read(origin.gguf_name);
+    if (origin.rotary_heads > 0) {
+      // stored: [head, half position, which half, ...] flattened; wanted: [head, which half, half position, ...]
+      const auto shape = tensor.sizes().vec();
+      const auto half = shape[0] / origin.rotary_heads / 2;
+      tensor = tensor.reshape({origin.rotary_heads, half, 2, -1}).transpose(1, 2).reshape(shape);
+    }
+    return origin.transpose ? tensor.t().contiguous() : tensor;
+  }
+
+ private:
+  const Origin& find(const std::string& name) const {
+    const auto found = origins_.find(name);
+    if (found == origins_.end()) fail("{}: no tensor for {}", file_->file_of({}), name);
+    return found->second;
+  }
+
+  void add_module(std::string_view module, std::string_view gguf_module, const Origin& kind) {
+    for (const auto* part : {".weight", ".bias"}) {
+      auto origin = kind;
+      origin.gguf_name = fmt::format("{}{}", gguf_module, part);
+      if (!file_->contains(origin.gguf_name)) continue;
+      if (std::string_view(part) == ".bias") origin.transpose = false;
+      names_.push_back(fmt::format("{}{}", module, part));
+      origins_.emplace(names_.back(), origin);
+    }
+  }
+
+  void add_block(const Family& family, const ModelConfig& config, int index) {
+    const auto full = [index](std::string_view block, std::string_view part) {
+      return fmt::format("{}.{}", fmt::format(fmt::runtime(block), index), part);
+    };
+    const auto& theirs = family.names;
+    const auto& ours = family.gguf.names;
+    const auto add = [&](std::string_view module, std::string_view gguf_module, const Origin& kind) {
+      if (!module.empty()) add_module(full(theirs.block, module), full(ours.block, gguf_module), kind);
+    };
+    const Origin linear = {.gguf_name = {}, .transpose = family.linear_layout == Layout::in_out};
+    add(theirs.attention_norm, ours.attention_norm, {});
+    add(theirs.mlp_norm, ours.mlp_norm, {});
+    for (std::size_t i = 0; i < theirs.query_key_value.size(); ++i) {
+      auto kind = linear;
+      if (family.gguf.rotary_permuted && i < 2) kind.rotary_heads = i == 0 ? config.heads : config.key_value_heads;
+      add(theirs.query_key_value[i], ours.query_key_value[i], kind);
+    }
+    add(theirs.attention_output, ours.attention_output, linear);
+    add(theirs.gate, ours.gate, linear);
+    add(theirs.up, ours.up, linear);
+    add(theirs.down, ours.down, linear);
+  }
+
+  std::shared_ptr<const formats::GgufFile> file_;
+  std::vector<std::string> names_;
+  std::unordered_map<std::string, Origin> origins_;
+};
+
+}  // namespace
+
+std::shared_ptr<const formats::TensorSource> gguf_tensors(std::shared_ptr<const formats::GgufFile> file,
+                                                          const Family& family, const ModelConfig& config) {
+  return std::make_shared<GgufTensors>(std::move(file), family, config);
+}
+
+}  // namespace normtweak::model

@@ -1,0 +1,101 @@
+#include "normtweak/model/linear.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+namespace normtweak::model {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Function;
+using torch::autograd::variable_list;
+
+// [..., n] → [tokens, n]
+at::Tensor flat(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
+
+// dL/dW, [out, in] f32: one product over all tokens.
+at::Tensor weight_gradient(const at::Tensor& output_gradient, const at::Tensor& x) {
+  return flat(output_gradient).t().matmul(flat(x)).to(at::kFloat);
+}
+
+struct AffineLinear : Function<AffineLinear> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& scales,
+                            const at::Tensor& zeros, const weights::AffineWeight& weight) {
+    context->save_for_backward({x, weight.codes, scales, zeros});
+    context->saved_data["bits"] = weight.bits;
+    context->saved_data["group_size"] = weight.group_size;
+    return at::linear(x, values(weight, x.scalar_type()));
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    weights::AffineWeight weight;
+    weight.codes = saved[1];
+    weight.scales = saved[2];
+    weight.zeros = saved[3];
+    weight.bits = static_cast<int>(context->saved_data["bits"].toInt());
+    weight.group_size = static_cast<int>(context->saved_data["group_size"].toInt());
+    const auto& x = saved[0];
+    at::Tensor x_gradient, scales_gradient, zeros_gradient;
+    if (context->needs_input_grad(0)) x_gradient = gradients[0].matmul(values(weight, x.scalar_type()));
+    if (context->needs_input_grad(1) || context->needs_input_grad(2)) {
+      // W = (codes - zeros) scales, so dL/dscales = Σ_group dW codes - zeros Σ_group dW, dL/dzeros = -scales Σ_group dW
+      const auto size = weights::columns_per_group(weight);
+      const auto grouped = weight_gradient(gradients[0], x).view({weight.codes.size(0), -1, size});
+      const auto sum = grouped.sum(-1);
+      if (context->needs_input_grad(1)) {
+        scales_gradient = (grouped * weight.codes.view(grouped.sizes())).sum(-1) - weight.zeros * sum;
+      }
+      if (context->needs_input_grad(2)) zeros_gradient = -weight.scales * sum;
+    }
+    return {x_gradient, scales_gradient, zeros_gradient, {}};
+  }
+};
+
+struct CodebookLinear : Function<CodebookLinear> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& codebook,
+                            const weights::CodebookWeight& weight) {
+    context->save_for_backward({x, weight.codes, codebook});
+    context->saved_data["bits"] = weight.bits;
+    return at::linear(x, values(weight, x.scalar_type()));
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    weights::CodebookWeight weight;
+    weight.codes = saved[1];
+    weight.codebook = saved[2];
+    weight.bits = static_cast<int>(context->saved_data["bits"].toInt());
+    const auto& x = saved[0];
+    at::Tensor x_gradient, codebook_gradient;
+    if (context->needs_input_grad(0)) x_gradient = gradients[0].matmul(values(weight, x.scalar_type()));
+    if (context->needs_input_grad(1)) {
+      codebook_gradient = at::zeros(weight.codebook.sizes(), weight.codebook.options());
+      codebook_gradient.scatter_add_(1, weight.codes.to(at::kLong), weight_gradient(gradients[0], x));
+    }
+    return {x_gradient, codebook_gradient, {}};
+  }
+};
+
+at::Tensor product(const at::Tensor& x, const weights::FloatWeight& weight) {
+  return at::linear(x, weight.values.to(x.scalar_type()));
+}
+at::Tensor product(const at::Tensor& x, const weights::AffineWeight& weight) {
+  return AffineLinear::apply(x, weight.scales, weight.zeros, weight);
+}
+at::Tensor product(const at::Tensor& x, const weights::CodebookWeight& weight) {
+  return CodebookLinear::apply(x, weight.codebook, weight);
+}
+
+}  // namespace
+
+at::Tensor values(const weights::Weight& weight, at::ScalarType type) { return weights::dequantize(weight).to(type); }
+
+at::Tensor forward(const Linear& linear, const at::Tensor& x) {
+  auto y = std::visit([&](const auto& weight) { return product(x, weight); }, linear.weight);
+  return linear.bias.defined() ? y + linear.bias.to(y.scalar_type()) : y;
+}
+
+}  // namespace normtweak::model

@@ -1,0 +1,25 @@
+// y = x Wᵀ + b, with a weight that is float or quantized.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <string>
+
+#include "normtweak/weights/weight.h"
+
+namespace normtweak::model {
+
+struct Linear {
+  std::string name;  // Hugging Face module name: "model.layers.3.mlp.down_proj"
+  weights::Weight weight;
+  at::Tensor bias;  // f32 [out], or undefined
+};
+
+// x: [..., in] → [..., out] in the type of x. Differentiable in x, the bias, and the scales, zeros or codebook of a
+// quantized weight. A quantized weight is dequantized for the product and again for the gradient, never kept; the
+// gradient of its floats comes from one product, reduced by group.
+at::Tensor forward(const Linear& linear, const at::Tensor& x);
+
+// The weight as the products take it: [out, in] in `type`.
+at::Tensor values(const weights::Weight& weight, at::ScalarType type);
+
+}  // namespace normtweak::model

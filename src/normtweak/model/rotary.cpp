@@ -1,0 +1,73 @@
+#include "normtweak/model/rotary.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/where.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <numbers>
+
+namespace normtweak::model {
+namespace {
+
+// Frequencies whose wavelength exceeds the original context are divided by `factor`, short ones stay, and those
+// between pass smoothly from one to the other.
+at::Tensor scale_llama3(const at::Tensor& frequencies, const RotaryScaling& scaling) {
+  const auto wavelengths = 2 * std::numbers::pi / frequencies;
+  const auto share = ((scaling.original_context / wavelengths - scaling.low_frequency) /
+                      (scaling.high_frequency - scaling.low_frequency))
+                         .clamp(0, 1);
+  return frequencies * share + frequencies / scaling.factor * (1 - share);
+}
+
+at::Tensor scale(const at::Tensor& frequencies, const RotaryScaling& scaling) {
+  switch (scaling.kind) {
+    case RotaryScaling::Kind::none:
+      return frequencies;
+    case RotaryScaling::Kind::linear:
+      return frequencies / scaling.factor;
+    case RotaryScaling::Kind::llama3:
+      return scale_llama3(frequencies, scaling);
+  }
+  return frequencies;
+}
+
+// [samples, tokens, heads, head_size] with cosine and sine [tokens, 1, head_size / 2]
+at::Tensor turn(const at::Tensor& heads, const at::Tensor& cosine, const at::Tensor& sine) {
+  const auto half = heads.size(-1) / 2;
+  const auto first = heads.narrow(-1, 0, half), second = heads.narrow(-1, half, half);
+  return at::cat({first * cosine - second * sine, second * cosine + first * sine}, -1).to(heads.scalar_type());
+}
+
+// The gradient of a rotation is the rotation back; nothing but the table is kept.
+struct Rotation : torch::autograd::Function<Rotation> {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& heads,
+                            const at::Tensor& cosine, const at::Tensor& sine) {
+    context->save_for_backward({cosine, sine});
+    return turn(heads, cosine, sine);
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 const torch::autograd::variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    return {turn(gradients[0], saved[0], -saved[1]), {}, {}};
+  }
+};
+
+}  // namespace
+
+RotaryTable make_rotary_table(const ModelConfig& config, std::int64_t positions, c10::Device device) {
+  const auto options = at::TensorOptions(at::kFloat);
+  const auto exponents = at::arange(0, config.head_size, 2, options) / static_cast<double>(config.head_size);
+  const auto frequencies = scale(at::pow(config.rotary_base, exponents).reciprocal(), config.rotary_scaling);
+  const auto angles = at::arange(positions, options).unsqueeze(1) * frequencies.unsqueeze(0);
+  return {angles.cos().to(device), angles.sin().to(device)};
+}
+
+at::Tensor rotate(const at::Tensor& heads, const RotaryTable& table, std::int64_t start) {
+  const auto tokens = heads.size(1);
+  return Rotation::apply(heads, table.cosine.narrow(0, start, tokens).unsqueeze(1),
+                         table.sine.narrow(0, start, tokens).unsqueeze(1));
+}
+
+}  // namespace normtweak::model

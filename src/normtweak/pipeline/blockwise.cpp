@@ -1,0 +1,217 @@
+#include "normtweak/pipeline/blockwise.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/isfinite.h>
+
+#include <algorithm>
+#include <array>
+
+#include "normtweak/base/error.h"
+#include "normtweak/quantize/hessian.h"
+
+namespace normtweak::pipeline {
+namespace {
+
+using BlockPointer = std::shared_ptr<const model::Block>;
+using Hessians = std::array<quantize::InputHessian, model::kLinearInputs>;
+
+std::int64_t rows_at_a_time(const model::Decoder& decoder, std::int64_t tokens) {
+  return std::max<std::int64_t>(1, (decoder.device.is_cuda() ? 32768 : 2048) / tokens);
+}
+
+// Calls `work` with consecutive parts of the rows.
+template <class Work>
+void in_parts(std::int64_t rows, std::int64_t step, const Work& work) {
+  for (std::int64_t begin = 0; begin < rows; begin += step) work(begin, std::min(step, rows - begin));
+}
+
+// A hidden stream [samples, tokens, hidden] that moves from block to block.
+class Stream {
+ public:
+  Stream(const model::Decoder& decoder, const calibrate::TokenBatch& text)
+      : context_(block_context(decoder)), step_(rows_at_a_time(decoder, text.tokens())) {
+    hidden_ = embed(decoder, text.ids.to(decoder.device));
+  }
+
+  const at::Tensor& hidden() const { return hidden_; }
+  const model::BlockContext& context() const { return context_; }
+
+  // The output of `block` on this stream. `observe`, where given, sees the inputs of its linears.
+  at::Tensor through(
+      const model::Block& block,
+      const std::function<void(model::LinearInput, const at::Tensor&, std::int64_t)>& observe = {}) const {
+    std::vector<at::Tensor> outputs;
+    auto context = context_;
+    in_parts(hidden_.size(0), step_, [&](std::int64_t begin, std::int64_t count) {
+      if (observe) {
+        context.observe = [&](model::LinearInput place, const at::Tensor& x) { observe(place, x, begin); };
+      }
+      outputs.push_back(forward(block, hidden_.narrow(0, begin, count), context));
+    });
+    return at::cat(outputs);
+  }
+
+  void set(at::Tensor hidden) { hidden_ = std::move(hidden); }
+
+ private:
+  model::BlockContext context_;
+  std::int64_t step_;
+  at::Tensor hidden_;  // f32
+};
+
+// Which of the four inputs of a block some linear's plan wants a Hessian of.
+std::array<std::int64_t, model::kLinearInputs> wanted_hessians(const model::Block& block,
+                                                               const quantize::QuantizationPlan& plan) {
+  std::array<std::int64_t, model::kLinearInputs> columns = {};
+  auto copy = block;
+  for (const auto& placed : model::linears(copy)) {
+    const auto linear_plan = plan.plan_for(placed.linear->name);
+    if (linear_plan && quantize::needs_hessian(*linear_plan)) {
+      columns[static_cast<std::size_t>(placed.input)] = weights::shape(placed.linear->weight)[1];
+    }
+  }
+  return columns;
+}
+
+// Runs the float block on the quantized stream: its output, and the Hessians of the inputs of its linears.
+at::Tensor observe_block(const model::Block& block, const Stream& stream, const at::Tensor& mask,
+                         const quantize::QuantizationPlan& plan, Hessians& hessians) {
+  const auto columns = wanted_hessians(block, plan);
+  std::vector<std::optional<quantize::HessianAccumulator>> sums(model::kLinearInputs);
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    if (columns[i] > 0) sums[i].emplace(columns[i], stream.hidden().device());
+  }
+  auto output = stream.through(block, [&](model::LinearInput place, const at::Tensor& x, std::int64_t begin) {
+    auto& sum = sums[static_cast<std::size_t>(place)];
+    if (!sum) return;
+    sum->add(x, mask.defined() ? std::optional(mask.narrow(0, begin, x.size(0))) : std::nullopt);
+  });
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    if (sums[i]) hessians[i] = quantize::InputHessian(sums[i]->mean());
+  }
+  return output;
+}
+
+// Quantizes the linears that the plan names. block: with F32 weights.
+model::Block quantize_block(const model::Block& block, const quantize::QuantizationPlan& plan,
+                            const Hessians& hessians) {
+  auto quantized = block;
+  for (const auto& placed : model::linears(quantized)) {
+    const auto linear_plan = plan.plan_for(placed.linear->name);
+    if (!linear_plan) continue;
+    const auto& values = std::get<weights::FloatWeight>(placed.linear->weight).values;
+    try {
+      placed.linear->weight = quantize::find_quantizer(linear_plan->method)
+                                  .quantize(values, hessians[static_cast<std::size_t>(placed.input)], *linear_plan);
+    } catch (const Error& error) {
+      fail("{}: {}", placed.linear->name, error.what());
+    }
+  }
+  return quantized;
+}
+
+void check_finite(const at::Tensor& hidden, int block) {
+  if (at::isfinite(hidden).all().item<bool>()) return;
+  fail(
+      "block {}: its output is not finite; the weights overflow in this type, or the quantized block is broken; "
+      "try --dtype f32, more bits or more damping",
+      block);
+}
+
+// The state of a run: the quantized stream, and the float model's own where something is matched to it.
+class BlockRun {
+ public:
+  BlockRun(const model::Decoder& exact, const model::Decoder& passes, const model::Decoder& start,
+           const calibrate::TokenBatch& text, const BlockwiseOptions& options)
+      : exact_(exact),
+        passes_(passes),
+        start_(start),
+        options_(options),
+        mask_(text.mask.defined() ? text.mask.to(passes.device) : at::Tensor()),
+        stream_(passes, text),
+        result_{.decoder = start, .tweaked = {}, .steps = 0} {
+    if (options.layerwise && (options.layerwise->float_stream || options.layerwise->final_norm)) {
+      float_stream_.emplace(passes, text);
+    }
+  }
+
+  void run_block(int index) {
+    const auto floats = passes_.blocks.get(index);
+    const bool wants_target = options_.layerwise && !options_.layerwise->float_stream;
+    at::Tensor target;
+    Hessians hessians;
+    model::Block block;
+    if (options_.plan != nullptr) {
+      target = observe_block(*floats, stream_, mask_, *options_.plan, hessians);
+      check_finite(target, index);
+      block = quantize_block(*exact_.blocks.get(index), *options_.plan, hessians);
+    } else {
+      if (wants_target) target = stream_.through(*floats);
+      block = *start_.blocks.get(index);
+    }
+    if (float_stream_) float_stream_->set(float_stream_->through(*floats));
+    if (options_.layerwise) {
+      block = tweak_block(std::move(block), options_.layerwise->float_stream ? float_stream_->hidden() : target);
+    }
+    stream_.set(stream_.through(block));  // once more with the tweaked norms
+    check_finite(stream_.hidden(), index);
+    result_.decoder.blocks.put(index, std::make_shared<const model::Block>(std::move(block)));
+  }
+
+  void run_final_norm() {
+    if (!options_.layerwise || !options_.layerwise->final_norm) return;
+    const auto& norm = result_.decoder.final_norm;
+    const auto target = forward(passes_.final_norm, float_stream_->hidden(), at::kFloat);
+    auto& report = result_.tweaked.emplace_back();
+    result_.decoder.final_norm =
+        tweak::tweak_final_norm(norm, result_.decoder.blocks.size(), stream_.hidden(), target, mask_,
+                                *options_.layerwise, result_.decoder.config.stored_type, &report);
+    count_steps();
+  }
+
+  BlockwiseResult take_result() { return std::move(result_); }
+
+ private:
+  model::Block tweak_block(model::Block block, const at::Tensor& target) {
+    auto& report = result_.tweaked.emplace_back();
+    count_steps();
+    try {
+      return tweak::tweak_block(block, stream_.context(), result_.decoder.blocks.size(), stream_.hidden(), target,
+                                mask_, *options_.layerwise, result_.decoder.config.stored_type, &report);
+    } catch (const Error& error) {
+      fail("block {}: {}", block.index, error.what());
+    }
+  }
+
+  void count_steps() {
+    const auto rows = options_.layerwise->rows_per_step;
+    result_.steps += options_.layerwise->passes * ((stream_.hidden().size(0) + rows - 1) / rows);
+  }
+
+  const model::Decoder &exact_, &passes_, &start_;
+  const BlockwiseOptions& options_;
+  at::Tensor mask_;
+  Stream stream_;
+  std::optional<Stream> float_stream_;
+  BlockwiseResult result_;
+};
+
+}  // namespace
+
+BlockwiseResult run_blocks(const model::Decoder& exact, const model::Decoder& passes, const model::Decoder& start,
+                           const calibrate::TokenBatch& text, const BlockwiseOptions& options, ProgressSink& progress) {
+  const c10::NoGradGuard no_gradients;
+  const int blocks = passes.blocks.size();
+  const char* name = options.plan == nullptr ? "tweak" : options.layerwise ? "quantize and tweak" : "quantize";
+  Stage stage(progress, name, blocks, "blocks");
+  BlockRun run(exact, passes, start, text, options);
+  for (int index = 0; index < blocks; ++index) {
+    run.run_block(index);
+    stage.advance(1);
+  }
+  run.run_final_norm();
+  return run.take_result();
+}
+
+}  // namespace normtweak::pipeline

@@ -1,0 +1,31 @@
+// The run over the blocks: what reaches a block is the output of the quantized (and tweaked) blocks before it.
+#pragma once
+#include <optional>
+#include <vector>
+
+#include "normtweak/base/progress.h"
+#include "normtweak/calibrate/token_batch.h"
+#include "normtweak/model/decoder.h"
+#include "normtweak/quantize/plan.h"
+#include "normtweak/tweak/layerwise.h"
+
+namespace normtweak::pipeline {
+
+struct BlockwiseOptions {
+  const quantize::QuantizationPlan* plan = nullptr;  // null: the blocks are quantized already
+  std::optional<tweak::LayerwiseOptions> layerwise;  // nothing: blocks are quantized only
+};
+
+struct BlockwiseResult {
+  model::Decoder decoder;                       // quantized, with tweaked norms where that was asked for
+  std::vector<tweak::LayerwiseReport> tweaked;  // a row a block, and one for the final norm if it was included
+  std::int64_t steps = 0;                       // of the layer-wise tweak
+};
+
+// exact: the float model in F32, whose weights are quantized. passes: the float model in the type that products run in.
+// start: what the result is a copy of, but for the blocks: `passes`, or the quantized model whose norms are tweaked.
+// Throws Error naming the block or linear where something is not finite.
+BlockwiseResult run_blocks(const model::Decoder& exact, const model::Decoder& passes, const model::Decoder& start,
+                           const calibrate::TokenBatch& text, const BlockwiseOptions& options, ProgressSink& progress);
+
+}  // namespace normtweak::pipeline

@@ -1,0 +1,16 @@
+// Texts for a run: to calibrate with and to report on.
+#pragma once
+#include "normtweak/model/checkpoint.h"
+#include "normtweak/pipeline/run_types.h"
+
+namespace normtweak::pipeline {
+
+// `decoder` writes the text where no file is named.
+calibrate::TokenBatch calibration_text(const TextSource& source, const model::Checkpoint& checkpoint,
+                                       const model::Decoder& decoder, ProgressSink& progress);
+
+// Windows of the `gptq` protocol over a text. `context_limit`: of the model; a longer window is cut to it.
+calibrate::TokenBatch external_windows(const ExternalText& text, const text::Tokenizer& tokenizer,
+                                       std::int64_t context_limit);
+
+}  // namespace normtweak::pipeline

@@ -1,0 +1,57 @@
+#include "normtweak/pipeline/judge.h"
+
+#include "normtweak/pipeline/calibration_text.h"
+
+namespace normtweak::pipeline {
+namespace {
+
+TextFigures score_both(const model::Decoder& exact, const model::Decoder& untouched, const model::Decoder* tweaked,
+                       const calibrate::TokenBatch& text, std::string_view stage, ProgressSink& progress) {
+  const evaluate::ScoreOptions options = {.batch_rows = 0, .stage = stage};
+  TextFigures figures;
+  figures.tokens = text.ids.numel();
+  figures.quantized = score(with_type(untouched, at::kFloat), &exact, text, options, progress);
+  figures.tweaked =
+      tweaked == nullptr ? figures.quantized : score(with_type(*tweaked, at::kFloat), &exact, text, options, progress);
+  return figures;
+}
+
+}  // namespace
+
+Judged judge_on_held_out(const model::Decoder& exact, const model::Decoder& untouched,
+                         const std::optional<model::Decoder>& tweaked, const calibrate::TokenBatch& confirm,
+                         ProgressSink& progress) {
+  Judged judged = {.kept = untouched, .figures = {}};
+  auto& figures = judged.figures;
+  figures.held_out = score_both(exact, untouched, tweaked ? &*tweaked : nullptr, confirm, "judge", progress);
+  figures.held_out.name = "held-out text that the model wrote";
+  figures.held_out.protocol = "rows";
+  figures.held_out_samples = confirm.samples();
+  figures.kept = "untouched";
+  if (!tweaked) return judged;
+  figures.verdict =
+      tweak::judge(figures.held_out.quantized.divergence_by_row, figures.held_out.tweaked.divergence_by_row);
+  if (figures.verdict.accepted) {
+    judged.kept = *tweaked;
+    figures.kept = "tweaked";
+  } else {
+    figures.held_out.tweaked = figures.held_out.quantized;  // what is saved
+  }
+  return judged;
+}
+
+std::vector<TextFigures> score_external(const model::Decoder& exact, const model::Decoder& untouched,
+                                        const model::Decoder* tweaked, const text::Tokenizer& tokenizer,
+                                        const std::vector<ExternalText>& texts, ProgressSink& progress) {
+  std::vector<TextFigures> all;
+  for (const auto& text : texts) {
+    const auto windows = external_windows(text, tokenizer, exact.config.context);
+    all.push_back(
+        score_both(exact, untouched, tweaked, windows, "evaluate " + text.path.filename().string(), progress));
+    all.back().name = text.path.filename().string();
+    all.back().protocol = "gptq";
+  }
+  return all;
+}
+
+}  // namespace normtweak::pipeline

@@ -1,0 +1,23 @@
+// The last part of a run: which state is kept, and the figures of it.
+#pragma once
+#include "normtweak/pipeline/run_types.h"
+
+namespace normtweak::pipeline {
+
+struct Judged {
+  model::Decoder kept;
+  RunResult figures;  // held_out, verdict and kept are filled
+};
+
+// exact: the float model in F32. Scores both states on the rows that no step has seen, in F32, and keeps `tweaked`
+// only if its gain is confirmed. `tweaked` empty: nothing was tweaked.
+Judged judge_on_held_out(const model::Decoder& exact, const model::Decoder& untouched,
+                         const std::optional<model::Decoder>& tweaked, const calibrate::TokenBatch& confirm,
+                         ProgressSink& progress);
+
+// The figures of external texts; `kept` is one of the two states.
+std::vector<TextFigures> score_external(const model::Decoder& exact, const model::Decoder& untouched,
+                                        const model::Decoder* tweaked, const text::Tokenizer& tokenizer,
+                                        const std::vector<ExternalText>& texts, ProgressSink& progress);
+
+}  // namespace normtweak::pipeline

@@ -1,0 +1,53 @@
+#include "normtweak/base/error.h"
+#include "normtweak/pipeline/blockwise.h"
+#include "normtweak/pipeline/preflight.h"
+#include "normtweak/pipeline/run.h"
+#include "normtweak/pipeline/steps.h"
+
+namespace normtweak::pipeline {
+namespace {
+
+// 16-bit models keep scales in their own type, so that readers do not round them once more; F32 ones in F16.
+at::ScalarType scale_type_for(at::ScalarType stored) { return stored == at::kFloat ? at::kHalf : stored; }
+
+}  // namespace
+
+RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress) {
+  RunResult result;
+  const auto& format = find_save_format(options.format);
+  timed(result.seconds, "total", [&] {
+    const auto original = model::open_checkpoint(options.model);
+    if (model::is_quantized(original)) {
+      fail("{}: is quantized already; give the float model, or use `normtweak tweak`", options.model);
+    }
+    auto checkpoint = original;
+    if (options.store_type) checkpoint.numbers.stored_type = *options.store_type;
+    auto plan = options.plan;
+    plan.standard.scale_type = scale_type_for(checkpoint.numbers.stored_type);
+    check_plan_for_model(plan, checkpoint);
+    check_output(options.output, checkpoint, format);
+    check_external(options.external, checkpoint);
+    result.model = options.model;
+    result.method = plan.standard.method;
+    result.bits = plan.standard.bits;
+    result.group_size = plan.standard.group_size;
+
+    const auto floats = load_float_model(checkpoint, options.compute);
+    RunText text;
+    timed(result.seconds, "generate", [&] { text = prepare_text(options.text, floats, progress); });
+    result.samples = text.all.samples();
+    result.tokens_per_sample = text.all.tokens();
+    std::optional<model::Decoder> quantized;
+    timed(result.seconds, "quantize", [&] {
+      quantized = run_blocks(floats.exact, floats.passes, floats.passes, text.split.train,
+                             {.plan = &plan, .layerwise = {}}, progress)
+                      .decoder;
+    });
+    const auto tweaked =
+        run_tweak(floats, floats.passes, *quantized, text.split, options.tweak, &plan, result, progress);
+    finish(floats, *quantized, tweaked, text, options.external, {original, options.output, format}, result, progress);
+  });
+  return result;
+}
+
+}  // namespace normtweak::pipeline

@@ -1,0 +1,13 @@
+// The long commands. Each checks everything that can be checked before the work starts, and saves at the end.
+#pragma once
+#include "normtweak/pipeline/run_types.h"
+
+namespace normtweak::pipeline {
+
+// Quantizes a float model, tweaks it, judges the result on held-out rows and saves what the guard kept.
+RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress);
+
+// Tweaks a model that is quantized already; its codes stay as they are.
+RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress);
+
+}  // namespace normtweak::pipeline

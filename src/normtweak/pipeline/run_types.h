@@ -1,0 +1,92 @@
+// What the long commands (quantize, tweak) are asked for and what they find out.
+#pragma once
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "normtweak/base/progress.h"
+#include "normtweak/calibrate/self_generated.h"
+#include "normtweak/evaluate/scores.h"
+#include "normtweak/quantize/plan.h"
+#include "normtweak/tweak/end_to_end.h"
+#include "normtweak/tweak/guard.h"
+#include "normtweak/tweak/layerwise.h"
+
+namespace normtweak::pipeline {
+
+struct Compute {
+  c10::Device device = at::kCPU;
+  at::ScalarType type = at::kFloat;  // of generation, calibration passes and training; scores are in F32
+};
+
+// Where the calibration text comes from: a file of ids, a text file, or the model itself.
+struct TextSource {
+  std::filesystem::path ids;        // safetensors with input_ids; empty: not this
+  std::filesystem::path real_text;  // a text file; empty: not this
+  calibrate::TextOptions self;      // what the model is to write; samples and tokens hold for real_text too
+};
+
+// A text that is no calibration text, to report figures on.
+struct ExternalText {
+  std::filesystem::path path;
+  bool rows = false;            // one row of a data set a line
+  std::int64_t context = 2048;  // tokens in a window
+  std::int64_t max_tokens = 0;  // only so many; 0: all
+};
+
+enum class TweakMethod { none, layerwise, end_to_end };
+
+struct TweakOptions {
+  TweakMethod method = TweakMethod::end_to_end;
+  tweak::LayerwiseOptions layerwise;
+  tweak::EndToEndOptions end_to_end;
+};
+
+struct QuantizeOptions {
+  std::string model;
+  std::filesystem::path output;
+  std::string format = "compressed-tensors";  // a row of save_formats()
+  quantize::QuantizationPlan plan;
+  std::optional<at::ScalarType> store_type;  // nothing: the original's
+  TweakOptions tweak;
+  TextSource text;
+  std::vector<ExternalText> external;
+  Compute compute;
+};
+
+struct TweakRunOptions {
+  std::string quantized, reference;
+  std::filesystem::path output;
+  TweakOptions tweak;
+  TextSource text;
+  std::vector<ExternalText> external;
+  Compute compute;
+};
+
+// Figures of one text: the float model's, the quantized one's, and those of what is saved.
+struct TextFigures {
+  std::string name, protocol;
+  std::int64_t tokens = 0;
+  evaluate::Scores quantized, tweaked;  // both with the float model as the reference
+};
+
+struct RunResult {
+  std::string model, method, tweak_method;
+  int bits = 0, group_size = 0;
+  double bits_per_weight = 0;
+  std::int64_t samples = 0, tokens_per_sample = 0;  // of the calibration text, held-out rows included
+  std::int64_t held_out_samples = 0;
+  TextFigures held_out;
+  std::vector<TextFigures> external;
+  tweak::Verdict verdict;  // of the guard; meaningless where nothing was tweaked
+  std::string kept;        // which state was saved: "untouched", "last", ...
+  std::vector<tweak::Candidate> candidates;
+  std::vector<tweak::LayerwiseReport> blocks;
+  std::string stopped_early;
+  std::int64_t steps = 0;
+  std::map<std::string, double> seconds;  // generate, quantize, tweak, evaluate, save, total
+};
+
+}  // namespace normtweak::pipeline

@@ -1,0 +1,186 @@
+#include "normtweak/pipeline/save_checkpoint.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <set>
+#include <vector>
+
+#include "normtweak/base/device.h"
+#include "normtweak/base/error.h"
+#include "normtweak/base/file.h"
+#include "normtweak/formats/compressed_tensors.h"
+#include "normtweak/formats/compressed_tensors_config.h"
+#include "normtweak/formats/safetensors.h"
+
+namespace normtweak::pipeline {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr std::array<SaveFormat, 2> kSaveFormats = {{
+    {"hf", "export: dequantized weights, loads everywhere with no change, holds no codes", false},
+    {"compressed-tensors", "packed codes, scales and zero-points (pack-quantized)", true},
+}};
+
+using formats::TensorToWrite;
+
+// Collects what the new file holds, in the order of the old one.
+class Contents {
+ public:
+  Contents(const model::Checkpoint& original, const model::Decoder& decoder, const SaveFormat& format)
+      : original_(original), format_(format), stored_(decoder.config.stored_type) {
+    converts_ = stored_ != original.numbers.stored_type;
+    for (int i = 0; i < decoder.blocks.size(); ++i) add_block(*decoder.blocks.get(i));
+    add_norm(decoder.final_norm);
+  }
+
+  std::vector<TensorToWrite> tensors() const {
+    std::vector<TensorToWrite> all;
+    for (const auto& name : original_.tensors->names()) {
+      if (dropped_.contains(name)) continue;
+      if (const auto changed = changed_.find(name); changed != changed_.end()) {
+        all.insert(all.end(), changed->second.begin(), changed->second.end());
+      } else {
+        all.push_back(copied(name));
+      }
+    }
+    return all;
+  }
+
+  Json config() const {
+    auto config = original_.config;
+    config.erase("quantization_config");
+    if (converts_) config[config.contains("torch_dtype") ? "torch_dtype" : "dtype"] = float_type_name(stored_);
+    if (format_.holds_codes && !packed_.empty()) {
+      config["quantization_config"] = formats::make_packed_config(packed_, float_linears_);
+    }
+    return config;
+  }
+
+ private:
+  // What a tensor of the original becomes in type; floats follow --store-dtype.
+  at::ScalarType type_for(const std::string& name) const {
+    const auto type = original_.tensors->info(name).type;
+    return converts_ && at::isFloatingType(type) ? stored_ : type;
+  }
+
+  TensorToWrite copied(const std::string& name) const {
+    const auto type = type_for(name);
+    return {name, type, original_.tensors->info(name).shape,
+            [source = original_.tensors, name, type] { return source->read(name).to(type); }};
+  }
+
+  void add_floats(const std::string& family_name, const at::Tensor& values) {
+    const auto name = stored_name(original_, family_name);
+    const auto type = type_for(name);
+    changed_[name] = {{name, type, values.sizes().vec(), [values, type] { return values.to(at::kCPU, type); }}};
+  }
+
+  void add_norm(const model::Norm& norm) {
+    add_floats(norm.name + ".weight", norm.weight);
+    if (norm.bias.defined()) add_floats(norm.name + ".bias", norm.bias);
+  }
+
+  void add_block(const model::Block& block) {
+    add_norm(block.attention_norm);
+    add_norm(block.mlp_norm);
+    for (const auto* linear : model::linears(block)) add_linear(*linear);
+  }
+
+  void add_linear(const model::Linear& linear) {
+    if (linear.bias.defined()) add_floats(linear.name + ".bias", linear.bias);
+    if (!weights::is_quantized(linear.weight)) {
+      float_linears_.push_back(linear.name);
+      return;
+    }
+    // The place of the weight in the original, which may itself be packed.
+    const auto module = original_module(linear.name);
+    std::string place;
+    for (const auto& name :
+         {".weight", ".weight_packed", ".weight_scale", ".weight_zero_point", ".weight_shape", ".weight_codebook"}) {
+      const auto full = module + name;
+      if (!original_.tensors->contains(full)) continue;
+      if (place.empty()) {
+        place = full;
+      } else {
+        dropped_.insert(full);
+      }
+    }
+    changed_[place] = format_.holds_codes ? packed(linear, module) : dequantized(linear, module);
+  }
+
+  std::string original_module(const std::string& name) const {
+    for (const auto* suffix : {".weight", ".weight_packed"}) {
+      const auto stored = stored_name(original_, name + suffix);
+      if (original_.tensors->contains(stored)) return stored.substr(0, stored.size() - std::string_view(suffix).size());
+    }
+    return name;
+  }
+
+  std::vector<TensorToWrite> packed(const model::Linear& linear, const std::string& module) {
+    packed_.push_back({linear.name, formats::packed_settings(linear.weight)});
+    return formats::to_write(formats::encode_packed(module, linear.weight));
+  }
+
+  std::vector<TensorToWrite> dequantized(const model::Linear& linear, const std::string& module) {
+    const bool transposed = original_.family->linear_layout == model::Layout::in_out;
+    auto shape = weights::shape(linear.weight).vec();
+    if (transposed) std::swap(shape[0], shape[1]);
+    const auto load = [weight = linear.weight, transposed, type = stored_] {
+      const auto values = model::values(weight, type).cpu();
+      return transposed ? values.t().contiguous() : values;
+    };
+    return {{module + ".weight", stored_, shape, load}};
+  }
+
+  const model::Checkpoint& original_;
+  const SaveFormat& format_;
+  at::ScalarType stored_;
+  bool converts_ = false;  // --store-dtype asks for another type than the original's
+  std::map<std::string, std::vector<TensorToWrite>> changed_;  // by the name of the original's tensor
+  std::set<std::string> dropped_;
+  std::vector<formats::PackedModule> packed_;
+  std::vector<std::string> float_linears_ = {"lm_head"};
+};
+
+void write_text(const fs::path& path, const std::string& content) {
+  write_file_atomically(path, [&](std::ostream& stream) { stream << content; });
+}
+
+}  // namespace
+
+std::span<const SaveFormat> save_formats() { return kSaveFormats; }
+
+const SaveFormat& find_save_format(std::string_view name) {
+  std::vector<std::string_view> known;
+  for (const auto& format : kSaveFormats) {
+    if (format.name == name) return format;
+    known.push_back(format.name);
+  }
+  fail("--format {}: not known; known are {}", name, fmt::join(known, ", "));
+}
+
+void save_checkpoint(const model::Checkpoint& original, const model::Decoder& decoder, const fs::path& directory,
+                     const SaveFormat& format) {
+  Contents contents(original, decoder, format);
+  AtomicDirectory staging(directory);
+  formats::write_sharded_safetensors(staging.path(), contents.tensors());
+  write_text(staging.path() / "config.json", contents.config().dump(2) + "\n");
+  for (const auto& [name, content] : original.side_files) write_text(staging.path() / name, content);
+  staging.commit();
+}
+
+std::int64_t estimated_bytes(const model::Checkpoint& original, const SaveFormat& format) {
+  std::int64_t bytes = 0;
+  for (const auto& name : original.tensors->names()) {
+    const auto info = original.tensors->info(name);
+    std::int64_t count = 1;
+    for (const auto size : info.shape) count *= size;
+    bytes += count * static_cast<std::int64_t>(c10::elementSize(info.type));
+  }
+  return format.holds_codes ? bytes / 2 : bytes;
+}
+
+}  // namespace normtweak::pipeline

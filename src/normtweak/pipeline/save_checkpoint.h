@@ -1,0 +1,28 @@
+// Writes a quantized model as a directory that readers of Hugging Face checkpoints open.
+#pragma once
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "normtweak/model/checkpoint.h"
+#include "normtweak/model/decoder.h"
+
+namespace normtweak::pipeline {
+
+struct SaveFormat {
+  std::string_view name, description;
+  bool holds_codes;  // false: an export, from which codes cannot be had back
+};
+std::span<const SaveFormat> save_formats();
+const SaveFormat& find_save_format(std::string_view name);  // throws Error listing them
+
+// decoder: what `original` became. Tensors that did not change, config.json's other keys and the tokenizer's files are
+// taken over as they are. The directory appears, or replaces an older one, all at once.
+void save_checkpoint(const model::Checkpoint& original, const model::Decoder& decoder,
+                     const std::filesystem::path& directory, const SaveFormat& format);
+
+// Bytes that save_checkpoint() will write, about; for checking the disk before the work.
+std::int64_t estimated_bytes(const model::Checkpoint& original, const SaveFormat& format);
+
+}  // namespace normtweak::pipeline

@@ -1,0 +1,95 @@
+#include "normtweak/pipeline/steps.h"
+
+#include "normtweak/base/error.h"
+#include "normtweak/pipeline/blockwise.h"
+#include "normtweak/pipeline/calibration_text.h"
+#include "normtweak/pipeline/judge.h"
+
+namespace normtweak::pipeline {
+namespace {
+
+std::string_view method_name(TweakMethod method) {
+  switch (method) {
+    case TweakMethod::none:
+      return "none";
+    case TweakMethod::layerwise:
+      return "layerwise";
+    case TweakMethod::end_to_end:
+      return "end-to-end";
+  }
+  return "";
+}
+
+// Tweaks block by block. The untouched state is a quantization of its own: what reaches a block depends on the tweak.
+std::optional<model::Decoder> tweak_layerwise(const FloatModel& floats, const model::Decoder& start,
+                                              const calibrate::TokenBatch& text, const TweakOptions& options,
+                                              const quantize::QuantizationPlan* plan, RunResult& result,
+                                              ProgressSink& progress) {
+  auto run =
+      run_blocks(floats.exact, floats.passes, start, text, {.plan = plan, .layerwise = options.layerwise}, progress);
+  result.blocks = std::move(run.tweaked);
+  result.steps = run.steps;
+  return std::move(run.decoder);
+}
+
+std::optional<model::Decoder> tweak_end_to_end(const FloatModel& floats, const model::Decoder& quantized,
+                                               const tweak::TextSplit& text, const TweakOptions& options,
+                                               RunResult& result, ProgressSink& progress) {
+  auto run = tweak::tweak_end_to_end(floats.passes, quantized, text, options.end_to_end, progress);
+  result.candidates = std::move(run.candidates);
+  result.steps = run.steps;
+  result.stopped_early = run.stopped_early;
+  result.kept = run.chosen;
+  if (run.chosen == "untouched") return std::nullopt;
+  return std::move(run.decoder);
+}
+
+}  // namespace
+
+std::optional<model::Decoder> run_tweak(const FloatModel& floats, const model::Decoder& start,
+                                        const model::Decoder& quantized, const tweak::TextSplit& text,
+                                        const TweakOptions& options, const quantize::QuantizationPlan* plan,
+                                        RunResult& result, ProgressSink& progress) {
+  result.tweak_method = method_name(options.method);
+  std::optional<model::Decoder> tweaked;
+  timed(result.seconds, "tweak", [&] {
+    if (options.method == TweakMethod::layerwise) {
+      tweaked = tweak_layerwise(floats, start, text.train, options, plan, result, progress);
+    } else if (options.method == TweakMethod::end_to_end) {
+      tweaked = tweak_end_to_end(floats, quantized, text, options, result, progress);
+    }
+  });
+  return tweaked;
+}
+
+void finish(const FloatModel& floats, const model::Decoder& quantized, const std::optional<model::Decoder>& tweaked,
+            const RunText& text, const std::vector<ExternalText>& external, const Destination& destination,
+            RunResult& result, ProgressSink& progress) {
+  const auto chosen = result.kept;
+  std::optional<Judged> judged;
+  timed(result.seconds, "evaluate", [&] {
+    judged = judge_on_held_out(floats.exact, quantized, tweaked, text.split.confirm, progress);
+    const auto* kept = judged->figures.kept == "untouched" ? nullptr : &judged->kept;
+    if (!external.empty()) {
+      result.external =
+          score_external(floats.exact, quantized, kept, load_tokenizer(floats.checkpoint), external, progress);
+    }
+  });
+  result.held_out = judged->figures.held_out;
+  result.held_out_samples = judged->figures.held_out_samples;
+  result.verdict = judged->figures.verdict;
+  result.kept = judged->figures.kept == "tweaked" && !chosen.empty() ? chosen : judged->figures.kept;
+  if (!tweaked && result.tweak_method != "none")
+    result.verdict.reason = "no candidate was better than the untouched state";
+  result.bits_per_weight = bits_per_weight(judged->kept);
+  timed(result.seconds, "save",
+        [&] { save_checkpoint(destination.original, judged->kept, destination.output, destination.format); });
+}
+
+void check_external(const std::vector<ExternalText>& external, const model::Checkpoint& checkpoint) {
+  if (external.empty()) return;
+  const auto tokenizer = load_tokenizer(checkpoint);
+  for (const auto& text : external) external_windows(text, tokenizer, checkpoint.numbers.context);
+}
+
+}  // namespace normtweak::pipeline

@@ -1,0 +1,31 @@
+// The steps that quantize and tweak share, in the order in which they come.
+#pragma once
+#include "normtweak/pipeline/run_types.h"
+#include "normtweak/pipeline/save_checkpoint.h"
+#include "normtweak/pipeline/session.h"
+
+namespace normtweak::pipeline {
+
+// Throws Error if a text that is to be reported on cannot be read, or is too short: before the work, not after it.
+void check_external(const std::vector<ExternalText>& external, const model::Checkpoint& checkpoint);
+
+// quantized: the untouched state; start: what a layer-wise run begins with (the float model if it is to quantize by
+// `plan`, the quantized one if `plan` is null). Nothing comes back if nothing was tweaked, or for the better.
+std::optional<model::Decoder> run_tweak(const FloatModel& floats, const model::Decoder& start,
+                                        const model::Decoder& quantized, const tweak::TextSplit& text,
+                                        const TweakOptions& options, const quantize::QuantizationPlan* plan,
+                                        RunResult& result, ProgressSink& progress);
+
+// Where the result goes.
+struct Destination {
+  const model::Checkpoint& original;  // what the tensors that did not change are taken from
+  std::filesystem::path output;
+  const SaveFormat& format;
+};
+
+// Judges on held-out rows, scores the external texts, and saves what the guard kept.
+void finish(const FloatModel& floats, const model::Decoder& quantized, const std::optional<model::Decoder>& tweaked,
+            const RunText& text, const std::vector<ExternalText>& external, const Destination& destination,
+            RunResult& result, ProgressSink& progress);
+
+}  // namespace normtweak::pipeline

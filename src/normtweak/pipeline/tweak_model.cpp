@@ -1,0 +1,71 @@
+#include "normtweak/base/error.h"
+#include "normtweak/pipeline/preflight.h"
+#include "normtweak/pipeline/run.h"
+#include "normtweak/pipeline/steps.h"
+
+namespace normtweak::pipeline {
+namespace {
+
+void check_same_model(const model::Checkpoint& quantized, const model::Checkpoint& reference) {
+  const auto& q = quantized.numbers;
+  const auto& f = reference.numbers;
+  if (quantized.family == reference.family && q.hidden == f.hidden && q.layers == f.layers &&
+      q.vocabulary == f.vocabulary && q.heads == f.heads && q.intermediate == f.intermediate) {
+    return;
+  }
+  fail(
+      "{} is not a quantization of {}: {} with {} blocks of {} and a vocabulary of {}, against {} with {} of {} and {}",
+      quantized.path, reference.path, quantized.family->name, q.layers, q.hidden, q.vocabulary, reference.family->name,
+      f.layers, f.hidden, f.vocabulary);
+}
+
+// Bits and group size of the first quantized linear; the mean over all is in bits_per_weight.
+void describe_weights(const model::Decoder& decoder, RunResult& result) {
+  const auto block = decoder.blocks.get(0);
+  result.method = "float";
+  result.bits = 8 * static_cast<int>(c10::elementSize(decoder.config.stored_type));
+  for (const auto* linear : linears(*block)) {
+    if (const auto* affine = std::get_if<weights::AffineWeight>(&linear->weight)) {
+      result.method = "affine";
+      result.bits = affine->bits;
+      result.group_size = affine->group_size;
+      return;
+    }
+    if (const auto* table = std::get_if<weights::CodebookWeight>(&linear->weight)) {
+      result.method = "codebook";
+      result.bits = table->bits;
+      return;
+    }
+  }
+}
+
+}  // namespace
+
+RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
+  RunResult result;
+  timed(result.seconds, "total", [&] {
+    const auto quantized_checkpoint = model::open_checkpoint(options.quantized);
+    auto reference = model::open_checkpoint(options.reference);
+    if (model::is_quantized(reference)) fail("{}: is quantized; --reference needs the float model", options.reference);
+    check_same_model(quantized_checkpoint, reference);
+    const auto& format = find_save_format(model::is_quantized(quantized_checkpoint) ? "compressed-tensors" : "hf");
+    check_output(options.output, quantized_checkpoint, format);
+    check_external(options.external, reference);
+    const auto floats = load_float_model(std::move(reference), options.compute);
+    const auto quantized =
+        load_decoder(quantized_checkpoint, {.device = options.compute.device, .type = options.compute.type});
+    result.model = options.quantized;
+    describe_weights(quantized, result);
+
+    RunText text;
+    timed(result.seconds, "generate", [&] { text = prepare_text(options.text, floats, progress); });
+    result.samples = text.all.samples();
+    result.tokens_per_sample = text.all.tokens();
+    const auto tweaked = run_tweak(floats, quantized, quantized, text.split, options.tweak, nullptr, result, progress);
+    finish(floats, quantized, tweaked, text, options.external, {quantized_checkpoint, options.output, format}, result,
+           progress);
+  });
+  return result;
+}
+
+}  // namespace normtweak::pipeline

@@ -1,0 +1,98 @@
+#include "normtweak/report/run_report.h"
+
+namespace normtweak::report {
+namespace {
+
+Json figures(const pipeline::TextFigures& text) {
+  const auto& quantized = text.quantized;
+  const auto& tweaked = text.tweaked;
+  Json json;
+  json["name"] = text.name;
+  json["tokens_scored"] = quantized.negative_log_likelihood.count;
+  json["perplexity"] = {{"protocol", text.protocol},
+                        {"float", quantized.reference_perplexity()},
+                        {"quantized", quantized.perplexity()},
+                        {"tweaked", tweaked.perplexity()},
+                        {"stderr", tweaked.perplexity_error()}};
+  json["kld"] = {{"quantized", quantized.divergence.mean()},
+                 {"tweaked", tweaked.divergence.mean()},
+                 {"stderr", tweaked.divergence.standard_error()}};
+  json["top1_agreement"] = {{"quantized", quantized.agreement.mean()}, {"tweaked", tweaked.agreement.mean()}};
+  json["recovered"] = recovered_share(quantized.reference_perplexity(), quantized.perplexity(), tweaked.perplexity());
+  return json;
+}
+
+Json guard(const pipeline::RunResult& result) {
+  Json json = {{"kept", result.kept},
+               {"accepted", result.verdict.accepted},
+               {"gain", result.verdict.gain},
+               {"stderr", result.verdict.gain_error},
+               {"reason", result.verdict.reason}};
+  if (!result.stopped_early.empty()) json["stopped_early"] = result.stopped_early;
+  json["candidates"] = Json::array();
+  for (const auto& candidate : result.candidates) {
+    json["candidates"].push_back({{"name", candidate.name}, {"kld", candidate.divergence}});
+  }
+  return json;
+}
+
+Json blocks(const std::vector<tweak::LayerwiseReport>& reports) {
+  auto json = Json::array();
+  for (const auto& report : reports) {
+    json.push_back({{"loss_before", report.loss_before}, {"loss_after", report.loss_after}});
+  }
+  return json;
+}
+
+}  // namespace
+
+double recovered_share(double of_float, double of_quantized, double of_tweaked) {
+  const double lost = of_quantized - of_float;
+  return lost > 0 ? (of_quantized - of_tweaked) / lost : 0;
+}
+
+Json run_report(const pipeline::RunResult& result) {
+  Json json;
+  json["model"] = result.model;
+  json["method"] = result.method;
+  json["bits"] = result.bits;
+  json["group_size"] = result.group_size;
+  json["bits_per_weight"] = result.bits_per_weight;
+  json["samples"] = result.samples;
+  json["tokens"] = result.tokens_per_sample;
+  json["held_out_samples"] = result.held_out_samples;
+  json["tweak"] = result.tweak_method;
+  const auto held_out = figures(result.held_out);
+  for (const auto* key : {"perplexity", "kld", "top1_agreement", "recovered", "tokens_scored"})
+    json[key] = held_out[key];
+  json["perplexity"]["text"] = result.held_out.name;
+  json["evaluations"] = Json::array();
+  for (const auto& text : result.external) json["evaluations"].push_back(figures(text));
+  if (result.tweak_method != "none") json["guard"] = guard(result);
+  if (!result.blocks.empty()) json["blocks"] = blocks(result.blocks);
+  json["steps"] = result.steps;
+  json["seconds"] = result.seconds;
+  return json;
+}
+
+Json evaluation_report(const evaluate::Scores& scores, bool with_reference, std::string_view protocol, double seconds) {
+  Json json;
+  auto& perplexity = json["perplexity"];
+  perplexity["protocol"] = protocol;
+  if (with_reference) {
+    perplexity["float"] = scores.reference_perplexity();
+    perplexity["quantized"] = scores.perplexity();
+    json["kld"] = {{"mean", scores.divergence.mean()}, {"stderr", scores.divergence.standard_error()}};
+    json["top1_agreement"] = scores.agreement.mean();
+    json["top1_agreement_stderr"] = scores.agreement.standard_error();
+  } else {
+    perplexity["value"] = scores.perplexity();
+  }
+  perplexity["stderr"] = scores.perplexity_error();
+  json["tokens_scored"] = scores.negative_log_likelihood.count;
+  json["tokens_per_second"] = static_cast<double>(scores.negative_log_likelihood.count) / seconds;
+  json["seconds"] = {{"evaluate", seconds}, {"total", seconds}};
+  return json;
+}
+
+}  // namespace normtweak::report

@@ -1,0 +1,18 @@
+// The last step of the model and its loss together, a chunk of tokens at a time: full logits never exist.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+namespace normtweak::tweak {
+
+struct HeadLoss {
+  at::Tensor divergence;  // f64 [rows]: KL(teacher ‖ student) in nats, summed over each row's tokens
+  at::Tensor gradient;    // like student: d(Σ divergence) / d student, times `scale`; undefined where not asked for
+};
+
+// head: [vocabulary, hidden] in the type of products. student, teacher: [rows, tokens, hidden], the last hidden states
+// after the final norm, in that type. mask: bool [rows, tokens], or undefined. Softmax and sums run in F32.
+//     KL = Σ_v p_t (log p_t - log p_s),   d KL / d logits_s = p_s - p_t
+HeadLoss head_loss(const at::Tensor& head, const at::Tensor& student, const at::Tensor& teacher, const at::Tensor& mask,
+                   bool with_gradient, double scale);
+
+}  // namespace normtweak::tweak

@@ -1,0 +1,21 @@
+// What the layer-wise tweak minimises: how far a quantized block's output is from the float one's.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <span>
+#include <string_view>
+
+namespace normtweak::tweak {
+
+struct Objective {
+  std::string_view name, description;
+  // output, target: f32 [tokens, channels] → a scalar. Differentiable in output.
+  at::Tensor (*loss)(const at::Tensor& output, const at::Tensor& target);
+};
+
+std::span<const Objective> objectives();
+
+// Throws Error listing the names there are.
+const Objective& find_objective(std::string_view name);
+
+}  // namespace normtweak::tweak

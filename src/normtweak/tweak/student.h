@@ -1,0 +1,48 @@
+// The quantized model while it is tuned: its floats made tunable, and one pass forward and backward through it.
+//
+// The backward pass goes block by block. A block's activations are kept where memory allows; otherwise only its input
+// is, and the block runs once more on the way back.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <set>
+#include <vector>
+
+#include "normtweak/model/decoder.h"
+#include "normtweak/tweak/tunables.h"
+
+namespace normtweak::tweak {
+
+struct DistillationBatch {
+  at::Tensor ids;             // i64 [rows, tokens]
+  at::Tensor mask;            // bool [rows, tokens], or undefined
+  at::Tensor teacher_hidden;  // [rows, tokens, hidden]: the float model's last hidden states, after its final norm
+};
+
+class Student {
+ public:
+  // decoder: the quantized model; its products run in its type. Throws Error if nothing in it is tunable.
+  Student(const model::Decoder& decoder, const std::set<TunableGroup>& groups);
+
+  // Every tunable, block by block, the final norm's last.
+  std::vector<Tunable*> tunables();
+
+  // Σ KL(teacher ‖ student) over the tokens of each row: f64 [rows]. No gradients.
+  at::Tensor divergence(const DistillationBatch& batch) const;
+
+  // Adds d(Σ KL) / d change, times `scale`, to the gradient of every tunable, and returns f64 [rows] as above.
+  at::Tensor backward(const DistillationBatch& batch, double scale, bool keep_activations);
+
+  // The model with the present values, rounded, as a reader of the saved file has it.
+  model::Decoder decoder() const;
+
+ private:
+  at::Tensor forward_block(std::size_t index, const at::Tensor& hidden) const;
+
+  model::Decoder decoder_;
+  std::vector<TunedBlock> blocks_;
+  TunedNorm final_norm_;
+  at::Tensor head_;  // [vocabulary, hidden] in the type of products
+};
+
+}  // namespace normtweak::tweak
