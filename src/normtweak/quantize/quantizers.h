@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "normtweak/quantize/hessian_factor.h"
 #include "normtweak/weights/weight.h"
 
 namespace normtweak::quantize {
@@ -25,9 +26,13 @@ struct LinearPlan {
 
 struct Quantizer {
   std::string_view name, description;
-  bool needs_hessian;  // always, whatever the plan's options; see needs_hessian() below
-  // weight: f32 [out, in]; hessian: f32 [in, in], the mean of x xᵀ over the calibration tokens, or undefined.
-  weights::Weight (*quantize)(const at::Tensor& weight, const at::Tensor& hessian, const LinearPlan& plan);
+  bool needs_hessian = false;     // always, whatever the plan's options; see needs_hessian() below
+  bool uses_groups = false;       // plan.group_size matters, and has to divide the input columns
+  bool uses_sensitivity = false;  // plan.sensitivity matters, and takes the Hessian
+  // weight: f32 [out, in]; hessian: of its input, on the same device, or empty. Throws Error, without the linear's
+  // name, for what check_plan() cannot foresee: values that are not finite, a scale that does not fit its type. For
+  // linears that read the same input pass the same InputHessian: it is factored once.
+  weights::Weight (*quantize)(const at::Tensor& weight, const InputHessian& hessian, const LinearPlan& plan);
 };
 
 std::span<const Quantizer> quantizers();

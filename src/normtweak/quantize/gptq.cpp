@@ -1,0 +1,211 @@
+#include "normtweak/quantize/gptq.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ThreadLocalState.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/argsort.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/constant_pad_nd.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/linalg_solve_triangular.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "normtweak/base/error.h"
+#include "normtweak/quantize/checks.h"
+#include "normtweak/quantize/full_precision.h"
+#include "normtweak/quantize/gptq_block.h"
+#include "normtweak/quantize/grid.h"
+
+namespace normtweak::quantize {
+namespace {
+
+constexpr std::int64_t kLanes = 16;   // output channels are padded to a multiple, for the inner loop
+constexpr std::int64_t kBlock = 128;  // columns that the inner loop sees at once; the paper's lazy batch
+constexpr std::int64_t kSlice = 96;   // output channels that one thread takes at a time on the CPU
+
+// The work on one linear, or on some of its output channels. Everything is held with the columns of the weight as rows
+// and in the factor's order.
+class GptqRun {
+ public:
+  GptqRun(const at::Tensor& weight, const HessianFactor& factor, const GptqOptions& options)
+      : factor_(factor),
+        options_(options),
+        out_(weight.size(0)),
+        in_(weight.size(1)),
+        group_size_(resolve_group_size(options.group_size, in_)),
+        padded_((out_ + kLanes - 1) / kLanes * kLanes),
+        weight_(at::constant_pad_nd(weight.t(), {0, padded_ - out_}).contiguous()) {
+    const auto floats = weight_.options();
+    const auto columns = at::arange(in_, floats.dtype(at::kLong));
+    if (keeps_order()) {
+      group_of_ = columns.div(group_size_, "floor");
+    } else {
+      group_of_ = factor.order.div(group_size_, "floor");
+    }
+    errors_ = at::empty({in_, padded_}, floats);
+    codes_ = at::empty({in_, padded_}, floats.dtype(at::kByte));
+    scales_ = at::empty({in_ / group_size_, padded_}, floats);
+    zeros_ = at::empty_like(scales_);
+    loss_ = at::zeros({}, floats.dtype(at::kDouble));
+  }
+
+  GptqResult run() {
+    if (keeps_order()) {
+      for (std::int64_t group = 0; group < in_ / group_size_; ++group) round_group(group);
+    } else {
+      fit_all_groups();
+      weight_ = weight_.index_select(0, factor_.order);
+      round_span(0, in_, at::Tensor());
+    }
+    return result();
+  }
+
+ private:
+  bool keeps_order() const { return !factor_.order.defined(); }
+
+  GridOptions grid_options() const {
+    return {.bits = options_.bits,
+            .symmetric = options_.symmetric,
+            .search = options_.search_grid,
+            .scale_type = options_.scale_type};
+  }
+
+  // What the errors of columns [from, to) add to columns [begin, end): [end - begin, out].
+  at::Tensor feedback(std::int64_t from, std::int64_t to, std::int64_t begin, std::int64_t end) const {
+    return at::matmul(feedback_block(from, to, begin, end).t(), errors_.slice(0, from, to));
+  }
+
+  at::Tensor feedback_block(std::int64_t from, std::int64_t to, std::int64_t begin, std::int64_t end) const {
+    return factor_.feedback.slice(0, from, to).slice(1, begin, end);
+  }
+
+  void fit_all_groups() {
+    const auto grid = fit_grid(weight_.view({-1, group_size_, padded_}).transpose(1, 2), grid_options());
+    scales_.copy_(grid.scales);
+    zeros_.copy_(grid.zeros);
+  }
+
+  // GPTQ fits a group to its weights as they stand when its first column is next: with the errors made so far spread
+  // over all columns that remain, W + E M_before M_group⁻¹, where the rounding itself adds E M_before only.
+  void round_group(std::int64_t group) {
+    const auto begin = group * group_size_, end = begin + group_size_;
+    auto updated = weight_.slice(0, begin, end);
+    at::Tensor pull;
+    if (begin > 0) {
+      pull = feedback(0, begin, begin, end);
+      updated = updated + at::linalg_solve_triangular(feedback_block(begin, end, begin, end).t(), pull, /*upper=*/false,
+                                                      /*left=*/true, /*unitriangular=*/true);
+    }
+    const auto grid = fit_grid(updated.t(), grid_options());
+    scales_.select(0, group).copy_(grid.scales);
+    zeros_.select(0, group).copy_(grid.zeros);
+    round_span(begin, end, pull);
+  }
+
+  // pull: [end - begin, out], the feedback of the columns before `begin`; undefined if there are none.
+  void round_span(std::int64_t begin, std::int64_t end, const at::Tensor& pull) {
+    for (auto first = begin; first < end; first += kBlock) {
+      const auto last = std::min(end, first + kBlock);
+      auto target = weight_.slice(0, first, last).clone();
+      if (pull.defined()) target.add_(pull.slice(0, first - begin, last - begin));
+      if (first > begin) target.add_(feedback(begin, first, first, last));
+      round_columns(first, last, target);
+    }
+  }
+
+  void round_columns(std::int64_t first, std::int64_t last, const at::Tensor& target) {
+    const auto groups = group_of_.slice(0, first, last);
+    const auto scales = scales_.index_select(0, groups), zeros = zeros_.index_select(0, groups);
+    const auto steps = at::empty_like(target);
+    round_block({.target = target,
+                 .original = weight_.slice(0, first, last),
+                 .scales = scales,
+                 .lowest = -zeros,
+                 .highest = ((1 << options_.bits) - 1) - zeros,
+                 .feedback = feedback_block(first, last, first, last).contiguous(),
+                 .steps = steps,
+                 .errors = errors_.slice(0, first, last)});
+    codes_.slice(0, first, last).copy_(steps + zeros);
+    // D weighs what rounding changed, of the damped Hessian; what the damping added to it is taken off again.
+    const auto changed = target.addcmul_(steps, scales, -1).square_().sum(1);
+    const auto moved = errors_.slice(0, first, last).square().sum(1);
+    loss_ += (changed * factor_.weights.slice(0, first, last)).sum(at::kDouble) -
+             (moved * factor_.live.slice(0, first, last)).sum(at::kDouble) * factor_.added;
+  }
+
+  GptqResult result() const {
+    const auto codes = keeps_order() ? codes_ : codes_.index_select(0, at::argsort(factor_.order));
+    const auto for_channels = [this](const at::Tensor& by_column) {
+      return by_column.t().slice(0, 0, out_).contiguous();
+    };
+    return {.weight = {.codes = for_channels(codes),
+                       .scales = for_channels(scales_),
+                       .zeros = for_channels(zeros_),
+                       .bits = options_.bits,
+                       .group_size = options_.group_size,
+                       .symmetric = options_.symmetric,
+                       .scale_type = options_.scale_type},
+            .layer_error = std::max(0.0, loss_.item<double>()),
+            .damping = factor_.damping};
+  }
+
+  const HessianFactor& factor_;
+  const GptqOptions& options_;
+  std::int64_t out_, in_, group_size_, padded_;
+  at::Tensor weight_;          // f32 [in, out]
+  at::Tensor group_of_;        // i64 [in]: the group of the column in each place
+  at::Tensor errors_;          // f32 [in, out]: original - rounded, for the columns done so far
+  at::Tensor codes_;           // u8  [in, out]
+  at::Tensor scales_, zeros_;  // f32 [groups, out]
+  at::Tensor loss_;            // f64 []
+};
+
+// Threads meet once for each linear, not in each of thousands of small operations. The slices do not depend on the
+// number of threads, nor do the results.
+GptqResult run_in_slices(const at::Tensor& weight, const HessianFactor& factor, const GptqOptions& options) {
+  const auto slices = weight.split(kSlice);
+  std::vector<GptqResult> results(slices.size());
+  const at::ThreadLocalState state;  // grad and inference mode of the caller
+  at::parallel_for(0, static_cast<std::int64_t>(slices.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+    const at::ThreadLocalStateGuard guard(state);
+    for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
+      results[i] = GptqRun(slices[i], factor, options).run();
+    }
+  });
+
+  const auto joined = [&results](at::Tensor weights::AffineWeight::*part) {
+    std::vector<at::Tensor> parts;
+    for (const auto& result : results) parts.push_back(result.weight.*part);
+    return at::cat(parts);
+  };
+  auto whole = results.front();
+  whole.weight.codes = joined(&weights::AffineWeight::codes);
+  whole.weight.scales = joined(&weights::AffineWeight::scales);
+  whole.weight.zeros = joined(&weights::AffineWeight::zeros);
+  whole.layer_error = 0;
+  for (const auto& result : results) whole.layer_error += result.layer_error;
+  return whole;
+}
+
+}  // namespace
+
+GptqResult quantize_gptq(const at::Tensor& weight, const HessianFactor& factor, const GptqOptions& options) {
+  const at::NoGradGuard no_grad;
+  const FullPrecisionProducts full_precision;
+  check_weight(weight);
+  if (factor.feedback.size(0) != weight.size(1)) {
+    fail("a Hessian of {} columns cannot quantize a weight {}", factor.feedback.size(0), c10::str(weight.sizes()));
+  }
+  auto result = weight.is_cpu() ? run_in_slices(weight, factor, options) : GptqRun(weight, factor, options).run();
+  check_scales(result.weight.scales, options.scale_type);
+  return result;
+}
+
+}  // namespace normtweak::quantize

@@ -1,0 +1,24 @@
+// GPTQ's inner loop: the columns of one block, rounded one after the other, each with the errors of those before it.
+// On the CPU it is a loop of our own, in the calling thread; elsewhere a few ATen kernels for each column.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+namespace normtweak::quantize {
+
+// All tensors are f32 and contiguous, with the columns of the weight as rows, so that a column is one run of memory.
+// On the CPU `out` must be a multiple of 16.
+struct GptqBlock {
+  at::Tensor target;    // [columns, out]: the weights plus the feedback of all columns before the block. On return
+                        // each column holds what was rounded: with the feedback of the columns before it
+  at::Tensor original;  // [columns, out]: the weights
+  at::Tensor scales;    // [columns, out]
+  at::Tensor lowest;    // [columns, out]: the least and the largest step of the grid, -zero and 2^bits - 1 - zero
+  at::Tensor highest;   // [columns, out]
+  at::Tensor feedback;  // [columns, columns]: M of HessianFactor
+  at::Tensor steps;     // [columns, out], written: value / scale, whole numbers
+  at::Tensor errors;    // [columns, out], written: original - value
+};
+
+void round_block(const GptqBlock& block);
+
+}  // namespace normtweak::quantize

@@ -1,0 +1,121 @@
+#include "normtweak/quantize/grid.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ThreadLocalState.h>
+#include <ATen/ops/aminmax.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/full_like.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/where.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "normtweak/base/error.h"
+#include "normtweak/quantize/checks.h"
+
+namespace normtweak::quantize {
+namespace {
+
+constexpr int kSearchSteps = 80;           // with kSearchStep: maxshrink 0.8 and grid 100 of the GPTQ code
+constexpr double kSearchStep = 0.01;       // share of the range taken off at each step
+constexpr double kErrorPower = 2.4;        // the GPTQ code's `norm`
+constexpr std::int64_t kTile = 32 * 1024;  // values searched at a time on the CPU, so that they stay in its cache
+
+// bfloat16 has the exponents of F32.
+double smallest_normal(at::ScalarType type) { return type == at::kHalf ? 0x1p-14 : std::numeric_limits<float>::min(); }
+
+double top_code(int bits) { return (1 << bits) - 1; }
+
+// A subnormal scale has lost digits, and some kernels take it for 0. The codes are computed for the rounded scale,
+// the only one that a reader of the file ever sees.
+at::Tensor storable(const at::Tensor& scales, at::ScalarType type) {
+  return scales.clamp_min(smallest_normal(type)).to(type).to(at::kFloat);
+}
+
+struct Range {
+  at::Tensor low, high;  // f32 [...], low <= 0 <= high
+};
+
+Range range_of(const at::Tensor& groups, bool symmetric) {
+  const auto [smallest, largest] = at::aminmax(groups, -1);
+  auto low = smallest.clamp_max(0), high = largest.clamp_min(0);
+  if (!symmetric) return {low, high};
+  auto reach = at::where(high < -low, -low, high);
+  return {-reach, reach};
+}
+
+Grid grid_of(const Range& range, const GridOptions& options) {
+  const auto top = top_code(options.bits);
+  auto scales = storable((range.high - range.low) / top, options.scale_type);
+  if (options.symmetric) return {scales, at::full_like(scales, 1 << (options.bits - 1))};
+  return {scales, (-range.low / scales).round().clamp(0, top)};
+}
+
+at::Tensor total_error(const at::Tensor& groups, const Grid& grid, int bits) {
+  const auto error = nearest_steps(groups, grid, bits).mul_(grid.scales.unsqueeze(-1)).sub_(groups);
+  return error.abs_().pow_(kErrorPower).sum(-1);
+}
+
+Grid search_rows(const at::Tensor& groups, const GridOptions& options) {
+  const auto range = range_of(groups, options.symmetric);
+  auto best = grid_of(range, options);
+  auto least = total_error(groups, best, options.bits);
+  for (int step = 1; step < kSearchSteps; ++step) {
+    const auto share = 1 - step * kSearchStep;
+    const auto grid = grid_of({range.low * share, range.high * share}, options);
+    const auto error = total_error(groups, grid, options.bits);
+    const auto better = error < least;
+    least = at::where(better, error, least);
+    best = {at::where(better, grid.scales, best.scales), at::where(better, grid.zeros, best.zeros)};
+  }
+  return best;
+}
+
+}  // namespace
+
+Grid fit_grid(const at::Tensor& groups, const GridOptions& options) {
+  check_bits(options.bits);
+  check_scale_type(options.scale_type);
+  return options.search ? search_grid(groups, options) : range_grid(groups, options);
+}
+
+Grid range_grid(const at::Tensor& groups, const GridOptions& options) {
+  return grid_of(range_of(groups, options.symmetric), options);
+}
+
+Grid search_grid(const at::Tensor& groups, const GridOptions& options) {
+  if (!groups.is_cpu()) return search_rows(groups, options);
+  const auto shape = groups.sizes().slice(0, static_cast<std::size_t>(groups.dim() - 1));
+  const auto rows = groups.reshape({-1, groups.size(-1)});
+  const auto scales = at::empty_like(rows.select(1, 0)), zeros = at::empty_like(scales);
+  const auto rows_per_tile = std::max<std::int64_t>(1, kTile / rows.size(1));
+  const auto tiles = (rows.size(0) + rows_per_tile - 1) / rows_per_tile;
+  const at::ThreadLocalState state;  // grad and inference mode of the caller
+  at::parallel_for(0, tiles, 1, [&](std::int64_t begin, std::int64_t end) {
+    const at::ThreadLocalStateGuard guard(state);
+    for (auto tile = begin; tile < end; ++tile) {
+      const auto first = tile * rows_per_tile, count = std::min(rows_per_tile, rows.size(0) - first);
+      const auto found = search_rows(rows.narrow(0, first, count).contiguous(), options);
+      scales.narrow(0, first, count).copy_(found.scales);
+      zeros.narrow(0, first, count).copy_(found.zeros);
+    }
+  });
+  return {scales.view(shape), zeros.view(shape)};
+}
+
+at::Tensor nearest_steps(const at::Tensor& groups, const Grid& grid, int bits) {
+  const auto zeros = grid.zeros.unsqueeze(-1);
+  return (groups / grid.scales.unsqueeze(-1)).round_().clamp_(-zeros, top_code(bits) - zeros);
+}
+
+void check_scales(const at::Tensor& scales, at::ScalarType scale_type) {
+  if (scales.isfinite().all().item<bool>()) return;
+  fail(
+      "a group's range is too large for a scale stored as {}; store scales as bfloat16 or float32, or leave this "
+      "linear in float",
+      c10::toString(scale_type));
+}
+
+}  // namespace normtweak::quantize

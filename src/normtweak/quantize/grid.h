@@ -1,0 +1,36 @@
+// The grid of a group of weights: which values its codes can stand for.
+//     value = (code - zero) * scale,   code in [0, 2^bits)
+#pragma once
+#include <ATen/core/Tensor.h>
+
+namespace normtweak::quantize {
+
+struct GridOptions {
+  int bits = 4;                           // 2, 3, 4, 6 or 8
+  bool symmetric = false;                 // zero-point fixed at 2^(bits-1)
+  bool search = false;                    // shrink each group's range to the least sum of |error|^2.4
+  at::ScalarType scale_type = at::kHalf;  // scales are rounded to it, before anything is derived from them
+};
+
+struct Grid {
+  at::Tensor scales;  // f32 [...], values of the scale type, at least its smallest normal number
+  at::Tensor zeros;   // f32 [...], whole numbers in [0, 2^bits)
+};
+
+// The grid of each row of `groups`, f32 [..., group_size], by range or by search as the options say.
+Grid fit_grid(const at::Tensor& groups, const GridOptions& options);
+
+// The grid that spans the range of each row and 0, so that a zero weight stays exactly zero.
+Grid range_grid(const at::Tensor& groups, const GridOptions& options);
+
+// The best of the grids that span 100%, 99%, ... 21% of that range: the search of the GPTQ code (its `mse`). A group
+// with an outlier gains when the outlier is clipped and all others get a finer step.
+Grid search_grid(const at::Tensor& groups, const GridOptions& options);
+
+// The nearest codes, as f32 whole numbers less the zero-point: value = result * scale. Halves round to even.
+at::Tensor nearest_steps(const at::Tensor& groups, const Grid& grid, int bits);
+
+// Throws Error if a scale overflowed its type: clamping it instead would silently cut the weights off.
+void check_scales(const at::Tensor& scales, at::ScalarType scale_type);
+
+}  // namespace normtweak::quantize

@@ -1,0 +1,32 @@
+// What calibration learns about the inputs x of a linear: the mean of x xᵀ, half the Hessian of the squared error of
+// its output. Linears that read the same input (q, k, v; gate, up) share one.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+
+namespace normtweak::quantize {
+
+class HessianAccumulator {
+ public:
+  // `in`: the linear's input columns. The sum is kept on `device`, 4 in² bytes.
+  HessianAccumulator(std::int64_t in, c10::Device device);
+
+  // x: [..., in] of any float type; products and sums run in F32, TF32 and bf16 products off.
+  // mask: bool [...], false for tokens that do not count (padding), whose values may be anything.
+  void add(const at::Tensor& x, const std::optional<at::Tensor>& mask = std::nullopt);
+
+  // f32 [in, in]: the mean over the tokens so far. Throws Error if there were none.
+  at::Tensor mean() const;
+  std::int64_t tokens() const;
+
+ private:
+  at::Tensor sum_;     // f32 [in, in]
+  at::Tensor tokens_;  // i64 []; on the device, so that add() does not wait for it
+};
+
+// tr(ΔW H ΔWᵀ), ΔW = weight - approximation: the mean squared error of the linear's output, summed over its channels.
+double layer_error(const at::Tensor& weight, const at::Tensor& approximation, const at::Tensor& hessian);
+
+}  // namespace normtweak::quantize

@@ -1,0 +1,94 @@
+#include "normtweak/quantize/hessian_factor.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/argsort.h>
+#include <ATen/ops/linalg_cholesky_ex.h>
+#include <ATen/ops/where.h>
+
+#include <algorithm>
+#include <limits>
+#include <optional>
+
+#include "normtweak/base/error.h"
+#include "normtweak/quantize/checks.h"
+
+namespace normtweak::quantize {
+namespace {
+
+constexpr double kMostDamping = 1.0;
+constexpr double kLeastRetry = 1e-3;  // the first retry where the user asked for no damping at all
+
+// Below this share of the mean diagonal a pivot is rounding noise of the F32 sums: what it divides means nothing.
+constexpr double kLeastPivot = std::numeric_limits<float>::epsilon();
+
+void check_hessian(const at::Tensor& hessian, const at::Tensor& diagonal) {
+  check_finite(hessian, "the Hessian");
+  if (diagonal.min().item<float>() >= 0) return;
+  fail("the Hessian has a negative diagonal entry, {}; a mean of x xᵀ has none", diagonal.min().item<float>());
+}
+
+// Lower Cholesky factor with `added` on the diagonal, or nothing if the matrix is too near to singular.
+std::optional<at::Tensor> factor_damped(const at::Tensor& hessian, const at::Tensor& diagonal, double added,
+                                        double least_pivot) {
+  hessian.diagonal().copy_(diagonal + added);
+  auto [lower, info] = at::linalg_cholesky_ex(hessian);
+  if (info.item<int>() != 0 || lower.diagonal().square().min().item<double>() < least_pivot) return std::nullopt;
+  return lower;
+}
+
+}  // namespace
+
+HessianFactor factor_hessian(const at::Tensor& hessian, const FactorOptions& options) {
+  const auto in = hessian.size(0);
+  if (hessian.dim() != 2 || hessian.size(1) != in)
+    fail("the Hessian must be square; found {}", c10::str(hessian.sizes()));
+  const auto diagonal = hessian.diagonal();
+  check_hessian(hessian, diagonal);
+
+  HessianFactor result;
+  const auto columns = at::arange(in, hessian.options().dtype(at::kLong));
+  const auto order =
+      options.act_order ? at::argsort(diagonal, /*stable=*/true, /*dim=*/0, /*descending=*/true) : columns;
+  if (options.act_order) result.order = order;
+
+  // A dead column's row of the Hessian is 0. With the mean of the others on its diagonal it stays out of their way.
+  const auto live = diagonal > 0;
+  const auto live_count = live.sum().item<std::int64_t>();
+  const auto mean = live_count > 0 ? diagonal.sum(at::kDouble).item<double>() / static_cast<double>(live_count) : 1.0;
+  const auto filled = at::where(live, diagonal.to(at::kDouble), mean);
+
+  // An upper factor H = R Rᵀ is the lower factor of the matrix with rows and columns reversed, reversed again.
+  const auto reversed = order.flip(0);
+  const auto matrix = hessian.index_select(0, reversed).index_select(1, reversed).to(at::kDouble);
+  const auto matrix_diagonal = filled.index_select(0, reversed);
+  std::optional<at::Tensor> lower;
+  double damping = options.damping;
+  while (!(lower = factor_damped(matrix, matrix_diagonal, damping * mean, kLeastPivot * mean))) {
+    if (damping >= kMostDamping) {
+      fail("the Hessian is not positive definite even with damping {}; its inputs are broken, or far too few", damping);
+    }
+    damping = std::min(kMostDamping, std::max(kLeastRetry, damping * 10));
+  }
+
+  const auto pivots = lower->diagonal().clone();
+  result.feedback = lower->div_(pivots.unsqueeze(0)).to(at::kFloat).flip({0, 1});
+  result.live = live.index_select(0, order).to(at::kFloat);
+  result.weights = pivots.square().flip(0).to(at::kFloat).mul_(result.live);
+  result.damping = damping;
+  result.added = damping * mean;
+  return result;
+}
+
+const HessianFactor& InputHessian::factor(const FactorOptions& options) const {
+  const bool made =
+      factor_.feedback.defined() && made_for_.damping == options.damping && made_for_.act_order == options.act_order;
+  if (!made) {
+    factor_ = {};  // frees the old one before the new one needs the memory
+    factor_ = factor_hessian(mean_, options);
+    made_for_ = options;
+  }
+  return factor_;
+}
+
+}  // namespace normtweak::quantize

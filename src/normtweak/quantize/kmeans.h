@@ -1,0 +1,20 @@
+// A codebook for each output channel: the values that lie nearest to the channel's weights, found by exact k-means.
+// With sensitivity weights it is SqueezeLLM's dense part (Kim et al., arXiv 2306.07629).
+#pragma once
+#include "normtweak/weights/codebook_weight.h"
+
+namespace normtweak::quantize {
+
+struct KmeansOptions {
+  int bits = 4;                              // 2, 3, 4, 6 or 8: 2^bits entries for each output channel
+  at::ScalarType codebook_type = at::kHalf;  // what the codebook is stored in
+};
+
+// weight: f32 [out, in]. sensitivity: f32 [in], how much an error in each input column matters (the Hessian's
+// diagonal), or undefined for all alike. Runs on the CPU wherever the weight lies; the result lies where the weight is.
+// Codebooks ascend; the codes are those of the nearest entries after rounding to codebook_type.
+// Throws Error if a value is not finite or does not fit codebook_type, or if a sensitivity is negative.
+weights::CodebookWeight quantize_kmeans(const at::Tensor& weight, const at::Tensor& sensitivity,
+                                        const KmeansOptions& options);
+
+}  // namespace normtweak::quantize

@@ -1,0 +1,48 @@
+// Which linear becomes what: a default, and rules that change it for the linears whose names they match.
+#pragma once
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "normtweak/quantize/quantizers.h"
+
+namespace normtweak::quantize {
+
+// A pattern for Hugging Face module names such as `model.layers.0.self_attn.q_proj`. It must match the whole name:
+//     *.down_proj            glob: * for any characters, dots too, ? for one
+//     re:.*\.(up|gate)_proj  ECMAScript regular expression
+class NamePattern {
+ public:
+  explicit NamePattern(std::string_view text);  // throws Error if the regular expression is not one
+
+  bool matches(std::string_view name) const { return matches_(name); }
+  const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+  std::function<bool(std::string_view)> matches_;
+};
+
+struct PlanRule {
+  NamePattern pattern;
+  std::function<void(LinearPlan&)> change;  // the fields that the rule sets
+  bool skip = false;                        // stays float, whatever other rules say
+};
+
+// Reads the command line's spelling of a rule, `PATTERN=skip` or `PATTERN=KEY:VALUE,...`:
+//     *.down_proj=bits:8,group:32      re:.*\.0\..*=method:rtn,symmetric      lm_head=skip
+// Keys: method, bits, group, symmetric, search-grid, act-order, sensitivity, damping, scale-type. A switch without a
+// value is on. Throws Error quoting the rule and what is wrong in it.
+PlanRule parse_rule(std::string_view text);
+
+struct QuantizationPlan {
+  LinearPlan standard;
+  std::vector<PlanRule> rules;  // all that match apply, in order: a later one wins where both set a field
+
+  // Nothing: the linear stays float.
+  std::optional<LinearPlan> plan_for(std::string_view name) const;
+};
+
+}  // namespace normtweak::quantize

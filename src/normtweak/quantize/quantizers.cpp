@@ -1,0 +1,90 @@
+#include "normtweak/quantize/quantizers.h"
+
+#include <array>
+
+#include "normtweak/base/error.h"
+#include "normtweak/quantize/checks.h"
+#include "normtweak/quantize/gptq.h"
+#include "normtweak/quantize/kmeans.h"
+#include "normtweak/quantize/rtn.h"
+
+namespace normtweak::quantize {
+namespace {
+
+weights::Weight rtn(const at::Tensor& weight, const InputHessian&, const LinearPlan& plan) {
+  return quantize_rtn(weight, {.bits = plan.bits,
+                               .group_size = plan.group_size,
+                               .symmetric = plan.symmetric,
+                               .search_grid = plan.search_grid,
+                               .scale_type = plan.scale_type});
+}
+
+weights::Weight gptq(const at::Tensor& weight, const InputHessian& hessian, const LinearPlan& plan) {
+  if (!hessian.defined()) fail("gptq needs the Hessian of the linear's input; run the calibration pass first");
+  const auto& factor = hessian.factor({.damping = plan.damping, .act_order = plan.act_order});
+  return quantize_gptq(weight, factor,
+                       {.bits = plan.bits,
+                        .group_size = plan.group_size,
+                        .symmetric = plan.symmetric,
+                        .search_grid = plan.search_grid,
+                        .scale_type = plan.scale_type})
+      .weight;
+}
+
+weights::Weight kmeans(const at::Tensor& weight, const InputHessian& hessian, const LinearPlan& plan) {
+  if (plan.sensitivity && !hessian.defined()) {
+    fail("kmeans with sensitivity needs the Hessian of the linear's input; run the calibration pass first");
+  }
+  const auto sensitivity = plan.sensitivity ? hessian.mean().diagonal() : at::Tensor();
+  return quantize_kmeans(weight, sensitivity, {.bits = plan.bits, .codebook_type = plan.scale_type});
+}
+
+constexpr std::array kQuantizers = {
+    Quantizer{.name = "rtn",
+              .description = "round to nearest",
+              .needs_hessian = false,
+              .uses_groups = true,
+              .quantize = &rtn},
+    Quantizer{.name = "gptq",
+              .description = "second-order rounding, arXiv 2210.17323",
+              .needs_hessian = true,
+              .uses_groups = true,
+              .quantize = &gptq},
+    Quantizer{.name = "kmeans",
+              .description = "a codebook per output channel, by exact k-means",
+              .needs_hessian = false,
+              .uses_sensitivity = true,
+              .quantize = &kmeans},
+};
+
+}  // namespace
+
+std::span<const Quantizer> quantizers() { return kQuantizers; }
+
+const Quantizer& find_quantizer(std::string_view method) {
+  std::string known;
+  for (const auto& quantizer : kQuantizers) {
+    if (quantizer.name == method) return quantizer;
+    known += (known.empty() ? "" : ", ") + std::string(quantizer.name);
+  }
+  fail("'{}' is not a quantization method; there are {}", method, known);
+}
+
+bool needs_hessian(const LinearPlan& plan) {
+  const auto& quantizer = find_quantizer(plan.method);
+  return quantizer.needs_hessian || (quantizer.uses_sensitivity && plan.sensitivity);
+}
+
+void check_plan(const LinearPlan& plan, at::IntArrayRef shape, std::string_view linear_name) {
+  try {
+    if (shape.size() != 2) fail("only matrices [out, in] can be quantized");
+    check_bits(plan.bits);
+    if (find_quantizer(plan.method).uses_groups) resolve_group_size(plan.group_size, shape[1]);
+    if (!(plan.damping >= 0 && plan.damping <= 1)) fail("damping {}: use a share between 0 and 1", plan.damping);
+    check_scale_type(plan.scale_type);
+  } catch (const Error& error) {
+    fail("{} {}: {}", linear_name, c10::str(shape), error.what());
+  }
+}
+
+}  // namespace normtweak::quantize

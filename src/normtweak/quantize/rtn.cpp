@@ -1,0 +1,29 @@
+#include "normtweak/quantize/rtn.h"
+
+#include <ATen/TensorOperators.h>
+
+#include "normtweak/quantize/checks.h"
+#include "normtweak/quantize/grid.h"
+
+namespace normtweak::quantize {
+
+weights::AffineWeight quantize_rtn(const at::Tensor& weight, const RtnOptions& options) {
+  check_weight(weight);
+  const auto out = weight.size(0), in = weight.size(1), group_size = resolve_group_size(options.group_size, in);
+  const auto groups = weight.contiguous().view({out, in / group_size, group_size});
+  const auto grid = fit_grid(groups, {.bits = options.bits,
+                                      .symmetric = options.symmetric,
+                                      .search = options.search_grid,
+                                      .scale_type = options.scale_type});
+  check_scales(grid.scales, options.scale_type);
+  const auto codes = nearest_steps(groups, grid, options.bits).add_(grid.zeros.unsqueeze(-1));
+  return {.codes = codes.view({out, in}).to(at::kByte),
+          .scales = grid.scales,
+          .zeros = grid.zeros,
+          .bits = options.bits,
+          .group_size = options.group_size,
+          .symmetric = options.symmetric,
+          .scale_type = options.scale_type};
+}
+
+}  // namespace normtweak::quantize

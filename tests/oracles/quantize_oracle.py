@@ -1,0 +1,219 @@
+"""Expected results of normtweak/quantize from implementations that share nothing with it.
+
+    quantize_oracle.py FOLDER
+
+- round to nearest in NumPy, step by step in float32 as the definition says;
+- GPTQ column by column in float64, as the paper writes it (arXiv 2210.17323, algorithm 1): with the inverse of the
+  Hessian, updating all columns that remain after each one, without blocks;
+- k-means from scikit-learn, ten starts.
+
+Writes inputs and results as .npy and the list of cases as cases.json.
+"""
+
+import itertools
+import json
+import os
+import pathlib
+import sys
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small matrices: threads would only wait for each other
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np
+from sklearn.cluster import KMeans
+
+DAMPING = 0.01
+
+
+def store(values, scale_type):
+    """Rounds to what a file of that type gives back, as float64."""
+    values = np.asarray(values, np.float32)
+    if scale_type == "float16":
+        return np.maximum(values, np.float32(2.0**-14)).astype(np.float16).astype(np.float64)
+    values = np.maximum(values, np.finfo(np.float32).tiny)
+    if scale_type == "bfloat16":
+        bits = np.ascontiguousarray(values).view(np.uint32)
+        bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
+        values = bits.view(np.float32)
+    return values.astype(np.float64)
+
+
+def range_grid(low, high, bits, symmetric, scale_type):
+    top = 2**bits - 1
+    scale = store((high - low) / low.dtype.type(top), scale_type).astype(low.dtype)
+    zero = np.full_like(scale, 2 ** (bits - 1)) if symmetric else np.clip(np.rint(-low / scale), 0, top)
+    return scale, zero
+
+
+def nearest(values, scale, zero, bits):
+    return np.clip(np.rint(values / scale) + zero, 0, 2**bits - 1)
+
+
+def grid(values, bits, symmetric, search, scale_type):
+    """values [rows, group] -> scale, zero [rows]"""
+    low, high = np.minimum(values.min(1), 0), np.maximum(values.max(1), 0)
+    if symmetric:
+        high = np.maximum(high, -low)
+        low = -high
+    best_error = None
+    for percent in range(100, 20, -1) if search else [100]:
+        share = low.dtype.type(percent / 100)
+        scale, zero = range_grid(low * share, high * share, bits, symmetric, scale_type)
+        if not search:
+            return scale, zero
+        code = nearest(values, scale[:, None], zero[:, None], bits)
+        error = (np.abs((code - zero[:, None]) * scale[:, None] - values) ** 2.4).sum(1)
+        if best_error is None:
+            best_error, best_scale, best_zero = error, scale, zero
+        else:
+            better = error < best_error
+            best_error = np.where(better, error, best_error)
+            best_scale, best_zero = np.where(better, scale, best_scale), np.where(better, zero, best_zero)
+    return best_scale, best_zero
+
+
+def rtn(weight, bits, group, symmetric, search, scale_type):
+    out, columns = weight.shape
+    group = group or columns
+    rows = weight.reshape(-1, group)
+    scale, zero = grid(rows, bits, symmetric, search, scale_type)
+    codes = nearest(rows, scale[:, None], zero[:, None], bits)
+    return codes.reshape(weight.shape), scale.reshape(out, -1), zero.reshape(out, -1)
+
+
+def gptq(weight, hessian, bits, group, symmetric, search, act_order, scale_type):
+    out, columns = weight.shape
+    group = group or columns
+    hessian = hessian.astype(np.float64)
+    diagonal = np.diag(hessian).copy()
+    order = np.argsort(-diagonal, kind="stable") if act_order else np.arange(columns)
+    dead = diagonal == 0
+    mean = diagonal[~dead].mean()
+    damped = hessian + DAMPING * mean * np.eye(columns)
+    damped[dead, dead] += mean
+    inverse = np.linalg.inv(damped[np.ix_(order, order)])
+    upper = np.linalg.cholesky(inverse).T
+
+    current = weight[:, order].astype(np.float64)
+    codes = np.zeros((out, columns))
+    rounded = np.zeros((out, columns))
+    scales, zeros = np.zeros((out, columns // group)), np.zeros((out, columns // group))
+    if act_order:
+        for g in range(columns // group):
+            columns_of_group = slice(g * group, (g + 1) * group)
+            fitted = grid(weight[:, columns_of_group].astype(np.float64), bits, symmetric, search, scale_type)
+            scales[:, g], zeros[:, g] = fitted
+    for place, column in enumerate(order):
+        g = column // group
+        if not act_order and column % group == 0:
+            scales[:, g], zeros[:, g] = grid(current[:, place : place + group], bits, symmetric, search, scale_type)
+        value = current[:, place].copy()
+        code = nearest(value, scales[:, g], zeros[:, g], bits)
+        codes[:, column] = code
+        rounded[:, column] = (code - zeros[:, g]) * scales[:, g]
+        error = (value - rounded[:, column]) / upper[place, place]
+        current[:, place:] -= np.outer(error, upper[place, place:])
+    difference = weight.astype(np.float64) - rounded
+    return codes, scales, zeros, float(np.sum((difference @ hessian) * difference))
+
+
+def correlated_problem(generator, out, columns):
+    """A weight with outliers and the Hessian of correlated inputs with two dead columns and two loud ones."""
+    weight = (generator.standard_normal((out, columns)) * 0.02).astype(np.float32)
+    weight[generator.integers(0, out, 20), generator.integers(0, columns, 20)] *= 12
+    mixing = generator.standard_normal((columns, columns)) / np.sqrt(columns) + np.eye(columns)
+    inputs = generator.standard_normal((4 * columns, columns)) @ mixing
+    inputs[:, [5, columns // 2]] = 0
+    inputs[:, [9, columns - 2]] *= 20
+    return weight, (inputs.T @ inputs / len(inputs)).astype(np.float32)
+
+
+class Folder:
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.cases = {}
+
+    def save(self, name, values, dtype=np.float32):
+        np.save(self.path / f"{name}.npy", np.ascontiguousarray(values, dtype))
+
+    def add(self, suite, **case):
+        self.cases.setdefault(suite, []).append(case)
+
+
+def write_rtn(folder, generator):
+    weight = (generator.standard_normal((24, 192)) * 0.05).astype(np.float32)
+    weight[3] = 0
+    weight[4, 7] = 3
+    weight[5] = np.abs(weight[5])
+    weight[6] *= 1e-5  # its scales would be subnormal in float16
+    folder.save("rtn_weight", weight)
+    for bits, group, symmetric, search, scale_type in itertools.product(
+        [2, 3, 4, 6, 8], [0, 32, 96], [False, True], [False, True], ["float16", "bfloat16", "float32"]
+    ):
+        name = f"rtn_{bits}_{group}_{symmetric:d}{search:d}_{scale_type}"
+        codes, scales, zeros = rtn(weight, bits, group, symmetric, search, scale_type)
+        folder.save(name + "_codes", codes, np.uint8)
+        folder.save(name + "_scales", scales)
+        folder.save(name + "_zeros", zeros)
+        folder.add("rtn", name=name, bits=bits, group=group, symmetric=symmetric, search=search, scale_type=scale_type)
+
+
+def write_gptq(folder, generator):
+    problems = {"narrow": correlated_problem(generator, 500, 192), "wide": correlated_problem(generator, 200, 384)}
+    for name, (weight, hessian) in problems.items():
+        folder.save(f"gptq_{name}_weight", weight)
+        folder.save(f"gptq_{name}_hessian", hessian)
+    # The largest weight of a symmetric group lies half-way between two codes, exactly so where the scale is not rounded:
+    # F32 and F64 then disagree. A scale in bfloat16 settles it.
+    grids = [(True, "bfloat16"), (False, "float32")]
+    switches = [False, True]
+    cases = list(itertools.product(["narrow"], [2, 3, 4, 8], [0, 32, 64, 96], grids, switches, switches))
+    # groups larger than a block of 128 columns, and groups that cross one
+    cases += itertools.product(["wide"], [4], [0, 96, 128, 192], grids, switches, [False])
+    cases += itertools.product(["narrow"], [4], [0, 64], [(False, "float16")], switches, [True])
+    for problem, bits, group, (symmetric, scale_type), act_order, search in cases:
+        name = f"gptq_{problem}_{bits}_{group}_{symmetric:d}{act_order:d}{search:d}_{scale_type}"
+        codes, _, _, error = gptq(*problems[problem], bits, group, symmetric, search, act_order, scale_type)
+        folder.save(name + "_codes", codes, np.uint8)
+        folder.add("gptq", name=name, problem=problem, bits=bits, group=group, symmetric=symmetric, act_order=act_order,
+                   search=search, scale_type=scale_type, damping=DAMPING, layer_error=error)
+
+
+def write_kmeans(folder, generator):
+    rows = {
+        "normal": generator.standard_normal((6, 160)),
+        "heavy": generator.standard_t(2, (6, 160)),
+        "repeated": np.round(generator.standard_normal((6, 160)) * 8) / 8,
+    }
+    sensitivity = generator.gamma(0.5, 1.0, 160).astype(np.float32)
+    sensitivity[::17] = 0
+    folder.save("kmeans_sensitivity", sensitivity)
+    for (kind, weight), bits, weighted in itertools.product(rows.items(), [2, 3, 4, 6], [False, True]):
+        weight = weight.astype(np.float32)
+        folder.save(f"kmeans_{kind}_weight", weight)
+        inertia = []
+        for row in weight.astype(np.float64):
+            clusters = min(2**bits, len(np.unique(row)))
+            sample_weight = sensitivity if weighted else None
+            found = KMeans(clusters, n_init=10, random_state=0).fit(row[:, None], sample_weight=sample_weight)
+            inertia.append(found.inertia_)
+        name = f"kmeans_{kind}_{bits}_{weighted:d}"
+        folder.save(name + "_inertia", inertia)
+        folder.add("kmeans", name=name, kind=kind, bits=bits, weighted=weighted)
+
+
+def main():
+    folder = Folder(sys.argv[1])
+    cases_file = folder.path / "cases.json"
+    if cases_file.exists() and cases_file.stat().st_mtime > pathlib.Path(__file__).stat().st_mtime:
+        return  # written last, by this very script
+    generator = np.random.default_rng(7)
+    write_rtn(folder, generator)
+    write_gptq(folder, generator)
+    write_kmeans(folder, generator)
+    cases_file.write_text(json.dumps(folder.cases, indent=1))
+
+
+if __name__ == "__main__":
+    main()

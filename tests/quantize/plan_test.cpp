@@ -1,0 +1,99 @@
+#include "normtweak/quantize/plan.h"
+
+#include <gtest/gtest.h>
+
+#include "normtweak/base/error.h"
+
+namespace normtweak::quantize {
+namespace {
+
+struct MatchCase {
+  const char *pattern, *name;
+  bool matches;
+};
+
+TEST(NamePattern, MatchesWholeNames) {
+  const MatchCase cases[] = {
+      {"*", "lm_head", true},
+      {"lm_head", "lm_head", true},
+      {"lm_head", "lm_head.x", false},
+      {"*.down_proj", "model.layers.0.mlp.down_proj", true},
+      {"*.down_proj", "model.layers.0.mlp.up_proj", false},
+      {"model.layers.?.*", "model.layers.7.mlp.up_proj", true},
+      {"model.layers.?.*", "model.layers.17.mlp.up_proj", false},
+      {"*layers.1*proj", "model.layers.11.self_attn.q_proj", true},
+      {"model.layers.0", "modelxlayersx0", false},
+      {"**", "", true},
+      {"?", "", false},
+      {"re:.*\\.(up|gate)_proj", "model.layers.3.mlp.gate_proj", true},
+      {"re:.*\\.(up|gate)_proj", "model.layers.3.mlp.down_proj", false},
+      {"re:layers", "model.layers.3", false},
+  };
+  for (const auto& row : cases) EXPECT_EQ(NamePattern(row.pattern).matches(row.name), row.matches) << row.pattern;
+}
+
+TEST(Plan, RulesApplyInOrder) {
+  QuantizationPlan plan;
+  for (const auto* rule : {"*.mlp.*=bits:3,group:64,act-order", "lm_head=skip",
+                           "*.down_proj=bits:8,symmetric:true,method:rtn", "*=scale-type:bf16,damping:0.05"}) {
+    plan.rules.push_back(parse_rule(rule));
+  }
+  const auto down = plan.plan_for("model.layers.2.mlp.down_proj");
+  ASSERT_TRUE(down);
+  EXPECT_EQ(down->method, "rtn");
+  EXPECT_EQ(down->bits, 8);
+  EXPECT_EQ(down->group_size, 64);
+  EXPECT_TRUE(down->symmetric);
+  EXPECT_TRUE(down->act_order);
+  EXPECT_EQ(down->scale_type, at::kBFloat16);
+  EXPECT_EQ(down->damping, 0.05);
+
+  const auto query = plan.plan_for("model.layers.2.self_attn.q_proj");
+  ASSERT_TRUE(query);
+  EXPECT_EQ(query->bits, 4);
+  EXPECT_EQ(query->group_size, 128);
+  EXPECT_FALSE(query->symmetric);
+  EXPECT_FALSE(plan.plan_for("lm_head"));
+}
+
+TEST(Plan, ARegularExpressionMayHoldAnEqualsSign) {
+  const auto rule = parse_rule("re:(?=.*mlp).*=bits:2");
+  EXPECT_EQ(rule.pattern.text(), "re:(?=.*mlp).*");
+  EXPECT_TRUE(rule.pattern.matches("a.mlp.b"));
+}
+
+struct BadRule {
+  const char *text, *message;
+};
+
+TEST(Plan, SaysWhatIsWrongInARule) {
+  const BadRule rules[] = {{"lm_head", "PATTERN=skip"},
+                           {"lm_head=", "PATTERN=skip"},
+                           {"=skip", "pattern is empty"},
+                           {"*=bit:4", "bits, group"},
+                           {"*=bits:5", "5 bits"},
+                           {"*=bits:four", "'four'"},
+                           {"*=bits:4x", "'4x'"},
+                           {"*=group:-1", "group size"},
+                           {"*=method:magic", "rtn, gptq, kmeans"},
+                           {"*=symmetric:si", "'si'"},
+                           {"re:(=bits:4", "regular"},
+                           {"*=damping:nan", "between 0 and 1"},
+                           {"*=scale-type:int8", "float"},
+                           {"*=bits:4,,group:8", "a setting"},
+                           {"*=bits", "number"},
+                           {"*=skip,bits:4", "skip alone"}};
+  for (const auto& rule : rules) {
+    SCOPED_TRACE(rule.text);
+    try {
+      parse_rule(rule.text);
+      ADD_FAILURE() << "nothing thrown";
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find(rule.message), std::string::npos) << error.what();
+      EXPECT_NE(std::string(error.what()).find(rule.text), std::string::npos) << error.what();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace normtweak::quantize

@@ -1,0 +1,65 @@
+#include "normtweak/quantize/quantizers.h"
+
+#include <ATen/ops/eye.h>
+#include <ATen/ops/randn.h>
+#include <gtest/gtest.h>
+
+#include "normtweak/base/error.h"
+
+namespace normtweak::quantize {
+namespace {
+
+TEST(Quantizers, AllRowsRun) {
+  const auto weight = at::randn({8, 64}), hessian = at::eye(64);
+  for (const auto& quantizer : quantizers()) {
+    SCOPED_TRACE(quantizer.name);
+    const LinearPlan plan = {.method = std::string(quantizer.name), .bits = 8, .group_size = 32, .sensitivity = true};
+    check_plan(plan, weight.sizes(), "linear");
+    const auto quantized = quantizer.quantize(weight, hessian, plan);
+    EXPECT_TRUE(weights::is_quantized(quantized));
+    EXPECT_TRUE(weights::dequantize(quantized).allclose(weight, 0, 0.05));
+  }
+}
+
+TEST(Quantizers, KnowWhoNeedsTheHessian) {
+  EXPECT_TRUE(needs_hessian({.method = "gptq"}));
+  EXPECT_FALSE(needs_hessian({.method = "rtn", .sensitivity = true}));
+  EXPECT_FALSE(needs_hessian({.method = "kmeans"}));
+  EXPECT_TRUE(needs_hessian({.method = "kmeans", .sensitivity = true}));
+  const auto weight = at::randn({8, 64});
+  EXPECT_THROW(find_quantizer("gptq").quantize(weight, {}, {.group_size = 32}), Error);
+  EXPECT_THROW(find_quantizer("kmeans").quantize(weight, {}, {.sensitivity = true}), Error);
+}
+
+struct PlanCase {
+  const char* name;
+  LinearPlan plan;
+  const char* message;  // a part of it; empty: the plan is good
+};
+
+TEST(Quantizers, PlansAreCheckedAgainstShapes) {
+  const PlanCase cases[] = {
+      {"fits", {.group_size = 64}, ""},
+      {"per channel", {.group_size = 0}, ""},
+      {"kmeans has no groups", {.method = "kmeans", .group_size = 100}, ""},
+      {"group", {.group_size = 128}, "model.layers.0.mlp.up_proj [1536, 576]: group size 128 does not divide the 576"},
+      {"bits", {.bits = 5, .group_size = 64}, "5 bits"},
+      {"method", {.method = "magic", .group_size = 64}, "rtn, gptq, kmeans"},
+      {"damping", {.group_size = 64, .damping = -1}, "damping"},
+      {"scale type", {.group_size = 64, .scale_type = at::kDouble}, "float16"},
+  };
+  for (const auto& row : cases) {
+    SCOPED_TRACE(row.name);
+    std::string message;
+    try {
+      check_plan(row.plan, {1536, 576}, "model.layers.0.mlp.up_proj");
+    } catch (const Error& error) {
+      message = error.what();
+    }
+    EXPECT_EQ(message.empty(), std::string(row.message).empty()) << message;
+    EXPECT_NE(message.find(row.message), std::string::npos) << message;
+  }
+}
+
+}  // namespace
+}  // namespace normtweak::quantize
