@@ -112,12 +112,12 @@ std::uint64_t GgufFile::alignment() const {
 // Gives each tensor its bytes, once the end of the header and so the start of the data is known.
 void GgufFile::place_tensors(std::size_t header_end) {
   const auto step = alignment();
-  const auto data_begin = (header_end + step - 1) / step * step;
+  const auto data_begin = (header_end + step - 1) & ~(step - 1);  // a power of two
   const auto data = bytes_.subspan(std::min(data_begin, bytes_.size()));
   std::vector<const Entry*> order;
   for (auto& [name, entry] : entries_) {
     const auto where = fmt::format("{}: tensor {}", origin_, name);
-    if (entry.offset % step != 0) fail("{}: offset {} is not a multiple of {}", where, entry.offset, step);
+    if ((entry.offset & (step - 1)) != 0) fail("{}: offset {} is not a multiple of {}", where, entry.offset, step);
     const auto* type = find_ggml_type(entry.type);
     const auto size = type != nullptr ? stored_size(*type, entry.shape, where) : 0;
     if (entry.offset > data.size() || size > data.size() - entry.offset) {
