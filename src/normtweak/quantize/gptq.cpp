@@ -77,13 +77,13 @@ class GptqRun {
             .scale_type = options_.scale_type};
   }
 
-  // What the errors of columns [from, to) add to columns [begin, end): [end - begin, out].
-  at::Tensor feedback(std::int64_t from, std::int64_t to, std::int64_t begin, std::int64_t end) const {
-    return at::matmul(feedback_block(from, to, begin, end).t(), errors_.slice(0, from, to));
+  // What the errors of columns [from, to) add to columns [first, last): [last - first, out].
+  at::Tensor feedback(std::int64_t from, std::int64_t to, std::int64_t first, std::int64_t last) const {
+    return at::matmul(feedback_block(from, to, first, last).t(), errors_.slice(0, from, to));
   }
 
-  at::Tensor feedback_block(std::int64_t from, std::int64_t to, std::int64_t begin, std::int64_t end) const {
-    return factor_.feedback.slice(0, from, to).slice(1, begin, end);
+  at::Tensor feedback_block(std::int64_t from, std::int64_t to, std::int64_t first, std::int64_t last) const {
+    return factor_.feedback.slice(0, from, to).slice(1, first, last);
   }
 
   void fit_all_groups() {
@@ -182,6 +182,7 @@ GptqResult run_in_slices(const at::Tensor& weight, const HessianFactor& factor, 
 
   const auto joined = [&results](at::Tensor weights::AffineWeight::*part) {
     std::vector<at::Tensor> parts;
+    parts.reserve(results.size());
     for (const auto& result : results) parts.push_back(result.weight.*part);
     return at::cat(parts);
   };

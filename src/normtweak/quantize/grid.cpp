@@ -18,10 +18,10 @@
 namespace normtweak::quantize {
 namespace {
 
-constexpr int kSearchSteps = 80;           // with kSearchStep: maxshrink 0.8 and grid 100 of the GPTQ code
-constexpr double kSearchStep = 0.01;       // share of the range taken off at each step
-constexpr double kErrorPower = 2.4;        // the GPTQ code's `norm`
-constexpr std::int64_t kTile = 32 * 1024;  // values searched at a time on the CPU, so that they stay in its cache
+constexpr int kSearchSteps = 80;         // with kSearchStep: maxshrink 0.8 and grid 100 of the GPTQ code
+constexpr double kSearchStep = 0.01;     // share of the range taken off at each step
+constexpr double kErrorPower = 2.4;      // the GPTQ code's `norm`
+constexpr std::int64_t kTile = 1 << 15;  // values searched at a time on the CPU, so that they stay in its cache
 
 // bfloat16 has the exponents of F32.
 double smallest_normal(at::ScalarType type) { return type == at::kHalf ? 0x1p-14 : std::numeric_limits<float>::min(); }
@@ -48,7 +48,8 @@ Range range_of(const at::Tensor& groups, bool symmetric) {
 
 Grid grid_of(const Range& range, const GridOptions& options) {
   const auto top = top_code(options.bits);
-  auto scales = storable((range.high - range.low) / top, options.scale_type);
+  // By a tensor: CUDA multiplies by the reciprocal of a plain number, which rounds otherwise than the CPU does.
+  auto scales = storable((range.high - range.low) / at::full_like(range.high, top), options.scale_type);
   if (options.symmetric) return {scales, at::full_like(scales, 1 << (options.bits - 1))};
   return {scales, (-range.low / scales).round().clamp(0, top)};
 }

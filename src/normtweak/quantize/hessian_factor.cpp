@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <optional>
 
 #include "normtweak/base/error.h"
 #include "normtweak/quantize/checks.h"
@@ -28,12 +27,11 @@ void check_hessian(const at::Tensor& hessian, const at::Tensor& diagonal) {
   fail("the Hessian has a negative diagonal entry, {}; a mean of x xᵀ has none", diagonal.min().item<float>());
 }
 
-// Lower Cholesky factor with `added` on the diagonal, or nothing if the matrix is too near to singular.
-std::optional<at::Tensor> factor_damped(const at::Tensor& hessian, const at::Tensor& diagonal, double added,
-                                        double least_pivot) {
+// Lower Cholesky factor with `added` on the diagonal, or no tensor if the matrix is too near to singular.
+at::Tensor factor_damped(const at::Tensor& hessian, const at::Tensor& diagonal, double added, double least_pivot) {
   hessian.diagonal().copy_(diagonal + added);
   auto [lower, info] = at::linalg_cholesky_ex(hessian);
-  if (info.item<int>() != 0 || lower.diagonal().square().min().item<double>() < least_pivot) return std::nullopt;
+  if (info.item<int>() != 0 || lower.diagonal().square().min().item<double>() < least_pivot) return {};
   return lower;
 }
 
@@ -41,8 +39,8 @@ std::optional<at::Tensor> factor_damped(const at::Tensor& hessian, const at::Ten
 
 HessianFactor factor_hessian(const at::Tensor& hessian, const FactorOptions& options) {
   const auto in = hessian.size(0);
-  if (hessian.dim() != 2 || hessian.size(1) != in)
-    fail("the Hessian must be square; found {}", c10::str(hessian.sizes()));
+  const bool square = hessian.dim() == 2 && hessian.size(1) == in;
+  if (!square) fail("the Hessian must be square; found {}", c10::str(hessian.sizes()));
   const auto diagonal = hessian.diagonal();
   check_hessian(hessian, diagonal);
 
@@ -62,17 +60,18 @@ HessianFactor factor_hessian(const at::Tensor& hessian, const FactorOptions& opt
   const auto reversed = order.flip(0);
   const auto matrix = hessian.index_select(0, reversed).index_select(1, reversed).to(at::kDouble);
   const auto matrix_diagonal = filled.index_select(0, reversed);
-  std::optional<at::Tensor> lower;
   double damping = options.damping;
-  while (!(lower = factor_damped(matrix, matrix_diagonal, damping * mean, kLeastPivot * mean))) {
+  auto lower = factor_damped(matrix, matrix_diagonal, damping * mean, kLeastPivot * mean);
+  while (!lower.defined()) {
     if (damping >= kMostDamping) {
       fail("the Hessian is not positive definite even with damping {}; its inputs are broken, or far too few", damping);
     }
     damping = std::min(kMostDamping, std::max(kLeastRetry, damping * 10));
+    lower = factor_damped(matrix, matrix_diagonal, damping * mean, kLeastPivot * mean);
   }
 
-  const auto pivots = lower->diagonal().clone();
-  result.feedback = lower->div_(pivots.unsqueeze(0)).to(at::kFloat).flip({0, 1});
+  const auto pivots = lower.diagonal().clone();
+  result.feedback = lower.div_(pivots.unsqueeze(0)).to(at::kFloat).flip({0, 1});
   result.live = live.index_select(0, order).to(at::kFloat);
   result.weights = pivots.square().flip(0).to(at::kFloat).mul_(result.live);
   result.damping = damping;

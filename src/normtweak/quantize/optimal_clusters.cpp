@@ -79,7 +79,7 @@ std::vector<double> OptimalClusters::centres(std::span<const double> values, std
   present_.resize(size);
   start_.assign(size * static_cast<std::size_t>(clusters), 0);
   for (std::int64_t i = 0; i < count_; ++i) former_[static_cast<std::size_t>(i)] = spread(0, i);
-  const bool many = clusters * 16 > count_;  // measured: where the two ways cost the same
+  const bool many = std::int64_t{clusters} * 16 > count_;  // measured: where the two ways cost the same
   for (std::int64_t layer = 1; layer < clusters; ++layer) {
     // With `layer` clusters before it, the last one cannot begin before value number `layer`. Of the last layer only
     // the final entry is needed.

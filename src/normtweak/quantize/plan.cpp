@@ -69,7 +69,8 @@ int parse_group(std::string_view text) {
 
 double parse_damping(std::string_view text) {
   const auto damping = parse_number<double>(text);
-  if (!(damping >= 0 && damping <= 1)) fail("damping is a share between 0 and 1");
+  const bool is_share = damping >= 0 && damping <= 1;  // not so for NaN
+  if (!is_share) fail("damping is a share between 0 and 1");
   return damping;
 }
 

@@ -80,7 +80,8 @@ void check_plan(const LinearPlan& plan, at::IntArrayRef shape, std::string_view 
     if (shape.size() != 2) fail("only matrices [out, in] can be quantized");
     check_bits(plan.bits);
     if (find_quantizer(plan.method).uses_groups) resolve_group_size(plan.group_size, shape[1]);
-    if (!(plan.damping >= 0 && plan.damping <= 1)) fail("damping {}: use a share between 0 and 1", plan.damping);
+    const bool is_share = plan.damping >= 0 && plan.damping <= 1;  // not so for NaN
+    if (!is_share) fail("damping {}: use a share between 0 and 1", plan.damping);
     check_scale_type(plan.scale_type);
   } catch (const Error& error) {
     fail("{} {}: {}", linear_name, c10::str(shape), error.what());
