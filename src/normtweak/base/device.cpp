@@ -63,7 +63,9 @@ std::string_view float_type_name(at::ScalarType type) {
 
 std::int64_t peak_memory_bytes(c10::Device device) {
   if (device.is_cuda()) {
-    const auto stats = c10::getDeviceAllocator(at::kCUDA)->getDeviceStats(device.index());
+    auto* allocator = c10::getDeviceAllocator(at::kCUDA);
+    if (!allocator->initialized()) return 0;  // the device was chosen, and then not used
+    const auto stats = allocator->getDeviceStats(device.index());
     return stats.allocated_bytes[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
   }
   rusage usage = {};

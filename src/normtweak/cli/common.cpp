@@ -39,6 +39,8 @@ pipeline::Compute start(const Common& common, bool fast) {
   compute.device = choose_device(common.device);
   if (common.deterministic) at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
   if (compute.device.is_cuda()) {
+    // cuDNN's attention builds a plan for every new length, which takes longer than a step of decoding.
+    at::globalContext().setSDPUseCuDNN(false);
     // cuBLAS repeats itself only with a workspace of a fixed size.
     if (common.deterministic) ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);
   }

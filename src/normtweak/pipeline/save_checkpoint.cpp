@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <memory>
 #include <set>
 #include <vector>
 
@@ -128,8 +129,8 @@ class Contents {
     const bool transposed = original_.family->linear_layout == model::Layout::in_out;
     auto shape = weights::shape(linear.weight).vec();
     if (transposed) std::swap(shape[0], shape[1]);
-    const auto load = [weight = linear.weight, transposed, type = stored_] {
-      const auto values = model::values(weight, type).cpu();
+    const auto load = [weight = std::make_shared<const weights::Weight>(linear.weight), transposed, type = stored_] {
+      const auto values = model::values(*weight, type).cpu();
       return transposed ? values.t().contiguous() : values;
     };
     return {{module + ".weight", stored_, shape, load}};
