@@ -56,7 +56,7 @@ struct Family {
   std::vector<std::string_view> architectures;  // config.json's `architectures`
   NormKind norm = NormKind::rms;
   Position position = Position::rotary;
-  Layout linear_layout = Layout::out_in;
+  Layout linear_layout = Layout::out_in;  // of the blocks' linears; an untied head is out_in everywhere
   BiasFact query_key_value_bias, attention_output_bias, mlp_bias;
   bool tied_head_fallback = false;  // where config.json does not say tie_word_embeddings
   std::vector<RequiredSwitch> required_switches = {};

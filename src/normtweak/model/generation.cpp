@@ -51,9 +51,10 @@ class DocumentWriter {
 
   // logits: f32 [rows, vocabulary], those of the ids before → the next ids [rows].
   at::Tensor next(const at::Tensor& logits, const at::Tensor& previous) {
+    const auto in_prefix = age_ < prefix_.numel();  // some models begin a text with the token that ends it
     age_ = age_ + 1;
     if (!options_.end_tokens.empty()) {
-      const auto ended = (previous.unsqueeze(1) == end_tokens_).any(1);
+      const auto ended = (previous.unsqueeze(1) == end_tokens_).any(1).logical_and(in_prefix.logical_not());
       age_ = at::where(ended, 0, age_);
       greedy_ = at::where(ended, draw(options_.greedy_from, options_.greedy_to + 1), greedy_);
     }

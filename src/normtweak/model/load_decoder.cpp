@@ -26,7 +26,8 @@ Block load_block(const Checkpoint& checkpoint, const TensorLoader& load, int ind
   const auto places = linears(block);
   const auto shapes = linear_shapes(checkpoint, index);
   for (std::size_t i = 0; i < places.size(); ++i) {
-    *places[i].linear = load.linear(shapes[i].name, shapes[i].out, shapes[i].in, shapes[i].has_bias);
+    *places[i].linear = load.linear(shapes[i].name, shapes[i].out, shapes[i].in, shapes[i].has_bias,
+                                    checkpoint.family->linear_layout);
   }
   return block;
 }
@@ -77,7 +78,7 @@ Decoder load_decoder(const Checkpoint& checkpoint, const LoadOptions& options) {
     decoder.head = {
         .name = std::string(names.embedding), .weight = weights::FloatWeight{decoder.embedding}, .bias = {}};
   } else {
-    decoder.head = load->linear(std::string(names.head), config.vocabulary, config.hidden, false);
+    decoder.head = load->linear(std::string(names.head), config.vocabulary, config.hidden, false, Layout::out_in);
   }
   decoder.blocks = BlockStore(static_cast<int>(config.layers), options.keep_blocks,
                               [source, load](int index) { return load_block(*source, *load, index); });

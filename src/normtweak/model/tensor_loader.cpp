@@ -55,21 +55,23 @@ Norm TensorLoader::norm(const std::string& module) const {
   return norm;
 }
 
-weights::Weight TensorLoader::weight(const std::string& module, std::int64_t out, std::int64_t in) const {
+weights::Weight TensorLoader::weight(const std::string& module, std::int64_t out, std::int64_t in,
+                                     Layout layout) const {
   if (packed_) {
     if (const auto settings = packed_->settings_of(module)) return packed_weight(module, *settings, out, in);
   }
   const auto name = module + ".weight";
-  if (checkpoint_.family->linear_layout == Layout::in_out) {
+  if (layout == Layout::in_out) {
     return weights::FloatWeight{floats(name, {in, out}, type_).t().contiguous()};
   }
   return weights::FloatWeight{floats(name, {out, in}, type_)};
 }
 
-Linear TensorLoader::linear(const std::string& module, std::int64_t out, std::int64_t in, bool has_bias) const {
+Linear TensorLoader::linear(const std::string& module, std::int64_t out, std::int64_t in, bool has_bias,
+                            Layout layout) const {
   Linear linear;
   linear.name = module;
-  linear.weight = weight(module, out, in);
+  linear.weight = weight(module, out, in, layout);
   if (has_bias) linear.bias = floats(module + ".bias", {out}, at::kFloat);
   return linear;
 }

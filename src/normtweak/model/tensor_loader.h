@@ -18,10 +18,10 @@ class TensorLoader {
   // Each throws Error naming file, tensor, expected and found.
   at::Tensor floats(const std::string& name, at::IntArrayRef shape, at::ScalarType type) const;
   Norm norm(const std::string& module) const;
-  Linear linear(const std::string& module, std::int64_t out, std::int64_t in, bool has_bias) const;
+  Linear linear(const std::string& module, std::int64_t out, std::int64_t in, bool has_bias, Layout layout) const;
 
  private:
-  weights::Weight weight(const std::string& module, std::int64_t out, std::int64_t in) const;
+  weights::Weight weight(const std::string& module, std::int64_t out, std::int64_t in, Layout layout) const;
   weights::Weight packed_weight(const std::string& module, const formats::PackedSettings& settings, std::int64_t out,
                                 std::int64_t in) const;
 
