@@ -17,6 +17,18 @@
 
 namespace normtweak::cli {
 
+CLI::Validator accepted_by(std::function<void(const std::string&)> parse) {
+  return {[parse = std::move(parse)](const std::string& value) -> std::string {
+            try {
+              parse(value);
+              return "";
+            } catch (const Error& error) {
+              return error.what();
+            }
+          },
+          ""};
+}
+
 void add_common(CLI::App& command, Common& common) {
   command.add_option("--json", common.json, "Write the figures to this file")->group("General");
   command.add_flag("--quiet", common.quiet, "No progress, no summary")->group("General");
@@ -133,8 +145,11 @@ pipeline::TextSource text_source(const TextChoice& choice, const Common& common)
 
 void add_external(CLI::App& command, ExternalChoice& choice) {
   command.add_option("--eval-text", choice.texts, "Report perplexity on this text file, too (gptq protocol)")
+      ->allow_extra_args(false)
       ->group("Report");
-  command.add_option("--eval-rows,--rows", choice.rows, "The same for a data set with one row a line")->group("Report");
+  command.add_option("--eval-rows,--rows", choice.rows, "The same for a data set with one row a line")
+      ->allow_extra_args(false)
+      ->group("Report");
   command.add_option("--context", choice.context, "Tokens in a window")->capture_default_str()->group("Report");
   command.add_option("--max-tokens", choice.max_tokens, "Only so many tokens of each; 0: all")
       ->capture_default_str()
@@ -161,6 +176,7 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
       .add_option("--tune", choice.tune,
                   "Floats to tune end to end: some of norms,biases,scales,zeros,codebooks (default: norms,scales; "
                   "scales takes codebooks along)")
+      ->check(accepted_by([](const std::string& list) { tweak::parse_groups(list); }))
       ->group("Tweak");
   command.add_option("--lr", choice.rate, "Learning rate of norms (default: end-to-end 2e-3, layerwise 1e-5)")
       ->check(CLI::PositiveNumber)

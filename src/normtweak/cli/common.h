@@ -1,6 +1,7 @@
 // Options that several subcommands share, and what is done with every subcommand's result.
 #pragma once
 #include <CLI/CLI.hpp>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -10,6 +11,9 @@
 #include "normtweak/pipeline/run_types.h"
 
 namespace normtweak::cli {
+
+// For Option::check: what `parse` throws an Error for is a usage error.
+CLI::Validator accepted_by(std::function<void(const std::string&)> parse);
 
 // Options of every subcommand.
 struct Common {

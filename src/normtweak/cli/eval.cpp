@@ -67,9 +67,10 @@ Job add_eval(CLI::App& command) {
       "protocols are not comparable. Products run in f32 unless --dtype bf16.");
   command.add_option("MODEL", choices->model, "The model to score")->required();
   command.add_option("--reference", choices->reference, "The float model: adds KL divergence and top-1 agreement");
-  auto* text = command.add_option("--text", choices->text, "A text file, encoded as it is");
-  auto* rows = command.add_option("--rows", choices->rows, "A data set with one row a line (WikiText: wiki.test.raw)");
-  text->excludes(rows);
+  auto* texts = command.add_option_group("Text", "What to score the model on, one of these");
+  texts->add_option("--text", choices->text, "A text file, encoded as it is");
+  texts->add_option("--rows", choices->rows, "A data set with one row a line (WikiText: wiki.test.raw)");
+  texts->require_option(1);
   command.add_option("--protocol", choices->protocol, "How the text is cut")
       ->capture_default_str()
       ->check(CLI::IsMember({"gptq"}));
@@ -83,10 +84,7 @@ Job add_eval(CLI::App& command) {
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
   add_common(command, choices->common);
-  return [choices] {
-    if (choices->text.empty() && choices->rows.empty()) fail("eval: name a text with --text FILE or --rows FILE");
-    run(*choices);
-  };
+  return [choices] { run(*choices); };
 }
 
 }  // namespace normtweak::cli

@@ -45,7 +45,6 @@ int run(int argc, char** argv) {
       "normtweak");
   app.set_version_flag("--version", kVersion);
   app.require_subcommand(1);
-  app.failure_message(CLI::FailureMessage::simple);
   Job job;
   for (const auto& row : kCommands) {
     auto* command = app.add_subcommand(row.name, row.description);
@@ -54,8 +53,13 @@ int run(int argc, char** argv) {
   }
   try {
     app.parse(argc, argv);
+  } catch (const CLI::Success& help_or_version) {
+    return app.exit(help_or_version);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    const auto chosen = app.get_subcommands();
+    fail_with(fmt::format("{}; see `normtweak {}--help`", first_line(error.what()),
+                          chosen.empty() ? "" : chosen.front()->get_name() + " "));
+    return 2;
   }
   try {
     job();

@@ -11,6 +11,7 @@ namespace {
 
 struct Choices {
   pipeline::QuantizeOptions options;
+  CLI::Option *search_grid = nullptr, *act_order = nullptr;
   std::vector<std::string> rules;
   std::string store_type;
   Common common;
@@ -31,19 +32,22 @@ void add_plan(CLI::App& command, Choices& choices) {
       ->capture_default_str()
       ->check(CLI::IsMember(methods))
       ->group("Quantize");
-  command.add_option("--bits", plan.bits, "Bits of a code: 2, 3, 4, 6 or 8")->capture_default_str()->group("Quantize");
+  command.add_option("--bits", plan.bits, "Bits of a code")
+      ->capture_default_str()
+      ->check(CLI::IsMember({2, 3, 4, 6, 8}))
+      ->group("Quantize");
   command.add_option("--group-size", plan.group_size, "Input columns that share a scale; 0: the whole row")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber)
       ->group("Quantize");
   command.add_flag("--symmetric", plan.symmetric, "Zero-points fixed at the middle code, and not stored")
       ->group("Quantize");
-  command.add_flag("--search-grid", plan.search_grid, "Shrink each group's range to the least |error|^2.4")
-      ->group("Quantize");
-  command
-      .add_flag("--act-order", plan.act_order,
-                "gptq: columns that matter most first; groups stay as they are, no g_idx")
-      ->group("Quantize");
+  choices.search_grid = command.add_flag("--search-grid,!--no-search-grid", plan.search_grid,
+                                         "Shrink each group's range to the least |error|^2.4 (default: with gptq)");
+  choices.act_order = command.add_flag("--act-order,!--no-act-order", plan.act_order,
+                                       "gptq: columns that matter most first; groups stay as they are, no g_idx "
+                                       "(default: on)");
+  for (auto* flag : {choices.search_grid, choices.act_order}) flag->group("Quantize");
   command.add_flag("--sensitivity", plan.sensitivity, "kmeans: weight columns by the size of their inputs")
       ->group("Quantize");
   command.add_option("--damping", plan.damping, "gptq: added to the Hessian's diagonal, as a share of its mean")
@@ -53,6 +57,8 @@ void add_plan(CLI::App& command, Choices& choices) {
       .add_option("--rule", choices.rules,
                   "PATTERN=skip or PATTERN=bits:8,group:32,...: change the plan of linears whose name matches (glob, "
                   "or re:REGEX); repeatable")
+      ->allow_extra_args(false)
+      ->check(accepted_by([](const std::string& rule) { quantize::parse_rule(rule); }))
       ->group("Quantize");
 }
 
@@ -73,7 +79,8 @@ Job add_quantize(CLI::App& command) {
   }
   command.add_option("--format", choices->options.format, help)->capture_default_str()->check(CLI::IsMember(formats));
   command.add_option("--store-dtype", choices->store_type,
-                     "Type of the stored floats: f32, f16 or bf16 (default: the model's)");
+                     "Type of the stored floats: f32, f16 or bf16 (default: the model's)")
+      ->check(accepted_by([](const std::string& type) { parse_float_type(type); }));
   add_plan(command, *choices);
   add_tweak(command, choices->tweak, "--tweak", true);
   add_text_source(command, choices->text);
@@ -81,6 +88,9 @@ Job add_quantize(CLI::App& command) {
   add_common(command, choices->common);
   return [choices] {
     auto& options = choices->options;
+    auto& plan = options.plan.standard;
+    if (choices->search_grid->empty()) plan.search_grid = plan.method == "gptq";
+    if (choices->act_order->empty()) plan.act_order = plan.method == "gptq";
     for (const auto& rule : choices->rules) options.plan.rules.push_back(quantize::parse_rule(rule));
     if (!choices->store_type.empty()) options.store_type = parse_float_type(choices->store_type);
     options.tweak = tweak_options(choices->tweak, choices->common);
