@@ -158,8 +158,8 @@ void add_external(CLI::App& command, ExternalChoice& choice) {
 
 std::vector<pipeline::ExternalText> external_texts(const ExternalChoice& choice) {
   std::vector<pipeline::ExternalText> all;
-  for (const auto& path : choice.texts) all.push_back({path, false, choice.context, choice.max_tokens});
   for (const auto& path : choice.rows) all.push_back({path, true, choice.context, choice.max_tokens});
+  for (const auto& path : choice.texts) all.push_back({path, false, choice.context, choice.max_tokens});
   return all;
 }
 
@@ -178,7 +178,7 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
                   "scales takes codebooks along)")
       ->check(accepted_by([](const std::string& list) { tweak::parse_groups(list); }))
       ->group("Tweak");
-  command.add_option("--lr", choice.rate, "Learning rate of norms (default: end-to-end 2e-3, layerwise 1e-5)")
+  command.add_option("--lr", choice.rate, "Learning rate (default: end-to-end 2e-3, layerwise 1e-5)")
       ->check(CLI::PositiveNumber)
       ->group("Tweak");
   command

@@ -41,6 +41,12 @@ fs::path resolve(const std::string& model) {
        model, hub_cache().string(), model);
 }
 
+// A config that names no type: readers then take that of the weights.
+at::ScalarType type_of_norms(const Checkpoint& checkpoint) {
+  const auto name = stored_name(checkpoint, fmt::format("{}.weight", checkpoint.family->names.final_norm));
+  return checkpoint.tensors->contains(name) ? checkpoint.tensors->info(name).type : at::kFloat;
+}
+
 Checkpoint open_directory(const fs::path& directory) {
   if (!fs::exists(directory / "config.json")) {
     fail("{}: no config.json; a folder in Hugging Face layout or a .gguf file is needed", directory.string());
@@ -53,6 +59,9 @@ Checkpoint open_directory(const fs::path& directory) {
   checkpoint.family = &find_family(checkpoint.config, config_path.string());
   checkpoint.numbers = read_config(*checkpoint.family, checkpoint.config, config_path.string());
   checkpoint.tensors = formats::open_safetensors(directory);
+  if (!checkpoint.config.contains("dtype") && !checkpoint.config.contains("torch_dtype")) {
+    checkpoint.numbers.stored_type = type_of_norms(checkpoint);
+  }
   for (const auto name : kSideFiles) {
     const auto path = directory / name;
     if (fs::is_regular_file(path)) checkpoint.side_files.emplace(name, read_file(path));

@@ -35,6 +35,13 @@ Decoder with_type(const Decoder& decoder, at::ScalarType type) {
   return changed;
 }
 
+Decoder with_blocks(const Decoder& outside, const Decoder& blocks) {
+  Decoder whole = outside;
+  whole.blocks = blocks.blocks;
+  whole.final_norm = blocks.final_norm;
+  return whole;
+}
+
 at::Tensor embed(const Decoder& decoder, const at::Tensor& ids, std::int64_t start) {
   const auto tokens = at::embedding(decoder.embedding, ids).to(at::kFloat);
   return decoder.positions.defined() ? tokens + decoder.positions.narrow(0, start, ids.size(1)) : tokens;

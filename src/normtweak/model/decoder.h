@@ -60,6 +60,10 @@ std::vector<LinearShape> linear_shapes(const Checkpoint& checkpoint, int block);
 // The same model with products in another type; quantized blocks are shared, not copied.
 Decoder with_type(const Decoder& decoder, at::ScalarType type);
 
+// The blocks and the final norm of one decoder with the embedding and head of another: a model that was tuned in a
+// short type, to be scored with the values that its file will hold.
+Decoder with_blocks(const Decoder& outside, const Decoder& blocks);
+
 // ids: i64 [samples, tokens] → f32 [samples, tokens, hidden]. `start`: position of the first token.
 at::Tensor embed(const Decoder& decoder, const at::Tensor& ids, std::int64_t start = 0);
 

@@ -14,6 +14,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "normtweak/base/error.h"
@@ -110,6 +111,12 @@ at::Tensor decode_step(const Decoder& decoder, std::vector<KeyValueCache>& cache
   return logits(decoder, forward(decoder.final_norm, hidden, decoder.type).squeeze(1));
 }
 
+void check_finite(const at::Tensor& next_logits, const Decoder& decoder) {
+  if (std::isfinite(next_logits.sum().item<float>())) return;
+  fail("the logits are not finite; the model is damaged, or its weights overflow in {}; try --dtype f32",
+       c10::toString(decoder.type));
+}
+
 at::Tensor generate_batch(const Decoder& decoder, const GenerationOptions& options, std::int64_t rows,
                           std::uint64_t seed, Stage& stage) {
   DocumentWriter writer(options, rows, decoder.device, make_generator(decoder.device, seed));
@@ -123,6 +130,7 @@ at::Tensor generate_batch(const Decoder& decoder, const GenerationOptions& optio
       writer.advance_script();
       columns.push_back(writer.scripted());
     } else {
+      check_finite(next_logits, decoder);
       if (never.numel() > 0) next_logits.index_fill_(1, never, kImpossible);
       columns.push_back(writer.next(next_logits, columns.back()));
     }
@@ -146,8 +154,8 @@ void check(const Decoder& decoder, const GenerationOptions& options) {
     fail("--tokens {}: the model's context holds {} tokens", options.tokens, decoder.config.context);
   }
   if (options.first_tokens.empty()) fail("no token can start a text; choose another strategy or other languages");
-  if (options.sampling.temperature <= 0) fail("--temperature {}: must be positive", options.sampling.temperature);
-  if (options.sampling.top_p <= 0 || options.sampling.top_p > 1)
+  if (!(options.sampling.temperature > 0)) fail("--temperature {}: must be positive", options.sampling.temperature);
+  if (!(options.sampling.top_p > 0 && options.sampling.top_p <= 1))
     fail("--top-p {}: must be in (0, 1]", options.sampling.top_p);
   if (options.sampling.top_k < 0) fail("--top-k {}: must be 0 (all) or more", options.sampling.top_k);
 }

@@ -88,11 +88,35 @@ void read_rotary(const Keys& keys, ModelConfig& config) {
   config.rotary_base = keys.optional<double>("rope_theta", 10000);
   for (const auto* spelling : {"rope_parameters", "rope_scaling"}) {
     if (!keys.has(spelling)) continue;
+    if (!keys.object().at(spelling).is_object()) fail("{}: `{}` is no object", keys.origin(), spelling);
     const Keys inner(keys.object().at(spelling), keys.origin());
     config.rotary_base = inner.optional<double>("rope_theta", config.rotary_base);
     config.rotary_scaling = read_rotary_scaling(inner);
     return;
   }
+}
+
+std::int64_t read_head_size(const Keys& keys, const Family& family, const ModelConfig& config) {
+  const auto& names = family.keys;
+  if (!keys.has(names.head_size)) {
+    if (config.hidden % config.heads == 0) return config.hidden / config.heads;
+    fail("{}: `{}` is {}, which does not divide `{}`, {}", keys.origin(), names.heads, config.heads, names.hidden,
+         config.hidden);
+  }
+  return keys.positive(names.head_size);
+}
+
+at::ScalarType read_stored_type(const Keys& keys) {
+  for (const auto* spelling : {"dtype", "torch_dtype"}) {
+    if (!keys.has(spelling)) continue;
+    const auto name = keys.required<std::string>(spelling);
+    try {
+      return parse_float_type(name);
+    } catch (const Error& error) {
+      fail("{}: `{}`: {}", keys.origin(), spelling, error.what());
+    }
+  }
+  return at::kFloat;
 }
 
 bool read_bias(const Keys& keys, const BiasFact& fact) { return keys.optional<bool>(fact.key, fact.fallback); }
@@ -107,7 +131,7 @@ ModelConfig read_config(const Family& family, const Json& json, std::string_view
   config.layers = keys.positive(names.layers);
   config.heads = keys.positive(names.heads);
   config.key_value_heads = keys.has(names.key_value_heads) ? keys.positive(names.key_value_heads) : config.heads;
-  config.head_size = keys.has(names.head_size) ? keys.positive(names.head_size) : config.hidden / config.heads;
+  config.head_size = read_head_size(keys, family, config);
   config.intermediate = keys.has(names.intermediate) ? keys.positive(names.intermediate) : 4 * config.hidden;
   config.vocabulary = keys.positive("vocab_size");
   config.context = keys.positive(names.context);
@@ -118,12 +142,14 @@ ModelConfig read_config(const Family& family, const Json& json, std::string_view
   config.query_key_value_bias = read_bias(keys, family.query_key_value_bias);
   config.attention_output_bias = read_bias(keys, family.attention_output_bias);
   config.mlp_bias = read_bias(keys, family.mlp_bias);
-  config.stored_type =
-      parse_float_type(keys.optional<std::string>("dtype", keys.optional<std::string>("torch_dtype", "float32")));
+  config.stored_type = read_stored_type(keys);
   for (const auto& required : family.required_switches) {
     if (keys.optional<bool>(required.key, required.value) != required.value) {
       fail("{}: `{}` is {}, which is not supported", origin, required.key, !required.value);
     }
+  }
+  if (family.position == Position::rotary && config.head_size % 2 != 0) {
+    fail("{}: `{}` is {}; rotary positions need an even size", origin, names.head_size, config.head_size);
   }
   if (config.heads % config.key_value_heads != 0) {
     fail("{}: {} heads cannot share {} key-value heads", origin, config.heads, config.key_value_heads);

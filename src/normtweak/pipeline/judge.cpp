@@ -10,10 +10,19 @@ TextFigures score_both(const model::Decoder& exact, const model::Decoder& untouc
   const evaluate::ScoreOptions options = {.batch_rows = 0, .stage = stage};
   TextFigures figures;
   figures.tokens = text.ids.numel();
-  figures.quantized = score(with_type(untouched, at::kFloat), &exact, text, options, progress);
+  figures.quantized = score(untouched, &exact, text, options, progress);
   figures.tweaked =
-      tweaked == nullptr ? figures.quantized : score(with_type(*tweaked, at::kFloat), &exact, text, options, progress);
+      tweaked == nullptr ? figures.quantized : score(*tweaked, &exact, text, options, progress);
   return figures;
+}
+
+// What the rows are, so that nobody takes the model's own text for a benchmark.
+std::string held_out_name(const calibrate::TokenBatch& rows) {
+  const auto found = rows.provenance.find("strategy");
+  if (found == rows.provenance.end()) return "held-out rows of the calibration file";
+  if (found->second == "text") return "held-out rows of real text";
+  if (found->second == "random-tokens") return "held-out rows of random tokens";
+  return "held-out text that the model wrote";
 }
 
 }  // namespace
@@ -24,7 +33,7 @@ Judged judge_on_held_out(const model::Decoder& exact, const model::Decoder& unto
   Judged judged = {.kept = untouched, .figures = {}};
   auto& figures = judged.figures;
   figures.held_out = score_both(exact, untouched, tweaked ? &*tweaked : nullptr, confirm, "judge", progress);
-  figures.held_out.name = "held-out text that the model wrote";
+  figures.held_out.name = held_out_name(confirm);
   figures.held_out.protocol = "rows";
   figures.held_out_samples = confirm.samples();
   figures.kept = "untouched";

@@ -9,8 +9,8 @@ struct Judged {
   RunResult figures;  // held_out, verdict and kept are filled
 };
 
-// exact: the float model in F32. Scores both states on the rows that no step has seen, in F32, and keeps `tweaked`
-// only if its gain is confirmed. `tweaked` empty: nothing was tweaked.
+// exact: the float model; all in F32. Scores both states on the rows that no step has seen and keeps `tweaked` only if
+// its gain is confirmed. `tweaked` empty: nothing was tweaked.
 Judged judge_on_held_out(const model::Decoder& exact, const model::Decoder& untouched,
                          const std::optional<model::Decoder>& tweaked, const calibrate::TokenBatch& confirm,
                          ProgressSink& progress);

@@ -33,13 +33,13 @@ void check_plan_for_model(const quantize::QuantizationPlan& plan, const model::C
   if (!any) fail("{}: the rules skip every linear, so there is nothing to quantize", checkpoint.path);
 }
 
-void check_output(const fs::path& output, const model::Checkpoint& checkpoint, const SaveFormat& format) {
+void check_output(const fs::path& output, const model::Checkpoint& checkpoint) {
   if (fs::exists(output) && !fs::is_directory(output)) {
     fail("{}: exists and is not a folder; name another output", output.string());
   }
   const auto folder = existing_ancestor(output);
   if (::access(folder.c_str(), W_OK) != 0) fail("{}: cannot be written; name another output", folder.string());
-  const auto needed = static_cast<double>(estimated_bytes(checkpoint, format));
+  const auto needed = static_cast<double>(estimated_bytes(checkpoint));
   const auto free = static_cast<double>(fs::space(folder).available);
   if (needed > free) {
     fail("{}: the result takes about {:.1f} GiB and the disk has {:.1f} GiB left; make room or name another output",

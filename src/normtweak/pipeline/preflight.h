@@ -12,7 +12,7 @@ namespace normtweak::pipeline {
 void check_plan_for_model(const quantize::QuantizationPlan& plan, const model::Checkpoint& checkpoint);
 
 // Throws Error if `output` cannot be made or its disk lacks room.
-void check_output(const std::filesystem::path& output, const model::Checkpoint& checkpoint, const SaveFormat& format);
+void check_output(const std::filesystem::path& output, const model::Checkpoint& checkpoint);
 
 // Throws Error if `bytes` exceed the memory that is there.
 void check_memory(std::int64_t bytes, c10::Device device);

@@ -86,6 +86,7 @@ struct RunResult {
   std::vector<tweak::LayerwiseReport> blocks;
   std::string stopped_early;
   std::int64_t steps = 0;
+  double step_tokens_per_second = 0;      // of the end-to-end steps alone, without the float model's pass
   std::map<std::string, double> seconds;  // generate, quantize, tweak, evaluate, save, total
 };
 

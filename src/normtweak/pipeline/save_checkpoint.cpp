@@ -33,6 +33,7 @@ class Contents {
   Contents(const model::Checkpoint& original, const model::Decoder& decoder, const SaveFormat& format)
       : original_(original), format_(format), stored_(decoder.config.stored_type) {
     converts_ = stored_ != original.numbers.stored_type;
+    float_linears_.emplace_back(original.family->names.head);
     for (int i = 0; i < decoder.blocks.size(); ++i) add_block(*decoder.blocks.get(i));
     add_norm(decoder.final_norm);
   }
@@ -143,7 +144,7 @@ class Contents {
   std::map<std::string, std::vector<TensorToWrite>> changed_;  // by the name of the original's tensor
   std::set<std::string> dropped_;
   std::vector<formats::PackedModule> packed_;
-  std::vector<std::string> float_linears_ = {"lm_head"};
+  std::vector<std::string> float_linears_;
 };
 
 void write_text(const fs::path& path, const std::string& content) {
@@ -173,7 +174,7 @@ void save_checkpoint(const model::Checkpoint& original, const model::Decoder& de
   staging.commit();
 }
 
-std::int64_t estimated_bytes(const model::Checkpoint& original, const SaveFormat& format) {
+std::int64_t estimated_bytes(const model::Checkpoint& original) {
   std::int64_t bytes = 0;
   for (const auto& name : original.tensors->names()) {
     const auto info = original.tensors->info(name);
@@ -181,7 +182,7 @@ std::int64_t estimated_bytes(const model::Checkpoint& original, const SaveFormat
     for (const auto size : info.shape) count *= size;
     bytes += count * static_cast<std::int64_t>(c10::elementSize(info.type));
   }
-  return format.holds_codes ? bytes / 2 : bytes;
+  return bytes;  // packed linears take less
 }
 
 }  // namespace normtweak::pipeline

@@ -22,7 +22,7 @@ const SaveFormat& find_save_format(std::string_view name);  // throws Error list
 void save_checkpoint(const model::Checkpoint& original, const model::Decoder& decoder,
                      const std::filesystem::path& directory, const SaveFormat& format);
 
-// Bytes that save_checkpoint() will write, about; for checking the disk before the work.
-std::int64_t estimated_bytes(const model::Checkpoint& original, const SaveFormat& format);
+// Bytes that save_checkpoint() will write at most, about; for checking the disk before the work.
+std::int64_t estimated_bytes(const model::Checkpoint& original);
 
 }  // namespace normtweak::pipeline

@@ -1,5 +1,7 @@
 #include "normtweak/pipeline/session.h"
 
+#include <c10/util/accumulate.h>
+
 #include <chrono>
 
 #include "normtweak/base/error.h"
@@ -9,10 +11,12 @@
 namespace normtweak::pipeline {
 namespace {
 
-// Both copies of the weights, and the hidden streams' share on top.
+// The weights in F32, and once more in the type of the passes where that is another one.
 std::int64_t memory_of(const model::Checkpoint& checkpoint, const Compute& compute) {
-  const auto weights = estimated_bytes(checkpoint, find_save_format("hf"));
-  return compute.type == at::kFloat ? weights + weights / 2 : 2 * weights;
+  std::int64_t weights = 0;
+  for (const auto& name : checkpoint.tensors->names()) weights += c10::multiply_integers(checkpoint.tensors->info(name).shape);
+  const auto passes = compute.type == at::kFloat ? 0 : static_cast<std::int64_t>(c10::elementSize(compute.type));
+  return weights * (4 + passes);
 }
 
 }  // namespace

@@ -39,6 +39,7 @@ std::optional<model::Decoder> tweak_end_to_end(const FloatModel& floats, const m
   result.candidates = std::move(run.candidates);
   result.steps = run.steps;
   result.stopped_early = run.stopped_early;
+  result.step_tokens_per_second = static_cast<double>(run.tokens) / run.seconds;
   result.kept = run.chosen;
   if (run.chosen == "untouched") return std::nullopt;
   return std::move(run.decoder);
@@ -66,13 +67,16 @@ void finish(const FloatModel& floats, const model::Decoder& quantized, const std
             const RunText& text, const std::vector<ExternalText>& external, const Destination& destination,
             RunResult& result, ProgressSink& progress) {
   const auto chosen = result.kept;
+  const auto untouched = with_blocks(destination.outside, quantized);
+  std::optional<model::Decoder> changed;
+  if (tweaked) changed = with_blocks(destination.outside, *tweaked);
   std::optional<Judged> judged;
   timed(result.seconds, "evaluate", [&] {
-    judged = judge_on_held_out(floats.exact, quantized, tweaked, text.split.confirm, progress);
+    judged = judge_on_held_out(floats.exact, untouched, changed, text.split.confirm, progress);
     const auto* kept = judged->figures.kept == "untouched" ? nullptr : &judged->kept;
     if (!external.empty()) {
       result.external =
-          score_external(floats.exact, quantized, kept, load_tokenizer(floats.checkpoint), external, progress);
+          score_external(floats.exact, untouched, kept, load_tokenizer(floats.checkpoint), external, progress);
     }
   });
   result.held_out = judged->figures.held_out;

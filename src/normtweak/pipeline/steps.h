@@ -18,12 +18,13 @@ std::optional<model::Decoder> run_tweak(const FloatModel& floats, const model::D
 
 // Where the result goes.
 struct Destination {
+  const model::Decoder& outside;      // F32: what stands outside the blocks, as the file will hold it
   const model::Checkpoint& original;  // what the tensors that did not change are taken from
   std::filesystem::path output;
   const SaveFormat& format;
 };
 
-// Judges on held-out rows, scores the external texts, and saves what the guard kept.
+// Judges on held-out rows in F32, scores the external texts, and saves what the guard kept.
 void finish(const FloatModel& floats, const model::Decoder& quantized, const std::optional<model::Decoder>& tweaked,
             const RunText& text, const std::vector<ExternalText>& external, const Destination& destination,
             RunResult& result, ProgressSink& progress);

@@ -49,11 +49,12 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
     if (model::is_quantized(reference)) fail("{}: is quantized; --reference needs the float model", options.reference);
     check_same_model(quantized_checkpoint, reference);
     const auto& format = find_save_format(model::is_quantized(quantized_checkpoint) ? "compressed-tensors" : "hf");
-    check_output(options.output, quantized_checkpoint, format);
+    check_output(options.output, quantized_checkpoint);
     check_external(options.external, reference);
     const auto floats = load_float_model(std::move(reference), options.compute);
-    const auto quantized =
-        load_decoder(quantized_checkpoint, {.device = options.compute.device, .type = options.compute.type});
+    // In F32, what the file holds; the passes convert it as they go.
+    const auto exact = load_decoder(quantized_checkpoint, {.device = options.compute.device, .type = at::kFloat});
+    const auto quantized = with_type(exact, options.compute.type);
     result.model = options.quantized;
     describe_weights(quantized, result);
 
@@ -62,7 +63,7 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
     result.samples = text.all.samples();
     result.tokens_per_sample = text.all.tokens();
     const auto tweaked = run_tweak(floats, quantized, quantized, text.split, options.tweak, nullptr, result, progress);
-    finish(floats, quantized, tweaked, text, options.external, {quantized_checkpoint, options.output, format}, result,
+    finish(floats, quantized, tweaked, text, options.external, {exact, quantized_checkpoint, options.output, format}, result,
            progress);
   });
   return result;

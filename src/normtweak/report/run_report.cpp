@@ -71,6 +71,7 @@ Json run_report(const pipeline::RunResult& result) {
   if (result.tweak_method != "none") json["guard"] = guard(result);
   if (!result.blocks.empty()) json["blocks"] = blocks(result.blocks);
   json["steps"] = result.steps;
+  if (result.step_tokens_per_second > 0) json["step_tokens_per_second"] = result.step_tokens_per_second;
   json["seconds"] = result.seconds;
   return json;
 }

@@ -41,6 +41,10 @@ struct TaughtRows {
   double counted_tokens() const {
     return text.mask.defined() ? text.mask.sum().item<double>() : static_cast<double>(text.ids.numel());
   }
+  double counted_tokens(const at::Tensor& rows) const {
+    return text.mask.defined() ? text.mask.index_select(0, rows).sum().item<double>()
+                               : static_cast<double>(rows.numel() * text.tokens());
+  }
 };
 
 TaughtRows teach(const model::Decoder& teacher, const calibrate::TokenBatch& text, Stage& stage) {
@@ -150,7 +154,7 @@ class Run {
   // Mean divergence of the batch, in nats per token.
   double take_step(const at::Tensor& chosen, double factor) {
     adam_.clear_gradients();
-    const auto tokens = static_cast<double>(chosen.size(0) * train_.text.tokens());
+    const double tokens = train_.counted_tokens(chosen);
     double sum = 0;
     for (std::int64_t begin = 0; begin < chosen.size(0); begin += part_rows_) {
       const auto part = chosen.narrow(0, begin, std::min(part_rows_, chosen.size(0) - begin));

@@ -32,12 +32,12 @@ struct TextSplit {
   calibrate::TokenBatch confirm;  // accept or refuse the chosen one; the report's figures come from these
 };
 
-// About one row in 16 selects and one in 8 confirms. Throws Error if there are less than 4 rows.
+// About one row in 16 selects (1 to 16 rows) and one in 8 confirms (2 to 16 rows). Throws Error if there are less than 4 rows.
 TextSplit split_text(const calibrate::TokenBatch& text);
 
 // A state that could be kept, and its score on the selection rows.
 struct Candidate {
-  std::string name;       // "untouched", "last", "best seen", "3/4 of the way", "norms only", ...
+  std::string name;       // "untouched", "last", "best on the way", "0.6 of the way", "norms only", ...
   double divergence = 0;  // nats per token
 };
 
