@@ -1,0 +1,120 @@
+#include <gtest/gtest.h>
+
+#include "normtweak/base/error.h"
+#include "normtweak/model/family.h"
+#include "support/temporary_folder.h"
+
+namespace normtweak::model {
+namespace {
+
+Json llama_config() {
+  return {{"architectures", {"LlamaForCausalLM"}},
+          {"hidden_size", 64},
+          {"intermediate_size", 96},
+          {"num_hidden_layers", 2},
+          {"num_attention_heads", 4},
+          {"num_key_value_heads", 2},
+          {"vocab_size", 100},
+          {"max_position_embeddings", 256},
+          {"rms_norm_eps", 1e-6},
+          {"hidden_act", "silu"}};
+}
+
+Json gpt2_config() {
+  return {{"architectures", {"GPT2LMHeadModel"}},
+          {"n_embd", 64},
+          {"n_layer", 2},
+          {"n_head", 4},
+          {"vocab_size", 100},
+          {"n_positions", 256},
+          {"layer_norm_epsilon", 1e-5},
+          {"activation_function", "gelu_new"}};
+}
+
+ModelConfig read(const Json& config) { return read_config(find_family(config, "config.json"), config, "config.json"); }
+
+Json changed(Json config, const Json& change) {
+  config.merge_patch(change);  // null takes a key away
+  return config;
+}
+
+struct BadConfig {
+  const char* name;  // what the message must hold, beside the file
+  Json config;
+};
+
+TEST(Config, ErrorsNameFileAndKey) {
+  const auto llama = llama_config(), gpt2 = gpt2_config();
+  const BadConfig cases[] = {
+      {"architectures", changed(llama, {{"architectures", nullptr}})},
+      {"MambaForCausalLM", changed(llama, {{"architectures", {"MambaForCausalLM"}}})},
+      {"hidden_size", changed(llama, {{"hidden_size", nullptr}})},
+      {"hidden_size", changed(llama, {{"hidden_size", "64"}})},
+      {"hidden_size", changed(llama, {{"hidden_size", 0}})},
+      {"num_hidden_layers", changed(llama, {{"num_hidden_layers", -1}})},
+      {"num_attention_heads", changed(llama, {{"num_attention_heads", 6}})},
+      {"key-value heads", changed(llama, {{"num_key_value_heads", 3}})},
+      {"head_dim", changed(llama, {{"head_dim", 7}})},
+      {"vocab_size", changed(llama, {{"vocab_size", nullptr}})},
+      {"rms_norm_eps", changed(llama, {{"rms_norm_eps", nullptr}})},
+      {"hidden_act", changed(llama, {{"hidden_act", "mish"}})},
+      {"tie_word_embeddings", changed(llama, {{"tie_word_embeddings", "no"}})},
+      {"attention_bias", changed(llama, {{"attention_bias", 1}})},
+      {"dtype", changed(llama, {{"torch_dtype", "int8"}})},
+      {"rope_scaling", changed(llama, {{"rope_scaling", "linear"}})},
+      {"yarn", changed(llama, {{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4}}}})},
+      {"factor", changed(llama, {{"rope_scaling", {{"type", "linear"}}}})},
+      {"low_freq_factor", changed(llama, {{"rope_parameters", {{"rope_type", "llama3"}, {"factor", 8}}}})},
+      {"n_head", changed(gpt2, {{"n_head", 5}})},
+      {"scale_attn_weights", changed(gpt2, {{"scale_attn_weights", false}})},
+      {"add_cross_attention", changed(gpt2, {{"add_cross_attention", true}})},
+  };
+  for (const auto& row : cases) {
+    const auto message = tests::message_of<Error>([&] { read(row.config); });
+    EXPECT_NE(message.find(row.name), std::string::npos) << row.name << ": " << message;
+    EXPECT_TRUE(message.starts_with("config.json: ")) << message;
+  }
+}
+
+TEST(Config, DefaultsAreTheFamilys) {
+  const auto llama = read(llama_config());
+  EXPECT_EQ(llama.head_size, 16);
+  EXPECT_EQ(llama.key_value_heads, 2);
+  EXPECT_EQ(llama.rotary_base, 10000);
+  EXPECT_FALSE(llama.tied_head);
+  EXPECT_FALSE(llama.query_key_value_bias);
+  EXPECT_EQ(llama.stored_type, at::kFloat);
+
+  const auto gpt2 = read(gpt2_config());
+  EXPECT_EQ(gpt2.key_value_heads, 4);
+  EXPECT_EQ(gpt2.intermediate, 256);
+  EXPECT_TRUE(gpt2.tied_head);
+  EXPECT_TRUE(gpt2.query_key_value_bias && gpt2.attention_output_bias && gpt2.mlp_bias);
+}
+
+TEST(Config, BothSpellingsOfTheRotaryScaling) {
+  const Json scaling = {{"rope_type", "llama3"},
+                        {"factor", 8},
+                        {"low_freq_factor", 1},
+                        {"high_freq_factor", 4},
+                        {"original_max_position_embeddings", 8192}};
+  const auto outside = read(changed(llama_config(), {{"rope_theta", 5e5}, {"rope_scaling", scaling}}));
+  const auto inside = read(changed(llama_config(), {{"rope_parameters", changed(scaling, {{"rope_theta", 5e5}})}}));
+  for (const auto& config : {outside, inside}) {
+    EXPECT_EQ(config.rotary_base, 5e5);
+    EXPECT_EQ(config.rotary_scaling.kind, RotaryScaling::Kind::llama3);
+    EXPECT_EQ(config.rotary_scaling.factor, 8);
+    EXPECT_EQ(config.rotary_scaling.original_context, 8192);
+  }
+}
+
+TEST(Config, NumbersOfTheHeadAndItsType) {
+  const auto config =
+      read(changed(llama_config(), {{"head_dim", 32}, {"num_key_value_heads", nullptr}, {"dtype", "bfloat16"}}));
+  EXPECT_EQ(config.head_size, 32);
+  EXPECT_EQ(config.key_value_heads, 4);
+  EXPECT_EQ(config.stored_type, at::kBFloat16);
+}
+
+}  // namespace
+}  // namespace normtweak::model

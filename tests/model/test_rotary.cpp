@@ -1,0 +1,88 @@
+#include "normtweak/model/rotary.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/randn.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <numbers>
+
+#include "support/explicit_model.h"
+
+namespace normtweak::model {
+namespace {
+
+struct ScalingCase {
+  const char* name;
+  RotaryScaling scaling;
+};
+const ScalingCase kScalings[] = {
+    {"none", {}},
+    {"linear", {.kind = RotaryScaling::Kind::linear, .factor = 4}},
+    {"llama3",
+     {.kind = RotaryScaling::Kind::llama3,
+      .factor = 8,
+      .low_frequency = 1,
+      .high_frequency = 4,
+      .original_context = 256}},
+};
+
+// The frequency of pair `i`, as transformers' modeling_rope_utils.py has it.
+double frequency(const ModelConfig& config, int i) {
+  const auto& scaling = config.rotary_scaling;
+  const double plain = std::pow(config.rotary_base, -2.0 * i / static_cast<double>(config.head_size));
+  if (scaling.kind == RotaryScaling::Kind::none) return plain;
+  if (scaling.kind == RotaryScaling::Kind::linear) return plain / scaling.factor;
+  const double wavelength = 2 * std::numbers::pi / plain;
+  if (wavelength < scaling.original_context / scaling.high_frequency) return plain;
+  if (wavelength > scaling.original_context / scaling.low_frequency) return plain / scaling.factor;
+  const double smooth = (scaling.original_context / wavelength - scaling.low_frequency) /
+                        (scaling.high_frequency - scaling.low_frequency);
+  return (1 - smooth) * plain / scaling.factor + smooth * plain;
+}
+
+TEST(Rotary, TableFollowsTheFormula) {
+  ModelConfig config;
+  config.head_size = 32;
+  config.rotary_base = 5000;
+  for (const auto& row : kScalings) {
+    SCOPED_TRACE(row.name);
+    config.rotary_scaling = row.scaling;
+    const auto table = make_rotary_table(config, 300, at::kCPU);
+    ASSERT_EQ(table.cosine.sizes(), (at::IntArrayRef{300, 16}));
+    for (const int position : {0, 1, 17, 299}) {
+      for (int i = 0; i < 16; ++i) {
+        const double angle = position * frequency(config, i);
+        const double tolerance = 1e-6 + angle * 5e-7;  // the angle is an F32 product, as it is in transformers
+        EXPECT_NEAR(table.cosine[position][i].item<double>(), std::cos(angle), tolerance) << position << " " << i;
+        EXPECT_NEAR(table.sine[position][i].item<double>(), std::sin(angle), tolerance) << position << " " << i;
+      }
+    }
+  }
+}
+
+TEST(Rotary, RotatesPairsOfHalvesAndItsGradientBack) {
+  ModelConfig config;
+  config.head_size = 8;
+  const auto table = make_rotary_table(config, 20, at::kCPU);
+  const auto heads = at::randn({2, 5, 3, 8}).requires_grad_(), exact = heads.detach().to(at::kDouble).requires_grad_();
+  const std::int64_t start = 7;
+  const auto spread = [&](const at::Tensor& half) {  // [tokens, 1, head_size]
+    const auto part = half.narrow(0, start, 5).to(at::kDouble);
+    return at::cat({part, part}, -1).unsqueeze(1);
+  };
+  const auto turned = at::cat({-exact.narrow(-1, 4, 4), exact.narrow(-1, 0, 4)}, -1);
+  const auto expected = exact * spread(table.cosine) + turned * spread(table.sine);
+  const auto found = rotate(heads, table, start);
+  EXPECT_LT(tests::relative_error(found, expected), 1e-6);
+  const auto direction = at::randn({2, 5, 3, 8});
+  found.backward(direction);
+  expected.backward(direction.to(at::kDouble));
+  EXPECT_LT(tests::relative_error(heads.grad(), exact.grad()), 1e-6);
+  EXPECT_EQ(rotate(heads.to(at::kBFloat16), table, 0).scalar_type(), at::kBFloat16);
+}
+
+}  // namespace
+}  // namespace normtweak::model

@@ -1,0 +1,121 @@
+#include "support/tiny_decoder.h"
+
+#include <ATen/Context.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
+
+#include <cmath>
+
+#include "normtweak/base/error.h"
+
+namespace normtweak::tests {
+namespace {
+
+constexpr int kBits = 2, kGroup = 8;
+
+model::Linear linear(const std::string& name, std::int64_t out, std::int64_t in, bool has_bias) {
+  return {.name = name,
+          .weight = weights::FloatWeight{at::randn({out, in}) / std::sqrt(static_cast<double>(in))},
+          .bias = has_bias ? at::randn({out}) * 0.1 : at::Tensor()};
+}
+
+model::Norm norm(const std::string& name, const TinyModel& options, const model::ModelConfig& config) {
+  return {.name = name,
+          .kind = options.llama ? model::NormKind::rms : model::NormKind::layer,
+          .epsilon = config.norm_epsilon,
+          .weight = 1 + at::randn({config.hidden}) * 0.2,
+          .bias = options.llama ? at::Tensor() : at::randn({config.hidden}) * 0.1};
+}
+
+model::Block block(int index, const TinyModel& options, const model::ModelConfig& config) {
+  const auto named = [&](const char* part) { return fmt::format("blocks.{}.{}", index, part); };
+  const bool biases = options.biases || !options.llama;
+  const auto hidden = config.hidden, q = config.heads * config.head_size,
+             kv = config.key_value_heads * config.head_size;
+  model::Block made;
+  made.index = index;
+  made.attention_norm = norm(named("attention_norm"), options, config);
+  made.mlp_norm = norm(named("mlp_norm"), options, config);
+  if (options.llama) {
+    made.query_key_value = {linear(named("q"), q, hidden, biases), linear(named("k"), kv, hidden, biases),
+                            linear(named("v"), kv, hidden, biases)};
+    made.gate = linear(named("gate"), config.intermediate, hidden, biases);
+  } else {
+    made.query_key_value = {linear(named("qkv"), q + 2 * kv, hidden, biases)};
+  }
+  made.attention_output = linear(named("o"), hidden, q, biases);
+  made.up = linear(named("up"), config.intermediate, hidden, biases);
+  made.down = linear(named("down"), hidden, config.intermediate, biases);
+  return made;
+}
+
+}  // namespace
+
+model::Decoder tiny_decoder(const TinyModel& options) {
+  at::manual_seed(options.seed);
+  model::Decoder decoder;
+  auto& config = decoder.config;
+  config.hidden = 16;
+  config.layers = options.layers;
+  config.heads = 4;
+  config.key_value_heads = options.llama ? 2 : 4;
+  config.head_size = 4;
+  config.intermediate = 24;
+  config.vocabulary = options.vocabulary;
+  config.context = options.context;
+  config.activation = options.llama ? model::Activation::silu : model::Activation::gelu_tanh;
+  config.tied_head = !options.llama;
+  decoder.embedding = at::randn({config.vocabulary, config.hidden});
+  if (options.llama) {
+    decoder.rotary = std::make_shared<model::RotaryTable>(make_rotary_table(config, config.context, at::kCPU));
+    decoder.head = linear("head", config.vocabulary, config.hidden, false);
+  } else {
+    decoder.positions = at::randn({config.context, config.hidden}) * 0.3;
+    decoder.head = {.name = "head", .weight = weights::FloatWeight{decoder.embedding}, .bias = {}};
+  }
+  decoder.final_norm = norm("final_norm", options, config);
+  decoder.blocks = model::BlockStore(options.layers, true, {});
+  for (int i = 0; i < options.layers; ++i) {
+    decoder.blocks.put(i, std::make_shared<const model::Block>(block(i, options, config)));
+  }
+  return decoder;
+}
+
+weights::Weight quantized(const at::Tensor& weight, Weights weights) {
+  if (weights == Weights::floats) return weights::FloatWeight{weight};
+  const auto size = weights == Weights::groups ? kGroup : weight.size(1);
+  const auto grouped = weight.view({weight.size(0), -1, size});
+  const auto low = grouped.amin(-1), scales = (grouped.amax(-1) - low) / ((1 << kBits) - 1), zeros = -low / scales;
+  const auto codes = (grouped / scales.unsqueeze(-1) + zeros.unsqueeze(-1)).round().view(weight.sizes()).to(at::kByte);
+  if (weights == Weights::codebook) {
+    return weights::CodebookWeight{
+        .codes = codes, .codebook = low + scales * at::arange(1 << kBits), .bits = kBits, .codebook_type = at::kFloat};
+  }
+  return weights::AffineWeight{.codes = codes,
+                               .scales = scales,
+                               .zeros = zeros,
+                               .bits = kBits,
+                               .group_size = weights == Weights::groups ? kGroup : 0,
+                               .float_zeros = true,
+                               .scale_type = at::kFloat};
+}
+
+model::Decoder quantized(const model::Decoder& decoder, Weights weights) {
+  auto changed = decoder;
+  for (int i = 0; i < decoder.blocks.size(); ++i) {
+    changed = with_block(changed, i, [&](model::Block& block) {
+      for (const auto& placed : model::linears(block)) {
+        placed.linear->weight = quantized(weights::dequantize(placed.linear->weight), weights);
+      }
+    });
+  }
+  return changed;
+}
+
+at::Tensor random_ids(const model::Decoder& decoder, std::int64_t samples, std::int64_t tokens) {
+  return at::randint(decoder.config.vocabulary, {samples, tokens}, at::TensorOptions(at::kLong));
+}
+
+}  // namespace normtweak::tests
