@@ -1,5 +1,3 @@
-#include "normtweak/model/decoder.h"
-
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
@@ -9,6 +7,7 @@
 
 #include <limits>
 
+#include "normtweak/model/decoder.h"
 #include "support/explicit_model.h"
 #include "support/tiny_decoder.h"
 

@@ -1,5 +1,3 @@
-#include "normtweak/model/generation.h"
-
 #include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Generator.h>
@@ -15,6 +13,7 @@
 #include <set>
 
 #include "normtweak/base/error.h"
+#include "normtweak/model/generation.h"
 #include "support/tiny_decoder.h"
 
 namespace normtweak::model {
@@ -80,8 +79,8 @@ TEST(Generate, IsRepeatable) {
     const auto once = generate(decoder, options, silent_progress());
     EXPECT_EQ(once.sizes(), (at::IntArrayRef{6, 20}));
     EXPECT_TRUE(once.equal(generate(decoder, options, silent_progress())));
-    EXPECT_FALSE(once.lt(3).any().item<bool>());                 // `never`
-    EXPECT_FALSE(once.select(1, 0).lt(10).any().item<bool>());   // `first_tokens`
+    EXPECT_FALSE(once.lt(3).any().item<bool>());                // `never`
+    EXPECT_FALSE(once.select(1, 0).lt(10).any().item<bool>());  // `first_tokens`
     options.seed = 4;
     EXPECT_FALSE(once.equal(generate(decoder, options, silent_progress())));
   }

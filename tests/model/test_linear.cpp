@@ -1,10 +1,9 @@
-#include "normtweak/model/linear.h"
-
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
 
+#include "normtweak/model/linear.h"
 #include "support/explicit_model.h"
 #include "support/tiny_decoder.h"
 

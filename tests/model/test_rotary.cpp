@@ -1,5 +1,3 @@
-#include "normtweak/model/rotary.h"
-
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
@@ -9,6 +7,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "normtweak/model/rotary.h"
 #include "support/explicit_model.h"
 
 namespace normtweak::model {

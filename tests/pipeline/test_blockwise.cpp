@@ -1,0 +1,130 @@
+#include <ATen/TensorOperators.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "normtweak/base/error.h"
+#include "normtweak/pipeline/blockwise.h"
+#include "support/explicit_model.h"
+#include "support/temporary_folder.h"
+#include "support/tiny_decoder.h"
+
+namespace normtweak::pipeline {
+namespace {
+
+using tests::tiny_decoder, tests::with_block;
+
+quantize::QuantizationPlan plan_of(const std::string& method) {
+  quantize::QuantizationPlan plan;
+  plan.standard.method = method;
+  plan.standard.bits = 3;
+  plan.standard.group_size = 8;
+  return plan;
+}
+
+calibrate::TokenBatch text_for(const model::Decoder& decoder) {
+  return {.ids = tests::random_ids(decoder, 6, 16), .mask = {}, .provenance = {}};
+}
+
+model::Decoder damaged_at(const model::Decoder& decoder, int index) {
+  return with_block(decoder, index, [](model::Block& block) {
+    block.mlp_norm.weight = block.mlp_norm.weight.clone();
+    block.mlp_norm.weight[3] = std::numeric_limits<float>::quiet_NaN();
+  });
+}
+
+TEST(RunBlocks, NamesTheBlockThatIsNotFinite) {
+  const auto sound = tiny_decoder({.layers = 3});
+  const auto text = text_for(sound);
+  const auto plan = plan_of("gptq");
+  for (const int index : {0, 2}) {
+    const auto damaged = damaged_at(sound, index);
+    const auto named = "block " + std::to_string(index) + ":";
+    const auto quantizing = tests::message_of<Error>(
+        [&] { run_blocks(damaged, damaged, damaged, text, {.plan = &plan, .layerwise = {}}, silent_progress()); });
+    EXPECT_TRUE(quantizing.starts_with(named)) << quantizing;
+    const auto tweaking = tests::message_of<Error>([&] {
+      const BlockwiseOptions options = {.plan = nullptr, .layerwise = tweak::LayerwiseOptions{}};
+      run_blocks(sound, sound, damaged, text, options, silent_progress());
+    });
+    EXPECT_TRUE(tweaking.starts_with(named)) << tweaking;
+  }
+}
+
+TEST(RunBlocks, NamesTheLinearThatCannotBeQuantized) {
+  const auto decoder = tiny_decoder();
+  auto plan = plan_of("rtn");
+  plan.standard.group_size = 16;  // divides 16 columns, not the 24 of `down`
+  const auto message = tests::message_of<Error>([&] {
+    run_blocks(decoder, decoder, decoder, text_for(decoder), {.plan = &plan, .layerwise = {}}, silent_progress());
+  });
+  EXPECT_TRUE(message.starts_with("blocks.0.down: ")) << message;
+}
+
+TEST(RunBlocks, QuantizesWhatThePlanNames) {
+  const auto decoder = tiny_decoder();
+  auto plan = plan_of("gptq");
+  plan.rules.push_back(quantize::parse_rule("*.down=skip"));
+  plan.rules.push_back(quantize::parse_rule("blocks.1.up=method:rtn,bits:4"));
+  const auto result =
+      run_blocks(decoder, decoder, decoder, text_for(decoder), {.plan = &plan, .layerwise = {}}, silent_progress());
+  EXPECT_TRUE(result.tweaked.empty());
+  EXPECT_EQ(result.steps, 0);
+  for (int i = 0; i < 2; ++i) {
+    const auto block = result.decoder.blocks.get(i);
+    for (const auto* linear : model::linears(*block)) {
+      EXPECT_EQ(weights::is_quantized(linear->weight), linear != &block->down) << linear->name;
+    }
+    EXPECT_EQ(std::get<weights::AffineWeight>(block->up.weight).bits, i == 0 ? 3 : 4);
+    EXPECT_TRUE(weights::dequantize(block->down.weight).equal(weights::dequantize(decoder.blocks.get(i)->down.weight)));
+    EXPECT_TRUE(block->mlp_norm.weight.equal(decoder.blocks.get(i)->mlp_norm.weight));
+    EXPECT_FALSE(weights::is_quantized(decoder.blocks.get(i)->up.weight));  // the float model stays
+  }
+}
+
+// GPTQ knows what reaches a block only if the blocks before it are quantized already: block 0 is the same in a run
+// over both blocks, and block 1 differs from the one that sees the float stream.
+TEST(RunBlocks, ABlockSeesTheQuantizedStream) {
+  const auto decoder = tiny_decoder();
+  const auto text = text_for(decoder);
+  const auto plan = plan_of("gptq");
+  auto second_only = plan;
+  second_only.rules.push_back(quantize::parse_rule("blocks.0.*=skip"));
+  const auto run = [&](const quantize::QuantizationPlan& wanted) {
+    return run_blocks(decoder, decoder, decoder, text, {.plan = &wanted, .layerwise = {}}, silent_progress()).decoder;
+  };
+  const auto up = [](const model::Decoder& of) {
+    return std::get<weights::AffineWeight>(of.blocks.get(1)->up.weight).codes;
+  };
+  EXPECT_TRUE(up(run(plan)).equal(up(run(plan))));
+  EXPECT_FALSE(up(run(plan)).equal(up(run(second_only))));
+}
+
+TEST(RunBlocks, TweaksNormsOnly) {
+  const auto floats = tiny_decoder();
+  const auto start = tests::quantized(floats, tests::Weights::groups);
+  const auto text = text_for(floats);
+  tweak::LayerwiseOptions layerwise;
+  layerwise.rate = 1e-3;
+  layerwise.rows_per_step = 4;
+  layerwise.final_norm = true;
+  const auto result =
+      run_blocks(floats, floats, start, text, {.plan = nullptr, .layerwise = layerwise}, silent_progress());
+  ASSERT_EQ(result.tweaked.size(), 3U);  // two blocks and the final norm
+  EXPECT_EQ(result.steps, 3 * 2);        // of 4 and 2 rows
+  EXPECT_FALSE(result.decoder.final_norm.weight.equal(start.final_norm.weight));
+  for (int i = 0; i < 2; ++i) {
+    auto found = *result.decoder.blocks.get(i), before = *start.blocks.get(i);
+    EXPECT_FALSE(found.attention_norm.weight.equal(before.attention_norm.weight));
+    EXPECT_FALSE(found.mlp_norm.weight.equal(before.mlp_norm.weight));
+    const auto linears_found = model::linears(found), linears_before = model::linears(before);
+    for (std::size_t j = 0; j < linears_found.size(); ++j) {
+      const auto &a = std::get<weights::AffineWeight>(linears_found[j].linear->weight),
+                 &b = std::get<weights::AffineWeight>(linears_before[j].linear->weight);
+      EXPECT_TRUE(a.codes.equal(b.codes) && a.scales.equal(b.scales) && a.zeros.equal(b.zeros));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace normtweak::pipeline
