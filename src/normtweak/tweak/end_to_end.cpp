@@ -185,7 +185,7 @@ class Run {
     const auto last = state();
     const auto on_the_way = best_;
     result.chosen = "untouched";
-    best_ = scaled(last, 0, true, true);
+    best_ = scaled(last, 0, false, false);  // zero even where the last state is not finite
     best_divergence_ = untouched;
     consider(result, "last", last);
     consider(result, "best on the way", on_the_way);

@@ -58,6 +58,7 @@ at::Tensor Student::backward(const DistillationBatch& batch, double scale, bool 
   auto gradient = last_input.grad();
   for (std::size_t i = blocks_.size(); i-- > 0;) {
     const auto output = keep_activations ? outputs[i] : forward_block(i, inputs[i]);
+    if (!output.requires_grad()) continue;  // the first block, where nothing of it is tuned
     torch::autograd::backward({output}, {gradient});
     gradient = inputs[i].grad();
     inputs[i] = at::Tensor();

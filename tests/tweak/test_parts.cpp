@@ -1,0 +1,251 @@
+// The parts that the tweaks are made of, each against its formula.
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/rand.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "normtweak/base/error.h"
+#include "normtweak/tweak/adam.h"
+#include "normtweak/tweak/end_to_end.h"
+#include "normtweak/tweak/guard.h"
+#include "normtweak/tweak/head_loss.h"
+#include "normtweak/tweak/objectives.h"
+#include "normtweak/tweak/tunables.h"
+#include "support/explicit_model.h"
+#include "support/temporary_folder.h"
+#include "support/tiny_decoder.h"
+
+namespace normtweak::tweak {
+namespace {
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN(), kInfinity = std::numeric_limits<double>::infinity();
+
+struct HeadCase {
+  const char* name;
+  std::int64_t vocabulary, tokens;
+  bool masked;
+};
+const HeadCase kHeads[] = {
+    {"one chunk", 300, 20, false},
+    {"one chunk, masked", 300, 20, true},
+    {"chunks of 41 tokens", 100000, 30, true},  // 16 MiB of F32 logits
+};
+
+TEST(HeadLoss, EqualsAutogradOverFullLogits) {
+  for (const auto& row : kHeads) {
+    SCOPED_TRACE(row.name);
+    const auto head = at::randn({row.vocabulary, 8}), student = at::randn({2, row.tokens, 8}),
+               teacher = student + at::randn({2, row.tokens, 8}) * 0.3;
+    at::Tensor mask;
+    if (row.masked) {
+      mask = at::ones({2, row.tokens}, at::kBool);
+      mask[1].slice(0, row.tokens / 2).fill_(false);
+    }
+    const auto leaf = student.to(at::kDouble).requires_grad_();
+    const auto logits = [&](const at::Tensor& x) { return at::linear(x, head.to(at::kDouble)); };
+    auto expected = tests::explicit_divergence(logits(teacher.to(at::kDouble)), logits(leaf));
+    if (row.masked) expected = expected * mask;
+    (expected.sum() * 0.25).backward();
+
+    const auto loss = head_loss(head, student, teacher, mask, true, 0.25);
+    EXPECT_EQ(loss.divergence.scalar_type(), at::kDouble);
+    constexpr double tolerance = 5e-5;  // F32 sums over 100000 logits
+    EXPECT_LT(tests::relative_error(loss.divergence, expected.sum(-1)), tolerance);
+    EXPECT_LT(tests::relative_error(loss.gradient, leaf.grad()), tolerance);
+    const auto value_only = head_loss(head, student, teacher, mask, false, 1);
+    EXPECT_TRUE(value_only.divergence.equal(loss.divergence));
+    EXPECT_FALSE(value_only.gradient.defined());
+  }
+}
+
+// [tokens, channels] with means and variances that can be seen.
+const std::vector<double> kOutput = {1, 2, 3, 6}, kTarget = {2, 4, 8, 4};
+
+TEST(Objectives, FollowTheirFormulas) {
+  const auto output = at::tensor(kOutput).view({2, 2}), target = at::tensor(kTarget).view({2, 2});
+  // Output: means 2, 4, variances 1, 4. Target: means 5, 4, variances 9, 0.
+  const auto loss = [&](const char* name) { return find_objective(name).loss(output, target).item<double>(); };
+  EXPECT_NEAR(loss("dist"), ((3 + 8) + (0 + 4)) / 2.0, 1e-12);
+  EXPECT_NEAR(loss("relative"), ((3 / (3 + 1e-6) + 8 / (9 + 1e-6)) + (0 + 4 / 1e-6)) / 2, 1e-3);
+  EXPECT_NEAR(loss("mse"), (1 + 4 + 25 + 4) / 4.0, 1e-12);
+  double divergence = 0;
+  for (int t = 0; t < 2; ++t) {  // two channels: a softmax is a logistic function of the difference
+    const auto first = [&](const std::vector<double>& x) {
+      const auto i = static_cast<std::size_t>(2 * t);
+      return 1 / (1 + std::exp(x[i + 1] - x[i]));
+    };
+    const double p = first(kTarget), q = first(kOutput);
+    divergence += (p * std::log(p / q) + (1 - p) * std::log((1 - p) / (1 - q))) / 2;
+  }
+  EXPECT_NEAR(loss("kl"), divergence, 1e-12);
+}
+
+TEST(Objectives, AreZeroAtTheTargetAndTheirGradientsAreDifferences) {
+  const auto target = at::randn({7, 5}, at::kDouble), start = at::randn({7, 5}, at::kDouble);
+  for (const auto& objective : objectives()) {
+    SCOPED_TRACE(objective.name);
+    EXPECT_NEAR(objective.loss(target, target).item<double>(), 0, 1e-12);
+    const auto leaf = start.clone().requires_grad_();
+    objective.loss(leaf, target).backward();
+    const auto direction = at::randn({7, 5}, at::kDouble) * 1e-6;
+    const double difference =
+        (objective.loss(start + direction, target) - objective.loss(start - direction, target)).item<double>() / 2;
+    EXPECT_NEAR((leaf.grad() * direction).sum().item<double>(), difference, 1e-11);
+  }
+  const auto message = tests::message_of<Error>([] { find_objective("cosine"); });
+  EXPECT_NE(message.find("dist, relative, mse, kl"), std::string::npos) << message;
+}
+
+TEST(Adam, FollowsTheFormula) {
+  const AdamOptions options = {.beta1 = 0.8, .beta2 = 0.9, .epsilon = 1e-6};
+  const double rates[] = {0.1, 0.02};
+  std::vector<at::Tensor> parameters, values, first, second;
+  for (int i = 0; i < 3; ++i) {
+    parameters.push_back(at::randn({6}).requires_grad_());
+    values.push_back(parameters.back().detach().to(at::kDouble).clone());
+    first.push_back(at::zeros({6}, at::kDouble));
+    second.push_back(at::zeros({6}, at::kDouble));
+  }
+  Adam adam({{.parameters = {parameters[0], parameters[2]}, .rate = rates[0]},
+             {.parameters = {parameters[1]}, .rate = rates[1]}},
+            options);
+  int taken[3] = {};
+  for (int step = 1; step <= 5; ++step) {
+    adam.clear_gradients();
+    const double factor = 1.0 / step;
+    for (std::size_t i = 0; i < 3; ++i) {
+      if (i == 2 && step % 2 == 0) continue;  // without a gradient it stays, and its steps are not counted
+      const auto gradient = at::randn({6});
+      parameters[i].mutable_grad() = gradient;
+      const auto exact = gradient.to(at::kDouble);
+      ++taken[i];
+      first[i] = options.beta1 * first[i] + (1 - options.beta1) * exact;
+      second[i] = options.beta2 * second[i] + (1 - options.beta2) * exact * exact;
+      const auto m = first[i] / (1 - std::pow(options.beta1, taken[i])),
+                 v = second[i] / (1 - std::pow(options.beta2, taken[i]));
+      values[i] = values[i] - rates[i == 1 ? 1 : 0] * factor * m / (v.sqrt() + options.epsilon);
+    }
+    adam.step(factor);
+    for (std::size_t i = 0; i < 3; ++i) EXPECT_LT(tests::relative_error(parameters[i], values[i]), 1e-6) << step;
+  }
+  adam.clear_gradients();
+  EXPECT_FALSE(parameters[0].grad().defined());
+}
+
+struct RoundingCase {
+  at::ScalarType stored, loaded;
+};
+
+TEST(Tunable, ValueIsWhatAReaderGetsAndItsGradientPassesTheRounding) {
+  const RoundingCase cases[] = {{at::kFloat, at::kFloat},
+                                {at::kBFloat16, at::kBFloat16},
+                                {at::kHalf, at::kHalf},
+                                {at::kHalf, at::kBFloat16},
+                                {at::kFloat, at::kHalf}};
+  const auto start = at::rand({100}) + 0.5, unit = at::rand({100}), shift = at::randn({100}) * 0.1;
+  for (const auto& row : cases) {
+    Tunable tunable = {.name = "x",
+                       .start = start,
+                       .unit = unit,
+                       .change = shift.clone().requires_grad_(),
+                       .stored = row.stored,
+                       .loaded = row.loaded};
+    const auto value = tunable.value();
+    const auto expected = (start + unit * shift).to(row.stored).to(row.loaded).to(at::kFloat);
+    EXPECT_TRUE(value.equal(expected));
+    const auto direction = at::randn({100});
+    value.backward(direction);
+    EXPECT_LT(tests::relative_error(tunable.change.grad(), direction * unit), 1e-6);
+  }
+}
+
+TEST(Tuned, ListsWhatIsAskedForAndChangesNothingAtFirst) {
+  auto block = *tests::quantized(tests::tiny_decoder({.biases = true}), tests::Weights::groups).blocks.get(1);
+  block.up.weight = tests::quantized(weights::dequantize(block.up.weight), tests::Weights::codebook);
+  std::get<weights::AffineWeight>(block.down.weight).float_zeros = false;
+  const TunedBlock tuned(
+      block,
+      {TunableGroup::norms, TunableGroup::biases, TunableGroup::scales, TunableGroup::zeros, TunableGroup::codebooks},
+      at::kFloat);
+  std::map<std::string, TunableGroup> found;
+  for (const auto& tunable : tuned.tunables()) found[tunable.name] = tunable.group;
+  EXPECT_EQ(found.size(), tuned.tunables().size());
+  EXPECT_EQ(found.size(), 2U + 7 + 6 + 5 + 1);  // norms, biases, scales, zeros but those of `down`, one codebook
+  EXPECT_EQ(found.at("blocks.1.q.zeros"), TunableGroup::zeros);
+  EXPECT_EQ(found.at("blocks.1.up.codebook"), TunableGroup::codebooks);
+  EXPECT_EQ(found.at("blocks.1.o.bias"), TunableGroup::biases);
+  EXPECT_FALSE(found.contains("blocks.1.down.zeros"));
+  const auto same = tuned.part();
+  EXPECT_TRUE(same.mlp_norm.weight.equal(block.mlp_norm.weight));
+  EXPECT_TRUE(weights::dequantize(same.up.weight).equal(weights::dequantize(block.up.weight)));
+  EXPECT_TRUE(weights::dequantize(same.down.weight).equal(weights::dequantize(block.down.weight)));
+  EXPECT_EQ(TunedBlock(block, {TunableGroup::zeros}, at::kFloat).tunables().size(), 5U);
+}
+
+TEST(ParseGroups, ReadsTheCommandLinesSpelling) {
+  using G = TunableGroup;
+  EXPECT_EQ(parse_groups("norms"), (std::set<G>{G::norms}));
+  EXPECT_EQ(parse_groups("norms,scales"), (std::set<G>{G::norms, G::scales, G::codebooks}));
+  EXPECT_EQ(parse_groups("zeros,biases,codebooks"), (std::set<G>{G::zeros, G::biases, G::codebooks}));
+  for (const char* bad : {"", ",", "norms,,scales", "norm", "norms, scales", "weights"}) {
+    const auto message = tests::message_of<Error>([&] { parse_groups(bad); });
+    EXPECT_NE(message.find("norms, biases, scales, zeros, codebooks"), std::string::npos) << bad;
+  }
+}
+
+struct JudgeCase {
+  const char* name;
+  std::vector<double> untouched, tweaked;
+  bool accepted;
+  double gain, error;
+};
+
+TEST(Judge, AcceptsAGainOfMoreThanTwoStandardErrors) {
+  const JudgeCase cases[] = {
+      {"a gain in every row", {1, 2, 3, 4}, {0.9, 1.8, 2.9, 3.8}, true, 0.15, 0.1 / std::sqrt(12.0)},
+      {"nothing", {1, 2, 3}, {1, 2, 3}, false, 0, 0},
+      {"a loss in every row", {1, 2}, {1.1, 2.2}, false, -0.15, 0.05},
+      {"a gain in one row alone", {1, 1, 1, 1}, {1, 1, 1, 0}, false, 0.25, 0.25},
+      {"a gain outweighed by noise", {1, 2, 3, 4}, {0.4, 2.3, 2.4, 4.2}, false, 0.175, std::sqrt(0.7275 / 12)},
+      {"a tweaked state that is no number", {1, 2}, {0.5, kNan}, false, kNan, kNan},
+      {"a tweaked state that is infinite", {1, 2}, {0.5, kInfinity}, false, -kInfinity, kNan},
+  };
+  for (const auto& row : cases) {
+    SCOPED_TRACE(row.name);
+    const auto verdict = judge(row.untouched, row.tweaked);
+    EXPECT_EQ(verdict.accepted, row.accepted) << verdict.gain_error;
+    if (std::isfinite(row.gain)) {
+      EXPECT_NEAR(verdict.gain, row.gain, 1e-9);
+      EXPECT_NEAR(verdict.gain_error, row.error, 1e-4);
+    }
+    EXPECT_FALSE(verdict.reason.empty());
+  }
+  EXPECT_THROW(judge({1}, {0.5}), Error);
+  EXPECT_THROW(judge({1, 2}, {1, 2, 3}), Error);
+}
+
+TEST(SplitText, SharesAreDisjointAndTogetherEverything) {
+  for (const std::int64_t samples : {4, 5, 8, 16, 33, 128, 1000}) {
+    const auto ids = at::rand({samples, 3});
+    const auto mask = ids > 0.2;
+    const auto split = split_text({.ids = ids, .mask = mask, .provenance = {}});
+    EXPECT_TRUE(at::cat({split.train.ids, split.select.ids, split.confirm.ids}).equal(ids));
+    EXPECT_TRUE(at::cat({split.train.mask, split.select.mask, split.confirm.mask}).equal(mask));
+    EXPECT_GE(split.confirm.samples(), 2);  // a standard error needs two
+    EXPECT_GE(split.select.samples(), 1);
+    EXPECT_GE(split.train.samples(), samples / 4);
+    EXPECT_LE(split.select.samples() + split.confirm.samples(), std::max<std::int64_t>(3, samples / 5));
+  }
+  EXPECT_THROW(split_text({.ids = at::rand({3, 3}), .mask = {}, .provenance = {}}), Error);
+}
+
+}  // namespace
+}  // namespace normtweak::tweak
