@@ -1,5 +1,7 @@
 #include "normtweak/base/progress.h"
 
+#include <exception>
+
 namespace normtweak {
 
 ProgressSink& silent_progress() {
@@ -16,7 +18,9 @@ Stage::Stage(ProgressSink& sink, std::string_view name, std::int64_t total, std:
   report(false);
 }
 
-Stage::~Stage() { report(true); }
+Stage::~Stage() {
+  if (std::uncaught_exceptions() == 0) report(true);  // work that failed is not finished
+}
 
 void Stage::advance(std::int64_t units, std::string_view detail) {
   done_ += units;

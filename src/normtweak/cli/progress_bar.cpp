@@ -47,6 +47,10 @@ std::string describe(const ProgressReport& report, bool with_bar) {
 
 ProgressBar::ProgressBar() : terminal_(::isatty(STDERR_FILENO) == 1) {}
 
+ProgressBar::~ProgressBar() {
+  if (terminal_ && !last_stage_.empty()) std::fputs("\n", stderr);
+}
+
 void ProgressBar::report(const ProgressReport& report) {
   const auto now = std::chrono::steady_clock::now();
   const bool begins = report.stage != last_stage_;

@@ -10,6 +10,7 @@ namespace normtweak::cli {
 class ProgressBar : public ProgressSink {
  public:
   ProgressBar();
+  ~ProgressBar() override;  // leaves an unfinished bar on a line of its own
   void report(const ProgressReport& report) override;
   void note(std::string_view line) override;
 

@@ -77,19 +77,20 @@ Json run_report(const pipeline::RunResult& result) {
 }
 
 Json evaluation_report(const evaluate::Scores& scores, bool with_reference, std::string_view protocol, double seconds) {
-  Json json;
-  auto& perplexity = json["perplexity"];
-  perplexity["protocol"] = protocol;
+  Json json, perplexity = {{"protocol", protocol}};
   if (with_reference) {
     perplexity["float"] = scores.reference_perplexity();
     perplexity["quantized"] = scores.perplexity();
-    json["kld"] = {{"mean", scores.divergence.mean()}, {"stderr", scores.divergence.standard_error()}};
-    json["top1_agreement"] = scores.agreement.mean();
-    json["top1_agreement_stderr"] = scores.agreement.standard_error();
   } else {
     perplexity["value"] = scores.perplexity();
   }
   perplexity["stderr"] = scores.perplexity_error();
+  json["perplexity"] = perplexity;
+  if (with_reference) {
+    json["kld"] = {{"mean", scores.divergence.mean()}, {"stderr", scores.divergence.standard_error()}};
+    json["top1_agreement"] = scores.agreement.mean();
+    json["top1_agreement_stderr"] = scores.agreement.standard_error();
+  }
   json["tokens_scored"] = scores.negative_log_likelihood.count;
   json["tokens_per_second"] = static_cast<double>(scores.negative_log_likelihood.count) / seconds;
   json["seconds"] = {{"evaluate", seconds}, {"total", seconds}};
