@@ -1,0 +1,223 @@
+"""What is wrong is said in one line, and nothing is left half-written."""
+import json
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import gguf
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import cli_models
+import cli_program
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Everything that the calls below name; `out` is the result of an earlier run."""
+    folder = tmp_path_factory.mktemp("bad")
+    cli_models.save(cli_models.llama(), folder / "good")
+    cli_models.save_tokenizer(folder / "good")
+    cli_program.save_ids(folder / "ids.safetensors", cli_models.ids(8, 32))
+    cli_program.save_ids(folder / "ids_too_large.safetensors", cli_models.ids(8, 32) + 200)
+    cli_program.save_ids(folder / "few_ids.safetensors", cli_models.ids(3, 32))
+    cli_program.save_ids(folder / "long_ids.safetensors", cli_models.ids(4, cli_models.CONTEXT + 1))
+    save_file({"tokens": cli_models.ids(8, 32)}, folder / "other_name.safetensors")
+    (folder / "text.txt").write_text(cli_models.text(400), encoding="utf-8")
+    (folder / "short.txt").write_text("A few words.", encoding="utf-8")
+    (folder / "file").write_text("in the way", encoding="utf-8")
+    (folder / "out").mkdir()
+    (folder / "out" / "old").write_text("an earlier result", encoding="utf-8")
+    (folder / "empty").mkdir()
+    for name, harm in HARM.items():
+        shutil.copytree(folder / "good", folder / name)
+        harm(folder / name)
+    writer = gguf.GGUFWriter(folder / "other.gguf", "mamba")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    (folder / "truncated.gguf").write_bytes((folder / "other.gguf").read_bytes()[:30])
+    (folder / "wrong_magic.gguf").write_bytes(b"GGML" + bytes(60))
+    return folder
+
+
+def edit_tensors(edit):
+    def harm(folder):
+        path = folder / "model.safetensors"
+        tensors = load_file(path)
+        edit(tensors)
+        save_file(tensors, path, metadata={"format": "pt"})
+    return harm
+
+
+def truncate(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def garble(folder):
+    (folder / "model.safetensors").write_bytes(b"\xff" * 64)
+
+
+def set_nan(tensors):
+    tensors["model.layers.1.mlp.up_proj.weight"][3, 5] = torch.nan
+
+
+UP = "model.layers.1.mlp.up_proj.weight"
+HARM = {
+    "truncated": truncate,
+    "garbled": garble,
+    "no_weights": lambda folder: (folder / "model.safetensors").unlink(),
+    "no_tensor": edit_tensors(lambda tensors: tensors.pop(UP)),
+    "wrong_shape": edit_tensors(lambda tensors: tensors.update({UP: tensors[UP][:-2].clone()})),
+    "nan": edit_tensors(set_nan),
+    "no_tokenizer": lambda folder: (folder / "tokenizer.json").unlink(),
+    "bad_tokenizer": lambda folder: (folder / "tokenizer.json").write_text('{"model": {"type": "Unigram"}}'),
+    "bad_json": lambda folder: (folder / "config.json").write_text('{"hidden_size": '),
+    "unsupported": lambda folder: cli_models.edit_config(
+        folder, lambda config: config.update(architectures=["MambaForCausalLM"])),
+    "no_hidden": lambda folder: cli_models.edit_config(folder, lambda config: config.pop("hidden_size")),
+    "yarn": lambda folder: cli_models.edit_config(
+        folder, lambda config: config["rope_parameters"].update(rope_type="yarn", factor=2.0)),
+}
+
+QUANTIZE = "--method rtn --group-size 32 --tweak none --calibration ids.safetensors -o out"
+
+# arguments, exit status, words that the line must have
+CASES = [
+    # what was typed
+    ("", 2, ["subcommand"]),
+    ("frobnicate", 2, ["help"]),
+    ("logits good --tokens ids.safetensors -o out/x --nonsense", 2, ["--nonsense"]),
+    ("logits good -o out/x", 2, ["--tokens"]),
+    ("eval good", 2, ["--text", "--rows"]),
+    ("eval good --text text.txt --rows text.txt", 2, ["--text", "--rows"]),
+    ("eval good --text text.txt --protocol lm-eval", 2, ["lm-eval", "gptq"]),
+    (f"quantize good {QUANTIZE} --bits 5", 2, ["5", "2,3,4,6,8"]),
+    (f"quantize good {QUANTIZE} --bits four", 2, ["four"]),
+    (f"quantize good {QUANTIZE} --method magic", 2, ["magic", "gptq"]),
+    (f"quantize good {QUANTIZE} --format awq", 2, ["awq", "compressed-tensors"]),
+    (f"quantize good {QUANTIZE} --rule *=bits:5", 2, ["*=bits:5"]),
+    (f"quantize good {QUANTIZE} --tune everything", 2, ["everything", "norms"]),
+    (f"quantize good {QUANTIZE} --store-dtype int8", 2, ["int8"]),
+    (f"quantize good {QUANTIZE} --group-size -1", 2, ["--group-size"]),
+    (f"quantize good {QUANTIZE} --dtype f8", 2, ["f8", "bf16"]),
+    # what it names
+    ("inspect missing", 1, ["missing", "no such file"]),
+    ("inspect empty", 1, ["empty", "config.json"]),
+    ("inspect file", 1, ["file", ".gguf"]),
+    ("inspect truncated", 1, ["truncated/model.safetensors"]),
+    ("inspect garbled", 1, ["garbled/model.safetensors"]),
+    ("inspect no_weights", 1, ["no_weights", "safetensors"]),
+    ("inspect no_tensor", 1, [UP]),
+    ("inspect wrong_shape", 1, [UP, "[96, 64]", "[94, 64]"]),
+    ("inspect nan", 1, [UP, "NaN"]),
+    ("inspect bad_json", 1, ["bad_json/config.json"]),
+    ("inspect unsupported", 1, ["MambaForCausalLM", "LlamaForCausalLM", "GPT2LMHeadModel"]),
+    ("inspect no_hidden", 1, ["config.json", "hidden_size"]),
+    ("inspect yarn", 1, ["yarn", "linear", "llama3"]),
+    ("inspect other.gguf", 1, ["mamba", "llama", "gpt2"]),
+    ("inspect truncated.gguf", 1, ["truncated.gguf"]),
+    ("inspect wrong_magic.gguf", 1, ["wrong_magic.gguf", "GGUF"]),
+    # what does not fit
+    ("logits good --tokens ids_too_large.safetensors -o out/x", 1, ["ids_too_large.safetensors", "[0, 320)"]),
+    ("logits good --tokens other_name.safetensors -o out/x", 1, ["other_name.safetensors", "input_ids"]),
+    ("logits good --tokens long_ids.safetensors -o out/x", 1, ["129", "128"]),
+    ("logits nan --tokens ids.safetensors -o out/x", 1, [UP, "NaN"]),
+    ("eval no_tokenizer --text text.txt", 1, ["tokenizer.json"]),
+    ("eval bad_tokenizer --text text.txt", 1, ["tokenizer.json"]),
+    ("eval good --text short.txt --context 64", 1, ["short.txt", "64"]),
+    ("eval good --text missing.txt", 1, ["missing.txt"]),
+    ("eval good --text text.txt --context 1", 1, ["--context 1"]),
+    ("generate no_tokenizer -o out/x", 1, ["tokenizer"]),
+    ("generate good -o out/x --tokens 4000", 1, ["4000", "128"]),
+    ("generate good -o out/x --samples 2 --tokens 8 --languages en,xx", 1, ["xx"]),
+    (f"quantize good {QUANTIZE} --group-size 48", 1, ["48", "q_proj", "64"]),
+    (f"quantize good {QUANTIZE} --calibration few_ids.safetensors", 1, ["3 rows", "4"]),
+    (f"quantize good {QUANTIZE} --calibration ids_too_large.safetensors", 1, ["ids_too_large.safetensors"]),
+    (f"quantize good {QUANTIZE} --calibration long_ids.safetensors", 1, ["129", "128"]),
+    (f"quantize good {QUANTIZE} --rule *=skip", 1, ["nothing to quantize"]),
+    (f"quantize good {QUANTIZE} --eval-text short.txt", 1, ["short.txt"]),
+    (f"quantize good {QUANTIZE} -o file", 1, ["file", "not a folder"]),
+    (f"quantize nan {QUANTIZE}", 1, [UP, "NaN"]),
+    (f"quantize unsupported {QUANTIZE}", 1, ["MambaForCausalLM"]),
+    ("tweak good --reference unsupported -o out --calibration ids.safetensors", 1, ["MambaForCausalLM"]),
+    ("tweak missing --reference good -o out", 1, ["missing"]),
+]
+
+
+def arguments(line, home):
+    """Names of things in `home` become their paths. The last of two values of an option counts."""
+    words = line.split()
+    for option in ("--group-size", "--method", "--calibration", "-o"):
+        while words.count(option) > 1:
+            del words[words.index(option):words.index(option) + 2]
+    named = {path.name for path in home.iterdir()} | {"missing", "missing.txt", "out/x"}
+    return [str(home / word) if word in named and i > 0 else word for i, word in enumerate(words)]
+
+
+@pytest.mark.parametrize("line, status, words", CASES, ids=[line or "nothing" for line, _, _ in CASES])
+def test_one_line(line, status, words, home):
+    names, old = sorted(home.iterdir()), cli_program.file_bytes(home / "out")
+    finished = cli_program.call(*arguments(line, home))
+    assert finished.returncode == status, finished
+    problem = finished.stderr.splitlines()[-1]
+    assert problem.startswith("normtweak: ")
+    for word in words:
+        assert word in problem
+    noise = [note for note in finished.stderr.splitlines()[:-1] if not note.startswith("text: ")]
+    assert noise == [] and finished.stdout == ""
+    assert cli_program.file_bytes(home / "out") == old
+    assert sorted(home.iterdir()) == names
+
+
+@pytest.mark.parametrize("command", ["", "quantize", "tweak", "generate", "eval", "logits", "inspect"])
+def test_help(command):
+    finished = cli_program.call(*command.split(), "--help")
+    assert finished.returncode == 0 and "--help" in finished.stdout and finished.stderr == ""
+
+
+def test_options_that_repeat_leave_the_model_alone(home, tmp_path):
+    """--rule takes one value, so that MODEL may follow."""
+    finished = cli_program.call("quantize", "--rule", "*_proj=bits:8", "--rule", "*.o_proj=skip", home / "good", "-o",
+                                tmp_path / "out", "--method", "rtn", "--group-size", 32, "--tweak", "none",
+                                "--calibration", home / "ids.safetensors", "--quiet")
+    assert (finished.returncode, finished.stderr) == (0, "")
+    config = json.loads((tmp_path / "out" / "config.json").read_text())["quantization_config"]
+    assert any("o_proj" in name for name in config["ignore"])
+
+
+def test_json_is_written_whole(home):
+    """A report that cannot be written is an error, too."""
+    finished = cli_program.call("inspect", home / "good", "--json", home / "file" / "report.json", "--quiet")
+    assert finished.returncode == 1 and finished.stderr.startswith("normtweak: ") and finished.stderr.count("\n") == 1
+
+
+def test_killed(home, tmp_path):
+    """At whatever moment: the old result, or the new one."""
+    command = [cli_program.PROGRAM, "quantize", home / "good", "-o", tmp_path / "out", "--method", "rtn", "--group-size",
+               "32", "--tweak", "none", "--calibration", home / "ids.safetensors", "--quiet"]
+
+    def quantize(bits, seconds=None):
+        begin = time.monotonic()
+        process = subprocess.Popen([*command, "--bits", str(bits)], env=cli_program.ENVIRONMENT)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        return time.monotonic() - begin
+
+    quantize(8)
+    before = cli_program.file_bytes(tmp_path / "out")
+    duration = quantize(4)
+    after = cli_program.file_bytes(tmp_path / "out")
+    assert before != after
+    draw, bits = random.Random(0), 8
+    for _ in range(10):
+        quantize(bits, duration * draw.uniform(0.6, 1.05))  # what writes is near the end
+        assert cli_program.file_bytes(tmp_path / "out") in (before, after)
+        bits = 12 - bits

@@ -1,0 +1,114 @@
+"""`normtweak eval` against perplexity, KL divergence and agreement as PyTorch computes them."""
+import pytest
+import torch
+
+import cli_models
+import cli_program
+
+GENERAL_KEYS = {"perplexity", "tokens_scored", "tokens_per_second", "seconds", "peak_memory_bytes", "seed", "version",
+                "model", "context", "windows", "device", "dtype", "threads"}
+REFERENCE_KEYS = {"kld", "top1_agreement", "top1_agreement_stderr"}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A float model, and the same with noise on its weights in place of a quantized one; only the first has a
+    tokenizer."""
+    folder = tmp_path_factory.mktemp("models")
+    exact = cli_models.llama()
+    cli_models.save(exact, folder / "exact")
+    cli_models.save_tokenizer(folder / "exact")
+    noisy = cli_models.llama()
+    generator = torch.Generator().manual_seed(5)
+    for parameter in noisy.parameters():
+        parameter.data += 0.05 * parameter.std() * torch.randn(parameter.shape, generator=generator)
+    cli_models.save(noisy, folder / "noisy")
+    return folder, exact, noisy
+
+
+@pytest.fixture(scope="module")
+def text_file(models):
+    path = models[0] / "text.txt"
+    path.write_text(cli_models.text(300, seed=3) + "\n \n\nShe carries\tÄpfel, 12 of them!\n\n" + cli_models.text(120),
+                    encoding="utf-8")
+    return path
+
+
+def joined_rows(path):
+    """What `datasets` makes of the lines of WikiText, joined by blank lines as GPTQ does."""
+    lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    return "\n\n".join(line + "\n" if line.strip() else "" for line in lines)
+
+
+def windows(folder, text, context, max_tokens=0):
+    ids = cli_models.load_tokenizer(folder / "exact").encode(text).ids
+    assert ids[0] == cli_models.BEGIN and cli_models.BEGIN not in ids[1:]
+    count = (min(len(ids), max_tokens) if max_tokens else len(ids)) // context
+    return torch.tensor(ids[:count * context]).view(count, context)
+
+
+def mean_and_error(values):
+    values = values.double().flatten()
+    return values.mean().item(), (values.std() / len(values) ** 0.5).item()
+
+
+def next_token_losses(model, ids):
+    log_probabilities = cli_models.logits(model, ids).log_softmax(-1)
+    return -log_probabilities[:, :-1].gather(2, ids[:, 1:, None]).squeeze(2)
+
+
+def close(value, tolerance=1e-4):  # F32 sums in another order
+    return pytest.approx(value, rel=tolerance, abs=1e-7)
+
+
+@pytest.mark.parametrize("source, options", [
+    ("--text", {"--context": 32}),
+    ("--text", {"--context": 4096}),  # cut to the model's
+    ("--rows", {"--context": 48}),
+    ("--rows", {"--context": 48, "--max-tokens": 200, "--batch-rows": 3}),
+], ids=str)
+def test_perplexity(source, options, models, text_file, tmp_path):
+    folder, exact, _ = models
+    text = text_file.read_text(encoding="utf-8") if source == "--text" else joined_rows(text_file)
+    context = min(options["--context"], cli_models.CONTEXT)
+    ids = windows(folder, text, context, options.get("--max-tokens", 0))
+    words = [word for option in options.items() for word in option]
+    found = cli_program.report("eval", folder / "exact", source, text_file, *words, to=tmp_path)
+    losses = next_token_losses(exact, ids)
+    mean, error = mean_and_error(losses)
+    perplexity = torch.tensor(mean).exp().item()
+    assert found.keys() == GENERAL_KEYS
+    assert found["perplexity"] == {"protocol": "gptq", "value": close(perplexity),
+                                   "stderr": close(perplexity * error, 1e-3)}
+    assert found["tokens_scored"] == losses.numel()
+    assert (found["windows"], found["context"]) == tuple(ids.shape)
+
+
+def test_against_a_reference(models, text_file, tmp_path):
+    """The tokenizer is the reference's, since the model has none."""
+    folder, exact, noisy = models
+    ids = windows(folder, text_file.read_text(encoding="utf-8"), 40)
+    found = cli_program.report("eval", folder / "noisy", "--reference", folder / "exact", "--text", text_file,
+                               "--context", 40, to=tmp_path)
+    ours, theirs = (cli_models.logits(model, ids).double().log_softmax(-1) for model in (noisy, exact))
+    divergence, divergence_error = mean_and_error((theirs.exp() * (theirs - ours)).sum(-1))
+    agreement, agreement_error = mean_and_error(ours.argmax(-1) == theirs.argmax(-1))
+    loss, loss_error = mean_and_error(next_token_losses(noisy, ids))
+    perplexity = torch.tensor(loss).exp().item()
+    assert found.keys() == GENERAL_KEYS | REFERENCE_KEYS
+    assert found["perplexity"] == {
+        "protocol": "gptq", "quantized": close(perplexity), "stderr": close(perplexity * loss_error, 1e-3),
+        "float": close(next_token_losses(exact, ids).double().mean().exp().item())}
+    assert found["kld"] == {"mean": close(divergence), "stderr": close(divergence_error, 1e-3)}
+    assert found["top1_agreement"] == close(agreement)
+    assert found["top1_agreement_stderr"] == close(agreement_error)
+    assert 0 < agreement < 1 and divergence > 0.01
+
+
+def test_model_against_itself(models, text_file, tmp_path):
+    found = cli_program.report("eval", models[0] / "exact", "--reference", models[0] / "exact", "--text", text_file,
+                               "--context", 40, "--seed", 7, to=tmp_path)
+    assert found["kld"]["mean"] == pytest.approx(0, abs=1e-9)
+    assert found["top1_agreement"] == 1
+    assert found["perplexity"]["float"] == found["perplexity"]["quantized"]
+    assert (found["seed"], found["device"], found["dtype"], found["threads"]) == (7, "cpu", "float32", 1)

@@ -1,0 +1,227 @@
+"""What `normtweak quantize` saves, opened by compressed-tensors and transformers."""
+import json
+
+import numpy
+import pytest
+import torch
+from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
+from transformers import AutoModelForCausalLM, CompressedTensorsConfig
+
+import cli_models
+import cli_program
+
+IDS = cli_models.ids(2, 40, seed=9)
+GENERAL_KEYS = {"model", "method", "bits", "group_size", "bits_per_weight", "samples", "tokens", "held_out_samples",
+                "tweak", "perplexity", "kld", "top1_agreement", "recovered", "tokens_scored", "evaluations", "steps",
+                "seconds", "peak_memory_bytes", "device", "dtype", "threads", "seed", "version"}
+
+# method, bits, group size, more options
+PLANS = {
+    "rtn-4-g32": ("rtn", 4, 32, []),
+    "rtn-2-channel": ("rtn", 2, 0, []),
+    "rtn-3-g16-symmetric": ("rtn", 3, 16, ["--symmetric"]),
+    "rtn-8-channel-symmetric": ("rtn", 8, 0, ["--symmetric"]),
+    "rtn-6-g32-searched": ("rtn", 6, 32, ["--search-grid"]),
+    "gptq-4-g32": ("gptq", 4, 32, []),
+    "gptq-3-g16": ("gptq", 3, 16, ["--damping", "0.1"]),
+    "gptq-2-channel-symmetric": ("gptq", 2, 0, ["--symmetric"]),
+    "gptq-8-g32": ("gptq", 8, 32, []),
+    "kmeans-2": ("kmeans", 2, 0, []),
+    "kmeans-3-sensitivity": ("kmeans", 3, 0, ["--sensitivity"]),
+    "kmeans-4": ("kmeans", 4, 0, []),
+}
+AFFINE = [name for name, plan in PLANS.items() if plan[0] != "kmeans"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("quantize")
+    for name, make in (("llama", cli_models.llama), ("gpt2", cli_models.gpt2)):
+        cli_models.save(make(), folder / name)
+        cli_models.save_tokenizer(folder / name)
+        (folder / name / "tokenizer_config.json").write_text('{"an odd":   "file"}\n\n')
+    cli_program.save_ids(folder / "calibration.safetensors", cli_models.ids(8, 32))
+    return folder
+
+
+def quantize(home, name, model="llama", format="compressed-tensors", more=(), tweak="none"):
+    """Runs a plan once for all tests that look at its result; returns its folder."""
+    method, bits, group, options = PLANS[name]
+    output = home / f"{model}-{name}-{format}{'-'.join(map(str, more))}".replace("*", "all")
+    if not output.exists():
+        figures = cli_program.report(
+            "quantize", home / model, "-o", output, "--method", method, "--bits", bits, "--group-size", group, *options,
+            "--format", format, "--tweak", tweak, "--calibration", home / "calibration.safetensors", *more, to=home)
+        output.with_suffix(".json").write_text(json.dumps(figures))
+    return output
+
+
+def linears(folder):
+    return sorted(name.removesuffix(".weight_packed") for name in cli_program.tensors(folder)
+                  if name.endswith(".weight_packed"))
+
+
+def codes_of(stored, module, bits):
+    """u8 [out, in]; the package unpacks to signed codes."""
+    shape = torch.Size(stored[f"{module}.weight_shape"].tolist())
+    return unpack_from_int32(stored[f"{module}.weight_packed"], bits, shape).int() + (1 << (bits - 1))
+
+
+def opened_with_codebooks(folder, model, bits):
+    stored = cli_program.tensors(folder)
+    for module in linears(folder):
+        codes, table = codes_of(stored, module, bits), stored[f"{module}.weight_codebook"].float()
+        model.get_submodule(module).weight.data = table.gather(1, codes.long())
+    return model
+
+
+def compare(found, expected, tolerance):
+    assert (found - expected).abs().max() <= tolerance * expected.abs().max()
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_saved_model_gives_our_logits(name, home):
+    folder = quantize(home, name)
+    method, bits = PLANS[name][:2]
+    if method == "kmeans":
+        model = opened_with_codebooks(folder, cli_models.llama(), bits)
+    else:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, quantization_config=CompressedTensorsConfig(dequantize=True), dtype=torch.float32)
+    # The package multiplies in the type of the scales, which is F16 here.
+    compare(cli_program.logits(folder, IDS, home), cli_models.logits(model, IDS), 1e-4 if method == "kmeans" else 5e-3)
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_report(name, home):
+    method, bits, group, _ = PLANS[name]
+    found = json.loads(quantize(home, name).with_suffix(".json").read_text())
+    assert GENERAL_KEYS <= found.keys()
+    assert (found["method"], found["bits"], found["tweak"]) == (method, bits, "none")
+    assert (found["samples"], found["tokens"], found["held_out_samples"]) == (8, 32, 2)
+    assert found["perplexity"].keys() == {"protocol", "float", "quantized", "tweaked", "stderr", "text"}
+    assert found["kld"].keys() == {"quantized", "tweaked", "stderr"}
+    assert found["perplexity"]["quantized"] == found["perplexity"]["tweaked"]
+    assert found["recovered"] == 0 and found["steps"] == 0 and "guard" not in found
+    assert {"generate", "quantize", "evaluate", "total"} <= found["seconds"].keys()
+    assert bits < found["bits_per_weight"] < bits + 4
+
+
+@pytest.mark.parametrize("name", ["rtn-4-g32", "kmeans-3-sensitivity"])
+def test_bits_per_weight_is_what_the_file_holds(name, home):
+    """But for padding at the ends of rows, and the shapes."""
+    folder = quantize(home, name)
+    bits = json.loads(folder.with_suffix(".json").read_text())["bits_per_weight"]
+    stored = cli_program.tensors(folder)
+    weights = total = 0
+    for module in linears(folder):
+        weights += stored[f"{module}.weight_shape"].prod().item()
+        for part in ("weight_packed", "weight_scale", "weight_zero_point", "weight_codebook"):
+            tensor = stored.get(f"{module}.{part}")
+            total += 0 if tensor is None else 8 * tensor.numel() * tensor.element_size()
+    assert bits == pytest.approx(total / weights, rel=0.03)
+
+
+@pytest.mark.parametrize("model, name", [("llama", "rtn-4-g32"), ("llama", "gptq-3-g16"), ("llama", "kmeans-2"),
+                                         ("gpt2", "gptq-4-g32"), ("gpt2", "kmeans-3-sensitivity")])
+def test_export(model, name, home):
+    """Plain transformers opens it, and its logits are those of the packed checkpoint."""
+    folder = quantize(home, name, model, "hf")
+    opened, notes = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert not notes["missing_keys"] and not notes["unexpected_keys"], notes
+    expected = cli_models.logits(opened, IDS)
+    compare(cli_program.logits(folder, IDS, home), expected, 1e-4)
+    compare(cli_program.logits(quantize(home, name, model), IDS, home), expected, 1e-4)
+    assert "quantization_config" not in json.loads((folder / "config.json").read_text())
+    assert (cli_models.logits(cli_models.llama() if model == "llama" else cli_models.gpt2(), IDS) - expected).std() > 1e-3
+
+
+def range_grid(groups, bits, symmetric):
+    """Scales that F16 holds, and whole zero-points; the range always holds 0."""
+    top = numpy.float32(2 ** bits - 1)
+    low, high = groups.min(-1).clip(max=0), groups.max(-1).clip(min=0)
+    if symmetric:
+        high = numpy.maximum(high, -low)
+        low = -high
+    scales = ((high - low) / top).clip(2.0 ** -14).astype(numpy.float16).astype(numpy.float32)
+    zeros = numpy.full_like(scales, 2 ** (bits - 1)) if symmetric else (-low / scales).round().clip(0, top)
+    return scales[..., None], zeros[..., None], top
+
+
+@pytest.mark.parametrize("name", ["rtn-4-g32", "rtn-2-channel", "rtn-3-g16-symmetric", "rtn-8-channel-symmetric"])
+def test_round_to_nearest(name, home):
+    _, bits, group, options = PLANS[name]
+    stored, originals = cli_program.tensors(quantize(home, name)), cli_program.tensors(home / "llama")
+    modules = linears(quantize(home, name))
+    assert len(modules) == 2 * 7
+    for module in modules:
+        weight = originals[f"{module}.weight"].numpy()
+        groups = weight.reshape(weight.shape[0], -1, group or weight.shape[1])
+        scales, zeros, top = range_grid(groups, bits, bool(options))
+        codes = ((groups / scales).round() + zeros).clip(0, top).reshape(weight.shape)
+        assert numpy.array_equal(codes_of(stored, module, bits).numpy(), codes), module
+        assert numpy.array_equal(stored[f"{module}.weight_scale"].float().numpy(), scales[..., 0]), module
+
+
+@pytest.mark.parametrize("name", ["gptq-3-g16", "kmeans-2"])
+def test_eval_and_tweak_read_it_back(name, home, tmp_path):
+    """The packed checkpoint is the dequantized one to the last bit, and is saved again as it was."""
+    packed, exported = quantize(home, name), quantize(home, name, format="hf")
+    text = tmp_path / "text.txt"
+    text.write_text(cli_models.text(200), encoding="utf-8")
+    found = cli_program.report("eval", packed, "--reference", exported, "--text", text, "--context", 32, to=tmp_path)
+    assert found["kld"]["mean"] == pytest.approx(0, abs=1e-9)
+    assert found["perplexity"]["float"] == found["perplexity"]["quantized"]
+    # A layer-wise tweak that moves nothing helps nothing, so that the untouched state is kept.
+    cli_program.run("tweak", packed, "--reference", home / "llama", "-o", tmp_path / "again", "--calibration",
+                    home / "calibration.safetensors", "--method", "layerwise", "--lr", "1e-30", "--dtype", "f32")
+    assert cli_program.file_bytes(tmp_path / "again") == cli_program.file_bytes(packed)
+
+
+def test_same_seed_same_bytes(home, tmp_path):
+    """With text that the model writes, and a tweak."""
+    contents = []
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        cli_program.run("quantize", home / "llama", "-o", tmp_path / name, "--bits", 3, "--group-size", 32, "--samples", 8,
+                        "--tokens", 24, "--seed", seed, "--epochs", 1)
+        contents.append(cli_program.file_bytes(tmp_path / name))
+    assert contents[0] == contents[1]
+    assert contents[0]["model.safetensors"] != contents[2]["model.safetensors"]
+
+
+def test_side_files(home):
+    for format in ("compressed-tensors", "hf"):
+        saved, original = (cli_program.file_bytes(folder) for folder in
+                           (quantize(home, "rtn-4-g32", format=format), home / "llama"))
+        assert saved.keys() == original.keys() >= {"tokenizer.json", "tokenizer_config.json", "generation_config.json"}
+        for name in saved.keys() - {"model.safetensors", "config.json"}:
+            assert saved[name] == original[name], name
+        ours, theirs = (json.loads(files["config.json"]) for files in (saved, original))
+        ours.pop("quantization_config", None)
+        assert ours == theirs
+
+
+def test_rules(home, tmp_path):
+    """Some linears stay, some get another width; transformers' package understands the config."""
+    folder = quantize(home, "rtn-3-g16-symmetric",
+                      more=["--rule", "*.down_proj=skip", "--rule", "re:.*layers.1.self_attn.*=bits:8,group:0"])
+    stored, originals = cli_program.tensors(folder), cli_program.tensors(home / "llama")
+    for layer in (0, 1):
+        name = f"model.layers.{layer}.mlp.down_proj.weight"
+        assert torch.equal(stored[name], originals[name])
+    assert len(linears(folder)) == 2 * 6
+    assert stored["model.layers.1.self_attn.q_proj.weight_scale"].shape == (64, 1)
+    assert stored["model.layers.0.self_attn.q_proj.weight_scale"].shape == (64, 4)
+    opened = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    compare(cli_program.logits(folder, IDS, tmp_path), cli_models.logits(opened, IDS), 5e-3)
+
+
+@pytest.mark.parametrize("format", ["hf", "compressed-tensors"])
+def test_store_dtype(format, home, tmp_path):
+    folder = quantize(home, "rtn-8-channel-symmetric", format=format, more=["--store-dtype", "bf16"])
+    floats = {tensor.dtype for tensor in cli_program.tensors(folder).values() if tensor.is_floating_point()}
+    assert floats == {torch.bfloat16}
+    assert json.loads((folder / "config.json").read_text())["dtype"] == "bfloat16"
+    # The products of dequantized weights are rounded to bf16 in an export, as the package does with packed ones.
+    opened = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    compare(cli_program.logits(folder, IDS, tmp_path), cli_models.logits(opened, IDS), 1e-4 if format == "hf" else 2e-2)

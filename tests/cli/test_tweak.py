@@ -1,0 +1,235 @@
+"""`normtweak tweak`: what it may change, the layer-wise step against PyTorch, and the guard."""
+import shutil
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM
+
+import cli_models
+import cli_program
+
+ROWS, TOKENS = 24, 32
+CONFIRM, SELECT = 3, 1  # the last rows: one in 8, and one in 16 before them
+TRAIN = ROWS - CONFIRM - SELECT
+CODES = (".weight_packed", ".weight_zero_point", ".weight_shape")
+GUARD_KEYS = {"kept", "accepted", "gain", "stderr", "reason", "candidates"}
+NORMS = {"llama": ("layernorm.weight",), "gpt2": ("ln_1.weight", "ln_1.bias", "ln_2.weight", "ln_2.bias")}
+FINAL_NORM = {"llama": ("model.norm.weight",), "gpt2": ("transformer.ln_f.weight", "transformer.ln_f.bias")}
+
+
+def change_tensors(folder, edit):
+    path = folder / "model.safetensors"
+    tensors = cli_program.tensors(folder)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    for name in tensors:
+        tensors[name] = edit(name, tensors[name])
+    save_file(tensors, path, metadata=metadata)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Float models, and quantized ones, packed and exported. The norms of the latter have been moved by noise, so that
+    a tweak finds much to win and the guard keeps it."""
+    folder = tmp_path_factory.mktemp("tweak")
+    cli_program.save_ids(folder / "calibration.safetensors", cli_models.ids(ROWS, TOKENS))
+    for family, make in (("llama", cli_models.llama), ("gpt2", cli_models.gpt2)):
+        cli_models.save(make(), folder / family)
+        noise = {name: 0.2 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(i))
+                 for i, (name, tensor) in enumerate(make().state_dict().items()) if name.endswith(NORMS[family])}
+        for format in ("compressed-tensors", "hf"):
+            output = folder / f"{family}-{format}"
+            cli_program.run("quantize", folder / family, "-o", output, "--method", "rtn", "--bits", 4, "--group-size", 32,
+                            "--tweak", "none", "--format", format, "--calibration", folder / "calibration.safetensors")
+            change_tensors(output, lambda name, tensor: tensor + noise[name] if name in noise else tensor)
+    return folder
+
+
+def tweak(home, family, to, *options, format="compressed-tensors"):
+    """The report, and the tensors before and after."""
+    before = home / f"{family}-{format}"
+    figures = cli_program.report("tweak", before, "--reference", home / family, "-o", to / "tweaked", "--calibration",
+                                 home / "calibration.safetensors", "--dtype", "f32", *options, to=to)
+    return figures, cli_program.tensors(before), cli_program.tensors(to / "tweaked")
+
+
+def changed(before, after):
+    assert before.keys() == after.keys()
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+def check_report(figures, method):
+    assert figures["tweak"] == method and figures["steps"] > 0
+    assert GUARD_KEYS <= figures["guard"].keys()
+    assert figures["perplexity"].keys() == {"protocol", "float", "quantized", "tweaked", "stderr", "text"}
+    assert figures["kld"].keys() == {"quantized", "tweaked", "stderr"}
+    assert {"generate", "tweak", "evaluate", "total"} <= figures["seconds"].keys()
+    assert figures["held_out_samples"] == CONFIRM
+    for key in ("bits", "bits_per_weight", "recovered", "peak_memory_bytes", "seed", "version"):
+        assert key in figures
+
+
+def check_kept(figures):
+    assert figures["guard"]["accepted"] and figures["guard"]["kept"] != "untouched"
+    assert figures["guard"]["gain"] > 2 * figures["guard"]["stderr"]
+    assert figures["kld"]["tweaked"] < 0.7 * figures["kld"]["quantized"]
+
+
+@pytest.mark.parametrize("tune", ["norms", "norms,scales"])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_end_to_end(family, tune, home, tmp_path):
+    figures, before, after = tweak(home, family, tmp_path, "--tune", tune, "--lr", 0.02, "--epochs", 4)
+    check_report(figures, "end-to-end")
+    check_kept(figures)
+    moved = changed(before, after)
+    assert not any(name.endswith(CODES) for name in moved)
+    norms = {name for name in before if name.endswith(NORMS[family] + FINAL_NORM[family])}
+    scales = {name for name in before if name.endswith(".weight_scale")}
+    if figures["guard"]["kept"] != "scales only":
+        assert norms <= moved
+    assert moved <= (norms if tune == "norms" else norms | scales)
+    assert (scales & moved == set()) == (tune == "norms" or figures["guard"]["kept"] == "norms only")
+    assert figures["guard"]["candidates"][0]["name"] == "untouched"
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_export_has_norms_only(family, home, tmp_path):
+    """An export holds no codes; its linears stay to the last bit."""
+    figures, before, after = tweak(home, family, tmp_path, "--lr", 0.02, "--epochs", 4, format="hf")
+    check_kept(figures)
+    assert changed(before, after) == {name for name in before if name.endswith(NORMS[family] + FINAL_NORM[family])}
+
+
+def divergence(model, reference, ids):
+    ours, theirs = (cli_models.logits(m, ids).double().log_softmax(-1) for m in (model, reference))
+    return (theirs.exp() * (theirs - ours)).sum(-1).mean().item()
+
+
+def test_figures_are_of_the_held_out_rows(home, tmp_path):
+    """And of what was saved: transformers opens it and finds the same divergence."""
+    figures, *_ = tweak(home, "llama", tmp_path, "--lr", 0.02, "--epochs", 4, format="hf")
+    held_out = cli_models.ids(ROWS, TOKENS)[-CONFIRM:]
+    saved, untouched, reference = (AutoModelForCausalLM.from_pretrained(folder) for folder in
+                                   (tmp_path / "tweaked", home / "llama-hf", home / "llama"))
+    assert figures["kld"]["tweaked"] == pytest.approx(divergence(saved, reference, held_out), rel=1e-3)
+    assert figures["kld"]["quantized"] == pytest.approx(divergence(untouched, reference, held_out), rel=1e-3)
+
+
+def blocks_of(model):
+    """The blocks of a transformers model, and how one runs on a hidden stream."""
+    if hasattr(model, "transformer"):
+        return model.transformer.h, lambda block, hidden: only(block(hidden))
+    rotary = model.model.rotary_emb
+
+    def run(block, hidden):
+        places = torch.arange(hidden.shape[1])[None]
+        return only(block(hidden, position_embeddings=rotary(hidden, places), position_ids=places))
+    return model.model.layers, run
+
+
+def only(output):
+    return output[0] if isinstance(output, tuple) else output
+
+
+def embed(model, ids):
+    if hasattr(model, "transformer"):
+        return model.transformer.wte(ids) + model.transformer.wpe(torch.arange(ids.shape[1]))
+    return model.model.embed_tokens(ids)
+
+
+def dist(output, target):
+    """Equation 2 of arXiv 2309.02784, over the tokens of one sample."""
+    mean = (target.mean(0) - output.mean(0)).abs()
+    variance = (target.var(0, unbiased=False) - output.var(0, unbiased=False)).abs()
+    return (mean + variance).mean()
+
+
+def algorithm_1(exact, quantized, ids, rate, growth, passes, family):
+    """Norm Tweaking as the paper has it, with Adam afresh for each block."""
+    exact_blocks, run = blocks_of(exact)
+    quantized_blocks, run_quantized = blocks_of(quantized)
+    stream = embed(quantized, ids).detach()
+    for i, (exact_block, block) in enumerate(zip(exact_blocks, quantized_blocks)):
+        with torch.no_grad():
+            target = run(exact_block, stream)
+        norms = [parameter for name, parameter in block.named_parameters() if name.endswith(NORMS[family])]
+        adam = torch.optim.Adam(norms, lr=rate * (1 + growth * i / len(quantized_blocks)))
+        for _ in range(passes):
+            for row in range(len(ids)):
+                adam.zero_grad()
+                dist(run_quantized(block, stream[row:row + 1])[0], target[row]).backward()
+                adam.step()
+        with torch.no_grad():
+            stream = run_quantized(block, stream)
+    return quantized.state_dict()
+
+
+@pytest.mark.parametrize("family, growth, passes", [("llama", 1, 1), ("llama", 4, 2), ("gpt2", 1, 1)])
+def test_layerwise_is_the_papers_algorithm(family, growth, passes, home, tmp_path):
+    rate = 0.01
+    figures, before, after = tweak(home, family, tmp_path, "--method", "layerwise", "--lr", rate, "--lr-scale", growth,
+                                   "--epochs", passes)
+    check_report(figures, "layerwise")
+    check_kept(figures)
+    assert figures["steps"] == 2 * passes * TRAIN
+    assert len(figures["blocks"]) == 2
+    for block in figures["blocks"]:
+        assert block["loss_after"] < block["loss_before"]
+    exact = AutoModelForCausalLM.from_pretrained(home / family)
+    quantized = AutoModelForCausalLM.from_pretrained(home / f"{family}-hf")
+    ids = cli_models.ids(ROWS, TOKENS)[:TRAIN]
+    expected = algorithm_1(exact, quantized, ids, rate, growth, passes, family)
+    norms = {name for name in before if name.endswith(NORMS[family])}
+    assert changed(before, after) == norms  # not the last norm, no scale, no code
+    for name in norms:
+        # The sum of absolute values has kinks, and Adam makes a whole step of any gradient: within a tenth of a step.
+        assert (after[name] - expected[name]).abs().max() < 0.1 * rate, name
+        assert (after[name] - expected[name]).abs().mean() < 1e-5, name
+        assert (after[name] - before[name]).abs().mean() > rate
+
+
+def test_layerwise_final_norm(home, tmp_path):
+    figures, before, after = tweak(home, "gpt2", tmp_path, "--method", "layerwise", "--lr", 0.01, "--final-norm",
+                                   "--target", "float-stream", "--loss", "mse")
+    check_kept(figures)
+    assert changed(before, after) == {name for name in before if name.endswith(NORMS["gpt2"] + FINAL_NORM["gpt2"])}
+
+
+@pytest.mark.parametrize("method", ["end-to-end", "layerwise"])
+@pytest.mark.parametrize("format", ["compressed-tensors", "hf"])
+def test_absurd_rates_change_nothing(method, format, home, tmp_path):
+    figures, *_ = tweak(home, "llama", tmp_path, "--method", method, "--lr", 1e4, format=format)
+    assert figures["guard"]["kept"] == "untouched" and not figures["guard"]["accepted"]
+    assert figures["guard"]["reason"]
+    assert figures["kld"]["tweaked"] == figures["kld"]["quantized"] and figures["recovered"] == 0
+    assert cli_program.file_bytes(tmp_path / "tweaked") == cli_program.file_bytes(home / f"llama-{format}")
+
+
+def test_replaces_an_older_result(home, tmp_path):
+    """Also its own input: the folder is exchanged at the end."""
+    shutil.copytree(home / "llama-hf", tmp_path / "tweaked")
+    (tmp_path / "tweaked" / "left over").touch()
+    cli_program.run("tweak", tmp_path / "tweaked", "--reference", home / "llama", "-o", tmp_path / "tweaked",
+                    "--calibration", home / "calibration.safetensors", "--lr", 0.02, "--dtype", "f32")
+    assert cli_program.file_bytes(tmp_path / "tweaked").keys() == cli_program.file_bytes(home / "llama-hf").keys()
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("method", ["end-to-end", "layerwise"])
+def test_within_quantize(method, home, tmp_path):
+    """The codes of an end-to-end tweak are those without one."""
+    for name, how in (("tweaked", method), ("plain", "none")):
+        figures = cli_program.report(
+            "quantize", home / "llama", "-o", tmp_path / name, "--bits", 2, "--group-size", 32, "--tweak", how, "--lr",
+            0.01, "--calibration", home / "calibration.safetensors", "--dtype", "f32", to=tmp_path)
+        if name == "tweaked":
+            check_report(figures, method)
+            assert {"quantize", "tweak"} <= figures["seconds"].keys()
+            lost = figures["perplexity"]["quantized"] - figures["perplexity"]["float"]
+            won = figures["perplexity"]["quantized"] - figures["perplexity"]["tweaked"]
+            assert figures["recovered"] == pytest.approx(won / lost if lost > 0 else 0)
+    moved = changed(cli_program.tensors(tmp_path / "plain"), cli_program.tensors(tmp_path / "tweaked"))
+    if method == "end-to-end":
+        assert moved and not any(name.endswith(CODES) for name in moved)
