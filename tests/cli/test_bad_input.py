@@ -198,8 +198,8 @@ def test_json_is_written_whole(home):
 
 def test_killed(home, tmp_path):
     """At whatever moment: the old result, or the new one."""
-    command = [cli_program.PROGRAM, "quantize", home / "good", "-o", tmp_path / "out", "--method", "rtn", "--group-size",
-               "32", "--tweak", "none", "--calibration", home / "ids.safetensors", "--quiet"]
+    command = [cli_program.PROGRAM, "quantize", home / "good", "-o", tmp_path / "out", "--method", "rtn", "--tweak",
+               "none", "--group-size", "32", "--calibration", home / "ids.safetensors", "--quiet"]
 
     def quantize(bits, seconds=None):
         begin = time.monotonic()

@@ -1,13 +1,11 @@
 """`normtweak logits` in F32 against transformers, over families, shapes, configs and files."""
-import pathlib
-
 import gguf
-import numpy
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+import cli_gguf
 import cli_models
 import cli_program
 
@@ -116,88 +114,10 @@ def test_bf16_products(tmp_path):
     assert (found - expected).abs().max() > 1e-4 * expected.abs().max()
 
 
-NAMES = {
-    "llama": {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
-              "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q",
-              "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
-              "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"},
-    "gpt2": {"transformer.wte": "token_embd", "transformer.wpe": "position_embd", "transformer.ln_f": "output_norm",
-             "ln_1": "attn_norm", "ln_2": "ffn_norm", "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output",
-             "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down"},
-}
-
-
-def gguf_name(name, kind):
-    """model.layers.3.mlp.up_proj.weight → blk.3.ffn_up.weight"""
-    module, _, part = name.rpartition(".")
-    pieces = module.split(".")
-    block = next((i for i, piece in enumerate(pieces) if piece.isdigit()), None)
-    if block is None:
-        return f"{NAMES[kind][module]}.{part}"
-    return f"blk.{pieces[block]}.{NAMES[kind]['.'.join(pieces[block + 1:])]}.{part}"
-
-
-def interleave(weight, heads):
-    """The order of rows that llama.cpp's converter gives to query and key: `permute` of convert_hf_to_gguf.py."""
-    return weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
-
-
-def deinterleave(weight, heads):
-    return weight.reshape(heads, weight.shape[0] // heads // 2, 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
-
-
-def add_metadata(writer, config, kind):
-    writer.add_context_length(cli_models.CONTEXT)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_head_count(config.num_attention_heads)
-    if kind == "llama":
-        writer.add_head_count_kv(config.num_key_value_heads)
-        writer.add_feed_forward_length(config.intermediate_size)
-        writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-        writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-        writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
-    else:
-        writer.add_feed_forward_length(4 * config.hidden_size)
-        writer.add_layer_norm_eps(config.layer_norm_epsilon)
-
-
-def write_gguf(path: pathlib.Path, model, kind, block_type):
-    """Writes `model`, and gives it the weights that the blocks stand for."""
-    writer = gguf.GGUFWriter(path, kind)
-    add_metadata(writer, model.config, kind)
-    heads = {"q_proj": model.config.num_attention_heads,
-             "k_proj": getattr(model.config, "num_key_value_heads", None)}
-    state = model.state_dict()
-    for name, tensor in state.items():
-        if name == "lm_head.weight" and model.config.tie_word_embeddings:
-            continue
-        values = tensor.float().numpy()
-        transposed = kind == "gpt2" and values.ndim == 2 and ".c_" in name
-        rotary = next((count for part, count in heads.items() if part in name), None)
-        values = values.T.copy() if transposed else values
-        values = interleave(values, rotary) if rotary else values
-        if values.ndim == 1:
-            writer.add_tensor(gguf_name(name, kind), values)
-            continue
-        blocks = gguf.quants.quantize(values, block_type)
-        writer.add_tensor(gguf_name(name, kind), blocks, raw_dtype=block_type)
-        read = gguf.quants.dequantize(blocks, block_type)
-        read = deinterleave(read, rotary) if rotary else read
-        state[name] = torch.from_numpy(numpy.ascontiguousarray(read.T if transposed else read)).float()
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    if model.config.tie_word_embeddings:
-        state.pop("lm_head.weight")
-    model.load_state_dict(state, strict=False)
-
-
 @pytest.mark.parametrize("block_type", ["F32", "F16", "Q8_0", "Q4_0", "Q4_1"])
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_gguf(kind, block_type, tmp_path):
     model = cli_models.llama() if kind == "llama" else cli_models.gpt2()
     path = tmp_path / "model.gguf"
-    write_gguf(path, model, kind, gguf.GGMLQuantizationType[block_type])
+    cli_gguf.write(path, model, kind, gguf.GGMLQuantizationType[block_type])
     compare(cli_program.logits(path, IDS, tmp_path), cli_models.logits(model, IDS))

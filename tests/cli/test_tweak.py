@@ -41,8 +41,9 @@ def home(tmp_path_factory):
                  for i, (name, tensor) in enumerate(make().state_dict().items()) if name.endswith(NORMS[family])}
         for format in ("compressed-tensors", "hf"):
             output = folder / f"{family}-{format}"
-            cli_program.run("quantize", folder / family, "-o", output, "--method", "rtn", "--bits", 4, "--group-size", 32,
-                            "--tweak", "none", "--format", format, "--calibration", folder / "calibration.safetensors")
+            cli_program.run("quantize", folder / family, "-o", output, "--method", "rtn", "--bits", 4, "--group-size",
+                            32, "--tweak", "none", "--format", format, "--calibration",
+                            folder / "calibration.safetensors")
             change_tensors(output, lambda name, tensor: tensor + noise[name] if name in noise else tensor)
     return folder
 
@@ -184,9 +185,8 @@ def test_layerwise_is_the_papers_algorithm(family, growth, passes, home, tmp_pat
     norms = {name for name in before if name.endswith(NORMS[family])}
     assert changed(before, after) == norms  # not the last norm, no scale, no code
     for name in norms:
-        # The sum of absolute values has kinks, and Adam makes a whole step of any gradient: within a tenth of a step.
-        assert (after[name] - expected[name]).abs().max() < 0.1 * rate, name
-        assert (after[name] - expected[name]).abs().mean() < 1e-5, name
+        # Two Adams in F32 differ by a few ulp of 1 after so many steps; they moved by more than 1e-2.
+        assert (after[name] - expected[name]).abs().max() < 1e-5, name
         assert (after[name] - before[name]).abs().mean() > rate
 
 
