@@ -12,9 +12,10 @@ import pathlib
 import subprocess
 import sys
 
-SAMPLES = 40       # calibration rows that the model writes
+SAMPLES = 24       # calibration rows that the model writes
 TOKENS = 256       # tokens in each
-MAX_TOKENS = 8192  # tokens of WikiText-2 that are scored
+MAX_TOKENS = 4096  # tokens of WikiText-2 that are scored
+PASSES = 2         # of the tweak over them
 BITS = (4, 3)
 GROUP_SIZE = 64
 
@@ -69,7 +70,7 @@ def run_all(options: argparse.Namespace) -> list[dict]:
     for bits in BITS:
         figures = out / f"quantize-{bits}.json"
         run(options.program, "quantize", options.model, "-o", out / f"smollm2-{bits}bit", "--method", "gptq",
-            "--bits", bits, "--group-size", GROUP_SIZE, "--calibration", calibration, "--format", "hf",
+            "--bits", bits, "--group-size", GROUP_SIZE, "--epochs", PASSES, "--calibration", calibration, "--format", "hf",
             "--json", figures, *measured)
         runs.append(json.loads(figures.read_text(encoding="utf-8")))
     return runs

@@ -2,6 +2,7 @@
 
 #include <ATen/Context.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <cpuid.h>
 #include <sys/resource.h>
 
 #include <array>
@@ -39,13 +40,20 @@ c10::Device choose_device(std::string_view name) {
   if (!device.is_cuda()) fail("--device {}: not supported; use cpu, cuda or cuda:N", name);
   if (!device.has_index()) device.set_index(0);
   if (device.index() >= gpus) {
-    fail("--device {}: this machine shows {} CUDA devices to this build of torch; use --device cpu, or a torch with CUDA",
-         name, gpus);
+    fail(
+        "--device {}: this machine shows {} CUDA devices to this build of torch; use --device cpu, or a torch with "
+        "CUDA",
+        name, gpus);
   }
   return device;
 }
 
-bool has_fast_bf16(c10::Device device) { return device.is_cuda() || __builtin_cpu_supports("avx512bf16"); }
+bool has_fast_bf16(c10::Device device) {
+  if (device.is_cuda()) return true;
+  unsigned int eax = 0, ebx = 0, ecx = 0, edx = 0;
+  constexpr unsigned int kAmxBf16 = 1U << 22;  // CPUID leaf 7, EDX
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & kAmxBf16) != 0;
+}
 
 at::ScalarType parse_float_type(std::string_view name) {
   for (const auto& row : kFloatTypes) {

@@ -11,7 +11,8 @@ namespace normtweak {
 // "cpu", "cuda", "cuda:1", or "" for a GPU if there is one. Throws Error if the device is not there.
 c10::Device choose_device(std::string_view name);
 
-// True where bf16 products run on units made for them: CUDA, and CPUs with AMX or AVX512-BF16.
+// True where bf16 products run on matrix units: CUDA, and CPUs with AMX. AVX512-BF16 alone does not count: its products
+// were measured no faster than F32 ones (docs/architecture.md).
 bool has_fast_bf16(c10::Device device);
 
 // "f32", "bf16" or "f16" (also float32, bfloat16, float16). Throws Error otherwise.

@@ -78,8 +78,9 @@ Job add_quantize(CLI::App& command) {
     help += fmt::format("{} ({}); ", format.name, format.description);
   }
   command.add_option("--format", choices->options.format, help)->capture_default_str()->check(CLI::IsMember(formats));
-  command.add_option("--store-dtype", choices->store_type,
-                     "Type of the stored floats: f32, f16 or bf16 (default: the model's)")
+  command
+      .add_option("--store-dtype", choices->store_type,
+                  "Type of the stored floats: f32, f16 or bf16 (default: the model's)")
       ->check(accepted_by([](const std::string& type) { parse_float_type(type); }));
   add_plan(command, *choices);
   add_tweak(command, choices->tweak, "--tweak", true);

@@ -14,7 +14,7 @@ namespace normtweak::model {
 struct LoadOptions {
   c10::Device device = at::kCPU;
   at::ScalarType type = at::kFloat;  // of matrix products and of float weights; norms and biases stay F32
-  bool keep_blocks = true;           // false: a block is read again whenever it is asked for, for large models
+  bool keep_blocks = true;           // true: all are read now; false: one is read whenever it is asked for
 };
 
 // Blocks on demand. A block that was put in replaces the checkpoint's.

@@ -26,8 +26,8 @@ Block load_block(const Checkpoint& checkpoint, const TensorLoader& load, int ind
   const auto places = linears(block);
   const auto shapes = linear_shapes(checkpoint, index);
   for (std::size_t i = 0; i < places.size(); ++i) {
-    *places[i].linear = load.linear(shapes[i].name, shapes[i].out, shapes[i].in, shapes[i].has_bias,
-                                    checkpoint.family->linear_layout);
+    *places[i].linear =
+        load.linear(shapes[i].name, shapes[i].out, shapes[i].in, shapes[i].has_bias, checkpoint.family->linear_layout);
   }
   return block;
 }
@@ -82,6 +82,7 @@ Decoder load_decoder(const Checkpoint& checkpoint, const LoadOptions& options) {
   }
   decoder.blocks = BlockStore(static_cast<int>(config.layers), options.keep_blocks,
                               [source, load](int index) { return load_block(*source, *load, index); });
+  for (int i = 0; options.keep_blocks && i < decoder.blocks.size(); ++i) decoder.blocks.get(i);
   return decoder;
 }
 

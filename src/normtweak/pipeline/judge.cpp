@@ -11,8 +11,7 @@ TextFigures score_both(const model::Decoder& exact, const model::Decoder& untouc
   TextFigures figures;
   figures.tokens = text.ids.numel();
   figures.quantized = score(untouched, &exact, text, options, progress);
-  figures.tweaked =
-      tweaked == nullptr ? figures.quantized : score(*tweaked, &exact, text, options, progress);
+  figures.tweaked = tweaked == nullptr ? figures.quantized : score(*tweaked, &exact, text, options, progress);
   return figures;
 }
 

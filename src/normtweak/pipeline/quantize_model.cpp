@@ -45,7 +45,8 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
     });
     const auto tweaked =
         run_tweak(floats, floats.passes, *quantized, text.split, options.tweak, &plan, result, progress);
-    finish(floats, *quantized, tweaked, text, options.external, {floats.exact, original, options.output, format}, result, progress);
+    finish(floats, *quantized, tweaked, text, options.external, {floats.exact, original, options.output, format},
+           result, progress);
   });
   return result;
 }

@@ -14,7 +14,8 @@ namespace {
 // The weights in F32, and once more in the type of the passes where that is another one.
 std::int64_t memory_of(const model::Checkpoint& checkpoint, const Compute& compute) {
   std::int64_t weights = 0;
-  for (const auto& name : checkpoint.tensors->names()) weights += c10::multiply_integers(checkpoint.tensors->info(name).shape);
+  for (const auto& name : checkpoint.tensors->names())
+    weights += c10::multiply_integers(checkpoint.tensors->info(name).shape);
   const auto passes = compute.type == at::kFloat ? 0 : static_cast<std::int64_t>(c10::elementSize(compute.type));
   return weights * (4 + passes);
 }

@@ -63,8 +63,8 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
     result.samples = text.all.samples();
     result.tokens_per_sample = text.all.tokens();
     const auto tweaked = run_tweak(floats, quantized, quantized, text.split, options.tweak, nullptr, result, progress);
-    finish(floats, quantized, tweaked, text, options.external, {exact, quantized_checkpoint, options.output, format}, result,
-           progress);
+    finish(floats, quantized, tweaked, text, options.external, {exact, quantized_checkpoint, options.output, format},
+           result, progress);
   });
   return result;
 }

@@ -100,7 +100,9 @@ class Run {
       const auto chosen =
           order_.narrow(0, step % batches * options_.batch_rows,
                         std::min(options_.batch_rows, order_.size(0) - step % batches * options_.batch_rows));
+      const double before = stage.seconds();
       const double divergence = take_step(chosen, rate_factor(step, steps));
+      result.seconds += stage.seconds() - before;
       ++result.steps;
       result.tokens += chosen.size(0) * train_.text.tokens();
       stage.advance(chosen.size(0) * train_.text.tokens(), fmt::format("KL {:.4f}", divergence));
@@ -111,7 +113,6 @@ class Run {
       }
       if ((step + 1) % interval == 0 && step + 1 < steps) keep_if_better(selection_divergence());
     }
-    result.seconds = stage.seconds();
     choose(result);
     result.decoder = student_.decoder();
     return result;
