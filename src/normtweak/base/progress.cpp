@@ -32,8 +32,6 @@ double Stage::seconds() const {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
 }
 
-void Stage::report(bool finished) {
-  sink_.report({name_, done_, total_, unit_, detail_, seconds(), finished});
-}
+void Stage::report(bool finished) { sink_.report({name_, done_, total_, unit_, detail_, seconds(), finished}); }
 
 }  // namespace normtweak

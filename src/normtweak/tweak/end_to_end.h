@@ -32,7 +32,8 @@ struct TextSplit {
   calibrate::TokenBatch confirm;  // accept or refuse the chosen one; the report's figures come from these
 };
 
-// About one row in 16 selects (1 to 16 rows) and one in 8 confirms (2 to 16 rows). Throws Error if there are less than 4 rows.
+// About one row in 16 selects (1 to 16 rows) and one in 8 confirms (2 to 16 rows). Throws Error if there are less than
+// 4 rows.
 TextSplit split_text(const calibrate::TokenBatch& text);
 
 // A state that could be kept, and its score on the selection rows.

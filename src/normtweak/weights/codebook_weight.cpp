@@ -16,8 +16,8 @@ at::Tensor dequantize(const CodebookWeight& weight) {
 }
 
 double bits_per_weight(const CodebookWeight& weight) {
-  const double table_bits = 8.0 * static_cast<double>(c10::elementSize(weight.codebook_type)) *
-                            static_cast<double>(weight.codebook.size(1));
+  const double table_bits =
+      8.0 * static_cast<double>(c10::elementSize(weight.codebook_type)) * static_cast<double>(weight.codebook.size(1));
   return weight.bits + table_bits / static_cast<double>(weight.codes.size(1));
 }
 
