@@ -20,7 +20,6 @@ ROOT = Path(__file__).resolve().parent.parent
 # name, arguments of `normtweak tweak`
 TWEAKS = [
     ("layer-wise, the paper's loss and rate", ["--method", "layerwise"]),
-    ("layer-wise, relative loss, rate 1e-3", ["--method", "layerwise", "--loss", "relative", "--lr", "1e-3"]),
     ("end to end, norms", ["--tune", "norms"]),
     ("end to end, norms + scales", []),
 ]
