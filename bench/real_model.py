@@ -87,7 +87,7 @@ def main():
             print(f"| float | {' | '.join(reference)} | | |", flush=True)
         print(row(f"{bits} bits ({quantized['bits_per_weight']:.2f} a weight), GPTQ", quantized, "quantized"), flush=True)
         for index, (name, arguments) in enumerate(TWEAKS):
-            tweaked = run("tweak", saved, "--reference", options.model, "-o", out / "tweaked", *arguments, *shared,
+            tweaked = run("tweak", saved, "--reference", options.model, "-o", out / f"tweaked-{bits}bit-{index}", *arguments, *shared,
                           name=f"tweak-{bits}bit-{index}")
             print(row(f"{bits} bits, {name} ({tweaked['guard']['kept']})", tweaked, "tweaked"), flush=True)
 

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <sstream>
 #include <system_error>
+#include <vector>
 
 #include "normtweak/base/error.h"
 
@@ -31,6 +32,19 @@ void make_parent(const fs::path& target) {
   std::error_code error;
   fs::create_directories(target.parent_path(), error);
   if (error) fail("{}: cannot create the folder: {}", target.parent_path().string(), error.message());
+}
+
+// Removes a folder and all in it; what cannot be removed stays. Not std::filesystem::remove_all: LibTorch's libraries
+// export that function as another compiler built it, and the one that is found first crashes on a folder with content.
+void remove_tree(const fs::path& folder) {
+  std::error_code ignored;
+  std::vector<fs::path> found;
+  for (auto entry = fs::recursive_directory_iterator(folder, ignored); entry != fs::recursive_directory_iterator();
+       entry.increment(ignored)) {
+    found.push_back(entry->path());
+  }
+  for (auto path = found.rbegin(); path != found.rend(); ++path) fs::remove(*path, ignored);  // contents first
+  fs::remove(folder, ignored);
 }
 
 void flush_to_disk(const fs::path& path) {
@@ -108,15 +122,14 @@ AtomicDirectory::AtomicDirectory(fs::path target) : target_(std::move(target)) {
   }
   make_parent(target_);
   staging_ = staging_name(target_);
+  remove_tree(staging_);
   std::error_code error;
-  fs::remove_all(staging_, error);
   fs::create_directory(staging_, error);
   if (error) fail("{}: cannot be created: {}", target_.string(), error.message());
 }
 
 AtomicDirectory::~AtomicDirectory() {
-  std::error_code ignored;
-  if (!staging_.empty()) fs::remove_all(staging_, ignored);
+  if (!staging_.empty()) remove_tree(staging_);
 }
 
 void AtomicDirectory::commit() {
