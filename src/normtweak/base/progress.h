@@ -27,7 +27,7 @@ class ProgressSink {
 // A sink that drops everything.
 ProgressSink& silent_progress();
 
-// One stage of work, from construction to destruction.
+// One stage of work, from construction to destruction; where an exception ends it, no last report follows.
 class Stage {
  public:
   Stage(ProgressSink& sink, std::string_view name, std::int64_t total, std::string_view unit);
