@@ -3,9 +3,9 @@
 //
 //     m.weight_packed      i32 [out, words]         codes, row by row, as in bit_packing.h
 //     m.weight_scale       F16, BF16 or F32 [out, groups]
-//     m.weight_zero_point  i32 [words, groups]      packed down the columns: [out, groups] transposed, packed,
-//     transposed
-//                                                   back; absent where symmetric
+//     m.weight_zero_point  i32 [words, groups]      packed down the columns: [out, groups]
+//                                                   transposed, packed, transposed back;
+//                                                   absent where symmetric
 //     m.weight_shape       i64 [2]                  out, in
 //
 // Traps: the library speaks of signed codes in [-2^(bits-1), 2^(bits-1)) but stores them with 2^(bits-1) added, so that

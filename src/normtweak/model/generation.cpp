@@ -66,7 +66,7 @@ class DocumentWriter {
     return options_.end_tokens.empty() ? chosen : at::where(age_ < start, scripted(), chosen);
   }
 
-  // Whether the ids at this step are the script's for all rows, so that no logits are needed.
+  // The ids that every row would have here if it stood in its prefix or at its first token, as `age_` says.
   at::Tensor scripted() {
     const auto any = first_tokens_.index_select(0, draw(0, first_tokens_.numel()));
     if (prefix_.numel() == 0) return any;
