@@ -70,12 +70,14 @@ TEST(EndToEnd, WinsBackAPartOfWhatWasLost) {
         const auto problem = make_problem(llama, weights, masked);
         EndToEndOptions options;
         options.passes = 6;
+        options.batch_rows = 8;
         options.norm_rate = options.scale_rate = 1e-2;
         const auto result =
             tweak_end_to_end(problem.teacher, problem.student, problem.text, options, silent_progress());
         EXPECT_TRUE(result.stopped_early.empty()) << result.stopped_early;
         EXPECT_NE(result.chosen, "untouched");
         EXPECT_EQ(result.steps, 6 * ((problem.text.train.samples() + 7) / 8));
+        EXPECT_EQ(result.planned_steps, result.steps);
         EXPECT_EQ(result.tokens, 6 * problem.text.train.ids.numel());
         // What is said of the candidates is what evaluate/ measures.
         const double before = selection_divergence(problem, problem.student),

@@ -57,7 +57,7 @@ TEST(HeadLoss, EqualsAutogradOverFullLogits) {
 
     const auto loss = head_loss(head, student, teacher, mask, true, 0.25);
     EXPECT_EQ(loss.divergence.scalar_type(), at::kDouble);
-    constexpr double tolerance = 5e-5;  // F32 sums over 100000 logits
+    constexpr double tolerance = 1e-4;  // F32 sums over 100000 logits: the same in PyTorch is off by up to 7.5e-5
     EXPECT_LT(tests::relative_error(loss.divergence, expected.sum(-1)), tolerance);
     EXPECT_LT(tests::relative_error(loss.gradient, leaf.grad()), tolerance);
     const auto value_only = head_loss(head, student, teacher, mask, false, 1);
@@ -104,40 +104,44 @@ TEST(Objectives, AreZeroAtTheTargetAndTheirGradientsAreDifferences) {
   EXPECT_NE(message.find("dist, relative, mse, kl"), std::string::npos) << message;
 }
 
+// Three floats of two groups, whose values are their changes.
+std::vector<TunableField> two_norms_and_a_bias() {
+  std::vector<TunableField> fields;
+  for (const auto group : {TunableGroup::norms, TunableGroup::biases, TunableGroup::norms}) {
+    fields.push_back({"x", group, at::zeros({6}), at::kFloat, at::kFloat});
+  }
+  return fields;
+}
+
 TEST(Adam, FollowsTheFormula) {
   const AdamOptions options = {.beta1 = 0.8, .beta2 = 0.9, .epsilon = 1e-6};
-  const double rates[] = {0.1, 0.02};
-  std::vector<at::Tensor> parameters, values, first, second;
+  const double rates[] = {0.1, 0.02};  // of the norms, of the bias
+  TunableSet set(two_norms_and_a_bias());
+  std::vector<at::Tensor> values, first, second;
   for (int i = 0; i < 3; ++i) {
-    parameters.push_back(at::randn({6}).requires_grad_());
-    values.push_back(parameters.back().detach().to(at::kDouble).clone());
+    values.push_back(at::zeros({6}, at::kDouble));
     first.push_back(at::zeros({6}, at::kDouble));
     second.push_back(at::zeros({6}, at::kDouble));
   }
-  Adam adam({{.parameters = {parameters[0], parameters[2]}, .rate = rates[0]},
-             {.parameters = {parameters[1]}, .rate = rates[1]}},
-            options);
-  int taken[3] = {};
+  Adam adam(set, {rates[0], rates[1]}, options);
   for (int step = 1; step <= 5; ++step) {
-    adam.clear_gradients();
     const double factor = 1.0 / step;
     for (std::size_t i = 0; i < 3; ++i) {
-      if (i == 2 && step % 2 == 0) continue;  // without a gradient it stays, and its steps are not counted
       const auto gradient = at::randn({6});
-      parameters[i].mutable_grad() = gradient;
+      set.all()[i].gradient.add_(gradient);
       const auto exact = gradient.to(at::kDouble);
-      ++taken[i];
       first[i] = options.beta1 * first[i] + (1 - options.beta1) * exact;
       second[i] = options.beta2 * second[i] + (1 - options.beta2) * exact * exact;
-      const auto m = first[i] / (1 - std::pow(options.beta1, taken[i])),
-                 v = second[i] / (1 - std::pow(options.beta2, taken[i]));
+      const auto m = first[i] / (1 - std::pow(options.beta1, step)), v = second[i] / (1 - std::pow(options.beta2, step));
       values[i] = values[i] - rates[i == 1 ? 1 : 0] * factor * m / (v.sqrt() + options.epsilon);
     }
     adam.step(factor);
-    for (std::size_t i = 0; i < 3; ++i) EXPECT_LT(tests::relative_error(parameters[i], values[i]), 1e-6) << step;
+    for (std::size_t i = 0; i < 3; ++i) {
+      EXPECT_LT(tests::relative_error(set.all()[i].change, values[i]), 1e-6) << step;
+      EXPECT_TRUE(set.all()[i].value.detach().equal(set.all()[i].change)) << step;
+      EXPECT_EQ(set.all()[i].gradient.abs().max().item<float>(), 0) << step;
+    }
   }
-  adam.clear_gradients();
-  EXPECT_FALSE(parameters[0].grad().defined());
 }
 
 struct RoundingCase {
@@ -150,44 +154,58 @@ TEST(Tunable, ValueIsWhatAReaderGetsAndItsGradientPassesTheRounding) {
                                 {at::kHalf, at::kHalf},
                                 {at::kHalf, at::kBFloat16},
                                 {at::kFloat, at::kHalf}};
-  const auto start = at::rand({100}) + 0.5, unit = at::rand({100}), shift = at::randn({100}) * 0.1;
+  const auto start = at::rand({10, 10}) + 0.5, shift = at::randn({10, 10}) * 0.1;
   for (const auto& row : cases) {
-    Tunable tunable = {.name = "x",
-                       .start = start,
-                       .unit = unit,
-                       .change = shift.clone().requires_grad_(),
-                       .stored = row.stored,
-                       .loaded = row.loaded};
-    const auto value = tunable.value();
-    const auto expected = (start + unit * shift).to(row.stored).to(row.loaded).to(at::kFloat);
-    EXPECT_TRUE(value.equal(expected));
-    const auto direction = at::randn({100});
-    value.backward(direction);
-    EXPECT_LT(tests::relative_error(tunable.change.grad(), direction * unit), 1e-6);
+    TunableSet set({{"x", TunableGroup::scales, start, row.stored, row.loaded}});
+    const auto& tunable = set.all()[0];
+    tunable.change.copy_(shift);
+    set.refresh();
+    const auto expected = (start + start * shift).to(row.stored).to(row.loaded).to(at::kFloat);
+    const auto value = tunable.value.detach();
+    EXPECT_TRUE(value.equal(value.to(row.stored).to(row.loaded).to(at::kFloat)));
+    // A fused product and sum may round the other way where the exact value is half a step from both.
+    EXPECT_LT((value != expected).sum().item<std::int64_t>(), row.stored == at::kFloat ? 100 : 3);
+    EXPECT_TRUE(value.allclose(expected, 1.0 / 128, 0));
+    const auto direction = at::randn({10, 10});
+    for (int pass = 0; pass < 2; ++pass) (tunable.value * direction).sum().backward();  // gradients add up
+    set.finish_gradients();
+    EXPECT_LT(tests::relative_error(tunable.gradient, 2 * direction * start), 1e-6);
+    set.clear_gradients();
+    EXPECT_EQ(tunable.value.grad().abs().max().item<float>(), 0);
   }
 }
 
-TEST(Tuned, ListsWhatIsAskedForAndChangesNothingAtFirst) {
+TEST(Tunable, UnitsAreThoseOfItsGroup) {
+  const auto start = at::randn({4, 8});
+  const auto unit = [&](TunableGroup group) {
+    return TunableSet({{"x", group, start, at::kFloat, at::kFloat}}).all()[0].unit;
+  };
+  EXPECT_TRUE(unit(TunableGroup::norms).equal(at::ones({4, 8})));
+  EXPECT_TRUE(unit(TunableGroup::zeros).equal(at::ones({4, 8})));
+  EXPECT_TRUE(unit(TunableGroup::scales).equal(start));
+  EXPECT_TRUE(unit(TunableGroup::codebooks).allclose((start * start).sum(1, true).div(8).sqrt().expand({4, 8})));
+}
+
+TEST(TunableFields, ListsWhatIsAskedForAndChangesNothingAtFirst) {
   auto block = *tests::quantized(tests::tiny_decoder({.biases = true}), tests::Weights::groups).blocks.get(1);
   block.up.weight = tests::quantized(weights::dequantize(block.up.weight), tests::Weights::codebook);
   std::get<weights::AffineWeight>(block.down.weight).float_zeros = false;
-  const TunedBlock tuned(
-      block,
-      {TunableGroup::norms, TunableGroup::biases, TunableGroup::scales, TunableGroup::zeros, TunableGroup::codebooks},
-      at::kFloat);
+  const std::set<TunableGroup> groups = {TunableGroup::norms, TunableGroup::biases, TunableGroup::scales,
+                                         TunableGroup::zeros, TunableGroup::codebooks};
+  const TunableSet set(tunable_fields(block, groups, at::kFloat));
   std::map<std::string, TunableGroup> found;
-  for (const auto& tunable : tuned.tunables()) found[tunable.name] = tunable.group;
-  EXPECT_EQ(found.size(), tuned.tunables().size());
+  for (const auto& tunable : set.all()) found[tunable.name] = tunable.group;
+  EXPECT_EQ(found.size(), set.all().size());
   EXPECT_EQ(found.size(), 2U + 7 + 6 + 5 + 1);  // norms, biases, scales, zeros but those of `down`, one codebook
   EXPECT_EQ(found.at("blocks.1.q.zeros"), TunableGroup::zeros);
   EXPECT_EQ(found.at("blocks.1.up.codebook"), TunableGroup::codebooks);
   EXPECT_EQ(found.at("blocks.1.o.bias"), TunableGroup::biases);
   EXPECT_FALSE(found.contains("blocks.1.down.zeros"));
-  const auto same = tuned.part();
+  const auto same = with_values(block, groups, set, 0, false);
   EXPECT_TRUE(same.mlp_norm.weight.equal(block.mlp_norm.weight));
   EXPECT_TRUE(weights::dequantize(same.up.weight).equal(weights::dequantize(block.up.weight)));
   EXPECT_TRUE(weights::dequantize(same.down.weight).equal(weights::dequantize(block.down.weight)));
-  EXPECT_EQ(TunedBlock(block, {TunableGroup::zeros}, at::kFloat).tunables().size(), 5U);
+  EXPECT_EQ(tunable_fields(block, {TunableGroup::zeros}, at::kFloat).size(), 5U);
 }
 
 TEST(ParseGroups, ReadsTheCommandLinesSpelling) {

@@ -57,7 +57,7 @@ at::Tensor explicit_loss(const tests::ExplicitModel& student, const Problem& pro
   return divergence.sum(-1);
 }
 
-// value = start + unit * change, so d / d change = unit * d / d value.
+// value = start + unit * change, so d / d change = unit * d / d value. f64, broadcast to the value.
 at::Tensor unit_of(const Tunable& tunable) {
   if (tunable.group == TunableGroup::scales) return tunable.start.to(at::kDouble);
   if (tunable.group != TunableGroup::codebooks) return at::ones({1}, at::kDouble);
@@ -81,16 +81,17 @@ TEST(Student, GradientsAreThoseOfTheExplicitModelAndOfDifferences) {
     const auto found = student.backward(problem.batch, kScale, true);
     EXPECT_LT(tests::relative_error(found, expected), 1e-5);
     EXPECT_LT(tests::relative_error(student.divergence(problem.batch), expected), 1e-5);
-    ASSERT_EQ(student.tunables().size(), exact.floats.size());
-    for (const auto* tunable : student.tunables()) {
-      SCOPED_TRACE(tunable->name);
-      const auto& leaf = exact.floats.at(tunable->name);
-      const auto gradient = tunable->change.grad().to(at::kDouble), wanted = leaf.grad() * unit_of(*tunable);
+    ASSERT_EQ(student.tunables().all().size(), exact.floats.size());
+    student.tunables().finish_gradients();
+    for (const auto& tunable : student.tunables().all()) {
+      SCOPED_TRACE(tunable.name);
+      const auto& leaf = exact.floats.at(tunable.name);
+      const auto gradient = tunable.gradient.to(at::kDouble), wanted = leaf.grad() * unit_of(tunable);
       EXPECT_LT((gradient - wanted).abs().max().item<double>(),
                 kTolerance * wanted.abs().max().item<double>() + kFloor);
 
       const c10::NoGradGuard no_gradients;
-      const auto direction = at::randn(leaf.sizes(), at::kDouble), step = direction * unit_of(*tunable) * 1e-5;
+      const auto direction = at::randn(leaf.sizes(), at::kDouble), step = direction * unit_of(tunable) * 1e-5;
       const auto loss_at = [&](double sign) {
         leaf.add_(step, sign);
         const auto loss = explicit_loss(exact, problem).sum().item<double>();
@@ -111,9 +112,9 @@ TEST(Student, GradientsDoNotDependOnWhatIsKept) {
     const auto problem = make_problem(row);
     Student keeps(problem.student, kAll), repeats(problem.student, kAll);
     EXPECT_TRUE(keeps.backward(problem.batch, 1, true).equal(repeats.backward(problem.batch, 1, false)));
-    for (std::size_t i = 0; i < keeps.tunables().size(); ++i) {
-      EXPECT_TRUE(keeps.tunables()[i]->change.grad().equal(repeats.tunables()[i]->change.grad()))
-          << keeps.tunables()[i]->name;
+    for (std::size_t i = 0; i < keeps.tunables().all().size(); ++i) {
+      const auto &kept = keeps.tunables().all()[i], &repeated = repeats.tunables().all()[i];
+      EXPECT_TRUE(kept.gradient.equal(repeated.gradient)) << kept.name;
     }
   }
 }
@@ -126,8 +127,8 @@ TEST(Student, GradientsOfPartsAddUp) {
     parts.backward({problem.batch.ids.narrow(0, begin, 1), {}, problem.batch.teacher_hidden.narrow(0, begin, 1)}, 1,
                    true);
   }
-  for (std::size_t i = 0; i < whole.tunables().size(); ++i) {
-    const auto &a = parts.tunables()[i]->change.grad(), &b = whole.tunables()[i]->change.grad();
+  for (std::size_t i = 0; i < whole.tunables().all().size(); ++i) {
+    const auto &a = parts.tunables().all()[i].gradient, &b = whole.tunables().all()[i].gradient;
     EXPECT_LT((a - b).abs().max().item<double>(), 1e-4 * b.abs().max().item<double>() + kFloor);
   }
 }
@@ -141,8 +142,8 @@ TEST(Student, TunesWhereSomeBlocksHaveNothingToTune) {
     for (const bool keep : {true, false}) {
       Student student(mixed, {TunableGroup::scales});
       student.backward(problem.batch, 1, keep);
-      EXPECT_EQ(student.tunables().size(), 7U);
-      for (const auto* tunable : student.tunables()) EXPECT_GT(tunable->change.grad().abs().max().item<float>(), 0);
+      EXPECT_EQ(student.tunables().all().size(), 7U);
+      for (const auto& tunable : student.tunables().all()) EXPECT_GT(tunable.gradient.abs().max().item<float>(), 0);
     }
   }
   EXPECT_THROW(Student(floats, {TunableGroup::scales, TunableGroup::zeros}), Error);
@@ -154,8 +155,9 @@ TEST(Student, TheFinishedModelIsTheOneThatWasScored) {
   Student student(problem.student, kAll);
   {
     const c10::NoGradGuard no_gradients;
-    for (auto* tunable : student.tunables()) tunable->change.add_(at::randn(tunable->change.sizes()) * 0.02);
+    for (const auto& group : student.tunables().groups()) group.change.add_(at::randn(group.change.sizes()) * 0.02);
   }
+  student.tunables().refresh();
   const auto finished = student.decoder();
   const auto& norm = finished.blocks.get(1)->mlp_norm.weight;
   EXPECT_TRUE(norm.equal(norm.to(at::kBFloat16).to(at::kFloat)));

@@ -4,8 +4,10 @@
 #include <ATen/Parallel.h>
 #include <fmt/ranges.h>
 
+#include <array>
+#include <cmath>
 #include <cstdio>
-#include <fstream>
+#include <cstdlib>
 
 #include "normtweak/base/device.h"
 #include "normtweak/base/error.h"
@@ -27,6 +29,22 @@ CLI::Validator accepted_by(std::function<void(const std::string&)> parse) {
             }
           },
           ""};
+}
+
+tweak::Budget parse_budget(const std::string& text) {
+  struct Unit {
+    std::string_view name;
+    double seconds, tokens;
+  };
+  constexpr std::array<Unit, 6> kUnits = {
+      {{"s", 1, 0}, {"m", 60, 0}, {"h", 3600, 0}, {"-tokens", 0, 1}, {"k-tokens", 0, 1e3}, {"M-tokens", 0, 1e6}}};
+  char* end = nullptr;
+  const double count = std::strtod(text.c_str(), &end);
+  for (const auto& unit : kUnits) {
+    if (end == text.c_str() || unit.name != end || !(count > 0) || !std::isfinite(count)) continue;
+    return {.seconds = count * unit.seconds, .tokens = static_cast<std::int64_t>(count * unit.tokens)};
+  }
+  fail("--budget {}: a time or a number of tokens is expected, such as 90s, 5m, 1h, 500k-tokens or 2M-tokens", text);
 }
 
 void add_common(CLI::App& command, Common& common) {
@@ -178,17 +196,31 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
                   "scales takes codebooks along)")
       ->check(accepted_by([](const std::string& list) { tweak::parse_groups(list); }))
       ->group("Tweak");
-  command.add_option("--lr", choice.rate, "Learning rate (default: end-to-end 2e-3, layerwise 1e-5)")
+  command
+      .add_option_function<std::string>(
+          "--budget", [&choice](const std::string& text) { choice.budget = parse_budget(text); },
+          "End-to-end: what the tweak may take, as 90s, 5m, 1h or 500k-tokens, 2M-tokens (default: 8 passes)")
+      ->check(accepted_by([](const std::string& text) { parse_budget(text); }))
+      ->group("Tweak");
+  command.add_option("--lr", choice.rate, "Learning rate (default: end-to-end found by short trials, layerwise 1e-5)")
       ->check(CLI::PositiveNumber)
       ->group("Tweak");
   command
       .add_option("--lr-scales", choice.scale_rate, "End-to-end: of scales and codebooks, relative (default: as --lr)")
       ->check(CLI::PositiveNumber)
       ->group("Tweak");
-  command.add_option("--epochs", choice.passes, "Passes over the text (default: end-to-end 3, layerwise 1)")
+  command
+      .add_option("--lr-zeros", choice.zero_rate,
+                  "End-to-end: of float zero-points, in steps of the codes (default: as --lr-scales)")
       ->check(CLI::PositiveNumber)
       ->group("Tweak");
-  command.add_option("--batch", choice.batch, "Rows in one step (default: end-to-end 8, layerwise 1)")
+  command.add_option("--epochs", choice.passes, "Passes over the text (default: end-to-end 8, layerwise 1)")
+      ->check(CLI::PositiveNumber)
+      ->group("Tweak");
+  command.add_option("--steps", choice.steps, "End-to-end: exactly so many steps, whatever --budget and --epochs say")
+      ->check(CLI::PositiveNumber)
+      ->group("Tweak");
+  command.add_option("--batch", choice.batch, "Rows in one step (default: end-to-end about 8192 tokens, layerwise 1)")
       ->check(CLI::PositiveNumber)
       ->group("Tweak");
   std::vector<std::string> losses;
@@ -218,8 +250,14 @@ pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& co
                                                   : pipeline::TweakMethod::end_to_end;
   auto& layerwise = options.layerwise;
   auto& end_to_end = options.end_to_end;
-  if (choice.rate > 0) layerwise.rate = end_to_end.norm_rate = end_to_end.scale_rate = choice.rate;
+  if (choice.rate > 0) {
+    layerwise.rate = choice.rate;
+    end_to_end.norm_rate = end_to_end.scale_rate = choice.rate;
+  }
   if (choice.scale_rate > 0) end_to_end.scale_rate = choice.scale_rate;
+  if (choice.zero_rate > 0) end_to_end.zero_rate = choice.zero_rate;
+  end_to_end.steps = choice.steps;
+  end_to_end.budget = choice.budget;
   if (choice.passes > 0) layerwise.passes = end_to_end.passes = choice.passes;
   if (choice.batch > 0) layerwise.rows_per_step = end_to_end.batch_rows = choice.batch;
   if (!choice.tune.empty()) end_to_end.groups = tweak::parse_groups(choice.tune);

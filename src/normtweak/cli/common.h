@@ -15,6 +15,9 @@ namespace normtweak::cli {
 // For Option::check: what `parse` throws an Error for is a usage error.
 CLI::Validator accepted_by(std::function<void(const std::string&)> parse);
 
+// "90s", "5m", "1.5h", "500k-tokens", "2M-tokens". Throws Error saying what is expected.
+tweak::Budget parse_budget(const std::string& text);
+
 // Options of every subcommand.
 struct Common {
   std::string json;    // file to write the figures to
@@ -57,8 +60,9 @@ std::vector<pipeline::ExternalText> external_texts(const ExternalChoice& choice)
 // How to tweak: --tune, --lr, --epochs, --loss, ...
 struct TweakChoice {
   std::string method = "end-to-end", tune, target = "float-block";
-  double rate = 0, scale_rate = 0, rate_growth = 1;
-  std::int64_t passes = 0, batch = 0;
+  tweak::Budget budget;
+  double rate = 0, scale_rate = 0, zero_rate = 0, rate_growth = 1;
+  std::int64_t passes = 0, batch = 0, steps = 0;
   std::string loss = "dist";
   bool final_norm = false;
 };

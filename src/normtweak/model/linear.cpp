@@ -5,6 +5,8 @@
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "normtweak/weights/group_kernels.h"
+
 namespace normtweak::model {
 namespace {
 
@@ -15,9 +17,9 @@ using torch::autograd::variable_list;
 // [..., n] → [tokens, n]
 at::Tensor flat(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
 
-// dL/dW, [out, in] f32: one product over all tokens.
+// dL/dW, [out, in] in the type of x: one product over all tokens.
 at::Tensor weight_gradient(const at::Tensor& output_gradient, const at::Tensor& x) {
-  return flat(output_gradient).t().matmul(flat(x)).to(at::kFloat);
+  return flat(output_gradient).t().matmul(flat(x));
 }
 
 struct AffineLinear : Function<AffineLinear> {
@@ -26,6 +28,7 @@ struct AffineLinear : Function<AffineLinear> {
     context->save_for_backward({x, weight.codes, scales, zeros});
     context->saved_data["bits"] = weight.bits;
     context->saved_data["group_size"] = weight.group_size;
+    context->saved_data["float_zeros"] = weight.float_zeros;
     return at::linear(x, values(weight, x.scalar_type()));
   }
 
@@ -37,20 +40,15 @@ struct AffineLinear : Function<AffineLinear> {
     weight.zeros = saved[3];
     weight.bits = static_cast<int>(context->saved_data["bits"].toInt());
     weight.group_size = static_cast<int>(context->saved_data["group_size"].toInt());
+    weight.float_zeros = context->saved_data["float_zeros"].toBool();
     const auto& x = saved[0];
-    at::Tensor x_gradient, scales_gradient, zeros_gradient;
+    at::Tensor x_gradient;
+    weights::GroupGradients of_groups;
     if (context->needs_input_grad(0)) x_gradient = gradients[0].matmul(values(weight, x.scalar_type()));
     if (context->needs_input_grad(1) || context->needs_input_grad(2)) {
-      // W = (codes - zeros) scales, so dL/dscales = Σ_group dW codes - zeros Σ_group dW, dL/dzeros = -scales Σ_group dW
-      const auto size = weights::columns_per_group(weight);
-      const auto grouped = weight_gradient(gradients[0], x).view({weight.codes.size(0), -1, size});
-      const auto sum = grouped.sum(-1);
-      if (context->needs_input_grad(1)) {
-        scales_gradient = (grouped * weight.codes.view(grouped.sizes())).sum(-1) - weight.zeros * sum;
-      }
-      if (context->needs_input_grad(2)) zeros_gradient = -weight.scales * sum;
+      of_groups = reduce_to_groups(weight_gradient(gradients[0], x), weight, context->needs_input_grad(2));
     }
-    return {x_gradient, scales_gradient, zeros_gradient, {}};
+    return {x_gradient, of_groups.scales, of_groups.zeros, {}};
   }
 };
 
@@ -73,7 +71,7 @@ struct CodebookLinear : Function<CodebookLinear> {
     if (context->needs_input_grad(0)) x_gradient = gradients[0].matmul(values(weight, x.scalar_type()));
     if (context->needs_input_grad(1)) {
       codebook_gradient = at::zeros(weight.codebook.sizes(), weight.codebook.options());
-      codebook_gradient.scatter_add_(1, weight.codes.to(at::kLong), weight_gradient(gradients[0], x));
+      codebook_gradient.scatter_add_(1, weight.codes.to(at::kLong), weight_gradient(gradients[0], x).to(at::kFloat));
     }
     return {x_gradient, codebook_gradient, {}};
   }
@@ -91,7 +89,7 @@ at::Tensor product(const at::Tensor& x, const weights::CodebookWeight& weight) {
 
 }  // namespace
 
-at::Tensor values(const weights::Weight& weight, at::ScalarType type) { return weights::dequantize(weight).to(type); }
+at::Tensor values(const weights::Weight& weight, at::ScalarType type) { return weights::dequantize(weight, type); }
 
 at::Tensor forward(const Linear& linear, const at::Tensor& x) {
   auto y = std::visit([&](const auto& weight) { return product(x, weight); }, linear.weight);

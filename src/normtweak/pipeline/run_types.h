@@ -82,11 +82,9 @@ struct RunResult {
   std::vector<TextFigures> external;
   tweak::Verdict verdict;  // of the guard; meaningless where nothing was tweaked
   std::string kept;        // which state was saved: "untouched", "last", ...
-  std::vector<tweak::Candidate> candidates;
   std::vector<tweak::LayerwiseReport> blocks;
-  std::string stopped_early;
+  std::optional<tweak::EndToEndResult> end_to_end;  // without its model
   std::int64_t steps = 0;
-  double step_tokens_per_second = 0;      // of the end-to-end steps alone, without the float model's pass
   std::map<std::string, double> seconds;  // generate, quantize, tweak, evaluate, save, total
 };
 

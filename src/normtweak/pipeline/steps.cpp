@@ -36,13 +36,12 @@ std::optional<model::Decoder> tweak_end_to_end(const FloatModel& floats, const m
                                                const tweak::TextSplit& text, const TweakOptions& options,
                                                RunResult& result, ProgressSink& progress) {
   auto run = tweak::tweak_end_to_end(floats.passes, quantized, text, options.end_to_end, progress);
-  result.candidates = std::move(run.candidates);
+  auto tweaked = run.chosen == "untouched" ? std::nullopt : std::optional(std::move(run.decoder));
+  run.decoder = {};
   result.steps = run.steps;
-  result.stopped_early = run.stopped_early;
-  result.step_tokens_per_second = static_cast<double>(run.tokens) / run.seconds;
   result.kept = run.chosen;
-  if (run.chosen == "untouched") return std::nullopt;
-  return std::move(run.decoder);
+  result.end_to_end = std::move(run);
+  return tweaked;
 }
 
 }  // namespace

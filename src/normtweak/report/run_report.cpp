@@ -28,10 +28,25 @@ Json guard(const pipeline::RunResult& result) {
                {"gain", result.verdict.gain},
                {"stderr", result.verdict.gain_error},
                {"reason", result.verdict.reason}};
-  if (!result.stopped_early.empty()) json["stopped_early"] = result.stopped_early;
   json["candidates"] = Json::array();
-  for (const auto& candidate : result.candidates) {
+  if (!result.end_to_end) return json;
+  if (!result.end_to_end->stopped_early.empty()) json["stopped_early"] = result.end_to_end->stopped_early;
+  for (const auto& candidate : result.end_to_end->candidates) {
     json["candidates"].push_back({{"name", candidate.name}, {"kld", candidate.divergence}});
+  }
+  return json;
+}
+
+// What was chosen for the steps, so that --steps, --batch, --lr and --lr-scales can repeat it.
+Json training(const tweak::EndToEndResult& run) {
+  Json json = {{"batch_rows", run.batch_rows},
+               {"planned_steps", run.planned_steps},
+               {"rates", {{"norms", run.rates.norms}, {"scales", run.rates.scales}, {"zeros", run.rates.zeros}}},
+               {"tokens", run.tokens},
+               {"seconds", run.seconds},
+               {"trials", Json::array()}};
+  for (const auto& trial : run.trials) {
+    json["trials"].push_back({{"factor", trial.factor}, {"kld", trial.divergence}});
   }
   return json;
 }
@@ -71,7 +86,10 @@ Json run_report(const pipeline::RunResult& result) {
   if (result.tweak_method != "none") json["guard"] = guard(result);
   if (!result.blocks.empty()) json["blocks"] = blocks(result.blocks);
   json["steps"] = result.steps;
-  if (result.step_tokens_per_second > 0) json["step_tokens_per_second"] = result.step_tokens_per_second;
+  if (result.end_to_end) {
+    json["training"] = training(*result.end_to_end);
+    json["step_tokens_per_second"] = static_cast<double>(result.end_to_end->tokens) / result.end_to_end->seconds;
+  }
   json["seconds"] = result.seconds;
   return json;
 }

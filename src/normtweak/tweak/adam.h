@@ -4,6 +4,8 @@
 
 #include <vector>
 
+#include "normtweak/tweak/tunables.h"
+
 namespace normtweak::tweak {
 
 struct AdamOptions {
@@ -11,26 +13,23 @@ struct AdamOptions {
   double epsilon = 1e-8;
 };
 
-struct AdamGroup {
-  std::vector<at::Tensor> parameters;  // f32 leaves, all on one device
-  double rate = 1e-3;                  // learning rate
-};
-
 class Adam {
  public:
-  Adam(std::vector<AdamGroup> groups, const AdamOptions& options);
+  // Moves the changes of `set`, which must outlive this. rates: the learning rate of each of set.groups().
+  Adam(TunableSet& set, std::vector<double> rates, const AdamOptions& options);
 
-  void clear_gradients();
-  // One step with every group's rate times `factor`. A parameter without a gradient stays.
+  // One step with every rate times `factor`, from gradients of values: they are finished here, and cleared.
   void step(double factor = 1.0);
 
  private:
-  struct State {
-    std::vector<at::Tensor> first_moments, second_moments, step_counts;
+  struct Moments {
+    at::Tensor first, second;  // like the change
+    at::Tensor steps;          // f32 []
   };
 
-  std::vector<AdamGroup> groups_;
-  std::vector<State> states_;
+  TunableSet& set_;
+  std::vector<double> rates_;
+  std::vector<Moments> moments_;  // of each group
   AdamOptions options_;
 };
 

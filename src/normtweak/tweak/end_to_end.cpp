@@ -1,252 +1,241 @@
 #include "normtweak/tweak/end_to_end.h"
 
-#include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
-#include <ATen/core/Generator.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/arange.h>
-#include <ATen/ops/cat.h>
-#include <ATen/ops/randperm.h>
-#include <ATen/ops/zeros_like.h>
+#include <ATen/ops/where.h>
+#include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <limits>
-#include <numbers>
 #include <optional>
 
-#include "normtweak/base/error.h"
-#include "normtweak/tweak/adam.h"
-#include "normtweak/tweak/student.h"
+#include "normtweak/base/interrupt.h"
 
 namespace normtweak::tweak {
 namespace {
 
-using State = std::vector<at::Tensor>;  // the change of every tunable
+constexpr LearningRates kStandardRates = {};
+constexpr std::int64_t kStandardPasses = 8, kStandardBatchTokens = 8192;
+constexpr double kDiverged = 2;  // times the untouched divergence: nothing good comes after that
 
-// Activations kept for one pass forward and backward, at most; more rows are taken in parts.
-constexpr std::int64_t kActivationBytesCpu = std::int64_t{3} << 30, kActivationBytesGpu = std::int64_t{40} << 30;
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-// Rows with the float model's last hidden states, which are computed once and kept in host memory.
-struct TaughtRows {
-  calibrate::TokenBatch text;
-  at::Tensor teacher_hidden;  // [rows, tokens, hidden] on the CPU
-
-  DistillationBatch pick(const at::Tensor& rows, c10::Device device) const {
-    const auto picked = [&](const at::Tensor& all) {
-      return all.defined() ? all.index_select(0, rows).to(device) : all;
-    };
-    return {picked(text.ids), picked(text.mask), picked(teacher_hidden)};
-  }
-  double counted_tokens() const {
-    return text.mask.defined() ? text.mask.sum().item<double>() : static_cast<double>(text.ids.numel());
-  }
-  double counted_tokens(const at::Tensor& rows) const {
-    return text.mask.defined() ? text.mask.index_select(0, rows).sum().item<double>()
-                               : static_cast<double>(rows.numel() * text.tokens());
-  }
-};
-
-TaughtRows teach(const model::Decoder& teacher, const calibrate::TokenBatch& text, Stage& stage) {
+// The changes that make the student's floats those of `start`.
+State changes_to(const model::Decoder& start, const Student& student, const std::set<TunableGroup>& groups) {
+  const Student other(start, groups);
+  const auto &wanted = other.tunables().all(), &ours = student.tunables().all();
+  const auto before = state_of(student);
   const c10::NoGradGuard no_gradients;
-  const std::int64_t step = std::max<std::int64_t>(1, (teacher.device.is_cuda() ? 32768 : 1024) / text.tokens());
-  std::vector<at::Tensor> parts;
-  for (std::int64_t begin = 0; begin < text.samples(); begin += step) {
-    const auto part = rows(text, begin, std::min(step, text.samples() - begin));
-    parts.push_back(last_hidden_state(teacher, part.ids.to(teacher.device)).cpu());
-    stage.advance(part.ids.numel());
+  for (std::size_t i = 0; i < ours.size(); ++i) {
+    const auto difference = wanted[i].value - ours[i].value;
+    ours[i].change.copy_(at::where(ours[i].unit == 0, 0.0, difference / ours[i].unit));
   }
-  return {text, at::cat(parts)};
-}
-
-// Bytes that one row's activations take when they are kept for the way back: what autograd saves of the norms,
-// attention, MLP and residuals, in the type of products or F32. An estimate; it decides only how rows are grouped.
-std::int64_t activation_bytes_per_row(const model::Decoder& decoder, std::int64_t tokens) {
-  const auto& config = decoder.config;
-  const auto element = static_cast<std::int64_t>(c10::elementSize(decoder.type));
-  const auto per_token = config.hidden * (8 * element + 6 * 4) + config.intermediate * 6 * element;
-  return config.layers * tokens * per_token;
+  auto changes = state_of(student);
+  for (std::size_t i = 0; i < before.size(); ++i) student.tunables().groups()[i].change.copy_(before[i]);
+  return changes;
 }
 
 class Run {
  public:
-  Run(const model::Decoder& student, TaughtRows train, TaughtRows select, const EndToEndOptions& options)
+  Run(const model::Decoder& student, const TaughtRows& train, const TaughtRows& select, const EndToEndOptions& options,
+      double begin, ProgressSink& progress)
       : device_(student.device),
         student_(student, options.groups),
-        train_(std::move(train)),
-        select_(std::move(select)),
+        train_(train),
+        select_(select),
         options_(options),
-        adam_(parameter_groups(), {options.beta1, options.beta2}),
-        generator_(at::globalContext().defaultGenerator(at::kCPU).clone()) {
-    generator_.set_current_seed(options.seed);
-    const auto limit = device_.is_cuda() ? kActivationBytesGpu : kActivationBytesCpu;
-    const auto row_bytes = activation_bytes_per_row(student, train_.text.tokens());
-    keep_activations_ = row_bytes <= limit;
-    part_rows_ = keep_activations_ ? std::clamp<std::int64_t>(limit / row_bytes, 1, options.batch_rows) : 1;
+        begin_(begin),
+        progress_(progress) {
+    training_.beta1 = options.beta1;
+    training_.beta2 = options.beta2;
+    training_.warmup_steps = options.warmup_steps;
+    training_.seed = options.seed;
+    training_.batch_rows = batch_rows();
+    pass_ = pass_size(student, train.row_tokens(), training_.batch_rows, options.activation_bytes);
+    start_ = zeros_like(state_of(student_));
   }
 
-  EndToEndResult train(ProgressSink& progress) {
-    EndToEndResult result;
-    best_divergence_ = selection_divergence();
-    result.candidates.push_back({"untouched", best_divergence_});
-    best_ = state();
-    const auto batches = (train_.text.samples() + options_.batch_rows - 1) / options_.batch_rows;
-    const auto steps = batches * options_.passes;
-    const auto interval = std::max<std::int64_t>(1, steps / std::max<std::int64_t>(1, options_.checks));
-    Stage stage(progress, "tweak end to end",
-                steps * std::min(options_.batch_rows, train_.text.samples()) * train_.text.tokens(), "tokens");
-    for (std::int64_t step = 0; step < steps; ++step) {
-      if (step % batches == 0) shuffle();
-      const auto chosen =
-          order_.narrow(0, step % batches * options_.batch_rows,
-                        std::min(options_.batch_rows, order_.size(0) - step % batches * options_.batch_rows));
-      const double before = stage.seconds();
-      const double divergence = take_step(chosen, rate_factor(step, steps));
-      result.seconds += stage.seconds() - before;
-      ++result.steps;
-      result.tokens += chosen.size(0) * train_.text.tokens();
-      stage.advance(chosen.size(0) * train_.text.tokens(), fmt::format("KL {:.4f}", divergence));
-      if (!std::isfinite(divergence)) {
-        result.stopped_early =
-            fmt::format("the loss was not finite at step {}; the best state before it counts", step + 1);
-        break;
-      }
-      if ((step + 1) % interval == 0 && step + 1 < steps) keep_if_better(selection_divergence());
-    }
-    choose(result);
-    result.decoder = student_.decoder();
-    return result;
+  void start_from(const model::Decoder& start) { start_ = changes_to(start, student_, options_.groups); }
+
+  EndToEndResult run() {
+    const double untouched = selection_divergence();
+    Candidates candidates(student_, untouched, [this] { return selection_divergence(); });
+    plan_rates(untouched);
+    plan_steps();
+    auto on_the_way = train(untouched);
+    const auto last = state_of(student_);
+    candidates.consider("last", last);
+    candidates.consider("best on the way", on_the_way);
+    if (start_given()) candidates.consider("start", start_);
+    candidates.consider_parts_of(candidates.leader_name() == "untouched" ? last : candidates.leader());
+    set_state(student_, candidates.leader());
+    result_.decoder = student_.decoder();
+    result_.chosen = candidates.leader_name();
+    result_.candidates = candidates.all();
+    result_.rates = training_.rates;
+    result_.batch_rows = training_.batch_rows;
+    result_.planned_steps = training_.steps;
+    return std::move(result_);
   }
 
  private:
-  std::vector<AdamGroup> parameter_groups() {
-    AdamGroup norms = {.parameters = {}, .rate = options_.norm_rate},
-              scales = {.parameters = {}, .rate = options_.scale_rate};
-    for (const auto* tunable : student_.tunables()) {
-      (is_norm(*tunable) ? norms : scales).parameters.push_back(tunable->change);
+  bool start_given() const {
+    return std::ranges::any_of(start_, [](const at::Tensor& change) { return change.any().item<bool>(); });
+  }
+
+  // Rows of about kStandardBatchTokens, but at least eight steps in a pass.
+  std::int64_t batch_rows() const {
+    if (options_.batch_rows > 0) return options_.batch_rows;
+    const auto by_tokens = std::max<std::int64_t>(1, kStandardBatchTokens / train_.row_tokens());
+    return std::clamp<std::int64_t>(by_tokens, 1, std::max<std::int64_t>(1, train_.rows() / 8));
+  }
+
+  std::int64_t batches() const { return (train_.rows() + training_.batch_rows - 1) / training_.batch_rows; }
+
+  // Steps that the options ask for, before a budget of seconds is looked at.
+  std::int64_t asked_steps() const {
+    if (options_.steps > 0) return options_.steps;
+    const auto by_tokens = options_.budget.tokens / (training_.batch_rows * train_.row_tokens());
+    if (options_.budget.tokens > 0 && options_.passes == 0) return std::max<std::int64_t>(1, by_tokens - trial_cost());
+    const auto by_passes = batches() * (options_.passes > 0 ? options_.passes : kStandardPasses);
+    if (options_.budget.tokens == 0) return by_passes;
+    return std::clamp<std::int64_t>(by_tokens - trial_cost(), 1, by_passes);
+  }
+
+  std::int64_t trial_cost() const { return static_cast<std::int64_t>(result_.trials.size()) * trial_steps_taken_; }
+
+  void plan_rates(double untouched) {
+    const auto steps = options_.norm_rate && options_.scale_rate ? 0 : trial_steps(asked_steps());
+    double factor = 1;
+    if (steps > 0) {
+      trial_steps_taken_ = steps;
+      const auto search = search_rate([&](double tried) { return trial(tried, steps, untouched); });
+      factor = search.factor;
+      result_.trials = search.trials;
     }
-    return {norms, scales};
+    set_rates(factor);
   }
 
-  static bool is_norm(const Tunable& tunable) {
-    return tunable.group == TunableGroup::norms || tunable.group == TunableGroup::biases;
+  void set_rates(double factor) {
+    auto& rates = training_.rates;
+    rates.norms = options_.norm_rate.value_or(factor * kStandardRates.norms);
+    rates.scales = options_.scale_rate.value_or(factor * kStandardRates.scales);
+    rates.zeros = options_.zero_rate.value_or(options_.scale_rate.value_or(factor * kStandardRates.zeros));
   }
 
-  State state() {
-    State all;
-    for (const auto* tunable : student_.tunables()) all.push_back(tunable->change.detach().clone());
-    return all;
-  }
-
-  void set_state(const State& all) {
-    const c10::NoGradGuard no_gradients;
-    const auto tunables = student_.tunables();
-    for (std::size_t i = 0; i < all.size(); ++i) tunables[i]->change.copy_(all[i]);
-  }
-
-  void shuffle() { order_ = at::randperm(train_.text.samples(), generator_, at::TensorOptions(at::kLong)); }
-
-  double rate_factor(std::int64_t step, std::int64_t steps) const {
-    const double warmup = std::min(
-        1.0, static_cast<double>(step + 1) / static_cast<double>(std::max<std::int64_t>(1, options_.warmup_steps)));
-    return warmup * 0.5 * (1 + std::cos(std::numbers::pi * static_cast<double>(step) / static_cast<double>(steps)));
-  }
-
-  // Mean divergence of the batch, in nats per token.
-  double take_step(const at::Tensor& chosen, double factor) {
-    adam_.clear_gradients();
-    const double tokens = train_.counted_tokens(chosen);
-    double sum = 0;
-    for (std::int64_t begin = 0; begin < chosen.size(0); begin += part_rows_) {
-      const auto part = chosen.narrow(0, begin, std::min(part_rows_, chosen.size(0) - begin));
-      sum += student_.backward(train_.pick(part, device_), 1 / tokens, keep_activations_).sum().item<double>();
+  // A whole short training; the divergence that it ends with.
+  double trial(double factor, std::int64_t steps, double untouched) {
+    set_rates(factor);
+    training_.steps = steps;
+    set_state(student_, start_);
+    Stage stage(progress_, fmt::format("try learning rate {:.2g}", training_.rates.norms), steps, "steps");
+    Training training(student_, train_, training_, pass_, device_);
+    const double begin = now();
+    for (std::int64_t step = 0; step < steps; ++step) {
+      const double divergence = training.step();
+      stage.advance(1, fmt::format("KL {:.4f}", divergence));
+      if (!std::isfinite(divergence) || divergence > 4 * kDiverged * untouched) {
+        return std::numeric_limits<double>::infinity();
+      }
     }
-    if (std::isfinite(sum)) adam_.step(factor);
-    return sum / tokens;
+    seconds_per_step_ = (now() - begin) / static_cast<double>(steps);
+    return selection_divergence();
+  }
+
+  void plan_steps() {
+    training_.steps = asked_steps();
+    if (options_.budget.seconds <= 0 || options_.steps > 0) return;
+    if (seconds_per_step_ == 0) measure_step();
+    const double scoring = static_cast<double>(options_.checks + 8) * seconds_per_score_;
+    const double left = options_.budget.seconds - (now() - begin_) - scoring;
+    const auto by_time = std::max<std::int64_t>(1, static_cast<std::int64_t>(left / seconds_per_step_));
+    const bool passes_given = options_.passes > 0 || options_.budget.tokens > 0;
+    training_.steps = passes_given ? std::min(training_.steps, by_time) : by_time;
+  }
+
+  void measure_step() {
+    training_.steps = 1;
+    set_state(student_, start_);
+    Training training(student_, train_, training_, pass_, device_);
+    const double begin = now();
+    training.step();
+    seconds_per_step_ = now() - begin;
+  }
+
+  // All steps, from the start. Returns the best state seen at a check, or the start.
+  State train(double untouched) {
+    set_state(student_, start_);
+    auto best = start_;
+    double least = untouched;
+    const auto steps = training_.steps;
+    const auto interval = std::max<std::int64_t>(1, steps / std::max<std::int64_t>(1, options_.checks));
+    Training training(student_, train_, training_, pass_, device_);
+    Stage stage(progress_, "tweak end to end", steps * training_.batch_rows * train_.row_tokens(), "tokens");
+    const InterruptScope interrupt;
+    for (std::int64_t step = 0; step < steps && result_.stopped_early.empty(); ++step) {
+      const double before = now();
+      const auto seen = training.tokens();
+      const double divergence = training.step();
+      result_.seconds += now() - before;
+      result_.tokens = training.tokens();
+      ++result_.steps;
+      stage.advance(training.tokens() - seen, fmt::format("KL {:.4f}", divergence));
+      if (!std::isfinite(divergence)) {
+        result_.stopped_early =
+            fmt::format("the loss was not finite at step {}; the best state before it counts", step + 1);
+      } else if (interrupt.requested()) {
+        result_.stopped_early =
+            fmt::format("interrupted after step {} of {}; the best state so far counts", step + 1, steps);
+      } else if ((step + 1) % interval == 0 && step + 1 < steps) {
+        const double score = selection_divergence();
+        if (score < least) {
+          least = score;
+          best = state_of(student_);
+        }
+        if (!(score < kDiverged * untouched)) {
+          result_.stopped_early =
+              fmt::format("the loss diverged by step {}; the best state before it counts", step + 1);
+        }
+      }
+    }
+    return best;
   }
 
   double selection_divergence() {
-    double sum = 0;
-    const auto all = at::arange(select_.text.samples(), at::TensorOptions(at::kLong));
-    for (const auto& part : all.split(std::max<std::int64_t>(1, part_rows_))) {
-      sum += student_.divergence(select_.pick(part, device_)).sum().item<double>();
-    }
-    return sum / select_.counted_tokens();
-  }
-
-  void keep_if_better(double divergence) {
-    if (!(divergence < best_divergence_)) return;
-    best_divergence_ = divergence;
-    best_ = state();
-  }
-
-  // Scores the end, the best state on the way, points before the best one, and the best one with a group reverted.
-  void choose(EndToEndResult& result) {
-    const auto untouched = best_divergence_of(result);
-    const auto last = state();
-    const auto on_the_way = best_;
-    result.chosen = "untouched";
-    best_ = scaled(last, 0, false, false);  // zero even where the last state is not finite
-    best_divergence_ = untouched;
-    consider(result, "last", last);
-    consider(result, "best on the way", on_the_way);
-    const auto leader = best_;
-    for (const double share : {0.8, 0.6, 0.3}) {
-      consider(result, fmt::format("{} of the way", share), scaled(leader, share, true, true));
-    }
-    if (options_.groups.size() > 1) {
-      consider(result, "norms only", scaled(leader, 1, true, false));
-      consider(result, "scales only", scaled(leader, 1, false, true));
-    }
-    set_state(best_);
-  }
-
-  static double best_divergence_of(const EndToEndResult& result) { return result.candidates.front().divergence; }
-
-  void consider(EndToEndResult& result, const std::string& name, const State& candidate) {
-    set_state(candidate);
-    const double divergence = selection_divergence();
-    result.candidates.push_back({name, divergence});
-    if (!(divergence < best_divergence_)) return;
-    best_divergence_ = divergence;
-    best_ = candidate;
-    result.chosen = name;
-  }
-
-  State scaled(const State& from, double share, bool norms, bool scales) {
-    State all;
-    const auto tunables = student_.tunables();
-    for (std::size_t i = 0; i < from.size(); ++i) {
-      const bool kept = is_norm(*tunables[i]) ? norms : scales;
-      all.push_back(kept ? from[i].mul(share) : at::zeros_like(from[i]));
-    }
-    return all;
+    const double begin = now();
+    const double divergence = mean_divergence(student_, select_, pass_.rows, device_);
+    seconds_per_score_ = now() - begin;
+    return divergence;
   }
 
   c10::Device device_;
   Student student_;
-  TaughtRows train_, select_;
+  const TaughtRows &train_, &select_;
   EndToEndOptions options_;
-  Adam adam_;
-  at::Generator generator_;
-  bool keep_activations_ = true;
-  std::int64_t part_rows_ = 1;  // rows whose activations are kept at the same time
-  at::Tensor order_;            // of the rows in this pass
-  State best_;
-  double best_divergence_ = std::numeric_limits<double>::infinity();
+  double begin_;  // of the whole tweak, on the clock of now()
+  ProgressSink& progress_;
+  TrainingOptions training_;
+  PassSize pass_;
+  State start_;
+  EndToEndResult result_;
+  std::int64_t trial_steps_taken_ = 0;  // in each trial
+  double seconds_per_step_ = 0, seconds_per_score_ = 0;
 };
 
 }  // namespace
 
 EndToEndResult tweak_end_to_end(const model::Decoder& teacher, const model::Decoder& student, const TextSplit& text,
-                                const EndToEndOptions& options, ProgressSink& progress) {
+                                const EndToEndOptions& options, ProgressSink& progress, const model::Decoder* start) {
+  const double begin = now();
   std::optional<Stage> stage(std::in_place, progress, "float model", text.train.ids.numel() + text.select.ids.numel(),
                              "tokens");
-  auto train = teach(teacher, text.train, *stage);
-  auto select = teach(teacher, text.select, *stage);
+  const TaughtRows train(teacher, text.train, *stage), select(teacher, text.select, *stage);
   stage.reset();
-  Run run(student, std::move(train), std::move(select), options);
-  return run.train(progress);
+  Run run(student, train, select, options, begin, progress);
+  if (start != nullptr) run.start_from(*start);
+  return run.run();
 }
 
 }  // namespace normtweak::tweak

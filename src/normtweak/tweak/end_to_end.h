@@ -2,6 +2,7 @@
 // moving floats that the quantized file already holds.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -9,20 +10,36 @@
 #include "normtweak/base/progress.h"
 #include "normtweak/calibrate/token_batch.h"
 #include "normtweak/model/decoder.h"
+#include "normtweak/tweak/candidates.h"
+#include "normtweak/tweak/rate_search.h"
+#include "normtweak/tweak/training.h"
 #include "normtweak/tweak/tunables.h"
 
 namespace normtweak::tweak {
 
+// How much a run may take; 0: no limit of this kind. Trials of the rate count.
+struct Budget {
+  double seconds = 0;       // of the whole tweak; the steps that fit are counted before the training begins
+  std::int64_t tokens = 0;  // that steps see
+};
+
 struct EndToEndOptions {
-  std::set<TunableGroup> groups = {TunableGroup::norms, TunableGroup::scales, TunableGroup::codebooks};
-  double norm_rate = 2e-3;   // learning rate of norms and biases, absolute
-  double scale_rate = 2e-3;  // of scales and codebooks, relative to their size, and of zero-points, absolute
+  // Groups that the model has nothing of are passed over.
+  std::set<TunableGroup> groups = {TunableGroup::norms, TunableGroup::scales, TunableGroup::codebooks,
+                                   TunableGroup::zeros};
+  // Learning rates; nothing: standard ones, times a factor that short trials find.
+  std::optional<double> norm_rate;   // of norms and biases, absolute
+  std::optional<double> scale_rate;  // of scales and codebooks, relative to their size
+  std::optional<double> zero_rate;   // of zero-points, in steps of the codes; nothing: as scale_rate, if that is given
+  std::int64_t batch_rows = 0;       // rows in one step; 0: rows of about 8192 tokens together
+  std::int64_t steps = 0;            // exactly so many; 0: by `passes` and `budget`
+  std::int64_t passes = 0;           // over the text; 0: 8, or what the budget allows
+  Budget budget;
   double beta1 = 0.9, beta2 = 0.95;
-  std::int64_t warmup_steps = 5;  // the rate rises linearly over these, then falls as a cosine
-  std::int64_t batch_rows = 8;    // rows in one step
-  std::int64_t passes = 3;        // over the text
-  std::int64_t checks = 6;        // times in a run that the selection rows are scored
-  std::uint64_t seed = 0;         // order of the rows
+  std::int64_t warmup_steps = 5;      // the rate rises linearly over these, then falls as a cosine
+  std::int64_t checks = 8;            // times in a run that the selection rows are scored
+  std::int64_t activation_bytes = 0;  // that may be kept for the way back; 0: what fits the device
+  std::uint64_t seed = 0;             // order of the rows
 };
 
 // Which rows of the text serve what; no row serves two.
@@ -36,24 +53,25 @@ struct TextSplit {
 // 4 rows.
 TextSplit split_text(const calibrate::TokenBatch& text);
 
-// A state that could be kept, and its score on the selection rows.
-struct Candidate {
-  std::string name;       // "untouched", "last", "best on the way", "0.6 of the way", "norms only", ...
-  double divergence = 0;  // nats per token
-};
-
 struct EndToEndResult {
   model::Decoder decoder;  // with the chosen candidate's values; the guard has not judged it yet
   std::string chosen;
   std::vector<Candidate> candidates;
-  std::int64_t steps = 0;     // taken
-  std::int64_t tokens = 0;    // that the steps saw
-  double seconds = 0;         // of the steps alone
-  std::string stopped_early;  // why, where it was so: a loss that was not finite
+  LearningRates rates;            // that the steps had
+  std::vector<RateTrial> trials;  // by which they were found; empty where they were given
+  std::int64_t batch_rows = 0;
+  std::int64_t planned_steps = 0;  // `steps` = this and `rates` repeat the run
+  std::int64_t steps = 0;          // taken; trials not counted
+  std::int64_t tokens = 0;         // that the steps saw
+  double seconds = 0;              // of the steps alone
+  std::string stopped_early;       // why, where it was so
 };
 
 // teacher: the float model; student: the quantized one, of the same type and on the same device.
+// start: the quantized model with other floats, to start from; null: from the student itself. Either way "untouched" is
+// the student.
 EndToEndResult tweak_end_to_end(const model::Decoder& teacher, const model::Decoder& student, const TextSplit& text,
-                                const EndToEndOptions& options, ProgressSink& progress);
+                                const EndToEndOptions& options, ProgressSink& progress,
+                                const model::Decoder* start = nullptr);
 
 }  // namespace normtweak::tweak

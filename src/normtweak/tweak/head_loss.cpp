@@ -5,6 +5,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/sub.h>
 
 #include <algorithm>
 
@@ -12,11 +14,19 @@ namespace normtweak::tweak {
 namespace {
 
 // F32 logits of so many bytes at a time: on a CPU about what its caches hold.
-constexpr std::int64_t kChunkBytesCpu = std::int64_t{16} << 20, kChunkBytesGpu = std::int64_t{768} << 20;
+constexpr std::int64_t kChunkBytesCpu = std::int64_t{16} << 20, kChunkBytesGpu = std::int64_t{512} << 20;
 
 std::int64_t chunk_tokens(const at::Tensor& head) {
   const auto bytes = head.is_cuda() ? kChunkBytesGpu : kChunkBytesCpu;
   return std::max<std::int64_t>(16, bytes / (4 * head.size(0)));
+}
+
+// log softmax of the logits, f32 [tokens, vocabulary]. Logits of 20 have steps of 0.125 in bf16, which a divergence
+// would feel: where the device can, a bf16 product keeps the F32 that it sums in.
+at::Tensor log_probabilities(const at::Tensor& hidden, const at::Tensor& head) {
+  const bool short_product = hidden.is_cuda() && hidden.scalar_type() != at::kFloat;
+  const auto logits = short_product ? at::mm(hidden, head.t(), at::kFloat) : at::linear(hidden, head);
+  return logits.log_softmax(-1, at::kFloat);
 }
 
 }  // namespace
@@ -33,18 +43,21 @@ HeadLoss head_loss(const at::Tensor& head, const at::Tensor& student, const at::
   for (std::int64_t begin = 0; begin < tokens; begin += step) {
     const auto count = std::min(step, tokens - begin);
     const auto chunk = [&](const at::Tensor& all) { return all.narrow(0, begin, count); };
-    const auto log_t = at::linear(chunk(teachers), head).log_softmax(-1, at::kFloat);
-    auto log_s = at::linear(chunk(students), head).log_softmax(-1, at::kFloat);
+    auto log_t = log_probabilities(chunk(teachers), head);
+    auto log_s = log_probabilities(chunk(students), head);
     const auto p_t = log_t.exp();
-    chunk(divergence).copy_(log_t.sub(log_s).mul_(p_t).sum(-1));
+    chunk(divergence).copy_(log_t.sub_(log_s).mul_(p_t).sum(-1));
     if (!with_gradient) continue;
-    auto difference = log_s.exp_().sub_(p_t);
-    if (mask.defined()) difference.mul_(chunk(mask.flatten()).unsqueeze(1));
-    chunk(loss.gradient).copy_(difference.mul_(scale).to(head.scalar_type()).matmul(head));
+    auto difference = at::empty(log_s.sizes(), head.options());  // p_s - p_t, in the type of products
+    at::sub_out(difference, log_s.exp_(), p_t);
+    chunk(loss.gradient).copy_(difference.matmul(head));
+  }
+  if (with_gradient) {
+    loss.gradient = loss.gradient.view(student.sizes()).mul_(scale);
+    if (mask.defined()) loss.gradient.mul_(mask.unsqueeze(-1));
   }
   if (mask.defined()) divergence.mul_(mask.flatten());
   loss.divergence = divergence.view({rows, row_tokens}).sum(-1, false, at::kDouble);
-  if (with_gradient) loss.gradient = loss.gradient.view(student.sizes());
   return loss;
 }
 

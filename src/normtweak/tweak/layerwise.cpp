@@ -13,6 +13,8 @@
 namespace normtweak::tweak {
 namespace {
 
+const std::set<TunableGroup> kNorms = {TunableGroup::norms};
+
 // f32 [samples, tokens, hidden] → the tokens that count, [tokens, hidden]
 at::Tensor counted_tokens(const at::Tensor& hidden, const at::Tensor& mask) {
   const auto flat = hidden.flatten(0, 1);
@@ -35,20 +37,18 @@ class NormTweak {
   using Run = std::function<at::Tensor(const Part&, const at::Tensor& inputs)>;
 
   NormTweak(const Part& part, at::ScalarType stored, const LayerwiseOptions& options, Run run)
-      : tuned_(part, {TunableGroup::norms}, stored), options_(options), run_(std::move(run)) {}
+      : part_(part), set_(tunable_fields(part, kNorms, stored)), options_(options), run_(std::move(run)) {}
 
-  Tuned<Part>& tuned() { return tuned_; }
+  // The part with its norms as they are now.
+  Part finished() const { return with_values(part_, kNorms, set_, 0, /*frozen=*/true); }
 
   void train(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask, double rate,
              LayerwiseReport* report) {
     const at::AutoGradMode with_gradients(true);
     if (report != nullptr) report->loss_before = mean_loss(inputs, targets, mask);
-    AdamGroup group = {.parameters = {}, .rate = rate};
-    for (const auto& tunable : tuned_.tunables()) group.parameters.push_back(tunable.change);
-    Adam adam({group}, {});
+    Adam adam(set_, std::vector<double>(set_.groups().size(), rate), {});
     for (std::int64_t pass = 0; pass < options_.passes; ++pass) {
       for (std::int64_t begin = 0; begin < inputs.size(0); begin += options_.rows_per_step) {
-        adam.clear_gradients();
         loss(inputs, targets, mask, begin).backward();
         adam.step();
       }
@@ -60,7 +60,7 @@ class NormTweak {
   at::Tensor loss(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask, std::int64_t begin) {
     const auto count = std::min(options_.rows_per_step, inputs.size(0) - begin);
     const auto part_of = [&](const at::Tensor& all) { return all.defined() ? all.narrow(0, begin, count) : all; };
-    const auto outputs = run_(tuned_.part(), part_of(inputs));
+    const auto outputs = run_(with_values(part_, kNorms, set_, 0, /*frozen=*/false), part_of(inputs));
     const auto value =
         find_objective(options_.loss)
             .loss(counted_tokens(outputs, part_of(mask)), counted_tokens(part_of(targets), part_of(mask)));
@@ -80,7 +80,8 @@ class NormTweak {
     return sum / static_cast<double>(steps);
   }
 
-  Tuned<Part> tuned_;
+  Part part_;
+  TunableSet set_;
   const LayerwiseOptions& options_;
   Run run_;
 };
@@ -99,8 +100,7 @@ model::Block tweak_block(const model::Block& block, const model::BlockContext& c
       with_float_linears(block, context.type), stored, options,
       [&](const model::Block& part, const at::Tensor& part_inputs) { return forward(part, part_inputs, context); });
   tweak.train(inputs, targets, mask, rate_of(options, block.index, layers), report);
-  const c10::NoGradGuard no_gradients;
-  const auto result = tweak.tuned().part();
+  const auto result = tweak.finished();
   auto tweaked = block;
   tweaked.attention_norm = result.attention_norm;
   tweaked.mlp_norm = result.mlp_norm;
@@ -114,8 +114,7 @@ model::Norm tweak_final_norm(const model::Norm& norm, int layers, const at::Tens
     return forward(part, part_inputs, at::kFloat);
   });
   tweak.train(inputs, targets, mask, rate_of(options, layers, layers), report);
-  const c10::NoGradGuard no_gradients;
-  return tweak.tuned().part();
+  return tweak.finished();
 }
 
 }  // namespace normtweak::tweak

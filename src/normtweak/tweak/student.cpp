@@ -7,43 +7,56 @@
 #include "normtweak/tweak/head_loss.h"
 
 namespace normtweak::tweak {
+namespace {
+
+// The tunable floats of all blocks and the final norm; where each part's begin goes to `first`.
+std::vector<TunableField> fields_of(const model::Decoder& decoder, const std::set<TunableGroup>& groups,
+                                    std::vector<std::size_t>& first) {
+  std::vector<TunableField> fields;
+  const auto add = [&](const auto& part) {
+    first.push_back(fields.size());
+    for (auto& field : tunable_fields(part, groups, decoder.config.stored_type)) fields.push_back(std::move(field));
+  };
+  for (int i = 0; i < decoder.blocks.size(); ++i) add(*decoder.blocks.get(i));
+  add(decoder.final_norm);
+  if (fields.empty()) fail("the model has nothing to tune of what --tune names");
+  return fields;
+}
+
+}  // namespace
 
 Student::Student(const model::Decoder& decoder, const std::set<TunableGroup>& groups)
     : decoder_(decoder),
-      final_norm_(decoder.final_norm, groups, decoder.config.stored_type),
-      head_(model::values(decoder.head.weight, decoder.type)) {
-  for (int i = 0; i < decoder.blocks.size(); ++i) {
-    blocks_.emplace_back(*decoder.blocks.get(i), groups, decoder.config.stored_type);
-  }
-  if (tunables().empty()) fail("the model has nothing to tune of what --tune names");
+      groups_(groups),
+      set_(fields_of(decoder, groups, first_)),
+      head_(model::values(decoder.head.weight, decoder.type)) {}
+
+model::Block Student::block(std::size_t index, bool frozen) const {
+  return with_values(*decoder_.blocks.get(static_cast<int>(index)), groups_, set_, first_[index], frozen);
 }
 
-std::vector<Tunable*> Student::tunables() {
-  std::vector<Tunable*> all;
-  for (auto& block : blocks_) {
-    for (auto& tunable : block.tunables()) all.push_back(&tunable);
-  }
-  for (auto& tunable : final_norm_.tunables()) all.push_back(&tunable);
-  return all;
+model::Norm Student::final_norm(bool frozen) const {
+  return with_values(decoder_.final_norm, groups_, set_, first_.back(), frozen);
 }
 
 at::Tensor Student::forward_block(std::size_t index, const at::Tensor& hidden) const {
-  return forward(blocks_[index].part(), hidden, block_context(decoder_));
+  return forward(block(index), hidden, block_context(decoder_));
 }
 
 at::Tensor Student::divergence(const DistillationBatch& batch) const {
   const c10::NoGradGuard no_gradients;
   auto hidden = embed(decoder_, batch.ids);
-  for (std::size_t i = 0; i < blocks_.size(); ++i) hidden = forward_block(i, hidden);
-  const auto last = forward(final_norm_.part(), hidden, decoder_.type);
+  for (std::size_t i = 0; i + 1 < first_.size(); ++i) hidden = forward_block(i, hidden);
+  const auto last = forward(final_norm(), hidden, decoder_.type);
   return head_loss(head_, last, batch.teacher_hidden, batch.mask, false, 1).divergence;
 }
 
 at::Tensor Student::backward(const DistillationBatch& batch, double scale, bool keep_activations) {
+  const auto blocks = first_.size() - 1;
   std::vector<at::Tensor> inputs, outputs;  // of each block; outputs only where activations are kept
   auto hidden = embed(decoder_, batch.ids).detach();
   const at::AutoGradMode gradients_as_asked(keep_activations);
-  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+  for (std::size_t i = 0; i < blocks; ++i) {
     inputs.push_back(hidden.detach().requires_grad_(i > 0));  // nothing before the first block is tuned
     hidden = forward_block(i, inputs.back());
     if (keep_activations) outputs.push_back(hidden);
@@ -51,18 +64,17 @@ at::Tensor Student::backward(const DistillationBatch& batch, double scale, bool 
 
   const at::AutoGradMode with_gradients(true);
   const auto last_input = hidden.detach().requires_grad_();
-  const auto last = forward(final_norm_.part(), last_input, decoder_.type);
+  const auto last = forward(final_norm(), last_input, decoder_.type);
   const auto loss = head_loss(head_, last.detach(), batch.teacher_hidden, batch.mask, true, scale);
   torch::autograd::backward({last}, {loss.gradient});
 
   auto gradient = last_input.grad();
-  for (std::size_t i = blocks_.size(); i-- > 0;) {
-    const auto output = keep_activations ? outputs[i] : forward_block(i, inputs[i]);
+  for (std::size_t i = blocks; i-- > 0;) {
+    const auto output = keep_activations ? std::exchange(outputs[i], {}) : forward_block(i, inputs[i]);
     if (!output.requires_grad()) continue;  // the first block, where nothing of it is tuned
     torch::autograd::backward({output}, {gradient});
     gradient = inputs[i].grad();
     inputs[i] = at::Tensor();
-    if (keep_activations) outputs[i] = at::Tensor();
   }
   return loss.divergence;
 }
@@ -70,9 +82,9 @@ at::Tensor Student::backward(const DistillationBatch& batch, double scale, bool 
 model::Decoder Student::decoder() const {
   const c10::NoGradGuard no_gradients;
   auto finished = decoder_;
-  finished.final_norm = final_norm_.part();
-  for (std::size_t i = 0; i < blocks_.size(); ++i) {
-    finished.blocks.put(static_cast<int>(i), std::make_shared<const model::Block>(blocks_[i].part()));
+  finished.final_norm = final_norm(true);
+  for (std::size_t i = 0; i + 1 < first_.size(); ++i) {
+    finished.blocks.put(static_cast<int>(i), std::make_shared<const model::Block>(block(i, true)));
   }
   return finished;
 }

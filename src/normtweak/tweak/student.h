@@ -1,7 +1,8 @@
 // The quantized model while it is tuned: its floats made tunable, and one pass forward and backward through it.
 //
 // The backward pass goes block by block. A block's activations are kept where memory allows; otherwise only its input
-// is, and the block runs once more on the way back.
+// is, and the block runs once more on the way back. Blocks are asked for one at a time, so that their store may keep
+// them elsewhere.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -25,23 +26,27 @@ class Student {
   Student(const model::Decoder& decoder, const std::set<TunableGroup>& groups);
 
   // Every tunable, block by block, the final norm's last.
-  std::vector<Tunable*> tunables();
+  TunableSet& tunables() { return set_; }
+  const TunableSet& tunables() const { return set_; }
 
   // Σ KL(teacher ‖ student) over the tokens of each row: f64 [rows]. No gradients.
   at::Tensor divergence(const DistillationBatch& batch) const;
 
-  // Adds d(Σ KL) / d change, times `scale`, to the gradient of every tunable, and returns f64 [rows] as above.
+  // Adds d(Σ KL) / d value, times `scale`, to the gradient of every tunable, and returns f64 [rows] as above.
   at::Tensor backward(const DistillationBatch& batch, double scale, bool keep_activations);
 
   // The model with the present values, rounded, as a reader of the saved file has it.
   model::Decoder decoder() const;
 
  private:
+  model::Block block(std::size_t index, bool frozen = false) const;
+  model::Norm final_norm(bool frozen = false) const;
   at::Tensor forward_block(std::size_t index, const at::Tensor& hidden) const;
 
   model::Decoder decoder_;
-  std::vector<TunedBlock> blocks_;
-  TunedNorm final_norm_;
+  std::set<TunableGroup> groups_;
+  std::vector<std::size_t> first_;  // number of each block's first tunable; at the end that of the final norm's
+  TunableSet set_;
   at::Tensor head_;  // [vocabulary, hidden] in the type of products
 };
 

@@ -1,12 +1,15 @@
 #include "normtweak/tweak/tunables.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/ones.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/addcmul.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/zeros_like.h>
-#include <fmt/ranges.h>
-#include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
 #include <array>
+#include <functional>
 #include <utility>
 
 #include "normtweak/base/error.h"
@@ -21,18 +24,6 @@ constexpr std::array<std::pair<TunableGroup, std::string_view>, 5> kGroups = {{
     {TunableGroup::zeros, "zeros"},
     {TunableGroup::codebooks, "codebooks"},
 }};
-
-// Rounds on the way forward and lets the gradient through unchanged (arXiv 1308.3432, "straight-through").
-struct RoundStraightThrough : torch::autograd::Function<RoundStraightThrough> {
-  static at::Tensor forward(torch::autograd::AutogradContext*, const at::Tensor& value, at::ScalarType stored,
-                            at::ScalarType loaded) {
-    return value.to(stored).to(loaded).to(at::kFloat);
-  }
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext*,
-                                                 const torch::autograd::variable_list& gradients) {
-    return {gradients[0], {}, {}};
-  }
-};
 
 // What a visitor sees: the name of a float of the model, its group, and the field that holds it.
 struct Field {
@@ -64,19 +55,19 @@ void visit(model::Block& block, at::ScalarType stored, const Visitor& visitor) {
   for (const auto& placed : model::linears(block)) visit(*placed.linear, stored, visitor);
 }
 
-// The step that a change of 1 stands for.
+// The step that a change of 1 stands for, in the shape of `start`.
 at::Tensor unit_of(TunableGroup group, const at::Tensor& start) {
   switch (group) {
     case TunableGroup::scales:
       return start;
     case TunableGroup::codebooks:
-      return start.square().mean(1, /*keepdim=*/true).sqrt();  // the channel's typical weight
+      return start.square().mean(1, /*keepdim=*/true).sqrt().expand_as(start);  // the channel's typical weight
     case TunableGroup::norms:
     case TunableGroup::biases:
     case TunableGroup::zeros:
       break;
   }
-  return at::ones({1}, start.options());
+  return at::ones_like(start);
 }
 
 }  // namespace
@@ -103,33 +94,100 @@ std::set<TunableGroup> parse_groups(std::string_view list) {
   return groups;
 }
 
-at::Tensor Tunable::value() const {
-  const auto exact = start + unit * change;
-  return stored == at::kFloat && loaded == at::kFloat ? exact : RoundStraightThrough::apply(exact, stored, loaded);
+template <class Part>
+std::vector<TunableField> tunable_fields(const Part& part, const std::set<TunableGroup>& groups,
+                                         at::ScalarType loaded) {
+  std::vector<TunableField> fields;
+  Part copy = part;
+  visit(copy, loaded, [&](const Field& field) {
+    if (groups.contains(field.group)) {
+      fields.push_back({field.name, field.group, field.values.detach(), field.stored, loaded});
+    }
+  });
+  return fields;
+}
+
+TunableSet::Buffers& TunableSet::buffers_for(const TunableField& field) {
+  const auto found = std::ranges::find_if(buffers_, [&](const Buffers& buffers) {
+    return buffers.group == field.group && buffers.stored == field.stored && buffers.loaded == field.loaded;
+  });
+  if (found != buffers_.end()) return *found;
+  return buffers_.emplace_back(Buffers{field.group, {}, {}, {}, {}, {}, field.stored, field.loaded});
+}
+
+TunableSet::TunableSet(const std::vector<TunableField>& fields) {
+  const c10::NoGradGuard no_gradients;
+  std::vector<std::int64_t> sizes;  // of each of the buffers
+  const auto number_of = [&](const TunableField& field) {
+    return static_cast<std::size_t>(&buffers_for(field) - buffers_.data());
+  };
+  for (const auto& field : fields) {
+    sizes.resize(std::max(sizes.size(), number_of(field) + 1));
+    sizes[number_of(field)] += field.start.numel();
+  }
+  for (std::size_t i = 0; i < buffers_.size(); ++i) {
+    auto& buffers = buffers_[i];
+    buffers.start = at::empty({sizes[i]}, fields.front().start.options().dtype(at::kFloat));
+    buffers.unit = at::empty_like(buffers.start);
+    buffers.change = at::zeros_like(buffers.start);
+    buffers.gradient = at::zeros_like(buffers.start);
+    buffers.value = at::empty_like(buffers.start);
+  }
+  std::vector<std::int64_t> used(buffers_.size());
+  for (const auto& field : fields) {
+    const auto number = number_of(field);
+    const auto view = [&](const at::Tensor& flat) {
+      return flat.narrow(0, used[number], field.start.numel()).view(field.start.sizes());
+    };
+    const auto& buffers = buffers_[number];
+    Tunable tunable = {field.name,         field.group,          view(buffers.value),   view(buffers.start),
+                       view(buffers.unit), view(buffers.change), view(buffers.gradient)};
+    tunable.start.copy_(field.start);
+    tunable.unit.copy_(unit_of(field.group, field.start));
+    tunable.value = tunable.value.detach().requires_grad_();
+    tunable.value.mutable_grad() = tunable.gradient;  // backward passes add to it in place
+    tunables_.push_back(std::move(tunable));
+    used[number] += field.start.numel();
+  }
+  refresh();
+}
+
+std::vector<TunableSet::Group> TunableSet::groups() const {
+  std::vector<Group> groups;
+  for (const auto& buffers : buffers_) groups.push_back({buffers.group, buffers.change, buffers.gradient});
+  return groups;
+}
+
+void TunableSet::refresh() {
+  const c10::NoGradGuard no_gradients;
+  for (auto& buffers : buffers_) {
+    const auto exact = at::addcmul(buffers.start, buffers.unit, buffers.change);
+    buffers.value.copy_(exact.to(buffers.stored).to(buffers.loaded));
+  }
+}
+
+void TunableSet::clear_gradients() {
+  for (auto& buffers : buffers_) buffers.gradient.zero_();
+}
+
+void TunableSet::finish_gradients() {
+  for (auto& buffers : buffers_) buffers.gradient.mul_(buffers.unit);
 }
 
 template <class Part>
-Tuned<Part>::Tuned(Part part, const std::set<TunableGroup>& groups, at::ScalarType loaded)
-    : part_(std::move(part)), groups_(groups) {
-  visit(part_, loaded, [&](const Field& field) {
-    if (!groups_.contains(field.group)) return;
-    const auto start = field.values.detach();
-    tunables_.push_back({field.name, field.group, start, unit_of(field.group, start),
-                         at::zeros_like(start).requires_grad_(), field.stored, loaded});
+Part with_values(Part part, const std::set<TunableGroup>& groups, const TunableSet& set, std::size_t first,
+                 bool frozen) {
+  visit(part, at::kFloat, [&](const Field& field) {
+    if (!groups.contains(field.group)) return;
+    const auto& value = set.all()[first++].value;
+    field.values = frozen ? value.detach().clone() : value;
   });
+  return part;
 }
 
-template <class Part>
-Part Tuned<Part>::part() const {
-  Part changed = part_;
-  std::size_t next = 0;
-  visit(changed, at::kFloat, [&](const Field& field) {
-    if (groups_.contains(field.group)) field.values = tunables_[next++].value();
-  });
-  return changed;
-}
-
-template class Tuned<model::Block>;
-template class Tuned<model::Norm>;
+template std::vector<TunableField> tunable_fields(const model::Block&, const std::set<TunableGroup>&, at::ScalarType);
+template std::vector<TunableField> tunable_fields(const model::Norm&, const std::set<TunableGroup>&, at::ScalarType);
+template model::Block with_values(model::Block, const std::set<TunableGroup>&, const TunableSet&, std::size_t, bool);
+template model::Norm with_values(model::Norm, const std::set<TunableGroup>&, const TunableSet&, std::size_t, bool);
 
 }  // namespace normtweak::tweak

@@ -1,8 +1,7 @@
 #include "normtweak/weights/affine_weight.h"
 
-#include <ATen/TensorOperators.h>
-
 #include "normtweak/base/error.h"
+#include "normtweak/weights/group_kernels.h"
 
 namespace normtweak::weights {
 
@@ -21,11 +20,9 @@ void check_shapes(const AffineWeight& weight) {
   }
 }
 
-at::Tensor dequantize(const AffineWeight& weight) {
+at::Tensor dequantize(const AffineWeight& weight, at::ScalarType type) {
   check_shapes(weight);
-  const auto out = weight.codes.size(0), in = weight.codes.size(1), group_size = columns_per_group(weight);
-  const auto grouped = weight.codes.view({out, in / group_size, group_size}).to(at::kFloat);
-  return ((grouped - weight.zeros.unsqueeze(-1)) * weight.scales.unsqueeze(-1)).view({out, in});
+  return dequantize_groups(weight, type);
 }
 
 double bits_per_weight(const AffineWeight& weight) {

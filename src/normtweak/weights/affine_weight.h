@@ -21,8 +21,8 @@ void check_shapes(const AffineWeight& weight);
 
 std::int64_t columns_per_group(const AffineWeight& weight);
 
-// f32 [out, in]. Differentiable in scales and zeros.
-at::Tensor dequantize(const AffineWeight& weight);
+// [out, in] in `type`, computed in f32 and rounded once. No gradients: model/linear.h has them.
+at::Tensor dequantize(const AffineWeight& weight, at::ScalarType type = at::kFloat);
 
 // Bits that the file holds for each weight: codes, scales and zero-points.
 double bits_per_weight(const AffineWeight& weight);

@@ -1,18 +1,20 @@
 #include "normtweak/weights/codebook_weight.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/gather.h>
 
 #include "normtweak/base/error.h"
 
 namespace normtweak::weights {
 
-at::Tensor dequantize(const CodebookWeight& weight) {
+at::Tensor dequantize(const CodebookWeight& weight, at::ScalarType type) {
+  const c10::NoGradGuard no_gradients;
   const auto out = weight.codes.size(0), entries = std::int64_t{1} << weight.bits;
   if (weight.codebook.sizes() != std::vector<std::int64_t>{out, entries}) {
     fail("codebook must be [{}, {}] for {} output channels at {} bits; found {}", out, entries, out, weight.bits,
          c10::str(weight.codebook.sizes()));
   }
-  return weight.codebook.gather(1, weight.codes.to(at::kLong));
+  return weight.codebook.to(type).gather(1, weight.codes.to(at::kLong));
 }
 
 double bits_per_weight(const CodebookWeight& weight) {

@@ -12,8 +12,8 @@ struct CodebookWeight {
   at::ScalarType codebook_type = at::kHalf;  // what the file stores
 };
 
-// f32 [out, in]. Differentiable in the codebook. Throws Error if the shapes disagree.
-at::Tensor dequantize(const CodebookWeight& weight);
+// [out, in] in `type`. No gradients: model/linear.h has them. Throws Error if the shapes disagree.
+at::Tensor dequantize(const CodebookWeight& weight, at::ScalarType type = at::kFloat);
 
 // Bits that the file holds for each weight: codes and codebook.
 double bits_per_weight(const CodebookWeight& weight);

@@ -14,8 +14,9 @@ Match(Cases...) -> Match<Cases...>;
 
 }  // namespace
 
-at::Tensor dequantize(const Weight& weight) {
-  return std::visit(Match{[](const FloatWeight& w) { return w.values; }, [](const auto& w) { return dequantize(w); }},
+at::Tensor dequantize(const Weight& weight, at::ScalarType type) {
+  return std::visit(Match{[&](const FloatWeight& w) { return w.values.to(type); },
+                          [&](const auto& w) { return dequantize(w, type); }},
                     weight);
 }
 

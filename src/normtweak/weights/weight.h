@@ -13,8 +13,8 @@ struct FloatWeight {
 
 using Weight = std::variant<FloatWeight, AffineWeight, CodebookWeight>;
 
-// [out, in]; f32 for quantized weights, as it is for a float weight.
-at::Tensor dequantize(const Weight& weight);
+// [out, in] in `type`; the tensor itself where a float weight has that type.
+at::Tensor dequantize(const Weight& weight, at::ScalarType type = at::kFloat);
 
 // [out, in], whatever the kind.
 at::IntArrayRef shape(const Weight& weight);

@@ -1,0 +1,31 @@
+#include "normtweak/tweak/pass_size.h"
+
+#include <algorithm>
+
+namespace normtweak::tweak {
+namespace {
+
+constexpr std::int64_t kActivationBytesCpu = std::int64_t{3} << 30, kActivationBytesGpu = std::int64_t{40} << 30;
+
+// What autograd keeps of one token in one block: the residual stream before either half in F32; both norms' outputs,
+// queries, keys, values, the attention's output twice; gate, its activation, up and their product. A CPU's RMSNorm
+// keeps four F32 tensors of its own in each half. An estimate; it decides only how rows are grouped.
+std::int64_t activation_bytes_per_row(const model::Decoder& decoder, std::int64_t tokens) {
+  const auto& config = decoder.config;
+  const auto element = static_cast<std::int64_t>(c10::elementSize(decoder.type));
+  const std::int64_t norms = decoder.device.is_cpu() ? 8 * 4 : 4;
+  const auto per_token = config.hidden * (8 * element + 2 * 4 + norms) + config.intermediate * 4 * element;
+  return config.layers * tokens * per_token;
+}
+
+}  // namespace
+
+PassSize pass_size(const model::Decoder& decoder, std::int64_t row_tokens, std::int64_t batch_rows,
+                   std::int64_t bytes) {
+  const auto limit = bytes > 0 ? bytes : decoder.device.is_cuda() ? kActivationBytesGpu : kActivationBytesCpu;
+  const auto row_bytes = activation_bytes_per_row(decoder, row_tokens);
+  if (row_bytes > limit) return {.rows = 1, .keep_activations = false};
+  return {.rows = std::clamp<std::int64_t>(limit / row_bytes, 1, batch_rows), .keep_activations = true};
+}
+
+}  // namespace normtweak::tweak

@@ -1,0 +1,87 @@
+#include "normtweak/tweak/taught_rows.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_file.h>
+#include <ATen/ops/index_select.h>
+#include <c10/util/accumulate.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "normtweak/base/error.h"
+
+namespace normtweak::tweak {
+namespace {
+namespace fs = std::filesystem;
+
+constexpr std::int64_t kTokensAtATimeCpu = 1024, kTokensAtATimeGpu = 32768;
+
+std::int64_t host_memory_bytes() {
+  return std::int64_t{::sysconf(_SC_PHYS_PAGES)} * std::int64_t{::sysconf(_SC_PAGESIZE)};
+}
+
+// Backed by a file that has no name any more: the disk's space comes back when the tensor goes, or the process.
+at::Tensor empty_on_disk(at::IntArrayRef shape, std::int64_t count, at::ScalarType type) {
+  auto path = (fs::temp_directory_path() / "normtweak-hidden-XXXXXX").string();
+  const int file = ::mkstemp(path.data());
+  if (file < 0) fail("{}: cannot be written; name another folder in TMPDIR", path);
+  ::close(file);
+  const auto bytes = static_cast<std::uintmax_t>(count) * c10::elementSize(type);
+  if (fs::space(path).available < bytes) {
+    fs::remove(path);
+    fail(
+        "{}: the float model's hidden states take {:.1f} GiB and the disk has less; use fewer --samples, or name "
+        "another folder in TMPDIR",
+        path, static_cast<double>(bytes) / (1 << 30));
+  }
+  auto tensor = at::from_file(path, /*shared=*/true, count, at::TensorOptions(type)).view(shape);
+  fs::remove(path);
+  return tensor;
+}
+
+at::Tensor empty_on_host(at::IntArrayRef shape, at::ScalarType type) {
+  const auto count = c10::multiply_integers(shape);
+  const auto bytes = count * static_cast<std::int64_t>(c10::elementSize(type));
+  return bytes > host_memory_bytes() / 4 ? empty_on_disk(shape, count, type) : at::empty(shape, type);
+}
+
+}  // namespace
+
+TaughtRows::TaughtRows(const model::Decoder& teacher, const calibrate::TokenBatch& text, Stage& stage) : text_(text) {
+  const c10::NoGradGuard no_gradients;
+  hidden_ = empty_on_host({text.samples(), text.tokens(), teacher.config.hidden}, teacher.type);
+  const auto tokens = teacher.device.is_cuda() ? kTokensAtATimeGpu : kTokensAtATimeCpu;
+  const auto step = std::max<std::int64_t>(1, tokens / text.tokens());
+  for (std::int64_t begin = 0; begin < text.samples(); begin += step) {
+    const auto count = std::min(step, text.samples() - begin);
+    const auto ids = text.ids.narrow(0, begin, count);
+    hidden_.narrow(0, begin, count).copy_(last_hidden_state(teacher, ids.to(teacher.device)));
+    stage.advance(ids.numel());
+  }
+}
+
+DistillationBatch TaughtRows::pick(const at::Tensor& rows, c10::Device device) const {
+  const auto picked = [&](const at::Tensor& all) {
+    if (!all.defined()) return all;
+    // Copies from pinned memory go on while the host prepares what comes next.
+    auto shape = all.sizes().vec();
+    shape[0] = rows.numel();
+    auto chosen = at::empty(shape, all.options().pinned_memory(device.is_cuda()));
+    at::index_select_out(chosen, all, 0, rows);
+    return chosen.to(device, /*non_blocking=*/device.is_cuda());
+  };
+  return {picked(text_.ids), picked(text_.mask), picked(hidden_)};
+}
+
+double TaughtRows::counted_tokens() const {
+  return text_.mask.defined() ? text_.mask.sum().item<double>() : static_cast<double>(text_.ids.numel());
+}
+
+double TaughtRows::counted_tokens(const at::Tensor& rows) const {
+  return text_.mask.defined() ? text_.mask.index_select(0, rows).sum().item<double>()
+                              : static_cast<double>(rows.numel() * row_tokens());
+}
+
+}  // namespace normtweak::tweak

@@ -1,0 +1,33 @@
+// Rows of text with what the float model makes of them, computed once: its last hidden states, after its final norm.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include "normtweak/base/progress.h"
+#include "normtweak/calibrate/token_batch.h"
+#include "normtweak/model/decoder.h"
+#include "normtweak/tweak/student.h"
+
+namespace normtweak::tweak {
+
+class TaughtRows {
+ public:
+  // The hidden states are kept in host memory in the teacher's type of products; above a quarter of the machine's
+  // memory, in a file in the temporary folder that vanishes with the process.
+  TaughtRows(const model::Decoder& teacher, const calibrate::TokenBatch& text, Stage& stage);
+
+  std::int64_t rows() const { return text_.samples(); }
+  std::int64_t row_tokens() const { return text_.tokens(); }  // padding included
+
+  // rows: i64 [count] on the CPU
+  DistillationBatch pick(const at::Tensor& rows, c10::Device device) const;
+
+  // Tokens that are no padding.
+  double counted_tokens() const;
+  double counted_tokens(const at::Tensor& rows) const;
+
+ private:
+  calibrate::TokenBatch text_;
+  at::Tensor hidden_;  // [rows, tokens, hidden] on the CPU
+};
+
+}  // namespace normtweak::tweak

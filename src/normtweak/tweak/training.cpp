@@ -1,0 +1,90 @@
+#include "normtweak/tweak/training.h"
+
+#include <ATen/Context.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/randperm.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace normtweak::tweak {
+namespace {
+
+double rate_of(TunableGroup group, const LearningRates& rates) {
+  switch (group) {
+    case TunableGroup::norms:
+    case TunableGroup::biases:
+      return rates.norms;
+    case TunableGroup::scales:
+    case TunableGroup::codebooks:
+      return rates.scales;
+    case TunableGroup::zeros:
+      return rates.zeros;
+  }
+  return 0;
+}
+
+std::vector<double> rates_of(const TunableSet& set, const LearningRates& rates) {
+  std::vector<double> all;
+  for (const auto& group : set.groups()) all.push_back(rate_of(group.group, rates));
+  return all;
+}
+
+at::Generator make_generator(std::uint64_t seed) {
+  auto generator = at::globalContext().defaultGenerator(at::kCPU).clone();
+  generator.set_current_seed(seed);
+  return generator;
+}
+
+}  // namespace
+
+double rate_share(std::int64_t step, const TrainingOptions& options) {
+  const auto at = static_cast<double>(step);
+  const double warmup = std::min(1.0, (at + 1) / static_cast<double>(std::max<std::int64_t>(1, options.warmup_steps)));
+  return warmup * 0.5 * (1 + std::cos(std::numbers::pi * at / static_cast<double>(options.steps)));
+}
+
+Training::Training(Student& student, const TaughtRows& rows, const TrainingOptions& options, const PassSize& pass,
+                   c10::Device device)
+    : student_(student),
+      rows_(rows),
+      options_(options),
+      pass_(pass),
+      device_(device),
+      adam_(student.tunables(), rates_of(student.tunables(), options.rates),
+            {.beta1 = options.beta1, .beta2 = options.beta2}),
+      generator_(make_generator(options.seed)) {}
+
+at::Tensor Training::next_rows() {
+  const auto batches = (rows_.rows() + options_.batch_rows - 1) / options_.batch_rows;
+  if (step_ % batches == 0) order_ = at::randperm(rows_.rows(), generator_, at::TensorOptions(at::kLong));
+  const auto begin = step_ % batches * options_.batch_rows;
+  return order_.narrow(0, begin, std::min(options_.batch_rows, rows_.rows() - begin));
+}
+
+double Training::step() {
+  const auto chosen = next_rows();
+  const double tokens = rows_.counted_tokens(chosen);
+  auto sum = at::zeros({}, at::TensorOptions(at::kDouble).device(device_));
+  for (const auto& part : chosen.split(pass_.rows)) {
+    sum += student_.backward(rows_.pick(part, device_), 1 / tokens, pass_.keep_activations).sum();
+  }
+  const double divergence = sum.item<double>() / tokens;
+  if (std::isfinite(divergence)) adam_.step(rate_share(step_, options_));
+  ++step_;
+  tokens_ += chosen.size(0) * rows_.row_tokens();
+  return divergence;
+}
+
+double mean_divergence(const Student& student, const TaughtRows& rows, std::int64_t rows_at_a_time,
+                       c10::Device device) {
+  auto sum = at::zeros({}, at::TensorOptions(at::kDouble).device(device));
+  const auto all = at::arange(rows.rows(), at::TensorOptions(at::kLong));
+  for (const auto& part : all.split(rows_at_a_time)) sum += student.divergence(rows.pick(part, device)).sum();
+  return sum.item<double>() / rows.counted_tokens();
+}
+
+}  // namespace normtweak::tweak

@@ -1,0 +1,62 @@
+// Steps of Adam over rows of text: shuffled in each pass, taken in batches, with a rate that warms up and falls.
+#pragma once
+#include <ATen/core/Generator.h>
+
+#include <cstdint>
+
+#include "normtweak/tweak/adam.h"
+#include "normtweak/tweak/pass_size.h"
+#include "normtweak/tweak/student.h"
+#include "normtweak/tweak/taught_rows.h"
+
+namespace normtweak::tweak {
+
+// Learning rates of changes, by what is changed.
+struct LearningRates {
+  double norms = 2e-3;   // norms and biases, absolute
+  double scales = 2e-3;  // scales and codebooks, relative to their size
+  double zeros = 2e-3;   // zero-points, in steps of the codes
+};
+
+struct TrainingOptions {
+  LearningRates rates;
+  double beta1 = 0.9, beta2 = 0.95;
+  std::int64_t warmup_steps = 5;  // the rate rises linearly over these, then falls as a cosine
+  std::int64_t batch_rows = 8;    // rows in one step
+  std::int64_t steps = 100;       // in all: where the cosine ends
+  std::uint64_t seed = 0;         // order of the rows
+};
+
+// rate at step t of T, from 0, as a share: min(1, (t + 1) / warm-up) · ½ (1 + cos(π t / T))
+double rate_share(std::int64_t step, const TrainingOptions& options);
+
+class Training {
+ public:
+  // Starts Adam anew, from the changes as they are. All must outlive this but the options.
+  Training(Student& student, const TaughtRows& rows, const TrainingOptions& options, const PassSize& pass,
+           c10::Device device);
+
+  // Takes the next step. Returns the mean divergence of its rows before it, in nats per token; where that is not
+  // finite, nothing has moved.
+  double step();
+
+  std::int64_t tokens() const { return tokens_; }  // that steps have seen
+
+ private:
+  at::Tensor next_rows();
+
+  Student& student_;
+  const TaughtRows& rows_;
+  TrainingOptions options_;
+  PassSize pass_;
+  c10::Device device_;
+  Adam adam_;
+  at::Generator generator_;
+  at::Tensor order_;  // of the rows in this pass
+  std::int64_t step_ = 0, tokens_ = 0;
+};
+
+// Mean divergence of the rows with the student as it is, in nats per token.
+double mean_divergence(const Student& student, const TaughtRows& rows, std::int64_t rows_at_a_time, c10::Device device);
+
+}  // namespace normtweak::tweak

@@ -1,0 +1,130 @@
+#include "normtweak/weights/group_kernels.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/mul.h>
+#include <ATen/ops/sub.h>
+
+#include <algorithm>
+#include <array>
+
+// One function compiled for several instruction sets, chosen when the program starts.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+#define NORMTWEAK_FOR_EACH_CPU __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+#else
+#define NORMTWEAK_FOR_EACH_CPU
+#endif
+
+namespace normtweak::weights {
+namespace {
+
+constexpr std::int64_t kRowsGrain = 8;  // rows that one thread takes at least
+constexpr std::int64_t kLanes = 16;     // partial sums side by side: one AVX-512 register
+
+NORMTWEAK_FOR_EACH_CPU void dequantize_group(const std::uint8_t* codes, float scale, float zero, std::int64_t size,
+                                             float* values) {
+  for (std::int64_t i = 0; i < size; ++i) values[i] = (static_cast<float>(codes[i]) - zero) * scale;
+}
+
+// Σ G (code - zero) and Σ G over a group, in lanes so that the compiler may keep them in a register.
+struct GroupSums {
+  float products = 0, plain = 0;
+};
+NORMTWEAK_FOR_EACH_CPU GroupSums sum_group(const float* gradient, const std::uint8_t* codes, float zero,
+                                           std::int64_t size) {
+  std::array<float, kLanes> products = {}, plain = {};
+  std::int64_t i = 0;
+  for (; i + kLanes <= size; i += kLanes) {
+    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+      const auto at = static_cast<std::size_t>(lane);
+      products[at] += gradient[i + lane] * (static_cast<float>(codes[i + lane]) - zero);
+      plain[at] += gradient[i + lane];
+    }
+  }
+  GroupSums sums;
+  for (const auto value : products) sums.products += value;
+  for (const auto value : plain) sums.plain += value;
+  for (; i < size; ++i) {
+    sums.products += gradient[i] * (static_cast<float>(codes[i]) - zero);
+    sums.plain += gradient[i];
+  }
+  return sums;
+}
+
+// Calls work(group) for all groups of all rows, from several threads.
+template <class Work>
+void for_each_group(std::int64_t rows, std::int64_t groups, const Work& work) {
+  at::parallel_for(0, rows, kRowsGrain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t group = begin * groups; group < end * groups; ++group) work(group);
+  });
+}
+
+at::Tensor dequantize_on_cpu(const AffineWeight& weight) {
+  const auto size = columns_per_group(weight), groups = weight.scales.size(1);
+  const auto codes = weight.codes.contiguous(), scales = weight.scales.contiguous(), zeros = weight.zeros.contiguous();
+  auto values = at::empty(codes.sizes(), scales.options());
+  const auto* code = codes.const_data_ptr<std::uint8_t>();
+  const auto *scale = scales.const_data_ptr<float>(), *zero = zeros.const_data_ptr<float>();
+  auto* value = values.mutable_data_ptr<float>();
+  for_each_group(codes.size(0), groups, [&](std::int64_t group) {
+    dequantize_group(code + group * size, scale[group], zero[group], size, value + group * size);
+  });
+  return values;
+}
+
+// [out, in] as [out, groups, columns of a group]
+at::Tensor grouped(const at::Tensor& matrix, const AffineWeight& weight) {
+  return matrix.view({matrix.size(0), -1, columns_per_group(weight)});
+}
+
+// Codes less their zero-point, [out, groups, columns]. Whole numbers below 256 are exact in bf16.
+at::Tensor steps_on_device(const AffineWeight& weight, at::ScalarType type) {
+  const auto codes = grouped(weight.codes, weight);
+  auto steps = at::empty(codes.sizes(), weight.scales.options().dtype(weight.float_zeros ? at::kFloat : type));
+  at::sub_out(steps, codes, weight.zeros.unsqueeze(-1));
+  return steps;
+}
+
+GroupGradients reduce_on_cpu(const at::Tensor& gradient, const AffineWeight& weight, bool with_zeros) {
+  const auto size = columns_per_group(weight), groups = weight.scales.size(1);
+  const auto values = gradient.to(at::kFloat).contiguous(), codes = weight.codes.contiguous();
+  const auto scales = weight.scales.contiguous(), zeros = weight.zeros.contiguous();
+  GroupGradients result = {at::empty(scales.sizes(), scales.options()), {}};
+  if (with_zeros) result.zeros = at::empty(scales.sizes(), scales.options());
+  const auto* value = values.const_data_ptr<float>();
+  const auto* code = codes.const_data_ptr<std::uint8_t>();
+  const auto *scale = scales.const_data_ptr<float>(), *zero = zeros.const_data_ptr<float>();
+  auto *of_scales = result.scales.mutable_data_ptr<float>(),
+       *of_zeros = with_zeros ? result.zeros.mutable_data_ptr<float>() : nullptr;
+  for_each_group(codes.size(0), groups, [&](std::int64_t group) {
+    const auto sums = sum_group(value + group * size, code + group * size, zero[group], size);
+    of_scales[group] = sums.products;
+    if (of_zeros != nullptr) of_zeros[group] = -scale[group] * sums.plain;
+  });
+  return result;
+}
+
+}  // namespace
+
+at::Tensor dequantize_groups(const AffineWeight& weight, at::ScalarType type) {
+  const c10::NoGradGuard no_gradients;
+  if (weight.codes.is_cpu()) return dequantize_on_cpu(weight).to(type);
+  const auto steps = steps_on_device(weight, type);
+  auto values = at::empty(steps.sizes(), steps.options().dtype(type));
+  at::mul_out(values, steps, weight.scales.unsqueeze(-1));  // in f32, whatever the types of the two ends
+  return values.view(weight.codes.sizes());
+}
+
+GroupGradients reduce_to_groups(const at::Tensor& gradient, const AffineWeight& weight, bool with_zeros) {
+  const c10::NoGradGuard no_gradients;
+  if (weight.codes.is_cpu()) return reduce_on_cpu(gradient, weight, with_zeros);
+  const auto of_weight = grouped(gradient, weight);
+  const auto steps = steps_on_device(weight, gradient.scalar_type());
+  GroupGradients result = {(of_weight * steps).sum(-1, false, at::kFloat), {}};
+  if (with_zeros) result.zeros = -weight.scales * of_weight.sum(-1, false, at::kFloat);
+  return result;
+}
+
+}  // namespace normtweak::weights

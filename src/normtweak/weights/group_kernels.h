@@ -1,0 +1,21 @@
+// The two passes over affine codes that training repeats for every product, each as few passes over memory as the
+// device allows: on the CPU one loop, on a GPU a few of LibTorch's kernels.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include "normtweak/weights/affine_weight.h"
+
+namespace normtweak::weights {
+
+// (codes - zeros) * scales as [out, in] in `type`; computed in f32 and rounded once. No gradients.
+at::Tensor dequantize_groups(const AffineWeight& weight, at::ScalarType type);
+
+// What a gradient of the dequantized weight means for the floats of its groups, f32 [out, groups]:
+//     d / d scales = Σ_group G (codes - zeros)        d / d zeros = -scales Σ_group G
+struct GroupGradients {
+  at::Tensor scales, zeros;  // zeros: undefined where not asked for
+};
+// gradient: [out, in], f32 or bf16. Sums are f32.
+GroupGradients reduce_to_groups(const at::Tensor& gradient, const AffineWeight& weight, bool with_zeros);
+
+}  // namespace normtweak::weights
