@@ -132,7 +132,8 @@ TEST(Adam, FollowsTheFormula) {
       const auto exact = gradient.to(at::kDouble);
       first[i] = options.beta1 * first[i] + (1 - options.beta1) * exact;
       second[i] = options.beta2 * second[i] + (1 - options.beta2) * exact * exact;
-      const auto m = first[i] / (1 - std::pow(options.beta1, step)), v = second[i] / (1 - std::pow(options.beta2, step));
+      const auto m = first[i] / (1 - std::pow(options.beta1, step)),
+                 v = second[i] / (1 - std::pow(options.beta2, step));
       values[i] = values[i] - rates[i == 1 ? 1 : 0] * factor * m / (v.sqrt() + options.epsilon);
     }
     adam.step(factor);

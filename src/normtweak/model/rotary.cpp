@@ -1,8 +1,9 @@
 #include "normtweak/model/rotary.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/addcmul.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/where.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -33,11 +34,16 @@ at::Tensor scale(const at::Tensor& frequencies, const RotaryScaling& scaling) {
   return frequencies;
 }
 
-// [samples, tokens, heads, head_size] with cosine and sine [tokens, 1, head_size / 2]
-at::Tensor turn(const at::Tensor& heads, const at::Tensor& cosine, const at::Tensor& sine) {
+// [samples, tokens, heads, head_size] with cosine and sine [tokens, 1, head_size / 2]. Each half is one product and one
+// product more added to it, in F32, and is rounded where it is written.
+at::Tensor turn(const at::Tensor& heads, const at::Tensor& cosine, const at::Tensor& sine, double direction) {
   const auto half = heads.size(-1) / 2;
   const auto first = heads.narrow(-1, 0, half), second = heads.narrow(-1, half, half);
-  return at::cat({first * cosine - second * sine, second * cosine + first * sine}, -1).to(heads.scalar_type());
+  auto turned = at::empty(heads.sizes(), heads.options());
+  auto turned_first = turned.narrow(-1, 0, half), turned_second = turned.narrow(-1, half, half);
+  at::addcmul_out(turned_first, first * cosine, second, sine, -direction);
+  at::addcmul_out(turned_second, second * cosine, first, sine, direction);
+  return turned;
 }
 
 // The gradient of a rotation is the rotation back; nothing but the table is kept.
@@ -45,12 +51,12 @@ struct Rotation : torch::autograd::Function<Rotation> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& heads,
                             const at::Tensor& cosine, const at::Tensor& sine) {
     context->save_for_backward({cosine, sine});
-    return turn(heads, cosine, sine);
+    return turn(heads, cosine, sine, 1);
   }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  const torch::autograd::variable_list& gradients) {
     const auto saved = context->get_saved_variables();
-    return {turn(gradients[0], saved[0], -saved[1]), {}, {}};
+    return {turn(gradients[0], saved[0], saved[1], -1), {}, {}};
   }
 };
 
