@@ -5,6 +5,11 @@
 #include <limits>
 
 namespace normtweak::tweak {
+namespace {
+
+constexpr double kLargest = 8;  // factor; the smallest is its inverse
+
+}  // namespace
 
 RateSearch search_rate(const std::function<double(double factor)>& try_factor) {
   RateSearch search;
@@ -17,12 +22,14 @@ RateSearch search_rate(const std::function<double(double factor)>& try_factor) {
     search.factor = factor;
     return true;
   };
-  improves(1);
-  double factor = 2;
-  while (factor <= 8 && improves(factor)) factor *= 2;
-  if (search.factor > 1) return search;
-  factor = 0.5;
-  while (factor >= 0.125 && improves(factor)) factor /= 2;
+  if (improves(1)) {
+    for (double factor = 2; factor <= kLargest && improves(factor);) factor *= 2;
+    if (search.factor > 1) return search;
+  }
+  // Downward while that helps, and on where nothing has succeeded yet.
+  for (double factor = 0.5; factor >= 1 / kLargest; factor /= 2) {
+    if (!improves(factor) && std::isfinite(least)) break;
+  }
   return search;
 }
 

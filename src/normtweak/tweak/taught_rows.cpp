@@ -18,10 +18,6 @@ namespace fs = std::filesystem;
 
 constexpr std::int64_t kTokensAtATimeCpu = 1024, kTokensAtATimeGpu = 32768;
 
-std::int64_t host_memory_bytes() {
-  return std::int64_t{::sysconf(_SC_PHYS_PAGES)} * std::int64_t{::sysconf(_SC_PAGESIZE)};
-}
-
 // Backed by a file that has no name any more: the disk's space comes back when the tensor goes, or the process.
 at::Tensor empty_on_disk(at::IntArrayRef shape, std::int64_t count, at::ScalarType type) {
   auto path = (fs::temp_directory_path() / "normtweak-hidden-XXXXXX").string();
@@ -41,17 +37,20 @@ at::Tensor empty_on_disk(at::IntArrayRef shape, std::int64_t count, at::ScalarTy
   return tensor;
 }
 
-at::Tensor empty_on_host(at::IntArrayRef shape, at::ScalarType type) {
-  const auto count = c10::multiply_integers(shape);
-  const auto bytes = count * static_cast<std::int64_t>(c10::elementSize(type));
-  return bytes > host_memory_bytes() / 4 ? empty_on_disk(shape, count, type) : at::empty(shape, type);
-}
-
 }  // namespace
 
-TaughtRows::TaughtRows(const model::Decoder& teacher, const calibrate::TokenBatch& text, Stage& stage) : text_(text) {
+std::int64_t TaughtRows::quarter_of_memory() {
+  return std::int64_t{::sysconf(_SC_PHYS_PAGES)} * std::int64_t{::sysconf(_SC_PAGESIZE)} / 4;
+}
+
+TaughtRows::TaughtRows(const model::Decoder& teacher, const calibrate::TokenBatch& text, Stage& stage,
+                       std::int64_t memory_bytes)
+    : text_(text) {
   const c10::NoGradGuard no_gradients;
-  hidden_ = empty_on_host({text.samples(), text.tokens(), teacher.config.hidden}, teacher.type);
+  const std::vector<std::int64_t> shape = {text.samples(), text.tokens(), teacher.config.hidden};
+  const auto elements = c10::multiply_integers(shape);
+  const auto bytes = elements * static_cast<std::int64_t>(c10::elementSize(teacher.type));
+  hidden_ = bytes > memory_bytes ? empty_on_disk(shape, elements, teacher.type) : at::empty(shape, teacher.type);
   const auto tokens = teacher.device.is_cuda() ? kTokensAtATimeGpu : kTokensAtATimeCpu;
   const auto step = std::max<std::int64_t>(1, tokens / text.tokens());
   for (std::int64_t begin = 0; begin < text.samples(); begin += step) {

@@ -11,9 +11,13 @@ namespace normtweak::tweak {
 
 class TaughtRows {
  public:
-  // The hidden states are kept in host memory in the teacher's type of products; above a quarter of the machine's
-  // memory, in a file in the temporary folder that vanishes with the process.
-  TaughtRows(const model::Decoder& teacher, const calibrate::TokenBatch& text, Stage& stage);
+  // The hidden states are kept in host memory in the teacher's type of products; where they take more than
+  // `memory_bytes`, in a file in the temporary folder (TMPDIR) that vanishes with the process. Throws Error where that
+  // has no room.
+  TaughtRows(const model::Decoder& teacher, const calibrate::TokenBatch& text, Stage& stage,
+             std::int64_t memory_bytes = quarter_of_memory());
+
+  static std::int64_t quarter_of_memory();  // of the machine's, in bytes
 
   std::int64_t rows() const { return text_.samples(); }
   std::int64_t row_tokens() const { return text_.tokens(); }  // padding included

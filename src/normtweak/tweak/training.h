@@ -19,7 +19,7 @@ struct LearningRates {
 };
 
 struct TrainingOptions {
-  LearningRates rates;
+  LearningRates rates = {};
   double beta1 = 0.9, beta2 = 0.95;
   std::int64_t warmup_steps = 5;  // the rate rises linearly over these, then falls as a cosine
   std::int64_t batch_rows = 8;    // rows in one step

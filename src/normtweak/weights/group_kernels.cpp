@@ -108,23 +108,34 @@ GroupGradients reduce_on_cpu(const at::Tensor& gradient, const AffineWeight& wei
 
 }  // namespace
 
-at::Tensor dequantize_groups(const AffineWeight& weight, at::ScalarType type) {
+at::Tensor by_operations::dequantize_groups(const AffineWeight& weight, at::ScalarType type) {
   const c10::NoGradGuard no_gradients;
-  if (weight.codes.is_cpu()) return dequantize_on_cpu(weight).to(type);
   const auto steps = steps_on_device(weight, type);
   auto values = at::empty(steps.sizes(), steps.options().dtype(type));
   at::mul_out(values, steps, weight.scales.unsqueeze(-1));  // in f32, whatever the types of the two ends
   return values.view(weight.codes.sizes());
 }
 
-GroupGradients reduce_to_groups(const at::Tensor& gradient, const AffineWeight& weight, bool with_zeros) {
+GroupGradients by_operations::reduce_to_groups(const at::Tensor& gradient, const AffineWeight& weight,
+                                               bool with_zeros) {
   const c10::NoGradGuard no_gradients;
-  if (weight.codes.is_cpu()) return reduce_on_cpu(gradient, weight, with_zeros);
   const auto of_weight = grouped(gradient, weight);
   const auto steps = steps_on_device(weight, gradient.scalar_type());
   GroupGradients result = {(of_weight * steps).sum(-1, false, at::kFloat), {}};
   if (with_zeros) result.zeros = -weight.scales * of_weight.sum(-1, false, at::kFloat);
   return result;
+}
+
+at::Tensor dequantize_groups(const AffineWeight& weight, at::ScalarType type) {
+  if (!weight.codes.is_cpu()) return by_operations::dequantize_groups(weight, type);
+  const c10::NoGradGuard no_gradients;
+  return dequantize_on_cpu(weight).to(type);
+}
+
+GroupGradients reduce_to_groups(const at::Tensor& gradient, const AffineWeight& weight, bool with_zeros) {
+  if (!weight.codes.is_cpu()) return by_operations::reduce_to_groups(gradient, weight, with_zeros);
+  const c10::NoGradGuard no_gradients;
+  return reduce_on_cpu(gradient, weight, with_zeros);
 }
 
 }  // namespace normtweak::weights

@@ -18,4 +18,10 @@ struct GroupGradients {
 // gradient: [out, in], f32 or bf16. Sums are f32.
 GroupGradients reduce_to_groups(const at::Tensor& gradient, const AffineWeight& weight, bool with_zeros);
 
+// The same in LibTorch's operations: what every device but the CPU runs. Here so that they are tested everywhere.
+namespace by_operations {
+at::Tensor dequantize_groups(const AffineWeight& weight, at::ScalarType type);
+GroupGradients reduce_to_groups(const at::Tensor& gradient, const AffineWeight& weight, bool with_zeros);
+}  // namespace by_operations
+
 }  // namespace normtweak::weights

@@ -1,0 +1,214 @@
+// What the end-to-end tweak decides by itself: rate, batch, number of steps, and when to stop.
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <csignal>
+#include <limits>
+#include <numbers>
+
+#include "normtweak/base/error.h"
+#include "normtweak/tweak/end_to_end.h"
+#include "support/explicit_model.h"
+#include "support/tiny_decoder.h"
+
+namespace normtweak::tweak {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+struct SearchCase {
+  const char* name;
+  double best;        // divergence is least at this factor, and rises to both sides
+  double fails_from;  // a trial with such a factor or a larger one is not finite
+  double found;
+  std::size_t trials;
+};
+
+TEST(RateSearch, WalksToTheBestPowerOfTwo) {
+  const SearchCase cases[] = {
+      {"the standard rate", 1, kInfinity, 1, 3},       {"larger", 4, kInfinity, 4, 4},
+      {"at the upper end", 100, kInfinity, 8, 4},      {"smaller", 0.25, kInfinity, 0.25, 5},
+      {"at the lower end", 1e-3, kInfinity, 0.125, 5}, {"all but the smallest fail", 1e-3, 0.2, 0.125, 4},
+  };
+  for (const auto& row : cases) {
+    SCOPED_TRACE(row.name);
+    const auto search = search_rate([&](double factor) {
+      return factor >= row.fails_from ? std::nan("") : std::abs(std::log2(factor / row.best));
+    });
+    EXPECT_EQ(search.factor, row.found);
+    EXPECT_EQ(search.trials.size(), row.trials);
+  }
+}
+
+TEST(RateSearch, ShortRunsHaveNoTrials) {
+  EXPECT_EQ(trial_steps(79), 0);
+  EXPECT_EQ(trial_steps(80), 8);
+  EXPECT_EQ(trial_steps(100000), 24);
+}
+
+TEST(Training, TheRateWarmsUpAndFallsAsACosine) {
+  TrainingOptions options;
+  options.warmup_steps = 4;
+  options.steps = 40;
+  for (const std::int64_t step : {0, 1, 3, 4, 20, 39}) {
+    const auto t = static_cast<double>(step);
+    EXPECT_NEAR(rate_share(step, options), std::min(1.0, (t + 1) / 4) * (1 + std::cos(std::numbers::pi * t / 40)) / 2,
+                1e-12);
+  }
+}
+
+struct Problem {
+  model::Decoder teacher, student;
+  TextSplit text;
+};
+
+Problem make_problem(std::int64_t samples = 64, std::int64_t tokens = 16) {
+  Problem problem;
+  problem.teacher = tests::tiny_decoder();
+  problem.student = tests::quantized(problem.teacher, tests::Weights::groups);
+  problem.text = split_text({.ids = tests::random_ids(problem.teacher, samples, tokens), .mask = {}, .provenance = {}});
+  return problem;
+}
+
+EndToEndResult run(const Problem& problem, const EndToEndOptions& options, ProgressSink& sink = silent_progress(),
+                   const model::Decoder* start = nullptr) {
+  return tweak_end_to_end(problem.teacher, problem.student, problem.text, options, sink, start);
+}
+
+TEST(Automatic, ChoosesRateBatchAndSteps) {
+  const auto problem = make_problem();
+  const auto result = run(problem, {.passes = 16});
+  EXPECT_EQ(result.batch_rows, problem.text.train.samples() / 8);  // 8192 tokens are more than there are
+  EXPECT_GE(result.trials.size(), 2U);
+  EXPECT_EQ(result.steps, result.planned_steps);
+  EXPECT_EQ(result.tokens, 16 * problem.text.train.ids.numel());
+  double least = kInfinity, factor = 0;
+  for (const auto& trial : result.trials) {
+    if (trial.divergence < least) {
+      least = trial.divergence;
+      factor = trial.factor;
+    }
+  }
+  EXPECT_DOUBLE_EQ(result.rates.norms, factor * LearningRates().norms);
+  EXPECT_DOUBLE_EQ(result.rates.scales, factor * LearningRates().scales);
+}
+
+TEST(Automatic, StepsAndRatesRepeatARun) {
+  const auto problem = make_problem();
+  const auto first = run(problem, {.budget = {.seconds = 1.0}});
+  EndToEndOptions again;
+  again.steps = first.planned_steps;
+  again.norm_rate = first.rates.norms;
+  again.scale_rate = first.rates.scales;
+  again.batch_rows = first.batch_rows;
+  const auto second = run(problem, again);
+  EXPECT_TRUE(second.trials.empty());
+  EXPECT_EQ(second.steps, first.steps);
+  EXPECT_EQ(second.chosen, first.chosen);
+  ASSERT_EQ(second.candidates.size(), first.candidates.size());
+  for (std::size_t i = 0; i < first.candidates.size(); ++i) {
+    EXPECT_EQ(second.candidates[i].divergence, first.candidates[i].divergence) << first.candidates[i].name;
+  }
+}
+
+TEST(Automatic, KeepsToABudgetOfTokens) {
+  const auto problem = make_problem();
+  const auto rows = problem.text.train.samples() / 8;
+  for (const std::int64_t tokens : {100, 5000, 100000}) {
+    EndToEndOptions options;
+    options.budget.tokens = tokens;
+    const auto result = run(problem, options);
+    const auto trial_tokens =
+        static_cast<std::int64_t>(result.trials.size()) * trial_steps(tokens / (rows * 16)) * rows * 16;
+    EXPECT_LE(result.tokens + trial_tokens, std::max<std::int64_t>(tokens, rows * 16)) << tokens;
+    EXPECT_GE(result.tokens + trial_tokens, tokens / 2) << tokens;
+  }
+}
+
+TEST(Automatic, KeepsToABudgetOfSeconds) {
+  const auto problem = make_problem();
+  EndToEndOptions options;
+  options.budget.seconds = 1e-3;  // less than anything takes: one step is the least
+  EXPECT_EQ(run(problem, options).planned_steps, 1);
+}
+
+TEST(Automatic, StartsWhereItIsTold) {
+  const auto problem = make_problem();
+  const auto good = run(problem, {.passes = 8});
+  EndToEndOptions still;  // no step of this size changes anything
+  still.norm_rate = still.scale_rate = 1e-12;
+  still.steps = 1;
+  const auto result = run(problem, still, silent_progress(), &good.decoder);
+  EXPECT_NE(result.chosen, "untouched");
+  double of_good = kInfinity, of_result = kInfinity;
+  for (const auto& candidate : good.candidates) of_good = std::min(of_good, candidate.divergence);
+  for (const auto& candidate : result.candidates) of_result = std::min(of_result, candidate.divergence);
+  EXPECT_NEAR(of_result, of_good, 1e-4 * of_good);
+  EXPECT_NEAR(result.candidates.front().divergence, good.candidates.front().divergence, 1e-9);  // still the student
+}
+
+// Raises SIGINT once some steps have been taken.
+class Interrupting : public ProgressSink {
+ public:
+  void report(const ProgressReport& report) override {
+    if (report.stage == "tweak end to end" && report.done > 0 && !raised_) {
+      raised_ = true;
+      std::raise(SIGINT);
+    }
+  }
+  void note(std::string_view) override {}
+
+ private:
+  bool raised_ = false;
+};
+
+TEST(Automatic, AnInterruptedRunEndsWithItsBestState) {
+  const auto problem = make_problem();
+  Interrupting sink;
+  const auto result = run(problem, {.passes = 4}, sink);
+  EXPECT_NE(result.stopped_early.find("interrupted after step 1"), std::string::npos) << result.stopped_early;
+  EXPECT_EQ(result.steps, 1);
+  double least = kInfinity;
+  for (const auto& candidate : result.candidates) least = std::min(least, candidate.divergence);
+  EXPECT_LE(least, result.candidates.front().divergence);
+}
+
+TEST(TaughtRows, AreTheSameOnDisk) {
+  const auto problem = make_problem(12, 8);
+  Stage stage(silent_progress(), "", 0, "");
+  const TaughtRows in_memory(problem.teacher, problem.text.train, stage),
+      on_disk(problem.teacher, problem.text.train, stage, /*memory_bytes=*/0);
+  const auto rows = at::arange(problem.text.train.samples(), at::TensorOptions(at::kLong)).flip(0);
+  const auto a = in_memory.pick(rows, at::kCPU), b = on_disk.pick(rows, at::kCPU);
+  EXPECT_TRUE(a.teacher_hidden.equal(b.teacher_hidden));
+  EXPECT_LT(tests::relative_error(a.teacher_hidden, last_hidden_state(problem.teacher, a.ids)), 1e-6);
+}
+
+TEST(Candidates, TheLeastFiniteDivergenceLeads) {
+  const auto problem = make_problem(8, 4);
+  Student student(problem.student, {TunableGroup::norms, TunableGroup::scales});
+  std::vector<double> scores = {2, std::nan(""), 0.5, 0.7, 0.5, 0.6, 0.9, 0.4};
+  std::size_t next = 0;
+  Candidates candidates(student, 1, [&] { return scores.at(next++); });
+  auto state = state_of(student);
+  for (auto& change : state) change.fill_(1);
+  candidates.consider("worse", state);
+  candidates.consider("no number", state);
+  EXPECT_EQ(candidates.leader_name(), "untouched");
+  EXPECT_EQ(candidates.leader()[0].abs().max().item<double>(), 0);
+  candidates.consider("better", state);
+  EXPECT_EQ(candidates.leader_name(), "better");
+  candidates.consider_parts_of(candidates.leader());
+  ASSERT_EQ(candidates.all().size(), 9U);
+  EXPECT_EQ(candidates.all()[4].name, "0.8 of the way");
+  EXPECT_EQ(candidates.all()[7].name, "without norms");
+  EXPECT_EQ(candidates.leader_name(), "without scales");  // 0.4; the earlier 0.5 would win a tie
+  EXPECT_EQ(candidates.leader()[1].abs().max().item<double>(), 0);
+  EXPECT_EQ(candidates.leader()[0].min().item<double>(), 1);
+}
+
+}  // namespace
+}  // namespace normtweak::tweak

@@ -1,0 +1,89 @@
+// Both forms of the passes over affine codes, against their formulas in F64.
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/rand.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
+#include <gtest/gtest.h>
+
+#include "normtweak/weights/group_kernels.h"
+
+namespace normtweak::weights {
+namespace {
+
+struct KernelCase {
+  const char* name;
+  int bits;
+  std::int64_t rows, columns, group_size;  // group_size 0: the whole row
+  bool float_zeros;
+};
+const KernelCase kCases[] = {
+    {"groups of a register", 4, 5, 64, 16, false},  {"groups with a rest", 3, 7, 120, 40, false},
+    {"groups below a register", 2, 3, 24, 8, true}, {"whole rows", 8, 33, 50, 0, false},
+    {"float zeros", 4, 9, 128, 64, true},
+};
+
+double relative_error(const at::Tensor& found, const at::Tensor& expected) {
+  return ((found - expected).abs().max() / expected.abs().max()).item<double>();
+}
+
+AffineWeight random_weight(const KernelCase& row) {
+  const auto groups = row.group_size == 0 ? 1 : row.columns / row.group_size;
+  AffineWeight weight;
+  weight.codes = at::randint(std::int64_t{1} << row.bits, {row.rows, row.columns}, at::TensorOptions(at::kByte));
+  weight.scales = at::rand({row.rows, groups}) + 0.1;
+  weight.zeros = at::rand({row.rows, groups}) * ((1 << row.bits) - 1);
+  if (!row.float_zeros) weight.zeros.round_();
+  weight.bits = row.bits;
+  weight.group_size = static_cast<int>(row.group_size);
+  weight.float_zeros = row.float_zeros;
+  return weight;
+}
+
+// [out, in] → f64 [out, groups, columns of a group]
+at::Tensor grouped(const at::Tensor& matrix, const AffineWeight& weight) {
+  return matrix.to(at::kDouble).view({matrix.size(0), -1, columns_per_group(weight)});
+}
+at::Tensor exact_steps(const AffineWeight& weight) {
+  return grouped(weight.codes, weight) - weight.zeros.to(at::kDouble).unsqueeze(-1);
+}
+
+TEST(GroupKernels, DequantizeAndRoundOnce) {
+  for (const auto& row : kCases) {
+    SCOPED_TRACE(row.name);
+    const auto weight = random_weight(row);
+    const auto exact = (exact_steps(weight) * weight.scales.to(at::kDouble).unsqueeze(-1)).view(weight.codes.sizes());
+    for (const auto type : {at::kFloat, at::kBFloat16}) {
+      // Half a step of the type; F32 rounds the difference and the product.
+      const double tolerance = type == at::kFloat ? 2e-7 : 1.0 / 256 + 1e-6;
+      for (const auto& values : {dequantize_groups(weight, type), by_operations::dequantize_groups(weight, type)}) {
+        EXPECT_EQ(values.scalar_type(), type);
+        EXPECT_TRUE(values.to(at::kDouble).allclose(exact, tolerance, 2e-6));
+      }
+      EXPECT_TRUE(dequantize_groups(weight, type).equal(by_operations::dequantize_groups(weight, type)));
+    }
+  }
+}
+
+TEST(GroupKernels, ReduceGradientsToGroups) {
+  for (const auto& row : kCases) {
+    SCOPED_TRACE(row.name);
+    const auto weight = random_weight(row);
+    for (const auto type : {at::kFloat, at::kBFloat16}) {
+      const auto gradient = at::randn(weight.codes.sizes()).to(type);
+      const auto exact = grouped(gradient, weight);
+      const auto scales = (exact * exact_steps(weight)).sum(-1), zeros = -weight.scales.to(at::kDouble) * exact.sum(-1);
+      // Products in bf16 are rounded one by one before they are summed in F32.
+      const double tolerance = type == at::kFloat ? 1e-6 : 4e-3;
+      const auto check = [&](const GroupGradients& found) {
+        EXPECT_LT(relative_error(found.scales, scales), tolerance);
+        EXPECT_LT(relative_error(found.zeros, zeros), tolerance);
+      };
+      check(reduce_to_groups(gradient, weight, true));
+      check(by_operations::reduce_to_groups(gradient, weight, true));
+      EXPECT_FALSE(reduce_to_groups(gradient, weight, false).zeros.defined());
+    }
+  }
+}
+
+}  // namespace
+}  // namespace normtweak::weights
