@@ -28,6 +28,8 @@ def home(tmp_path_factory):
     save_file({"tokens": cli_models.ids(8, 32)}, folder / "other_name.safetensors")
     (folder / "text.txt").write_text(cli_models.text(400), encoding="utf-8")
     (folder / "short.txt").write_text("A few words.", encoding="utf-8")
+    for name, lines in LAMBADA.items():
+        (folder / name).write_text(lines, encoding="utf-8")
     (folder / "file").write_text("in the way", encoding="utf-8")
     (folder / "out").mkdir()
     (folder / "out" / "old").write_text("an earlier result", encoding="utf-8")
@@ -66,6 +68,19 @@ def set_nan(tensors):
     tensors["model.layers.1.mlp.up_proj.weight"][3, 5] = torch.nan
 
 
+GOOD_ROW = '{"text": "The bridge is old"}\n'
+LAMBADA = {
+    "rows.jsonl": GOOD_ROW,
+    "no_rows.jsonl": "\n \n",
+    "no_text.jsonl": GOOD_ROW + '{"words": "The bridge is old"}\n',
+    "no_string.jsonl": GOOD_ROW + '{"text": 5}\n',
+    "no_object.jsonl": "\n" + GOOD_ROW + '"The bridge is old"\n',
+    "not_json.jsonl": GOOD_ROW + GOOD_ROW + "The bridge is old\n",
+    "one_word.jsonl": GOOD_ROW + "\n" + '{"text": "Bridge"}',
+    "only_spaces_before.jsonl": '{"text": " \\n Bridge"}',
+    "no_last_word.jsonl": '{"text": "The bridge is old "}',
+    "long_word.jsonl": json.dumps({"text": "The " + 200 * "z"}),
+}
 UP = "model.layers.1.mlp.up_proj.weight"
 HARM = {
     "truncated": truncate,
@@ -93,8 +108,9 @@ CASES = [
     ("frobnicate", 2, ["help"]),
     ("logits good --tokens ids.safetensors -o out/x --nonsense", 2, ["--nonsense"]),
     ("logits good -o out/x", 2, ["--tokens"]),
-    ("eval good", 2, ["--text", "--rows"]),
+    ("eval good", 2, ["--text", "--rows", "--lambada"]),
     ("eval good --text text.txt --rows text.txt", 2, ["--text", "--rows"]),
+    ("eval good --lambada rows.jsonl --max-examples -1", 2, ["--max-examples"]),
     ("eval good --text text.txt --protocol lm-eval", 2, ["lm-eval", "gptq"]),
     (f"quantize good {QUANTIZE} --bits 5", 2, ["5", "2,3,4,6,8"]),
     (f"quantize good {QUANTIZE} --bits four", 2, ["four"]),
@@ -132,6 +148,17 @@ CASES = [
     ("eval good --text short.txt --context 64", 1, ["short.txt", "64"]),
     ("eval good --text missing.txt", 1, ["missing.txt"]),
     ("eval good --text text.txt --context 1", 1, ["--context 1"]),
+    ("eval no_tokenizer --lambada rows.jsonl", 1, ["tokenizer.json"]),
+    ("eval good --lambada missing.txt", 1, ["missing.txt"]),
+    ("eval good --lambada no_rows.jsonl", 1, ["no_rows.jsonl", "text"]),
+    ("eval good --lambada no_text.jsonl", 1, ["no_text.jsonl:2", '"text"']),
+    ("eval good --lambada no_string.jsonl", 1, ["no_string.jsonl:2", '"text"']),
+    ("eval good --lambada no_object.jsonl", 1, ["no_object.jsonl:3", '"text"']),
+    ("eval good --lambada not_json.jsonl", 1, ["not_json.jsonl:3", "JSON"]),
+    ("eval good --lambada one_word.jsonl", 1, ["one_word.jsonl:3", "last word"]),
+    ("eval good --lambada only_spaces_before.jsonl", 1, ["only_spaces_before.jsonl:1", "last word"]),
+    ("eval good --lambada no_last_word.jsonl", 1, ["no_last_word.jsonl:1", "last word"]),
+    ("eval good --lambada long_word.jsonl", 1, ["long_word.jsonl:1", "128"]),
     ("generate no_tokenizer -o out/x", 1, ["tokenizer"]),
     ("generate good -o out/x --tokens 4000", 1, ["4000", "128"]),
     ("generate good -o out/x --samples 2 --tokens 8 --languages en,xx", 1, ["xx"]),
@@ -141,6 +168,7 @@ CASES = [
     (f"quantize good {QUANTIZE} --calibration long_ids.safetensors", 1, ["129", "128"]),
     (f"quantize good {QUANTIZE} --rule *=skip", 1, ["nothing to quantize"]),
     (f"quantize good {QUANTIZE} --eval-text short.txt", 1, ["short.txt"]),
+    (f"quantize good {QUANTIZE} --eval-lambada one_word.jsonl", 1, ["one_word.jsonl:3"]),
     (f"quantize good {QUANTIZE} -o file", 1, ["file", "not a folder"]),
     (f"quantize nan {QUANTIZE}", 1, [UP, "NaN"]),
     (f"quantize unsupported {QUANTIZE}", 1, ["MambaForCausalLM"]),

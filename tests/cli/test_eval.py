@@ -1,4 +1,7 @@
 """`normtweak eval` against perplexity, KL divergence and agreement as PyTorch computes them."""
+import json
+import re
+
 import pytest
 import torch
 
@@ -112,3 +115,104 @@ def test_model_against_itself(models, text_file, tmp_path):
     assert found["top1_agreement"] == 1
     assert found["perplexity"]["float"] == found["perplexity"]["quantized"]
     assert (found["seed"], found["device"], found["dtype"], found["threads"]) == (7, "cpu", "float32", 1)
+
+
+# ---------------------------------------------------------------- LAMBADA --------------------------------------------
+
+
+def split_as_lm_eval(text):
+    """doc_to_text and doc_to_target of lambada_openai, then how its models take white space to the continuation."""
+    context, word = " ".join(text.split(" ")[:-1]), " " + text.split(" ")[-1]
+    kept = context.rstrip()
+    return kept, context[len(kept):] + word
+
+
+def lambada_by_hand(model, tokenizer, texts):
+    """Each text alone: whether greedy decoding gives the word, and the word's negative log likelihood."""
+    correct, losses = [], []
+    for text in texts:
+        context, word = split_as_lm_eval(text)
+        assert context + word == text
+        whole = tokenizer.encode(context + word).ids
+        target = torch.tensor(whole[len(tokenizer.encode(context).ids):])
+        inputs = torch.tensor([whole[-(cli_models.CONTEXT + 1):][:-1]])
+        found = cli_models.logits(model, inputs)[0, -len(target):].double().log_softmax(-1)
+        correct.append((found.argmax(-1) == target).all())
+        losses.append(-found.gather(1, target[:, None]).sum())
+    return torch.stack(correct), torch.stack(losses)
+
+
+def lambada_figures(correct, losses):
+    accuracy, error = mean_and_error(correct)
+    return {"accuracy": close(accuracy), "stderr": close(error), "perplexity": close(losses.mean().exp().item(), 5e-4),
+            "examples": len(correct)}
+
+
+@pytest.fixture(scope="module")
+def lambada(tmp_path_factory):
+    """A model that knows some last words, a noisy copy, and texts. Tokens that do not begin a word have a weight of 0 in
+    the head, so that the likeliest token begins one: texts can be made to end as the model would end them."""
+    folder = tmp_path_factory.mktemp("lambada")
+    exact, noisy = cli_models.llama(), cli_models.llama()
+    tokenizer = cli_models.save_tokenizer(folder)
+    begins_word = torch.tensor([bool(re.fullmatch(r"Ġ[A-Za-z]{2,}", tokenizer.id_to_token(i) or ""))
+                                for i in range(cli_models.VOCABULARY)])
+    for model in (exact, noisy):
+        model.lm_head.weight.data[~begins_word] = 0
+    generator = torch.Generator().manual_seed(7)
+    for parameter in noisy.parameters():
+        parameter.data += 0.1 * parameter.std() * torch.randn(parameter.shape, generator=generator)
+    for name, model in (("exact", exact), ("noisy", noisy)):
+        cli_models.save(model, folder / name)
+    cli_models.save_tokenizer(folder / "exact")
+
+    texts = []
+    for i in range(40):
+        context = cli_models.text(5 + 7 * i % 60, seed=i).strip()
+        likeliest = cli_models.logits(exact, torch.tensor([tokenizer.encode(context).ids]))[0, -1].argmax()
+        word = tokenizer.decode([likeliest.item()]).strip()
+        texts.append(context + " " + {0: word, 1: word, 2: word + "q", 3: "bridges", 4: "Äpfel"}[i % 5])
+    texts += ["The river \n\n turns", "Old bridges  carry", "She nobody\twater \n", " A stone\n\nlight", "In \u3000 “green”",
+              " " + cli_models.text(300).strip() + " bridges"]  # the last is longer than the model's context
+    path = folder / "texts.jsonl"
+    path.write_text("".join(json.dumps({"text": text, "other": 1}) + "\n\n"[:1 + i % 2] for i, text in enumerate(texts)),
+                    encoding="utf-8")
+    return folder, exact, noisy, tokenizer, texts, path
+
+
+@pytest.mark.parametrize("options", [{}, {"--batch-rows": 3}, {"--max-examples": 11}], ids=str)
+def test_lambada(options, lambada, tmp_path):
+    folder, exact, _, tokenizer, texts, path = lambada
+    correct, losses = lambada_by_hand(exact, tokenizer, texts[:options.get("--max-examples")])
+    assert 0.2 < correct.double().mean() < 0.6
+    words = [word for option in options.items() for word in option]
+    found = cli_program.report("eval", folder / "exact", "--lambada", path, *words, to=tmp_path)
+    assert found.keys() == GENERAL_KEYS - {"perplexity", "tokens_scored", "tokens_per_second", "context",
+                                           "windows"} | {"lambada"}
+    assert found["lambada"] == lambada_figures(correct, losses)
+    assert found["seconds"].keys() == {"evaluate", "lambada", "total"}
+
+
+def test_lambada_and_text_against_a_reference(lambada, text_file, tmp_path):
+    folder, exact, noisy, tokenizer, texts, path = lambada
+    found = cli_program.report("eval", folder / "noisy", "--reference", folder / "exact", "--lambada", path, "--text",
+                               text_file, "--context", 40, to=tmp_path)
+    assert found.keys() == GENERAL_KEYS | REFERENCE_KEYS | {"lambada"}
+    assert found["lambada"] == {"float": lambada_figures(*lambada_by_hand(exact, tokenizer, texts)),
+                                "quantized": lambada_figures(*lambada_by_hand(noisy, tokenizer, texts))}
+    assert found["lambada"]["float"]["accuracy"] != found["lambada"]["quantized"]["accuracy"]
+
+
+def test_lambada_in_the_report_of_a_run(lambada, tmp_path):
+    """Of the float model, and of what is saved."""
+    folder, exact, _, tokenizer, texts, path = lambada
+    cli_program.save_ids(tmp_path / "ids.safetensors", cli_models.ids(8, 32))
+    options = ["--tune", "norms", "--lr", "1e-2", "--epochs", 2, "--batch", 1, "--dtype", "f32"]
+    run = cli_program.report("quantize", folder / "exact", "-o", tmp_path / "out", "--method", "rtn", "--bits", 3,
+                             "--group-size", 32, "--format", "hf", "--calibration", tmp_path / "ids.safetensors",
+                             *options, "--eval-lambada", path, "--max-examples", 20, to=tmp_path)["lambada"]
+    saved = cli_program.report("eval", tmp_path / "out", "--lambada", path, "--max-examples", 20, to=tmp_path)
+    assert run.keys() == {"name", "float", "quantized", "tweaked"} and run["name"] == path.name
+    assert run["float"] == lambada_figures(*lambada_by_hand(exact, tokenizer, texts[:20]))
+    assert run["tweaked"] == {key: close(value) for key, value in saved["lambada"].items()}
+    assert run["quantized"]["perplexity"] != run["float"]["perplexity"]

@@ -50,9 +50,9 @@ TEST(GptqWindows, RefusesLessThanOne) {
   EXPECT_NE(message.find("2048"), std::string::npos) << message;
 }
 
-TEST(TokenStatistic, IsMeanAndStandardErrorWhateverTheParts) {
+TEST(Statistic, IsMeanAndStandardErrorWhateverTheParts) {
   const auto values = at::randn({100}) + 3;
-  TokenStatistic statistic;
+  Statistic statistic;
   EXPECT_EQ(statistic.mean(), 0);
   EXPECT_EQ(statistic.standard_error(), 0);
   statistic.add(values.narrow(0, 0, 1));
@@ -77,53 +77,79 @@ const ScoreCase kCases[] = {
 };
 constexpr double kTolerance = 2e-5;  // F32 logits of size 4 through two blocks
 
+// Three rows; masked ones have 1 token and some tokens.
+calibrate::TokenBatch batch_for(const model::Decoder& model, const ScoreCase& row) {
+  calibrate::TokenBatch batch = {.ids = tests::random_ids(model, 3, row.tokens), .mask = {}, .provenance = {}};
+  if (!row.masked) return batch;
+  batch.mask = at::ones(batch.ids.sizes(), at::kBool);
+  batch.mask[1].slice(0, 1).fill_(false);
+  batch.mask[2].slice(0, 42 % row.tokens).fill_(false);
+  return batch;
+}
+
+// What a figure of Scores is made of: a part for each row.
+struct Expected {
+  std::vector<at::Tensor> likelihood, reference_likelihood, divergence, agreement;
+};
+
+Expected expect_by_row(const model::Decoder& model, const model::Decoder& reference,
+                       const calibrate::TokenBatch& batch) {
+  Expected expected;
+  for (std::int64_t i = 0; i < batch.samples(); ++i) {
+    const auto length = batch.mask.defined() ? batch.mask[i].sum().item<std::int64_t>() : batch.tokens();
+    const auto ids = batch.ids.narrow(0, i, 1).narrow(1, 0, length);
+    const auto ours = tests::ExplicitModel(model).logits(ids)[0].detach(),
+               theirs = tests::ExplicitModel(reference).logits(ids)[0].detach();
+    const auto next = ids[0].slice(0, 1).unsqueeze(1);
+    expected.likelihood.push_back(-ours.log_softmax(-1).slice(0, 0, -1).gather(1, next));
+    expected.reference_likelihood.push_back(-theirs.log_softmax(-1).slice(0, 0, -1).gather(1, next));
+    expected.divergence.push_back(tests::explicit_divergence(theirs, ours));
+    expected.agreement.push_back(ours.argmax(-1).eq(theirs.argmax(-1)));
+  }
+  return expected;
+}
+
+void compare(const Statistic& found, const std::vector<at::Tensor>& parts) {
+  const auto all = at::cat(parts).to(at::kDouble);
+  EXPECT_EQ(found.count, all.numel());
+  EXPECT_NEAR(found.mean(), all.mean().item<double>(), kTolerance);
+  EXPECT_NEAR(found.standard_error(), all.std().item<double>() / std::sqrt(static_cast<double>(found.count)),
+              kTolerance);
+}
+
+void compare(const Scores& found, const Expected& expected) {
+  compare(found.negative_log_likelihood, expected.likelihood);
+  compare(found.reference_negative_log_likelihood, expected.reference_likelihood);
+  compare(found.divergence, expected.divergence);
+  compare(found.agreement, expected.agreement);
+  ASSERT_EQ(found.divergence_by_row.size(), expected.divergence.size());
+  for (std::size_t i = 0; i < expected.divergence.size(); ++i) {
+    EXPECT_NEAR(found.divergence_by_row[i], expected.divergence[i].mean().item<double>(), kTolerance);
+  }
+  const auto perplexity = std::exp(at::cat(expected.likelihood).mean().item<double>());
+  EXPECT_NEAR(found.perplexity(), perplexity, kTolerance * perplexity);
+  EXPECT_DOUBLE_EQ(found.perplexity_error(), found.perplexity() * found.negative_log_likelihood.standard_error());
+}
+
 TEST(Score, EqualsTheFullLogSoftmax) {
   for (const auto& row : kCases) {
     SCOPED_TRACE(row.name);
     const auto reference = tiny_decoder({.llama = row.llama, .vocabulary = row.vocabulary, .context = 64});
-    const auto model = tests::quantized(reference, tests::Weights::groups);
-    calibrate::TokenBatch batch = {.ids = tests::random_ids(model, 3, row.tokens), .mask = {}, .provenance = {}};
-    const std::vector<std::int64_t> lengths = {row.tokens, row.masked ? 1 : row.tokens,
-                                               row.masked ? 42 % row.tokens : row.tokens};
-    if (row.masked) {
-      batch.mask = at::ones(batch.ids.sizes(), at::kBool);
-      for (int i = 0; i < 3; ++i) batch.mask[i].slice(0, lengths[static_cast<std::size_t>(i)]).fill_(false);
-    }
-
-    std::vector<at::Tensor> likelihoods, reference_likelihoods, divergences, agreements;
-    std::vector<double> by_row;
-    for (std::int64_t i = 0; i < 3; ++i) {
-      const auto length = lengths[static_cast<std::size_t>(i)];
-      const auto ids = batch.ids.narrow(0, i, 1).narrow(1, 0, length);
-      const auto ours = tests::ExplicitModel(model).logits(ids)[0].detach(),
-                 theirs = tests::ExplicitModel(reference).logits(ids)[0].detach();
-      const auto next = ids[0].slice(0, 1).unsqueeze(1);
-      likelihoods.push_back(-ours.log_softmax(-1).slice(0, 0, -1).gather(1, next));
-      reference_likelihoods.push_back(-theirs.log_softmax(-1).slice(0, 0, -1).gather(1, next));
-      divergences.push_back(tests::explicit_divergence(theirs, ours));
-      agreements.push_back(ours.argmax(-1).eq(theirs.argmax(-1)));
-      by_row.push_back(divergences.back().mean().item<double>());
-    }
-
+    const auto groups = tests::quantized(reference, tests::Weights::groups),
+               channels = tests::quantized(reference, tests::Weights::channels);
+    const auto batch = batch_for(reference, row);
+    const auto of_groups = expect_by_row(groups, reference, batch),
+               of_channels = expect_by_row(channels, reference, batch);
     for (const std::int64_t batch_rows : {0, 2}) {
-      const auto scores = score(model, &reference, batch, {.batch_rows = batch_rows}, silent_progress());
-      const auto expect = [](const TokenStatistic& found, const std::vector<at::Tensor>& parts) {
-        const auto all = at::cat(parts).to(at::kDouble);
-        EXPECT_EQ(found.count, all.numel());
-        EXPECT_NEAR(found.mean(), all.mean().item<double>(), kTolerance);
-        EXPECT_NEAR(found.standard_error(), all.std().item<double>() / std::sqrt(static_cast<double>(found.count)),
-                    kTolerance);
-      };
-      expect(scores.negative_log_likelihood, likelihoods);
-      expect(scores.reference_negative_log_likelihood, reference_likelihoods);
-      expect(scores.divergence, divergences);
-      expect(scores.agreement, agreements);
-      ASSERT_EQ(scores.divergence_by_row.size(), 3U);
-      for (std::size_t i = 0; i < 3; ++i) EXPECT_NEAR(scores.divergence_by_row[i], by_row[i], kTolerance);
-      const auto perplexity = std::exp(at::cat(likelihoods).mean().item<double>());
-      EXPECT_NEAR(scores.perplexity(), perplexity, kTolerance * perplexity);
-      EXPECT_DOUBLE_EQ(scores.perplexity_error(),
-                       scores.perplexity() * scores.negative_log_likelihood.standard_error());
+      compare(score(groups, &reference, batch, {.batch_rows = batch_rows}, silent_progress()), of_groups);
+      const auto both = score({&groups, &channels}, &reference, batch, {.batch_rows = batch_rows}, silent_progress());
+      ASSERT_EQ(both.size(), 2U);
+      compare(both[0], of_groups);
+      compare(both[1], of_channels);
+      const auto alone = score({&groups, &channels}, nullptr, batch, {.batch_rows = batch_rows}, silent_progress());
+      compare(alone[0].negative_log_likelihood, of_groups.likelihood);
+      compare(alone[1].negative_log_likelihood, of_channels.likelihood);
+      EXPECT_EQ(alone[1].divergence.count + alone[1].agreement.count, 0);
     }
   }
 }
@@ -147,8 +173,12 @@ TEST(Score, RefusesLogitsThatAreNotFinite) {
     auto damaged = model;
     damaged.final_norm.weight = at::full({16}, value);
     EXPECT_THROW(score(damaged, nullptr, batch, {}, silent_progress()), Error);
-    EXPECT_THROW(score(damaged, &model, batch, {}, silent_progress()), Error);
-    EXPECT_THROW(score(model, &damaged, batch, {}, silent_progress()), Error);
+    EXPECT_THROW(score({&model, &damaged}, nullptr, batch, {}, silent_progress()), Error);
+    const auto message = [&](const model::Decoder& scored, const model::Decoder& reference) {
+      return tests::message_of<Error>([&] { score(scored, &reference, batch, {}, silent_progress()); });
+    };
+    EXPECT_NE(message(damaged, model).find("the logits of the model are not finite"), std::string::npos);
+    EXPECT_NE(message(model, damaged).find("the logits of the reference are not finite"), std::string::npos);
   }
 }
 

@@ -168,16 +168,25 @@ void add_external(CLI::App& command, ExternalChoice& choice) {
   command.add_option("--eval-rows,--rows", choice.rows, "The same for a data set with one row a line")
       ->allow_extra_args(false)
       ->group("Report");
+  command
+      .add_option("--eval-lambada", choice.lambada,
+                  "Report LAMBADA, too: a file of JSON lines with a key \"text\" (see eval --help)")
+      ->group("Report");
   command.add_option("--context", choice.context, "Tokens in a window")->capture_default_str()->group("Report");
-  command.add_option("--max-tokens", choice.max_tokens, "Only so many tokens of each; 0: all")
+  command.add_option("--max-tokens", choice.max_tokens, "Only so many tokens of each text; 0: all")
       ->capture_default_str()
+      ->group("Report");
+  command.add_option("--max-examples", choice.max_examples, "Only so many rows of LAMBADA; 0: all")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber)
       ->group("Report");
 }
 
-std::vector<pipeline::ExternalText> external_texts(const ExternalChoice& choice) {
-  std::vector<pipeline::ExternalText> all;
-  for (const auto& path : choice.rows) all.push_back({path, true, choice.context, choice.max_tokens});
-  for (const auto& path : choice.texts) all.push_back({path, false, choice.context, choice.max_tokens});
+pipeline::External external(const ExternalChoice& choice) {
+  pipeline::External all;
+  for (const auto& path : choice.rows) all.texts.push_back({path, true, choice.context, choice.max_tokens});
+  for (const auto& path : choice.texts) all.texts.push_back({path, false, choice.context, choice.max_tokens});
+  if (!choice.lambada.empty()) all.lambada = {.path = choice.lambada, .max_examples = choice.max_examples};
   return all;
 }
 
@@ -285,6 +294,12 @@ std::string run_summary(const pipeline::RunResult& result, const std::string& ou
   if (!result.verdict.reason.empty()) summary += fmt::format("  guard: {}\n", result.verdict.reason);
   summary += text_line(result.held_out);
   for (const auto& text : result.external) summary += text_line(text);
+  if (result.lambada) {
+    const auto& found = *result.lambada;
+    summary +=
+        fmt::format("  {:<36} accuracy    float {:.2f}%  quantized {:.2f}%  saved {:.2f}%\n", found.name,
+                    100 * found.exact.accuracy(), 100 * found.quantized.accuracy(), 100 * found.tweaked.accuracy());
+  }
   return summary;
 }
 

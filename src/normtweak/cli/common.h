@@ -49,13 +49,14 @@ void add_text_source(CLI::App& command, TextChoice& choice);
 void add_text_writing(CLI::App& command, TextChoice& choice);  // the part of it that concerns the writing itself
 pipeline::TextSource text_source(const TextChoice& choice, const Common& common);
 
-// Texts to report on: --eval-text, --eval-rows, --context, --max-tokens.
+// What to report on: --eval-text, --eval-rows, --eval-lambada, --context, --max-tokens, --max-examples.
 struct ExternalChoice {
   std::vector<std::string> texts, rows;
-  std::int64_t context = 2048, max_tokens = 0;
+  std::string lambada;
+  std::int64_t context = 2048, max_tokens = 0, max_examples = 0;
 };
 void add_external(CLI::App& command, ExternalChoice& choice);
-std::vector<pipeline::ExternalText> external_texts(const ExternalChoice& choice);
+pipeline::External external(const ExternalChoice& choice);
 
 // How to tweak: --tune, --lr, --epochs, --loss, ...
 struct TweakChoice {

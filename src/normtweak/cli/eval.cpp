@@ -1,22 +1,22 @@
-#include <chrono>
-
 #include "normtweak/base/error.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/common.h"
+#include "normtweak/evaluate/lambada.h"
 #include "normtweak/evaluate/scores.h"
 #include "normtweak/pipeline/calibration_text.h"
+#include "normtweak/pipeline/session.h"
 #include "normtweak/report/run_report.h"
 
 namespace normtweak::cli {
 namespace {
 
 struct Choices {
-  std::string model, reference, text, rows, protocol = "gptq";
-  std::int64_t context = 2048, max_tokens = 0, batch_rows = 0;
+  std::string model, reference, text, rows, lambada, protocol = "gptq";
+  std::int64_t context = 2048, max_tokens = 0, max_examples = 0, batch_rows = 0;
   Common common;
 };
 
-std::string summary(const evaluate::Scores& scores, bool with_reference) {
+std::string text_line(const evaluate::Scores& scores, bool with_reference) {
   if (!with_reference) {
     return fmt::format("perplexity {:.4f} ± {:.4f}\n", scores.perplexity(), scores.perplexity_error());
   }
@@ -25,37 +25,99 @@ std::string summary(const evaluate::Scores& scores, bool with_reference) {
                      scores.divergence.mean(), scores.divergence.standard_error(), 100 * scores.agreement.mean());
 }
 
+std::string lambada_line(const evaluate::LambadaScores& scores, std::string_view whose) {
+  return fmt::format("LAMBADA{}: {:.2f}% ± {:.2f} of {} last words, perplexity {:.4f}\n", whose,
+                     100 * scores.accuracy(), 100 * scores.correct.standard_error(), scores.correct.count,
+                     scores.perplexity());
+}
+
+std::string summary(const report::Evaluation& found) {
+  std::string lines;
+  if (found.text) lines += text_line(*found.text, found.with_reference);
+  if (found.lambada) lines += lambada_line(*found.lambada, "");
+  if (found.reference_lambada) lines += lambada_line(*found.reference_lambada, " (reference)");
+  return lines;
+}
+
+struct Models {
+  model::Checkpoint checkpoint;
+  std::optional<model::Checkpoint> reference;
+};
+
+Models open(const Choices& choices) {
+  Models models = {.checkpoint = model::open_checkpoint(choices.model), .reference = {}};
+  if (choices.reference.empty()) return models;
+  models.reference = model::open_checkpoint(choices.reference);
+  const auto found = models.checkpoint.numbers.vocabulary, expected = models.reference->numbers.vocabulary;
+  if (found != expected) {
+    fail("{} and {} have vocabularies of {} and {} tokens; they cannot be compared", choices.model, choices.reference,
+         found, expected);
+  }
+  return models;
+}
+
+// What is to be scored, as tokens.
+struct Tokens {
+  std::optional<calibrate::TokenBatch> windows;
+  std::vector<evaluate::LambadaExample> lambada;
+};
+
+Tokens tokenize(const Choices& choices, const Models& models) {
+  // The float model's tokenizer where there is one: a quantized checkpoint may have come without.
+  const bool own = models.checkpoint.side_files.contains("tokenizer.json") || !models.reference;
+  const auto tokenizer = load_tokenizer(own ? models.checkpoint : *models.reference);
+  const auto limit = models.checkpoint.numbers.context;
+  Tokens tokens;
+  if (!choices.text.empty() || !choices.rows.empty()) {
+    const bool rows = choices.text.empty();
+    tokens.windows = external_windows(
+        pipeline::ExternalText{rows ? choices.rows : choices.text, rows, choices.context, choices.max_tokens},
+        tokenizer, limit);
+  }
+  if (!choices.lambada.empty())
+    tokens.lambada = evaluate::read_lambada(choices.lambada, tokenizer, limit, choices.max_examples);
+  return tokens;
+}
+
+double seconds_of(const std::function<void()>& work) {
+  std::map<std::string, double> seconds;
+  pipeline::timed(seconds, "work", work);
+  return seconds["work"];
+}
+
 void run(const Choices& choices) {
   const auto compute = start(choices.common, false);
   const auto progress = progress_for(choices.common);
-  const auto checkpoint = model::open_checkpoint(choices.model);
+  const auto models = open(choices);
+  const auto tokens = tokenize(choices, models);
   const model::LoadOptions load = {.device = compute.device, .type = compute.type};
   std::optional<model::Decoder> reference;
-  std::optional<model::Checkpoint> reference_checkpoint;
-  if (!choices.reference.empty()) {
-    reference_checkpoint = model::open_checkpoint(choices.reference);
-    if (reference_checkpoint->numbers.vocabulary != checkpoint.numbers.vocabulary) {
-      fail("{} and {} have vocabularies of {} and {} tokens; they cannot be compared", choices.model, choices.reference,
-           checkpoint.numbers.vocabulary, reference_checkpoint->numbers.vocabulary);
-    }
-    reference = load_decoder(*reference_checkpoint, load);
+  if (models.reference) reference = load_decoder(*models.reference, load);
+  const auto decoder = load_decoder(models.checkpoint, load);
+
+  report::Evaluation found;
+  found.with_reference = reference.has_value();
+  found.protocol = choices.protocol;
+  if (tokens.windows) {
+    found.text_seconds = seconds_of([&] {
+      found.text = evaluate::score(decoder, reference ? &*reference : nullptr, *tokens.windows,
+                                   {.batch_rows = choices.batch_rows}, *progress);
+    });
   }
-  const bool rows = choices.text.empty();
-  const pipeline::ExternalText text = {rows ? choices.rows : choices.text, rows, choices.context, choices.max_tokens};
-  // The float model's tokenizer where there is one: a quantized checkpoint may have come without.
-  const auto& tokenizer_home =
-      checkpoint.side_files.contains("tokenizer.json") || !reference_checkpoint ? checkpoint : *reference_checkpoint;
-  const auto windows = external_windows(text, load_tokenizer(tokenizer_home), checkpoint.numbers.context);
-  const auto decoder = load_decoder(checkpoint, load);
-  const auto begin = std::chrono::steady_clock::now();
-  const auto scores = evaluate::score(decoder, reference ? &*reference : nullptr, windows,
-                                      {.batch_rows = choices.batch_rows}, *progress);
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  auto figures = report::evaluation_report(scores, reference.has_value(), choices.protocol, seconds);
+  if (!tokens.lambada.empty()) {
+    const evaluate::LambadaOptions options = {.batch_rows = choices.batch_rows};
+    found.lambada_seconds = seconds_of([&] {
+      if (reference) found.reference_lambada = score_lambada(*reference, tokens.lambada, options, *progress);
+      found.lambada = score_lambada(decoder, tokens.lambada, options, *progress);
+    });
+  }
+  auto figures = report::evaluation_report(found);
   figures["model"] = choices.model;
-  figures["context"] = windows.tokens();
-  figures["windows"] = windows.samples();
-  finish(figures, choices.common, compute, summary(scores, reference.has_value()));
+  if (tokens.windows) {
+    figures["context"] = tokens.windows->tokens();
+    figures["windows"] = tokens.windows->samples();
+  }
+  finish(figures, choices.common, compute, summary(found));
 }
 
 }  // namespace
@@ -64,13 +126,18 @@ Job add_eval(CLI::App& command) {
   auto choices = std::make_shared<Choices>();
   command.footer(
       "Protocol gptq: the text tokenized once, cut into windows that do not overlap. Figures of different\n"
-      "protocols are not comparable. Products run in f32 unless --dtype bf16.");
+      "protocols are not comparable. LAMBADA follows lm_eval's task lambada_openai; with --reference, --json has\n"
+      "lambada.float and lambada.quantized, each with accuracy, stderr, perplexity and examples. Products run in\n"
+      "f32 unless --dtype bf16.");
   command.add_option("MODEL", choices->model, "The model to score")->required();
   command.add_option("--reference", choices->reference, "The float model: adds KL divergence and top-1 agreement");
-  auto* texts = command.add_option_group("Text", "What to score the model on, one of these");
-  texts->add_option("--text", choices->text, "A text file, encoded as it is");
-  texts->add_option("--rows", choices->rows, "A data set with one row a line (WikiText: wiki.test.raw)");
-  texts->require_option(1);
+  auto* tasks = command.add_option_group("Task", "What to score the model on: a text, LAMBADA or both");
+  auto* text = tasks->add_option("--text", choices->text, "A text file, encoded as it is");
+  tasks->add_option("--rows", choices->rows, "A data set with one row a line (WikiText: wiki.test.raw)")
+      ->excludes(text);
+  tasks->add_option("--lambada", choices->lambada,
+                    "JSON lines with a key \"text\": how often all tokens of the last word are the likeliest");
+  tasks->require_option(1, 0);
   command.add_option("--protocol", choices->protocol, "How the text is cut")
       ->capture_default_str()
       ->check(CLI::IsMember({"gptq"}));
@@ -80,7 +147,10 @@ Job add_eval(CLI::App& command) {
   command.add_option("--max-tokens", choices->max_tokens, "Only so many tokens; 0: all")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
-  command.add_option("--batch-rows", choices->batch_rows, "Windows in one pass; 0: chosen for the device")
+  command.add_option("--max-examples", choices->max_examples, "Only so many rows of LAMBADA; 0: all")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  command.add_option("--batch-rows", choices->batch_rows, "Windows or texts in one pass; 0: chosen for the device")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
   add_common(command, choices->common);

@@ -96,7 +96,7 @@ Job add_quantize(CLI::App& command) {
     if (!choices->store_type.empty()) options.store_type = parse_float_type(choices->store_type);
     options.tweak = tweak_options(choices->tweak, choices->common);
     options.text = text_source(choices->text, choices->common);
-    options.external = external_texts(choices->external);
+    options.external = external(choices->external);
     options.compute = start(choices->common, true);
     const auto progress = progress_for(choices->common);
     const auto result = pipeline::quantize_model(options, *progress);

@@ -32,7 +32,7 @@ Job add_tweak_command(CLI::App& command) {
     auto& options = choices->options;
     options.tweak = tweak_options(choices->tweak, choices->common);
     options.text = text_source(choices->text, choices->common);
-    options.external = external_texts(choices->external);
+    options.external = external(choices->external);
     options.compute = start(choices->common, true);
     const auto progress = progress_for(choices->common);
     const auto result = pipeline::tweak_model(options, *progress);

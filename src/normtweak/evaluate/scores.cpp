@@ -2,103 +2,163 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
-#include "normtweak/base/error.h"
+#include "normtweak/evaluate/logits.h"
 
 namespace normtweak::evaluate {
 namespace {
 
-// Logits of so many bytes at a time: on a CPU about what its caches hold.
-constexpr std::int64_t kChunkBytesCpu = std::int64_t{16} << 20, kChunkBytesGpu = std::int64_t{512} << 20;
-
-// One row's tokens: all arrays [tokens] on the device.
-struct RowInputs {
-  at::Tensor hidden, reference_hidden;  // [tokens, hidden]
-  at::Tensor ids;                       // i64 [tokens]
+// Rows laid end to end, without their padding.
+struct FlatRows {
+  std::vector<std::int64_t> lengths;  // tokens in each row
+  at::Tensor ids;                     // i64 [rows, tokens] on the device, padding included
+  at::Tensor places;                  // i64 [all tokens]: where in the flattened `ids`; undefined: everywhere
+  at::Tensor next;                    // i64 [all tokens]: the token that follows; meaningless for a row's last one
 };
 
-void score_chunk(const model::Decoder& model, const model::Decoder* reference, const RowInputs& row, std::int64_t begin,
-                 std::int64_t count, Scores& scores, double& row_divergence) {
-  const auto tokens = row.ids.size(0);
-  const auto log_probabilities = logits(model, row.hidden.narrow(0, begin, count)).log_softmax(-1);
-  const auto predicted = std::min(count, tokens - 1 - begin);  // the row's last token has no next one
-  const auto targets = row.ids.narrow(0, begin + 1, predicted).unsqueeze(1);
-  const auto likelihood_of_next = [&](const at::Tensor& all) { return all.narrow(0, 0, predicted).gather(1, targets); };
-  if (predicted > 0) scores.negative_log_likelihood.add(-likelihood_of_next(log_probabilities));
-  if (reference == nullptr) return;
-  const auto theirs = logits(*reference, row.reference_hidden.narrow(0, begin, count)).log_softmax(-1);
-  if (predicted > 0) scores.reference_negative_log_likelihood.add(-likelihood_of_next(theirs));
-  const auto divergence = (theirs.exp() * (theirs - log_probabilities)).sum(-1);
-  scores.divergence.add(divergence);
-  row_divergence += divergence.sum(at::kDouble).item<double>();
-  scores.agreement.add(theirs.argmax(-1).eq(log_probabilities.argmax(-1)));
+FlatRows flatten(const calibrate::TokenBatch& batch, c10::Device device) {
+  FlatRows flat;
+  flat.ids = batch.ids.to(device);
+  auto next = batch.ids.roll(-1, 1).flatten();
+  if (batch.mask.defined()) {
+    // Padding is on the right: a row's tokens are its first ones.
+    const auto lengths = batch.mask.sum(1);
+    for (std::int64_t i = 0; i < batch.samples(); ++i) flat.lengths.push_back(lengths[i].item<std::int64_t>());
+    const auto places = batch.mask.flatten().nonzero().squeeze(1);
+    next = next.index_select(0, places);
+    flat.places = places.to(device);
+  } else {
+    flat.lengths.assign(static_cast<std::size_t>(batch.samples()), batch.tokens());
+  }
+  flat.next = next.to(device);
+  return flat;
 }
 
-void score_row(const model::Decoder& model, const model::Decoder* reference, const RowInputs& row, Scores& scores) {
-  const auto bytes = model.device.is_cuda() ? kChunkBytesGpu : kChunkBytesCpu;
-  const auto chunk = std::max<std::int64_t>(1, bytes / (4 * model.config.vocabulary));
-  const auto tokens = row.ids.size(0);
-  double divergence = 0;
-  for (std::int64_t begin = 0; begin < tokens; begin += chunk) {
-    score_chunk(model, reference, row, begin, std::min(chunk, tokens - begin), scores, divergence);
-  }
-  if (!std::isfinite(scores.negative_log_likelihood.sum) || !std::isfinite(divergence)) {
-    fail("the logits are not finite; the model is damaged, or its weights overflow in {}; try --dtype f32",
-         c10::toString(model.type));
-  }
-  scores.divergence_by_row.push_back(divergence / static_cast<double>(tokens));
+// f32 [all tokens, hidden]
+at::Tensor hidden_states(const model::Decoder& model, const FlatRows& rows) {
+  const auto hidden = last_hidden_state(model, rows.ids).flatten(0, 1);
+  return rows.places.defined() ? hidden.index_select(0, rows.places) : hidden;
 }
 
-std::int64_t default_batch_rows(const model::Decoder& model, std::int64_t tokens) {
-  return model.device.is_cuda() ? std::max<std::int64_t>(1, 16384 / tokens) : std::max<std::int64_t>(1, 2048 / tokens);
+// Figures of each token, f32 [all tokens]: rows of one table, so that all of them come to the host at once.
+struct Figures {
+  at::Tensor likelihood, divergence, agreement;
+};
+constexpr std::int64_t kFigures = 3;
+
+Figures figures_of(const at::Tensor& table, std::size_t model) {
+  const auto first = static_cast<std::int64_t>(model) * kFigures;
+  return {table[first], table[first + 1], table[first + 2]};
 }
+
+class Scorer {
+ public:
+  Scorer(const std::vector<const model::Decoder*>& models, const model::Decoder* reference)
+      : models_(models), reference_(reference), scores_(models.size()) {}
+
+  void add(const calibrate::TokenBatch& batch) {
+    const auto rows = flatten(batch, models_.front()->device);
+    const auto tokens = rows.next.size(0);
+    // The last lines are the reference's.
+    const auto lines = static_cast<std::int64_t>(models_.size() + 1) * kFigures;
+    const auto table = at::empty({lines, tokens}, rows.next.options().dtype(at::kFloat));
+    std::vector<at::Tensor> hidden;
+    for (const auto* model : models_) hidden.push_back(hidden_states(*model, rows));
+    if (reference_ != nullptr) hidden.push_back(hidden_states(*reference_, rows));
+    for_chunks(*models_.front(), tokens, [&](std::int64_t begin, std::int64_t count) {
+      std::vector<at::Tensor> part;
+      for (const auto& states : hidden) part.push_back(states.narrow(0, begin, count));
+      score_chunk(part, rows.next.narrow(0, begin, count), table.narrow(1, begin, count));
+    });
+    sum_up(table.cpu(), rows.lengths);
+  }
+
+  std::vector<Scores> take() { return std::move(scores_); }
+
+ private:
+  // hidden: f32 [tokens, hidden], of each model and then of the reference. Logits are overwritten by what is made of
+  // them: to pass over them takes longer than to compute with them.
+  void score_chunk(const std::vector<at::Tensor>& hidden, const at::Tensor& next, const at::Tensor& table) const {
+    at::Tensor theirs, probabilities, likeliest;
+    if (reference_ != nullptr) {
+      theirs = logits(*reference_, hidden.back());
+      likeliest = theirs.argmax(-1);
+      log_softmax_in_place(theirs);
+      figures_of(table, models_.size()).likelihood.copy_(at_ids(theirs, next));
+      probabilities = theirs.exp();
+    }
+    for (std::size_t i = 0; i < models_.size(); ++i) {
+      const auto figures = figures_of(table, i);
+      auto ours = logits(*models_[i], hidden[i]);
+      if (reference_ != nullptr) figures.agreement.copy_(ours.argmax(-1).eq(likeliest));
+      log_softmax_in_place(ours);
+      figures.likelihood.copy_(at_ids(ours, next));
+      if (reference_ != nullptr) figures.divergence.copy_(ours.sub_(theirs).mul_(probabilities).sum(-1).neg_());
+    }
+  }
+
+  void sum_up(const at::Tensor& table, const std::vector<std::int64_t>& lengths) {
+    for (std::size_t i = 0; i < models_.size(); ++i) {
+      std::int64_t begin = 0;
+      for (const auto length : lengths) {
+        const auto row = table.narrow(1, begin, length);
+        add_row(figures_of(row, i), figures_of(row, models_.size()), scores_[i]);
+        begin += length;
+      }
+      const auto& scores = scores_[i];
+      if (reference_ != nullptr)
+        check_finite(scores.reference_negative_log_likelihood.sum, *reference_, "the reference");
+      check_finite(scores.negative_log_likelihood.sum, *models_[i], "the model");
+      check_finite(scores.divergence.sum, *models_[i], "the model or of the reference");
+    }
+  }
+
+  // Nothing follows a row's last token, so that it has no likelihood.
+  void add_row(const Figures& ours, const Figures& theirs, Scores& scores) const {
+    const auto tokens = ours.likelihood.size(0);
+    const auto predicted = std::max<std::int64_t>(0, tokens - 1);
+    scores.negative_log_likelihood.add(-ours.likelihood.narrow(0, 0, predicted));
+    if (reference_ == nullptr) return;
+    scores.reference_negative_log_likelihood.add(-theirs.likelihood.narrow(0, 0, predicted));
+    const double before = scores.divergence.sum;
+    scores.divergence.add(ours.divergence);
+    scores.divergence_by_row.push_back((scores.divergence.sum - before) / static_cast<double>(tokens));
+    scores.agreement.add(ours.agreement);
+  }
+
+  const std::vector<const model::Decoder*>& models_;
+  const model::Decoder* reference_;
+  std::vector<Scores> scores_;
+};
 
 }  // namespace
-
-double TokenStatistic::mean() const { return count > 0 ? sum / static_cast<double>(count) : 0; }
-
-double TokenStatistic::standard_error() const {
-  if (count < 2) return 0;
-  const auto n = static_cast<double>(count);
-  return std::sqrt(std::max(0.0, squares / n - mean() * mean()) / (n - 1));
-}
-
-void TokenStatistic::add(const at::Tensor& values) {
-  const auto exact = values.to(at::kDouble);
-  sum += exact.sum().item<double>();
-  squares += exact.square().sum().item<double>();
-  count += exact.numel();
-}
 
 double Scores::perplexity() const { return std::exp(negative_log_likelihood.mean()); }
 double Scores::perplexity_error() const { return perplexity() * negative_log_likelihood.standard_error(); }
 double Scores::reference_perplexity() const { return std::exp(reference_negative_log_likelihood.mean()); }
 
-Scores score(const model::Decoder& model, const model::Decoder* reference, const calibrate::TokenBatch& batch,
-             const ScoreOptions& options, ProgressSink& progress) {
+std::vector<Scores> score(const std::vector<const model::Decoder*>& models, const model::Decoder* reference,
+                          const calibrate::TokenBatch& batch, const ScoreOptions& options, ProgressSink& progress) {
   const c10::NoGradGuard no_gradients;
   Stage stage(progress, options.stage, batch.ids.numel(), "tokens");
-  const auto step = options.batch_rows > 0 ? options.batch_rows : default_batch_rows(model, batch.tokens());
-  Scores scores;
+  const auto step = options.batch_rows > 0 ? options.batch_rows : rows_in_pass(*models.front(), batch.tokens());
+  Scorer scorer(models, reference);
   for (std::int64_t begin = 0; begin < batch.samples(); begin += step) {
     const auto part = rows(batch, begin, std::min(step, batch.samples() - begin));
-    const auto ids = part.ids.to(model.device);
-    const auto hidden = last_hidden_state(model, ids);
-    const auto theirs = reference == nullptr ? at::Tensor() : last_hidden_state(*reference, ids);
-    for (std::int64_t row = 0; row < part.samples(); ++row) {
-      // Padding is on the right: a row's tokens are its first ones.
-      const auto tokens = part.mask.defined() ? part.mask[row].sum().item<std::int64_t>() : part.tokens();
-      score_row(model, reference,
-                {hidden[row].narrow(0, 0, tokens), theirs.defined() ? theirs[row].narrow(0, 0, tokens) : at::Tensor(),
-                 ids[row].narrow(0, 0, tokens)},
-                scores);
-    }
+    scorer.add(part);
     stage.advance(part.ids.numel());
   }
-  return scores;
+  return scorer.take();
+}
+
+Scores score(const model::Decoder& model, const model::Decoder* reference, const calibrate::TokenBatch& batch,
+             const ScoreOptions& options, ProgressSink& progress) {
+  return std::move(score(std::vector{&model}, reference, batch, options, progress).front());
 }
 
 }  // namespace normtweak::evaluate

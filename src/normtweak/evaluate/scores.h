@@ -1,32 +1,22 @@
-// How well a model predicts rows of tokens, and how far it is from a reference.
+// How well models predict rows of tokens, and how far they are from a reference.
 #pragma once
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "normtweak/base/progress.h"
 #include "normtweak/calibrate/token_batch.h"
+#include "normtweak/evaluate/statistic.h"
 #include "normtweak/model/decoder.h"
 
 namespace normtweak::evaluate {
 
-// Mean and standard error of a quantity over tokens.
-struct TokenStatistic {
-  double sum = 0, squares = 0;
-  std::int64_t count = 0;
-
-  double mean() const;
-  double standard_error() const;  // as if tokens were independent, as llama.cpp's perplexity tool has it
-  void add(const at::Tensor& values);
-};
-
 struct Scores {
-  TokenStatistic negative_log_likelihood;            // nats, of each next token
-  TokenStatistic reference_negative_log_likelihood;  // the same of the reference
-  TokenStatistic divergence;                         // KL(reference ‖ model) in nats, at every token
-  TokenStatistic agreement;                          // 1 where both hold the same next token likeliest
-  std::vector<double> divergence_by_row;             // mean over each row's tokens
+  Statistic negative_log_likelihood;            // nats, of each next token
+  Statistic reference_negative_log_likelihood;  // the same of the reference
+  Statistic divergence;                         // KL(reference ‖ model) in nats, at every token
+  Statistic agreement;                          // 1 where both hold the same next token likeliest
+  std::vector<double> divergence_by_row;        // mean over each row's tokens; empty without a reference
 
   double perplexity() const;
   double perplexity_error() const;  // one standard error
@@ -38,8 +28,13 @@ struct ScoreOptions {
   std::string_view stage = "evaluate";
 };
 
-// `reference`: null when only the model itself is to be scored. Logits exist for a chunk of tokens at a time.
-// Throws Error if the logits are not finite.
+// The scores of each of `models`, which share device and vocabulary, with the reference run once for all of them.
+// `reference`: null when only the models themselves are to be scored. Logits exist for a chunk of tokens at a time,
+// and the device is waited for once in a pass over some rows. Throws Error if logits are not finite.
+std::vector<Scores> score(const std::vector<const model::Decoder*>& models, const model::Decoder* reference,
+                          const calibrate::TokenBatch& batch, const ScoreOptions& options, ProgressSink& progress);
+
+// The same for one model.
 Scores score(const model::Decoder& model, const model::Decoder* reference, const calibrate::TokenBatch& batch,
              const ScoreOptions& options, ProgressSink& progress);
 

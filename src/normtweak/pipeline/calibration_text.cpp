@@ -31,4 +31,20 @@ calibrate::TokenBatch external_windows(const ExternalText& text, const text::Tok
                                 text.max_tokens, text.path.string());
 }
 
+ExternalTokens read_external(const External& external, const model::Checkpoint& checkpoint) {
+  ExternalTokens tokens;
+  if (external.texts.empty() && !external.lambada) return tokens;
+  const auto tokenizer = load_tokenizer(checkpoint);
+  const auto context = checkpoint.numbers.context;
+  for (const auto& text : external.texts) {
+    tokens.texts.push_back({text.path.filename().string(), external_windows(text, tokenizer, context)});
+  }
+  if (external.lambada) {
+    const auto& [path, max_examples] = *external.lambada;
+    tokens.lambada_name = path.filename().string();
+    tokens.lambada = evaluate::read_lambada(path, tokenizer, context, max_examples);
+  }
+  return tokens;
+}
+
 }  // namespace normtweak::pipeline

@@ -13,4 +13,18 @@ calibrate::TokenBatch calibration_text(const TextSource& source, const model::Ch
 calibrate::TokenBatch external_windows(const ExternalText& text, const text::Tokenizer& tokenizer,
                                        std::int64_t context_limit);
 
+// What figures are to be reported on, as tokens.
+struct ExternalTokens {
+  struct Text {
+    std::string name;  // of the file
+    calibrate::TokenBatch windows;
+  };
+  std::vector<Text> texts;
+  std::string lambada_name;
+  std::vector<evaluate::LambadaExample> lambada;  // empty: there is none
+};
+
+// Reads all of it before the work, so that what is missing or too short shows then. Throws Error naming the file.
+ExternalTokens read_external(const External& external, const model::Checkpoint& checkpoint);
+
 }  // namespace normtweak::pipeline

@@ -1,7 +1,5 @@
 #include "normtweak/pipeline/judge.h"
 
-#include "normtweak/pipeline/calibration_text.h"
-
 namespace normtweak::pipeline {
 namespace {
 
@@ -10,8 +8,11 @@ TextFigures score_both(const model::Decoder& exact, const model::Decoder& untouc
   const evaluate::ScoreOptions options = {.batch_rows = 0, .stage = stage};
   TextFigures figures;
   figures.tokens = text.ids.numel();
-  figures.quantized = score(untouched, &exact, text, options, progress);
-  figures.tweaked = tweaked == nullptr ? figures.quantized : score(*tweaked, &exact, text, options, progress);
+  std::vector<const model::Decoder*> models = {&untouched};
+  if (tweaked != nullptr) models.push_back(tweaked);
+  auto scores = evaluate::score(models, &exact, text, options, progress);
+  figures.tweaked = scores.back();
+  figures.quantized = std::move(scores.front());
   return figures;
 }
 
@@ -49,17 +50,27 @@ Judged judge_on_held_out(const model::Decoder& exact, const model::Decoder& unto
 }
 
 std::vector<TextFigures> score_external(const model::Decoder& exact, const model::Decoder& untouched,
-                                        const model::Decoder* tweaked, const text::Tokenizer& tokenizer,
-                                        const std::vector<ExternalText>& texts, ProgressSink& progress) {
+                                        const model::Decoder* tweaked, const std::vector<ExternalTokens::Text>& texts,
+                                        ProgressSink& progress) {
   std::vector<TextFigures> all;
   for (const auto& text : texts) {
-    const auto windows = external_windows(text, tokenizer, exact.config.context);
-    all.push_back(
-        score_both(exact, untouched, tweaked, windows, "evaluate " + text.path.filename().string(), progress));
-    all.back().name = text.path.filename().string();
+    all.push_back(score_both(exact, untouched, tweaked, text.windows, "evaluate " + text.name, progress));
+    all.back().name = text.name;
     all.back().protocol = "gptq";
   }
   return all;
+}
+
+LambadaFigures score_lambada(const model::Decoder& exact, const model::Decoder& untouched,
+                             const model::Decoder* tweaked, const ExternalTokens& external, ProgressSink& progress) {
+  const auto stage = "evaluate " + external.lambada_name;
+  const auto score = [&](const model::Decoder& model) {
+    return evaluate::score_lambada(model, external.lambada, {.batch_rows = 0, .stage = stage}, progress);
+  };
+  LambadaFigures figures = {
+      .name = external.lambada_name, .exact = score(exact), .quantized = score(untouched), .tweaked = {}};
+  figures.tweaked = tweaked == nullptr ? figures.quantized : score(*tweaked);
+  return figures;
 }
 
 }  // namespace normtweak::pipeline

@@ -1,5 +1,6 @@
 // The last part of a run: which state is kept, and the figures of it.
 #pragma once
+#include "normtweak/pipeline/calibration_text.h"
 #include "normtweak/pipeline/run_types.h"
 
 namespace normtweak::pipeline {
@@ -15,9 +16,13 @@ Judged judge_on_held_out(const model::Decoder& exact, const model::Decoder& unto
                          const std::optional<model::Decoder>& tweaked, const calibrate::TokenBatch& confirm,
                          ProgressSink& progress);
 
-// The figures of external texts; `kept` is one of the two states.
+// The figures of external texts; `tweaked`: null if the untouched state is kept.
 std::vector<TextFigures> score_external(const model::Decoder& exact, const model::Decoder& untouched,
-                                        const model::Decoder* tweaked, const text::Tokenizer& tokenizer,
-                                        const std::vector<ExternalText>& texts, ProgressSink& progress);
+                                        const model::Decoder* tweaked, const std::vector<ExternalTokens::Text>& texts,
+                                        ProgressSink& progress);
+
+// The same for LAMBADA, which must not be empty.
+LambadaFigures score_lambada(const model::Decoder& exact, const model::Decoder& untouched,
+                             const model::Decoder* tweaked, const ExternalTokens& external, ProgressSink& progress);
 
 }  // namespace normtweak::pipeline

@@ -26,7 +26,7 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
     plan.standard.scale_type = scale_type_for(checkpoint.numbers.stored_type);
     check_plan_for_model(plan, checkpoint);
     check_output(options.output, checkpoint);
-    check_external(options.external, checkpoint);
+    const auto external = read_external(options.external, checkpoint);
     result.model = options.model;
     result.method = plan.standard.method;
     result.bits = plan.standard.bits;
@@ -45,8 +45,8 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
     });
     const auto tweaked =
         run_tweak(floats, floats.passes, *quantized, text.split, options.tweak, &plan, result, progress);
-    finish(floats, *quantized, tweaked, text, options.external, {floats.exact, original, options.output, format},
-           result, progress);
+    finish(floats, *quantized, tweaked, text, external, {floats.exact, original, options.output, format}, result,
+           progress);
   });
   return result;
 }

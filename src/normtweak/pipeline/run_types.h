@@ -8,6 +8,7 @@
 
 #include "normtweak/base/progress.h"
 #include "normtweak/calibrate/self_generated.h"
+#include "normtweak/evaluate/lambada.h"
 #include "normtweak/evaluate/scores.h"
 #include "normtweak/quantize/plan.h"
 #include "normtweak/tweak/end_to_end.h"
@@ -36,6 +37,17 @@ struct ExternalText {
   std::int64_t max_tokens = 0;  // only so many; 0: all
 };
 
+struct LambadaFile {
+  std::filesystem::path path;     // JSON lines
+  std::int64_t max_examples = 0;  // only so many; 0: all
+};
+
+// Everything that figures are reported on besides the held-out rows.
+struct External {
+  std::vector<ExternalText> texts;
+  std::optional<LambadaFile> lambada;
+};
+
 enum class TweakMethod { none, layerwise, end_to_end };
 
 struct TweakOptions {
@@ -52,7 +64,7 @@ struct QuantizeOptions {
   std::optional<at::ScalarType> store_type;  // nothing: the original's
   TweakOptions tweak;
   TextSource text;
-  std::vector<ExternalText> external;
+  External external;
   Compute compute;
 };
 
@@ -61,7 +73,7 @@ struct TweakRunOptions {
   std::filesystem::path output;
   TweakOptions tweak;
   TextSource text;
-  std::vector<ExternalText> external;
+  External external;
   Compute compute;
 };
 
@@ -72,6 +84,11 @@ struct TextFigures {
   evaluate::Scores quantized, tweaked;  // both with the float model as the reference
 };
 
+struct LambadaFigures {
+  std::string name;
+  evaluate::LambadaScores exact, quantized, tweaked;  // of the float model and, as above, of the other two
+};
+
 struct RunResult {
   std::string model, method, tweak_method;
   int bits = 0, group_size = 0;
@@ -80,6 +97,7 @@ struct RunResult {
   std::int64_t held_out_samples = 0;
   TextFigures held_out;
   std::vector<TextFigures> external;
+  std::optional<LambadaFigures> lambada;
   tweak::Verdict verdict;  // of the guard; meaningless where nothing was tweaked
   std::string kept;        // which state was saved: "untouched", "last", ...
   std::vector<tweak::LayerwiseReport> blocks;

@@ -2,7 +2,6 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/pipeline/blockwise.h"
-#include "normtweak/pipeline/calibration_text.h"
 #include "normtweak/pipeline/judge.h"
 
 namespace normtweak::pipeline {
@@ -63,8 +62,8 @@ std::optional<model::Decoder> run_tweak(const FloatModel& floats, const model::D
 }
 
 void finish(const FloatModel& floats, const model::Decoder& quantized, const std::optional<model::Decoder>& tweaked,
-            const RunText& text, const std::vector<ExternalText>& external, const Destination& destination,
-            RunResult& result, ProgressSink& progress) {
+            const RunText& text, const ExternalTokens& external, const Destination& destination, RunResult& result,
+            ProgressSink& progress) {
   const auto chosen = result.kept;
   const auto untouched = with_blocks(destination.outside, quantized);
   std::optional<model::Decoder> changed;
@@ -73,10 +72,8 @@ void finish(const FloatModel& floats, const model::Decoder& quantized, const std
   timed(result.seconds, "evaluate", [&] {
     judged = judge_on_held_out(floats.exact, untouched, changed, text.split.confirm, progress);
     const auto* kept = judged->figures.kept == "untouched" ? nullptr : &judged->kept;
-    if (!external.empty()) {
-      result.external =
-          score_external(floats.exact, untouched, kept, load_tokenizer(floats.checkpoint), external, progress);
-    }
+    result.external = score_external(floats.exact, untouched, kept, external.texts, progress);
+    if (!external.lambada.empty()) result.lambada = score_lambada(floats.exact, untouched, kept, external, progress);
   });
   result.held_out = judged->figures.held_out;
   result.held_out_samples = judged->figures.held_out_samples;
@@ -87,12 +84,6 @@ void finish(const FloatModel& floats, const model::Decoder& quantized, const std
   result.bits_per_weight = bits_per_weight(judged->kept);
   timed(result.seconds, "save",
         [&] { save_checkpoint(destination.original, judged->kept, destination.output, destination.format); });
-}
-
-void check_external(const std::vector<ExternalText>& external, const model::Checkpoint& checkpoint) {
-  if (external.empty()) return;
-  const auto tokenizer = load_tokenizer(checkpoint);
-  for (const auto& text : external) external_windows(text, tokenizer, checkpoint.numbers.context);
 }
 
 }  // namespace normtweak::pipeline

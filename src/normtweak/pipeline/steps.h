@@ -1,13 +1,11 @@
 // The steps that quantize and tweak share, in the order in which they come.
 #pragma once
+#include "normtweak/pipeline/calibration_text.h"
 #include "normtweak/pipeline/run_types.h"
 #include "normtweak/pipeline/save_checkpoint.h"
 #include "normtweak/pipeline/session.h"
 
 namespace normtweak::pipeline {
-
-// Throws Error if a text that is to be reported on cannot be read, or is too short: before the work, not after it.
-void check_external(const std::vector<ExternalText>& external, const model::Checkpoint& checkpoint);
 
 // quantized: the untouched state; start: what a layer-wise run begins with (the float model if it is to quantize by
 // `plan`, the quantized one if `plan` is null). Nothing comes back if nothing was tweaked, or for the better.
@@ -26,7 +24,7 @@ struct Destination {
 
 // Judges on held-out rows in F32, scores the external texts, and saves what the guard kept.
 void finish(const FloatModel& floats, const model::Decoder& quantized, const std::optional<model::Decoder>& tweaked,
-            const RunText& text, const std::vector<ExternalText>& external, const Destination& destination,
-            RunResult& result, ProgressSink& progress);
+            const RunText& text, const ExternalTokens& external, const Destination& destination, RunResult& result,
+            ProgressSink& progress);
 
 }  // namespace normtweak::pipeline

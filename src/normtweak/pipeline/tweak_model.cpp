@@ -50,7 +50,7 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
     check_same_model(quantized_checkpoint, reference);
     const auto& format = find_save_format(model::is_quantized(quantized_checkpoint) ? "compressed-tensors" : "hf");
     check_output(options.output, quantized_checkpoint);
-    check_external(options.external, reference);
+    const auto external = read_external(options.external, reference);
     const auto floats = load_float_model(std::move(reference), options.compute);
     // In F32, what the file holds; the passes convert it as they go.
     const auto exact = load_decoder(quantized_checkpoint, {.device = options.compute.device, .type = at::kFloat});
@@ -63,8 +63,8 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
     result.samples = text.all.samples();
     result.tokens_per_sample = text.all.tokens();
     const auto tweaked = run_tweak(floats, quantized, quantized, text.split, options.tweak, nullptr, result, progress);
-    finish(floats, quantized, tweaked, text, options.external, {exact, quantized_checkpoint, options.output, format},
-           result, progress);
+    finish(floats, quantized, tweaked, text, external, {exact, quantized_checkpoint, options.output, format}, result,
+           progress);
   });
   return result;
 }

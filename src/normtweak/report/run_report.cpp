@@ -59,6 +59,34 @@ Json blocks(const std::vector<tweak::LayerwiseReport>& reports) {
   return json;
 }
 
+Json lambada_report(const evaluate::LambadaScores& scores) {
+  return {{"accuracy", scores.accuracy()},
+          {"stderr", scores.correct.standard_error()},
+          {"perplexity", scores.perplexity()},
+          {"examples", scores.correct.count}};
+}
+
+void add_text(Json& json, const Evaluation& evaluation) {
+  const auto& scores = *evaluation.text;
+  Json perplexity = {{"protocol", evaluation.protocol}};
+  if (evaluation.with_reference) {
+    perplexity["float"] = scores.reference_perplexity();
+    perplexity["quantized"] = scores.perplexity();
+  } else {
+    perplexity["value"] = scores.perplexity();
+  }
+  perplexity["stderr"] = scores.perplexity_error();
+  json["perplexity"] = perplexity;
+  if (evaluation.with_reference) {
+    json["kld"] = {{"mean", scores.divergence.mean()}, {"stderr", scores.divergence.standard_error()}};
+    json["top1_agreement"] = scores.agreement.mean();
+    json["top1_agreement_stderr"] = scores.agreement.standard_error();
+  }
+  const auto scored = scores.negative_log_likelihood.count;
+  json["tokens_scored"] = scored;
+  json["tokens_per_second"] = static_cast<double>(scored) / evaluation.text_seconds;
+}
+
 }  // namespace
 
 double recovered_share(double of_float, double of_quantized, double of_tweaked) {
@@ -83,6 +111,12 @@ Json run_report(const pipeline::RunResult& result) {
   json["perplexity"]["text"] = result.held_out.name;
   json["evaluations"] = Json::array();
   for (const auto& text : result.external) json["evaluations"].push_back(figures(text));
+  if (result.lambada) {
+    json["lambada"] = {{"name", result.lambada->name},
+                       {"float", lambada_report(result.lambada->exact)},
+                       {"quantized", lambada_report(result.lambada->quantized)},
+                       {"tweaked", lambada_report(result.lambada->tweaked)}};
+  }
   if (result.tweak_method != "none") json["guard"] = guard(result);
   if (!result.blocks.empty()) json["blocks"] = blocks(result.blocks);
   json["steps"] = result.steps;
@@ -94,24 +128,19 @@ Json run_report(const pipeline::RunResult& result) {
   return json;
 }
 
-Json evaluation_report(const evaluate::Scores& scores, bool with_reference, std::string_view protocol, double seconds) {
-  Json json, perplexity = {{"protocol", protocol}};
-  if (with_reference) {
-    perplexity["float"] = scores.reference_perplexity();
-    perplexity["quantized"] = scores.perplexity();
-  } else {
-    perplexity["value"] = scores.perplexity();
+Json evaluation_report(const Evaluation& evaluation) {
+  auto json = Json::object();
+  if (evaluation.text) add_text(json, evaluation);
+  if (evaluation.lambada) {
+    json["lambada"] = lambada_report(*evaluation.lambada);
+    if (evaluation.with_reference) {
+      json["lambada"] = {{"float", lambada_report(*evaluation.reference_lambada)},
+                         {"quantized", lambada_report(*evaluation.lambada)}};
+    }
+    json["seconds"]["lambada"] = evaluation.lambada_seconds;
   }
-  perplexity["stderr"] = scores.perplexity_error();
-  json["perplexity"] = perplexity;
-  if (with_reference) {
-    json["kld"] = {{"mean", scores.divergence.mean()}, {"stderr", scores.divergence.standard_error()}};
-    json["top1_agreement"] = scores.agreement.mean();
-    json["top1_agreement_stderr"] = scores.agreement.standard_error();
-  }
-  json["tokens_scored"] = scores.negative_log_likelihood.count;
-  json["tokens_per_second"] = static_cast<double>(scores.negative_log_likelihood.count) / seconds;
-  json["seconds"] = {{"evaluate", seconds}, {"total", seconds}};
+  const double seconds = evaluation.text_seconds + evaluation.lambada_seconds;
+  json["seconds"]["evaluate"] = json["seconds"]["total"] = seconds;
   return json;
 }
 

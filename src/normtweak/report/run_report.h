@@ -1,19 +1,31 @@
 // The figures of a command as JSON, under the keys that scripts rely on.
 #pragma once
-#include <filesystem>
+#include <optional>
+#include <string>
 
 #include "normtweak/base/json.h"
+#include "normtweak/evaluate/lambada.h"
 #include "normtweak/evaluate/scores.h"
 #include "normtweak/pipeline/run_types.h"
 
 namespace normtweak::report {
 
 // quantize and tweak: bits, bits_per_weight, perplexity.{float,quantized,tweaked}, kld.{quantized,tweaked}, recovered,
-// guard, steps, seconds, evaluations (external texts), ...
+// guard, steps, seconds, evaluations (external texts), lambada.{float,quantized,tweaked}, ...
 Json run_report(const pipeline::RunResult& result);
 
-// eval: perplexity.{value | float,quantized}, kld, top1_agreement, tokens_scored, tokens_per_second.
-Json evaluation_report(const evaluate::Scores& scores, bool with_reference, std::string_view protocol, double seconds);
+// What eval found out, of a text, of LAMBADA or of both.
+struct Evaluation {
+  bool with_reference = false;
+  std::string protocol;  // of the text
+  std::optional<evaluate::Scores> text;
+  std::optional<evaluate::LambadaScores> lambada, reference_lambada;
+  double text_seconds = 0, lambada_seconds = 0;
+};
+
+// eval: perplexity.{value | float,quantized}, kld, top1_agreement, tokens_scored, tokens_per_second;
+// lambada.{accuracy,stderr,perplexity,examples}, with a reference lambada.{float,quantized}.{accuracy,...}; seconds.
+Json evaluation_report(const Evaluation& evaluation);
 
 // The share of what quantization cost that the tweak won back: (quantized - tweaked) / (quantized - float).
 double recovered_share(double of_float, double of_quantized, double of_tweaked);

@@ -1,0 +1,41 @@
+#include "normtweak/evaluate/logits.h"
+
+#include <ATen/ops/_log_softmax.h>
+
+#include <cmath>
+
+#include "normtweak/base/error.h"
+
+namespace normtweak::evaluate {
+namespace {
+
+constexpr std::int64_t kPassTokensCpu = 2048, kPassTokensGpu = 16384;
+constexpr std::int64_t kChunkBytesCpu = std::int64_t{16} << 20, kChunkBytesGpu = std::int64_t{512} << 20;
+
+}  // namespace
+
+std::int64_t rows_in_pass(const model::Decoder& model, std::int64_t tokens) {
+  return std::max<std::int64_t>(1, (model.device.is_cuda() ? kPassTokensGpu : kPassTokensCpu) / tokens);
+}
+
+std::int64_t tokens_in_chunk(const model::Decoder& model) {
+  const auto bytes = model.device.is_cuda() ? kChunkBytesGpu : kChunkBytesCpu;
+  return std::max<std::int64_t>(1, bytes / (4 * model.config.vocabulary));
+}
+
+void log_softmax_in_place(at::Tensor& logits) {
+  // The kernels reduce a row before they write it, and write each value where they read it.
+  at::_log_softmax_out(logits, logits, -1, /*half_to_float=*/false);
+}
+
+at::Tensor at_ids(const at::Tensor& values, const at::Tensor& ids) {
+  return values.gather(1, ids.unsqueeze(1)).squeeze(1);
+}
+
+void check_finite(double sum, const model::Decoder& model, std::string_view whose) {
+  if (std::isfinite(sum)) return;
+  fail("the logits of {} are not finite; it is damaged, or its weights overflow in {}; try --dtype f32", whose,
+       c10::toString(model.type));
+}
+
+}  // namespace normtweak::evaluate

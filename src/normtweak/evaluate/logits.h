@@ -1,0 +1,35 @@
+// What the tasks share: how much is done at a time, and log probabilities without a second copy of the logits.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <string_view>
+
+#include "normtweak/model/decoder.h"
+
+namespace normtweak::evaluate {
+
+// Rows of so many tokens that go through the model in one pass.
+std::int64_t rows_in_pass(const model::Decoder& model, std::int64_t tokens);
+
+// Tokens whose logits exist at a time.
+std::int64_t tokens_in_chunk(const model::Decoder& model);
+
+// Calls work(begin, count) for one such part of `tokens` after the other.
+template <class Work>
+void for_chunks(const model::Decoder& model, std::int64_t tokens, Work&& work) {
+  const auto chunk = tokens_in_chunk(model);
+  for (std::int64_t begin = 0; begin < tokens; begin += chunk) work(begin, std::min(chunk, tokens - begin));
+}
+
+// Turns logits [tokens, vocabulary] into log probabilities, in place.
+void log_softmax_in_place(at::Tensor& logits);
+
+// values: f32 [tokens, vocabulary], ids: i64 [tokens] → f32 [tokens]
+at::Tensor at_ids(const at::Tensor& values, const at::Tensor& ids);
+
+// Throws Error unless `sum`, of figures made from the logits of `model`, is finite. whose: "the model", ...
+void check_finite(double sum, const model::Decoder& model, std::string_view whose);
+
+}  // namespace normtweak::evaluate

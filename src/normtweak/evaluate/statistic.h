@@ -1,0 +1,19 @@
+// Mean and standard error of a quantity over tokens, or over examples.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace normtweak::evaluate {
+
+struct Statistic {
+  double sum = 0, squares = 0;
+  std::int64_t count = 0;
+
+  double mean() const;
+  double standard_error() const;       // as if values were independent, as llama.cpp's perplexity tool has it
+  void add(const at::Tensor& values);  // any shape, on the CPU; summed in F64
+  void add(double value);
+};
+
+}  // namespace normtweak::evaluate
