@@ -28,11 +28,14 @@ PLANS = {
     "gptq-3-g16": ("gptq", 3, 16, ["--damping", "0.1"]),
     "gptq-2-channel-symmetric": ("gptq", 2, 0, ["--symmetric"]),
     "gptq-8-g32": ("gptq", 8, 32, []),
+    "rtn-3-g16-float": ("rtn", 3, 16, ["--float-zeros"]),
+    "gptq-2-channel-float": ("gptq", 2, 0, ["--float-zeros"]),
     "kmeans-2": ("kmeans", 2, 0, []),
     "kmeans-3-sensitivity": ("kmeans", 3, 0, ["--sensitivity"]),
     "kmeans-4": ("kmeans", 4, 0, []),
 }
-AFFINE = [name for name, plan in PLANS.items() if plan[0] != "kmeans"]
+EXTENDED = [name for name, plan in PLANS.items() if plan[0] == "kmeans" or "--float-zeros" in plan[3]]
+AFFINE = [name for name in PLANS if name not in EXTENDED]
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +72,20 @@ def codes_of(stored, module, bits):
     return unpack_from_int32(stored[f"{module}.weight_packed"], bits, shape).int() + (1 << (bits - 1))
 
 
-def opened_with_codebooks(folder, model, bits):
+def opened_extension(folder, model, bits):
+    """The model with the weights that our own format stands for."""
     stored = cli_program.tensors(folder)
     for module in linears(folder):
-        codes, table = codes_of(stored, module, bits), stored[f"{module}.weight_codebook"].float()
-        model.get_submodule(module).weight.data = table.gather(1, codes.long())
+        codes = codes_of(stored, module, bits)
+        if f"{module}.weight_codebook" in stored:
+            values = stored[f"{module}.weight_codebook"].float().gather(1, codes.long())
+        else:
+            scales, zeros = stored[f"{module}.weight_scale"], stored[f"{module}.weight_zero_point"]
+            assert zeros.dtype == scales.dtype and zeros.shape == scales.shape
+            zeros, scales = (part.float().repeat_interleave(codes.shape[1] // part.shape[1], 1)
+                             for part in (zeros, scales))
+            values = (codes - zeros) * scales
+        model.get_submodule(module).weight.data = values
     return model
 
 
@@ -84,14 +96,13 @@ def compare(found, expected, tolerance):
 @pytest.mark.parametrize("name", PLANS)
 def test_saved_model_gives_our_logits(name, home):
     folder = quantize(home, name)
-    method, bits = PLANS[name][:2]
-    if method == "kmeans":
-        model = opened_with_codebooks(folder, cli_models.llama(), bits)
+    if name in EXTENDED:
+        model = opened_extension(folder, cli_models.llama(), PLANS[name][1])
     else:
         model = AutoModelForCausalLM.from_pretrained(
             folder, quantization_config=CompressedTensorsConfig(dequantize=True), dtype=torch.float32)
     # The package multiplies in the type of the scales, which is F16 here.
-    compare(cli_program.logits(folder, IDS, home), cli_models.logits(model, IDS), 1e-4 if method == "kmeans" else 5e-3)
+    compare(cli_program.logits(folder, IDS, home), cli_models.logits(model, IDS), 1e-4 if name in EXTENDED else 5e-3)
 
 
 @pytest.mark.parametrize("name", PLANS)
@@ -109,7 +120,7 @@ def test_report(name, home):
     assert bits < found["bits_per_weight"] < bits + 4
 
 
-@pytest.mark.parametrize("name", ["rtn-4-g32", "kmeans-3-sensitivity"])
+@pytest.mark.parametrize("name", ["rtn-4-g32", "rtn-3-g16-float", "kmeans-3-sensitivity"])
 def test_bits_per_weight_is_what_the_file_holds(name, home):
     """But for padding at the ends of rows, and the shapes."""
     folder = quantize(home, name)
@@ -125,6 +136,7 @@ def test_bits_per_weight_is_what_the_file_holds(name, home):
 
 
 @pytest.mark.parametrize("model, name", [("llama", "rtn-4-g32"), ("llama", "gptq-3-g16"), ("llama", "kmeans-2"),
+                                         ("llama", "rtn-3-g16-float"),
                                          ("gpt2", "gptq-4-g32"), ("gpt2", "kmeans-3-sensitivity")])
 def test_export(model, name, home):
     """Plain transformers opens it, and its logits are those of the packed checkpoint."""
@@ -139,19 +151,22 @@ def test_export(model, name, home):
     assert (cli_models.logits(exact, IDS) - expected).std() > 1e-3
 
 
-def range_grid(groups, bits, symmetric):
-    """Scales that F16 holds, and whole zero-points; the range always holds 0."""
+def range_grid(groups, bits, options):
+    """Scales that F16 holds, and zero-points that are whole or that F16 holds; the range always holds 0."""
+    symmetric = "--symmetric" in options
     top = numpy.float32(2 ** bits - 1)
     low, high = groups.min(-1).clip(max=0), groups.max(-1).clip(min=0)
     if symmetric:
         high = numpy.maximum(high, -low)
         low = -high
     scales = ((high - low) / top).clip(2.0 ** -14).astype(numpy.float16).astype(numpy.float32)
-    zeros = numpy.full_like(scales, 2 ** (bits - 1)) if symmetric else (-low / scales).round().clip(0, top)
+    zeros = numpy.full_like(scales, 2 ** (bits - 1)) if symmetric else (-low / scales).clip(0, top)
+    zeros = zeros.astype(numpy.float16).astype(numpy.float32) if "--float-zeros" in options else zeros.round()
     return scales[..., None], zeros[..., None], top
 
 
-@pytest.mark.parametrize("name", ["rtn-4-g32", "rtn-2-channel", "rtn-3-g16-symmetric", "rtn-8-channel-symmetric"])
+@pytest.mark.parametrize("name", ["rtn-4-g32", "rtn-2-channel", "rtn-3-g16-symmetric", "rtn-8-channel-symmetric",
+                                  "rtn-3-g16-float"])
 def test_round_to_nearest(name, home):
     _, bits, group, options = PLANS[name]
     stored, originals = cli_program.tensors(quantize(home, name)), cli_program.tensors(home / "llama")
@@ -160,13 +175,16 @@ def test_round_to_nearest(name, home):
     for module in modules:
         weight = originals[f"{module}.weight"].numpy()
         groups = weight.reshape(weight.shape[0], -1, group or weight.shape[1])
-        scales, zeros, top = range_grid(groups, bits, bool(options))
-        codes = ((groups / scales).round() + zeros).clip(0, top).reshape(weight.shape)
+        scales, zeros, top = range_grid(groups, bits, options)
+        codes = ((groups / scales + zeros).round() if "--float-zeros" in options else
+                 (groups / scales).round() + zeros).clip(0, top).reshape(weight.shape)
         assert numpy.array_equal(codes_of(stored, module, bits).numpy(), codes), module
         assert numpy.array_equal(stored[f"{module}.weight_scale"].float().numpy(), scales[..., 0]), module
+        if "--float-zeros" in options:
+            assert numpy.array_equal(stored[f"{module}.weight_zero_point"].float().numpy(), zeros[..., 0]), module
 
 
-@pytest.mark.parametrize("name", ["gptq-3-g16", "kmeans-2"])
+@pytest.mark.parametrize("name", ["gptq-3-g16", "rtn-3-g16-float", "kmeans-2"])
 def test_eval_and_tweak_read_it_back(name, home, tmp_path):
     """The packed checkpoint is the dequantized one to the last bit, and is saved again as it was."""
     packed, exported = quantize(home, name), quantize(home, name, format="hf")
@@ -179,6 +197,27 @@ def test_eval_and_tweak_read_it_back(name, home, tmp_path):
     cli_program.run("tweak", packed, "--reference", home / "llama", "-o", tmp_path / "again", "--calibration",
                     home / "calibration.safetensors", "--method", "layerwise", "--lr", "1e-30", "--dtype", "f32")
     assert cli_program.file_bytes(tmp_path / "again") == cli_program.file_bytes(packed)
+
+
+def test_inspect_says_who_loads_it(home, tmp_path):
+    """One linear with float zero-points makes a checkpoint that no other program reads."""
+    mixed = quantize(home, "rtn-4-g32", more=["--rule", "*.down_proj=float-zeros"])
+    for folder, kinds in ((quantize(home, "rtn-3-g16-float"), 1), (mixed, 2), (quantize(home, "rtn-4-g32"), 1)):
+        found = cli_program.report("inspect", folder, to=tmp_path)["linears"]
+        assert len(found) == kinds
+        others = any(reader.startswith(("vLLM", "transformers")) for row in found for reader in row["loaded_by"])
+        assert others == (folder == quantize(home, "rtn-4-g32"))
+        assert any(row["kind"].endswith("float zero-points") for row in found) == (not others)
+
+
+def test_token_weights(home):
+    """They change what GPTQ rounds to, and nothing where no Hessian is needed."""
+    for name, changes in (("gptq-4-g32", True), ("kmeans-3-sensitivity", True), ("rtn-4-g32", False)):
+        alike, weighted = (cli_program.tensors(quantize(home, name, more=["--token-weights", kind]))
+                           for kind in ("none", "fisher"))
+        changed = {part for part in alike if not torch.equal(alike[part], weighted[part])}
+        assert any(part.endswith(".weight_packed") for part in changed) == changes
+        assert cli_program.tensors(quantize(home, name)).keys() == weighted.keys()
 
 
 def test_same_seed_same_bytes(home, tmp_path):

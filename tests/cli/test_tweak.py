@@ -95,6 +95,30 @@ def test_end_to_end(family, tune, home, tmp_path):
     assert figures["guard"]["candidates"][0]["name"] == "untouched"
 
 
+def test_float_zeros(home, tmp_path):
+    """Tuned by default, and stored as they were before, in F16; the codes stay."""
+    cli_program.run("quantize", home / "llama", "-o", tmp_path / "plain", "--method", "rtn", "--bits", 2,
+                    "--group-size", 32, "--float-zeros", "--tweak", "none", "--calibration",
+                    home / "calibration.safetensors")
+    options = ["--reference", home / "llama", "--calibration", home / "calibration.safetensors", "--dtype", "f32",
+               "--epochs", 4]
+    figures = cli_program.report("tweak", tmp_path / "plain", "-o", tmp_path / "tweaked", *options, "--lr", 0.01,
+                                 to=tmp_path)
+    assert figures["guard"]["accepted"]
+    before, after = cli_program.tensors(tmp_path / "plain"), cli_program.tensors(tmp_path / "tweaked")
+    moved = changed(before, after)
+    zeros = {name for name in before if name.endswith(".weight_zero_point")}
+    assert moved & zeros and {after[name].dtype for name in zeros} == {torch.float16}
+    assert not any(name.endswith((".weight_packed", ".weight_shape")) for name in moved)
+    only = cli_program.report("tweak", tmp_path / "plain", "-o", tmp_path / "only", *options, "--lr", 0.01, "--tune",
+                              "zeros", to=tmp_path)
+    assert only["guard"]["accepted"]
+    assert changed(before, cli_program.tensors(tmp_path / "only")) <= zeros
+    # A step that helps nothing leaves the file as it was.
+    cli_program.run("tweak", tmp_path / "plain", "-o", tmp_path / "same", *options, "--lr", "1e4")
+    assert cli_program.file_bytes(tmp_path / "same") == cli_program.file_bytes(tmp_path / "plain")
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_export_has_norms_only(family, home, tmp_path):
     """An export holds no codes; its linears stay to the last bit."""

@@ -29,8 +29,7 @@ def store(values, scale_type):
     """Rounds to what a file of that type gives back, as float64."""
     values = np.asarray(values, np.float32)
     if scale_type == "float16":
-        return np.maximum(values, np.float32(2.0**-14)).astype(np.float16).astype(np.float64)
-    values = np.maximum(values, np.finfo(np.float32).tiny)
+        return values.astype(np.float16).astype(np.float64)
     if scale_type == "bfloat16":
         bits = np.ascontiguousarray(values).view(np.uint32)
         bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
@@ -38,18 +37,23 @@ def store(values, scale_type):
     return values.astype(np.float64)
 
 
-def range_grid(low, high, bits, symmetric, scale_type):
+def range_grid(low, high, bits, symmetric, scale_type, float_zeros):
     top = 2**bits - 1
-    scale = store((high - low) / low.dtype.type(top), scale_type).astype(low.dtype)
-    zero = np.full_like(scale, 2 ** (bits - 1)) if symmetric else np.clip(np.rint(-low / scale), 0, top)
-    return scale, zero
+    least = 2.0**-14 if scale_type == "float16" else np.finfo(np.float32).tiny
+    scale = store(np.maximum((high - low) / low.dtype.type(top), low.dtype.type(least)), scale_type).astype(low.dtype)
+    if symmetric:
+        return scale, np.full_like(scale, 2 ** (bits - 1))
+    zero = np.clip(-low / scale, 0, top)
+    return scale, store(zero, scale_type).astype(low.dtype) if float_zeros else np.rint(zero)
 
 
 def nearest(values, scale, zero, bits):
-    return np.clip(np.rint(values / scale) + zero, 0, 2**bits - 1)
+    whole = zero == np.rint(zero)  # halves round to even: the even step where zero-points are whole, else the even code
+    codes = np.where(whole, np.rint(values / scale) + zero, np.rint(values / scale + zero))
+    return np.clip(codes, 0, 2**bits - 1)
 
 
-def grid(values, bits, symmetric, search, scale_type):
+def grid(values, bits, symmetric, search, scale_type, float_zeros=False):
     """values [rows, group] -> scale, zero [rows]"""
     low, high = np.minimum(values.min(1), 0), np.maximum(values.max(1), 0)
     if symmetric:
@@ -58,7 +62,7 @@ def grid(values, bits, symmetric, search, scale_type):
     best_error = None
     for percent in range(100, 20, -1) if search else [100]:
         share = low.dtype.type(percent / 100)
-        scale, zero = range_grid(low * share, high * share, bits, symmetric, scale_type)
+        scale, zero = range_grid(low * share, high * share, bits, symmetric, scale_type, float_zeros)
         if not search:
             return scale, zero
         code = nearest(values, scale[:, None], zero[:, None], bits)
@@ -72,16 +76,16 @@ def grid(values, bits, symmetric, search, scale_type):
     return best_scale, best_zero
 
 
-def rtn(weight, bits, group, symmetric, search, scale_type):
+def rtn(weight, bits, group, symmetric, search, scale_type, float_zeros=False):
     out, columns = weight.shape
     group = group or columns
     rows = weight.reshape(-1, group)
-    scale, zero = grid(rows, bits, symmetric, search, scale_type)
+    scale, zero = grid(rows, bits, symmetric, search, scale_type, float_zeros)
     codes = nearest(rows, scale[:, None], zero[:, None], bits)
     return codes.reshape(weight.shape), scale.reshape(out, -1), zero.reshape(out, -1)
 
 
-def gptq(weight, hessian, bits, group, symmetric, search, act_order, scale_type):
+def gptq(weight, hessian, bits, group, symmetric, search, act_order, scale_type, float_zeros=False):
     out, columns = weight.shape
     group = group or columns
     hessian = hessian.astype(np.float64)
@@ -101,12 +105,13 @@ def gptq(weight, hessian, bits, group, symmetric, search, act_order, scale_type)
     if act_order:
         for g in range(columns // group):
             columns_of_group = slice(g * group, (g + 1) * group)
-            fitted = grid(weight[:, columns_of_group].astype(np.float64), bits, symmetric, search, scale_type)
-            scales[:, g], zeros[:, g] = fitted
+            values = weight[:, columns_of_group].astype(np.float64)
+            scales[:, g], zeros[:, g] = grid(values, bits, symmetric, search, scale_type, float_zeros)
     for place, column in enumerate(order):
         g = column // group
         if not act_order and column % group == 0:
-            scales[:, g], zeros[:, g] = grid(current[:, place : place + group], bits, symmetric, search, scale_type)
+            values = current[:, place : place + group]
+            scales[:, g], zeros[:, g] = grid(values, bits, symmetric, search, scale_type, float_zeros)
         value = current[:, place].copy()
         code = nearest(value, scales[:, g], zeros[:, g], bits)
         codes[:, column] = code
@@ -148,15 +153,22 @@ def write_rtn(folder, generator):
     weight[5] = np.abs(weight[5])
     weight[6] *= 1e-5  # its scales would be subnormal in float16
     folder.save("rtn_weight", weight)
-    for bits, group, symmetric, search, scale_type in itertools.product(
-        [2, 3, 4, 6, 8], [0, 32, 96], [False, True], [False, True], ["float16", "bfloat16", "float32"]
+    for bits, group, (symmetric, float_zeros), search, scale_type in itertools.product(
+        [2, 3, 4, 6, 8],
+        [0, 32, 96],
+        [(False, False), (True, False), (False, True)],
+        [False, True],
+        ["float16", "bfloat16", "float32"],
     ):
-        name = f"rtn_{bits}_{group}_{symmetric:d}{search:d}_{scale_type}"
-        codes, scales, zeros = rtn(weight, bits, group, symmetric, search, scale_type)
+        name = f"rtn_{bits}_{group}_{symmetric:d}{float_zeros:d}{search:d}_{scale_type}"
+        codes, scales, zeros = rtn(weight, bits, group, symmetric, search, scale_type, float_zeros)
+        spread = [np.repeat(part, weight.shape[1] // part.shape[1], axis=1) for part in (scales, zeros)]
         folder.save(name + "_codes", codes, np.uint8)
         folder.save(name + "_scales", scales)
         folder.save(name + "_zeros", zeros)
-        folder.add("rtn", name=name, bits=bits, group=group, symmetric=symmetric, search=search, scale_type=scale_type)
+        folder.save(name + "_values", (codes - spread[1]) * spread[0])
+        folder.add("rtn", name=name, bits=bits, group=group, symmetric=symmetric, float_zeros=float_zeros,
+                   search=search, scale_type=scale_type)
 
 
 def write_gptq(folder, generator):
@@ -166,18 +178,21 @@ def write_gptq(folder, generator):
         folder.save(f"gptq_{name}_hessian", hessian)
     # The largest weight of a symmetric group lies half-way between two codes, exactly so where the scale is not rounded:
     # F32 and F64 then disagree. A scale in bfloat16 settles it.
-    grids = [(True, "bfloat16"), (False, "float32")]
+    grids = [(True, "bfloat16", False), (False, "float32", False)]
     switches = [False, True]
     cases = list(itertools.product(["narrow"], [2, 3, 4, 8], [0, 32, 64, 96], grids, switches, switches))
     # groups larger than a block of 128 columns, and groups that cross one
     cases += itertools.product(["wide"], [4], [0, 96, 128, 192], grids, switches, [False])
-    cases += itertools.product(["narrow"], [4], [0, 64], [(False, "float16")], switches, [True])
-    for problem, bits, group, (symmetric, scale_type), act_order, search in cases:
-        name = f"gptq_{problem}_{bits}_{group}_{symmetric:d}{act_order:d}{search:d}_{scale_type}"
-        codes, _, _, error = gptq(*problems[problem], bits, group, symmetric, search, act_order, scale_type)
+    cases += itertools.product(["narrow"], [4], [0, 64], [(False, "float16", False)], switches, [True])
+    cases += itertools.product(["narrow"], [2, 4], [0, 64], [(False, "float16", True)], switches, switches)
+    for problem, bits, group, (symmetric, scale_type, float_zeros), act_order, search in cases:
+        name = f"gptq_{problem}_{bits}_{group}_{symmetric:d}{float_zeros:d}{act_order:d}{search:d}_{scale_type}"
+        codes, _, _, error = gptq(*problems[problem], bits, group, symmetric, search, act_order, scale_type,
+                                  float_zeros)
         folder.save(name + "_codes", codes, np.uint8)
-        folder.add("gptq", name=name, problem=problem, bits=bits, group=group, symmetric=symmetric, act_order=act_order,
-                   search=search, scale_type=scale_type, damping=DAMPING, layer_error=error)
+        folder.add("gptq", name=name, problem=problem, bits=bits, group=group, symmetric=symmetric,
+                   float_zeros=float_zeros, act_order=act_order, search=search, scale_type=scale_type, damping=DAMPING,
+                   layer_error=error)
 
 
 def write_kmeans(folder, generator):

@@ -5,6 +5,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/pipeline/blockwise.h"
+#include "normtweak/quantize/hessian.h"
 #include "support/explicit_model.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_decoder.h"
@@ -98,6 +99,32 @@ TEST(RunBlocks, ABlockSeesTheQuantizedStream) {
   };
   EXPECT_TRUE(up(run(plan)).equal(up(run(plan))));
   EXPECT_FALSE(up(run(plan)).equal(up(run(second_only))));
+}
+
+// The weights reach the Hessians of their own block and place: block 0's down projection is what GPTQ makes of them.
+TEST(RunBlocks, WeighsTokens) {
+  const auto decoder = tiny_decoder();
+  const auto text = text_for(decoder);
+  auto plan = plan_of("gptq");
+  plan.token_weights = quantize::TokenWeighting::fisher;
+  const auto run = [&] {
+    return run_blocks(decoder, decoder, decoder, text, {.plan = &plan, .layerwise = {}}, silent_progress()).decoder;
+  };
+  const auto token_weights = quantize::fisher_token_weights(decoder, text, silent_progress());
+  const auto place = static_cast<std::size_t>(model::LinearInput::mlp_down);
+  quantize::HessianAccumulator hessian(decoder.config.intermediate, at::kCPU);
+  auto context = block_context(decoder);
+  context.observe = [&](model::LinearInput input, const at::Tensor& x) {
+    if (input == model::LinearInput::mlp_down) hessian.add(x, token_weights[0][place]);
+  };
+  const auto block = decoder.blocks.get(0);
+  forward(*block, embed(decoder, text.ids), context);
+  const auto expected = quantize::find_quantizer("gptq").quantize(
+      std::get<weights::FloatWeight>(block->down.weight).values, hessian.mean(), plan.standard);
+  const auto found = run();
+  EXPECT_TRUE(weights::dequantize(found.blocks.get(0)->down.weight).equal(weights::dequantize(expected)));
+  plan.token_weights = quantize::TokenWeighting::none;
+  EXPECT_FALSE(weights::dequantize(run().blocks.get(0)->down.weight).equal(weights::dequantize(expected)));
 }
 
 TEST(RunBlocks, TweaksNormsOnly) {

@@ -40,6 +40,7 @@ TEST(Gptq, EqualsTheColumnByColumnAlgorithm) {
                                         {.bits = facts.at("bits"),
                                          .group_size = facts.at("group"),
                                          .symmetric = facts.at("symmetric"),
+                                         .float_zeros = facts.at("float_zeros"),
                                          .search_grid = facts.at("search"),
                                          .scale_type = parse_float_type(facts.at("scale_type").get<std::string>())});
       const auto same = result.weight.codes.cpu().eq(test::oracle_array(name + "_codes"));

@@ -8,8 +8,8 @@
 namespace normtweak::quantize {
 namespace {
 
-double total_error(const at::Tensor& groups, const Grid& grid, int bits) {
-  const auto error = nearest_steps(groups, grid, bits) * grid.scales.unsqueeze(-1) - groups;
+double total_error(const at::Tensor& groups, const Grid& grid, const GridOptions& options) {
+  const auto error = nearest_steps(groups, grid, options) * grid.scales.unsqueeze(-1) - groups;
   return error.abs().pow(2.4).sum(at::kDouble).item<double>();
 }
 
@@ -19,8 +19,8 @@ TEST(Grid, SearchIsNeverWorseThanTheRange) {
   for (const int bits : {2, 3, 4, 6, 8}) {
     for (const bool symmetric : {false, true}) {
       const GridOptions options = {.bits = bits, .symmetric = symmetric};
-      EXPECT_LE(total_error(groups, search_grid(groups, options), bits),
-                total_error(groups, range_grid(groups, options), bits));
+      EXPECT_LE(total_error(groups, search_grid(groups, options), options),
+                total_error(groups, range_grid(groups, options), options));
     }
   }
 }

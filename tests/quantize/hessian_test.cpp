@@ -35,7 +35,7 @@ TEST(Hessian, IsTheMeanOverTokens) {
       HessianAccumulator hessian(40, device);
       hessian.add(x.narrow(0, 0, 1));
       hessian.add(x.narrow(0, 1, 2));
-      EXPECT_EQ(hessian.tokens(), 21000);
+      EXPECT_EQ(hessian.total_weight(), 21000);
       EXPECT_LT(relative_error(hessian.mean(), reference(x)), kTolerance);
     }
   }
@@ -65,8 +65,25 @@ TEST(Hessian, LeavesOutMaskedTokensWhateverTheyHold) {
     x.masked_fill_(mask.logical_not().unsqueeze(-1).to(device), std::numeric_limits<double>::quiet_NaN());
     HessianAccumulator hessian(16, device);
     hessian.add(x, mask);
-    EXPECT_EQ(hessian.tokens(), 66);
+    EXPECT_EQ(hessian.total_weight(), 66);
     EXPECT_LT(relative_error(hessian.mean(), reference(kept)), kTolerance);
+  }
+}
+
+TEST(Hessian, WeighsTokens) {
+  for (const auto& device : test::devices()) {
+    SCOPED_TRACE(device.str());
+    auto x = at::randn({3, 4000, 24}).add_(0.5);
+    const auto weights = at::randn({3, 4000}).square().mul_(at::arange(4000) % 5 != 0);  // a fifth of them 0
+    const auto rows = x.to(at::kDouble).view({-1, 24}), exact = weights.to(at::kDouble).view({-1, 1});
+    const auto expected = at::matmul(rows.t(), rows * exact) / exact.sum();
+    x.masked_fill_((weights == 0).unsqueeze(-1), std::numeric_limits<double>::quiet_NaN());
+    HessianAccumulator hessian(24, device);
+    hessian.add(x.narrow(0, 0, 1).to(device), weights.narrow(0, 0, 1));
+    hessian.add(x.narrow(0, 1, 2).to(device), weights.narrow(0, 1, 2).to(device));
+    EXPECT_LT(relative_error(hessian.mean(), expected), kTolerance);
+    EXPECT_NEAR(hessian.total_weight(), exact.sum().item<double>(), 1e-6 * 12000);
+    EXPECT_GT(relative_error(reference(x.nan_to_num()), expected), 0.01);  // the weights make a difference
   }
 }
 
@@ -75,6 +92,8 @@ TEST(Hessian, RefusesWhatDoesNotFit) {
   EXPECT_THROW(hessian.mean(), Error);
   EXPECT_THROW(hessian.add(at::randn({4, 15})), Error);
   EXPECT_THROW(hessian.add(at::randn({4, 16}), at::arange(3) > 0), Error);
+  hessian.add(at::randn({4, 16}), at::arange(4) > 3);
+  EXPECT_THROW(hessian.mean(), Error);  // no token counted
 }
 
 }  // namespace

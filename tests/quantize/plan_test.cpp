@@ -34,8 +34,9 @@ TEST(NamePattern, MatchesWholeNames) {
 
 TEST(Plan, RulesApplyInOrder) {
   QuantizationPlan plan;
-  for (const auto* rule : {"*.mlp.*=bits:3,group:64,act-order", "lm_head=skip",
-                           "*.down_proj=bits:8,symmetric:true,method:rtn", "*=scale-type:bf16,damping:0.05"}) {
+  for (const auto* rule :
+       {"*.mlp.*=bits:3,group:64,act-order", "lm_head=skip", "*.down_proj=bits:8,symmetric:true,method:rtn",
+        "*=scale-type:bf16,damping:0.05", "*.up_proj=float-zeros"}) {
     plan.rules.push_back(parse_rule(rule));
   }
   const auto down = plan.plan_for("model.layers.2.mlp.down_proj");
@@ -52,8 +53,9 @@ TEST(Plan, RulesApplyInOrder) {
   ASSERT_TRUE(query);
   EXPECT_EQ(query->bits, 4);
   EXPECT_EQ(query->group_size, 128);
-  EXPECT_FALSE(query->symmetric);
+  EXPECT_FALSE(query->symmetric || query->float_zeros);
   EXPECT_FALSE(plan.plan_for("lm_head"));
+  EXPECT_TRUE(plan.plan_for("model.layers.2.mlp.up_proj")->float_zeros);
 }
 
 TEST(Plan, ARegularExpressionMayHoldAnEqualsSign) {

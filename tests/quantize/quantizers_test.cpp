@@ -46,6 +46,7 @@ TEST(Quantizers, PlansAreCheckedAgainstShapes) {
       {"bits", {.bits = 5, .group_size = 64}, "5 bits"},
       {"method", {.method = "magic", .group_size = 64}, "rtn, gptq, kmeans"},
       {"damping", {.group_size = 64, .damping = -1}, "damping"},
+      {"no zeros to store", {.group_size = 64, .symmetric = true, .float_zeros = true}, "no zero-points"},
       {"scale type", {.group_size = 64, .scale_type = at::kDouble}, "float16"},
   };
   for (const auto& row : cases) {

@@ -18,6 +18,7 @@ RtnOptions options_of(const Json& facts) {
   return {.bits = facts.at("bits"),
           .group_size = facts.at("group"),
           .symmetric = facts.at("symmetric"),
+          .float_zeros = facts.at("float_zeros"),
           .search_grid = facts.at("search"),
           .scale_type = parse_float_type(facts.at("scale_type").get<std::string>())};
 }
@@ -39,7 +40,10 @@ TEST(Rtn, EqualsNumPy) {
       EXPECT_GE(same(result.scales, "_scales"), least);
       EXPECT_GE(same(result.zeros, "_zeros"), least);
       EXPECT_GE(same(result.codes, "_codes"), least);
-      EXPECT_EQ(weights::dequantize(result).sizes(), weight.sizes());
+      EXPECT_EQ(result.float_zeros, options.float_zeros);
+      const auto values = weights::dequantize(result).cpu(), expected = test::oracle_array(name + "_values");
+      const auto close = values.isclose(expected, 1e-6, 1e-6).to(at::kFloat).mean().item<float>();
+      EXPECT_GE(close, least);
     }
   }
 }

@@ -57,6 +57,7 @@ struct LinearKind {
 void check_weights(const model::Checkpoint& checkpoint, Findings& findings, ProgressSink& progress) {
   const auto decoder = load_decoder(checkpoint, {.keep_blocks = false});
   std::map<std::string, LinearKind> kinds;
+  bool extension = false;
   Stage stage(progress, "inspect", decoder.blocks.size(), "blocks");
   for (int i = 0; i < decoder.blocks.size(); ++i) {
     const auto block = decoder.blocks.get(i);
@@ -72,6 +73,7 @@ void check_weights(const model::Checkpoint& checkpoint, Findings& findings, Prog
                            settings.symmetric ? "symmetric" : "asymmetric",
                            settings.kind == formats::PackedKind::float_zero_points ? ", float zero-points" : "");
         readers = formats::packed_readers(settings);
+        extension |= settings.kind != formats::PackedKind::affine;
       }
       auto& entry = kinds[kind];
       ++entry.count;
@@ -91,6 +93,7 @@ void check_weights(const model::Checkpoint& checkpoint, Findings& findings, Prog
     if (kind != "float" && checkpoint.family->linear_layout == model::Layout::in_out) {
       readers = {"normtweak (transformers packs no Conv1D)"};
     }
+    if (extension) readers = {"normtweak"};  // no other program gets past the config
     findings.text += fmt::format("  {} linears: {}; loaded by {}\n", entry.count, kind, fmt::join(readers, ", "));
     findings.figures["linears"].push_back({{"kind", kind}, {"count", entry.count}, {"loaded_by", readers}});
   }

@@ -12,6 +12,7 @@ namespace {
 struct Choices {
   pipeline::QuantizeOptions options;
   CLI::Option *search_grid = nullptr, *act_order = nullptr;
+  std::string token_weights = "none";
   std::vector<std::string> rules;
   std::string store_type;
   Common common;
@@ -40,7 +41,14 @@ void add_plan(CLI::App& command, Choices& choices) {
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber)
       ->group("Quantize");
-  command.add_flag("--symmetric", plan.symmetric, "Zero-points fixed at the middle code, and not stored")
+  auto* symmetric =
+      command.add_flag("--symmetric", plan.symmetric, "Zero-points fixed at the middle code, and not stored");
+  symmetric->group("Quantize");
+  command
+      .add_flag("--float-zeros", plan.float_zeros,
+                "Zero-points as floats in the type of the scales, which the tweak then tunes; such a checkpoint is "
+                "read by normtweak alone")
+      ->excludes(symmetric)
       ->group("Quantize");
   choices.search_grid = command.add_flag("--search-grid,!--no-search-grid", plan.search_grid,
                                          "Shrink each group's range to the least |error|^2.4 (default: with gptq)");
@@ -52,6 +60,13 @@ void add_plan(CLI::App& command, Choices& choices) {
       ->group("Quantize");
   command.add_option("--damping", plan.damping, "gptq: added to the Hessian's diagonal, as a share of its mean")
       ->capture_default_str()
+      ->group("Quantize");
+  command
+      .add_option("--token-weights", choices.token_weights,
+                  "Tokens in the Hessians of gptq and of kmeans --sensitivity: all alike (none), or by the loss's "
+                  "squared gradient (fisher)")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"none", "fisher"}))
       ->group("Quantize");
   command
       .add_option("--rule", choices.rules,
@@ -92,6 +107,7 @@ Job add_quantize(CLI::App& command) {
     auto& plan = options.plan.standard;
     if (choices->search_grid->empty()) plan.search_grid = plan.method == "gptq";
     if (choices->act_order->empty()) plan.act_order = plan.method == "gptq";
+    if (choices->token_weights == "fisher") options.plan.token_weights = quantize::TokenWeighting::fisher;
     for (const auto& rule : choices->rules) options.plan.rules.push_back(quantize::parse_rule(rule));
     if (!choices->store_type.empty()) options.store_type = parse_float_type(choices->store_type);
     options.tweak = tweak_options(choices->tweak, choices->common);

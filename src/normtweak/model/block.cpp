@@ -13,23 +13,32 @@ void observe(const BlockContext& context, LinearInput place, const at::Tensor& i
   if (context.observe) context.observe(place, input);
 }
 
+at::Tensor apply(const Linear& linear, LinearInput place, const at::Tensor& input, const BlockContext& context) {
+  auto output = forward(linear, input);
+  if (context.observe_output) context.observe_output(place, output);
+  return output;
+}
+
 struct QueryKeyValue {
   at::Tensor query, key, value;  // [samples, tokens, heads, head_size]
 };
 
-QueryKeyValue project(const Block& block, const at::Tensor& normed, const ModelConfig& config) {
+QueryKeyValue project(const Block& block, const at::Tensor& normed, const BlockContext& context) {
+  const auto& config = *context.config;
+  const auto output = [&](std::size_t i) {
+    return apply(block.query_key_value[i], LinearInput::attention, normed, context);
+  };
   const auto split = [&](const at::Tensor& flat, std::int64_t heads) {
     return flat.view({flat.size(0), flat.size(1), heads, config.head_size});
   };
   if (block.query_key_value.size() == 1) {
     const auto q = config.heads * config.head_size, kv = config.key_value_heads * config.head_size;
-    const auto parts = forward(block.query_key_value[0], normed).split_with_sizes({q, kv, kv}, -1);
+    const auto parts = output(0).split_with_sizes({q, kv, kv}, -1);
     return {split(parts[0], config.heads), split(parts[1], config.key_value_heads),
             split(parts[2], config.key_value_heads)};
   }
-  return {split(forward(block.query_key_value[0], normed), config.heads),
-          split(forward(block.query_key_value[1], normed), config.key_value_heads),
-          split(forward(block.query_key_value[2], normed), config.key_value_heads)};
+  return {split(output(0), config.heads), split(output(1), config.key_value_heads),
+          split(output(2), config.key_value_heads)};
 }
 
 // Puts the new keys and values [samples, heads, tokens, head_size] behind those in the cache; all so far come back.
@@ -43,7 +52,7 @@ void extend(KeyValueCache& cache, std::int64_t start, at::Tensor& key, at::Tenso
 
 at::Tensor attend(const Block& block, const at::Tensor& normed, const BlockContext& context) {
   const auto& config = *context.config;
-  auto [query, key, value] = project(block, normed, config);
+  auto [query, key, value] = project(block, normed, context);
   if (context.rotary != nullptr) {
     query = rotate(query, *context.rotary, context.start);
     key = rotate(key, *context.rotary, context.start);
@@ -80,15 +89,16 @@ at::Tensor forward(const Block& block, const at::Tensor& hidden, const BlockCont
   observe(context, LinearInput::attention, normed);
   const auto mixed = attend(block, normed, context);
   observe(context, LinearInput::attention_output, mixed);
-  const auto middle = hidden + forward(block.attention_output, mixed);
+  const auto middle = hidden + apply(block.attention_output, LinearInput::attention_output, mixed, context);
 
   normed = forward(block.mlp_norm, middle, context.type);
   observe(context, LinearInput::mlp, normed);
   const auto activation = context.config->activation;
-  const auto inner = block.gate ? activate(forward(*block.gate, normed), activation) * forward(block.up, normed)
-                                : activate(forward(block.up, normed), activation);
+  const auto expand = [&](const Linear& linear) { return apply(linear, LinearInput::mlp, normed, context); };
+  const auto inner = block.gate ? activate(expand(*block.gate), activation) * expand(block.up)
+                                : activate(expand(block.up), activation);
   observe(context, LinearInput::mlp_down, inner);
-  return middle + forward(block.down, inner);
+  return middle + apply(block.down, LinearInput::mlp_down, inner, context);
 }
 
 std::vector<PlacedLinear> linears(Block& block) {

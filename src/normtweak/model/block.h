@@ -48,6 +48,7 @@ struct BlockContext {
   KeyValueCache* cache = nullptr;       // decoding; null: the tokens given are all there are
   std::int64_t start = 0;               // position of the first token
   std::function<void(LinearInput, const at::Tensor&)> observe = {};  // sees each linear's input [samples, tokens, in]
+  std::function<void(LinearInput, const at::Tensor&)> observe_output = {};  // and what each linear makes of it
 };
 
 // hidden: f32 [samples, tokens, hidden] → the same shape. Attention is causal; rows may be padded on the right.

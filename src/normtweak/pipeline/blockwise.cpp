@@ -75,7 +75,7 @@ std::array<std::int64_t, model::kLinearInputs> wanted_hessians(const model::Bloc
 }
 
 // Runs the float block on the quantized stream: its output, and the Hessians of the inputs of its linears.
-at::Tensor observe_block(const model::Block& block, const Stream& stream, const at::Tensor& mask,
+at::Tensor observe_block(const model::Block& block, const Stream& stream, const quantize::BlockTokenWeights& counts,
                          const quantize::QuantizationPlan& plan, Hessians& hessians) {
   const auto columns = wanted_hessians(block, plan);
   std::vector<std::optional<quantize::HessianAccumulator>> sums(model::kLinearInputs);
@@ -85,7 +85,8 @@ at::Tensor observe_block(const model::Block& block, const Stream& stream, const 
   auto output = stream.through(block, [&](model::LinearInput place, const at::Tensor& x, std::int64_t begin) {
     auto& sum = sums[static_cast<std::size_t>(place)];
     if (!sum) return;
-    sum->add(x, mask.defined() ? std::optional(mask.narrow(0, begin, x.size(0))) : std::nullopt);
+    const auto& count = counts[static_cast<std::size_t>(place)];
+    sum->add(x, count.defined() ? std::optional(count.narrow(0, begin, x.size(0))) : std::nullopt);
   });
   for (std::size_t i = 0; i < sums.size(); ++i) {
     if (sums[i]) hessians[i] = quantize::InputHessian(sums[i]->mean());
@@ -119,16 +120,29 @@ void check_finite(const at::Tensor& hidden, int block) {
       block);
 }
 
+// For each block; nothing where the plan has no use for them.
+std::vector<quantize::BlockTokenWeights> token_weights(const model::Decoder& decoder, const calibrate::TokenBatch& text,
+                                                       const quantize::QuantizationPlan* plan, ProgressSink& progress) {
+  if (plan == nullptr || plan->token_weights == quantize::TokenWeighting::none) return {};
+  for (int i = 0; i < decoder.blocks.size(); ++i) {
+    const auto columns = wanted_hessians(*decoder.blocks.get(i), *plan);
+    if (std::ranges::max(columns) > 0) return quantize::fisher_token_weights(decoder, text, progress);
+  }
+  return {};
+}
+
 // The state of a run: the quantized stream, and the float model's own where something is matched to it.
 class BlockRun {
  public:
   BlockRun(const model::Decoder& exact, const model::Decoder& passes, const model::Decoder& start,
-           const calibrate::TokenBatch& text, const BlockwiseOptions& options)
+           const calibrate::TokenBatch& text, const BlockwiseOptions& options,
+           std::vector<quantize::BlockTokenWeights> token_weights)
       : exact_(exact),
         passes_(passes),
         start_(start),
         options_(options),
         mask_(text.mask.defined() ? text.mask.to(passes.device) : at::Tensor()),
+        token_weights_(std::move(token_weights)),
         stream_(passes, text),
         result_{.decoder = start, .tweaked = {}, .steps = 0} {
     if (options.layerwise && (options.layerwise->float_stream || options.layerwise->final_norm)) {
@@ -143,7 +157,7 @@ class BlockRun {
     Hessians hessians;
     model::Block block;
     if (options_.plan != nullptr) {
-      target = observe_block(*floats, stream_, mask_, *options_.plan, hessians);
+      target = observe_block(*floats, stream_, counts_of(index), *options_.plan, hessians);
       check_finite(target, index);
       block = quantize_block(*exact_.blocks.get(index), *options_.plan, hessians);
     } else {
@@ -173,6 +187,13 @@ class BlockRun {
   BlockwiseResult take_result() { return std::move(result_); }
 
  private:
+  quantize::BlockTokenWeights counts_of(int block) const {
+    if (!token_weights_.empty()) return token_weights_[static_cast<std::size_t>(block)];
+    quantize::BlockTokenWeights counts;
+    counts.fill(mask_);
+    return counts;
+  }
+
   model::Block tweak_block(model::Block block, const at::Tensor& target) {
     auto& report = result_.tweaked.emplace_back();
     count_steps();
@@ -192,6 +213,7 @@ class BlockRun {
   const model::Decoder &exact_, &passes_, &start_;
   const BlockwiseOptions& options_;
   at::Tensor mask_;
+  std::vector<quantize::BlockTokenWeights> token_weights_;  // of each block; empty where all tokens count alike
   Stream stream_;
   std::optional<Stream> float_stream_;
   BlockwiseResult result_;
@@ -204,8 +226,9 @@ BlockwiseResult run_blocks(const model::Decoder& exact, const model::Decoder& pa
   const c10::NoGradGuard no_gradients;
   const int blocks = passes.blocks.size();
   const char* name = options.plan == nullptr ? "tweak" : options.layerwise ? "quantize and tweak" : "quantize";
+  auto weights = token_weights(passes, text, options.plan, progress);
   Stage stage(progress, name, blocks, "blocks");
-  BlockRun run(exact, passes, start, text, options);
+  BlockRun run(exact, passes, start, text, options, std::move(weights));
   for (int index = 0; index < blocks; ++index) {
     run.run_block(index);
     stage.advance(1);

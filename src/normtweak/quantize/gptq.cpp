@@ -73,6 +73,7 @@ class GptqRun {
   GridOptions grid_options() const {
     return {.bits = options_.bits,
             .symmetric = options_.symmetric,
+            .float_zeros = options_.float_zeros,
             .search = options_.search_grid,
             .scale_type = options_.scale_type};
   }
@@ -129,10 +130,11 @@ class GptqRun {
                  .scales = scales,
                  .lowest = -zeros,
                  .highest = ((1 << options_.bits) - 1) - zeros,
+                 .phase = phase_of(zeros),
                  .feedback = feedback_block(first, last, first, last).contiguous(),
                  .steps = steps,
                  .errors = errors_.slice(0, first, last)});
-    codes_.slice(0, first, last).copy_(steps + zeros);
+    codes_.slice(0, first, last).copy_((steps + zeros).round_());
     // D weighs what rounding changed, of the damped Hessian; what the damping added to it is taken off again.
     const auto changed = target.addcmul_(steps, scales, -1).square_().sum(1);
     const auto moved = errors_.slice(0, first, last).square().sum(1);
@@ -151,6 +153,7 @@ class GptqRun {
                        .bits = options_.bits,
                        .group_size = options_.group_size,
                        .symmetric = options_.symmetric,
+                       .float_zeros = options_.float_zeros,
                        .scale_type = options_.scale_type},
             .layer_error = std::max(0.0, loss_.item<double>()),
             .damping = factor_.damping};

@@ -25,7 +25,7 @@ constexpr float kRounder = 12582912.0F;
 
 struct Rows {
   float* target;
-  const float *original, *scales, *lowest, *highest, *feedback;
+  const float *original, *scales, *lowest, *highest, *phase, *feedback;
   float *steps, *errors;
   std::int64_t columns, out;
 };
@@ -42,7 +42,8 @@ NORMTWEAK_FOR_EACH_CPU void round_lanes(const Rows& rows, std::int64_t first) {
       const float scale = rows.scales[at + lane];
       float step = work[j][lane] / scale;
       step = std::min(std::max(step, rows.lowest[at + lane]), rows.highest[at + lane]);
-      step = (step + kRounder) - kRounder;
+      const float phase = rows.phase[at + lane];
+      step = ((step - phase + kRounder) - kRounder) + phase;
       rows.steps[at + lane] = step;
       error[lane] = rows.original[at + lane] - step * scale;
       rows.errors[at + lane] = error[lane];
@@ -63,6 +64,7 @@ void round_on_cpu(const GptqBlock& block) {
                      .scales = block.scales.const_data_ptr<float>(),
                      .lowest = block.lowest.const_data_ptr<float>(),
                      .highest = block.highest.const_data_ptr<float>(),
+                     .phase = block.phase.const_data_ptr<float>(),
                      .feedback = block.feedback.const_data_ptr<float>(),
                      .steps = block.steps.data_ptr<float>(),
                      .errors = block.errors.data_ptr<float>(),
@@ -76,7 +78,9 @@ void round_by_columns(const GptqBlock& block) {
   for (std::int64_t j = 0; j < columns; ++j) {
     const auto target = block.target.select(0, j), scale = block.scales.select(0, j);
     auto step = block.steps.select(0, j), error = block.errors.select(0, j);
-    at::div_out(step, target, scale).round_().clamp_(block.lowest.select(0, j), block.highest.select(0, j));
+    const auto phase = block.phase.select(0, j);
+    at::div_out(step, target, scale).clamp_(block.lowest.select(0, j), block.highest.select(0, j));
+    step.sub_(phase).round_().add_(phase);
     at::addcmul_out(error, block.original.select(0, j), step, scale, -1);
     const auto rest = columns - j - 1;
     if (rest > 0) block.target.narrow(0, j + 1, rest).addr_(block.feedback.select(0, j).narrow(0, j + 1, rest), error);

@@ -51,22 +51,24 @@ Grid grid_of(const Range& range, const GridOptions& options) {
   // By a tensor: CUDA multiplies by the reciprocal of a plain number, which rounds otherwise than the CPU does.
   auto scales = storable((range.high - range.low) / at::full_like(range.high, top), options.scale_type);
   if (options.symmetric) return {scales, at::full_like(scales, 1 << (options.bits - 1))};
-  return {scales, (-range.low / scales).round().clamp(0, top)};
+  auto zeros = (-range.low / scales).clamp(0, top);
+  if (options.float_zeros) return {scales, zeros.to(options.scale_type).to(at::kFloat)};
+  return {scales, zeros.round()};
 }
 
-at::Tensor total_error(const at::Tensor& groups, const Grid& grid, int bits) {
-  const auto error = nearest_steps(groups, grid, bits).mul_(grid.scales.unsqueeze(-1)).sub_(groups);
+at::Tensor total_error(const at::Tensor& groups, const Grid& grid, const GridOptions& options) {
+  const auto error = nearest_steps(groups, grid, options).mul_(grid.scales.unsqueeze(-1)).sub_(groups);
   return error.abs_().pow_(kErrorPower).sum(-1);
 }
 
 Grid search_rows(const at::Tensor& groups, const GridOptions& options) {
   const auto range = range_of(groups, options.symmetric);
   auto best = grid_of(range, options);
-  auto least = total_error(groups, best, options.bits);
+  auto least = total_error(groups, best, options);
   for (int step = 1; step < kSearchSteps; ++step) {
     const auto share = 1 - step * kSearchStep;
     const auto grid = grid_of({range.low * share, range.high * share}, options);
-    const auto error = total_error(groups, grid, options.bits);
+    const auto error = total_error(groups, grid, options);
     const auto better = error < least;
     least = at::where(better, error, least);
     best = {at::where(better, grid.scales, best.scales), at::where(better, grid.zeros, best.zeros)};
@@ -106,10 +108,15 @@ Grid search_grid(const at::Tensor& groups, const GridOptions& options) {
   return {scales.view(shape), zeros.view(shape)};
 }
 
-at::Tensor nearest_steps(const at::Tensor& groups, const Grid& grid, int bits) {
+at::Tensor nearest_steps(const at::Tensor& groups, const Grid& grid, const GridOptions& options) {
   const auto zeros = grid.zeros.unsqueeze(-1);
-  return (groups / grid.scales.unsqueeze(-1)).round_().clamp_(-zeros, top_code(bits) - zeros);
+  auto steps = groups / grid.scales.unsqueeze(-1);
+  const auto top = top_code(options.bits);
+  if (options.float_zeros) return steps.add_(zeros).round_().clamp_(0, top).sub_(zeros);
+  return steps.round_().clamp_(-zeros, top - zeros);
 }
+
+at::Tensor phase_of(const at::Tensor& zeros) { return zeros.round() - zeros; }
 
 void check_scales(const at::Tensor& scales, at::ScalarType scale_type) {
   if (scales.isfinite().all().item<bool>()) return;

@@ -8,13 +8,14 @@ namespace normtweak::quantize {
 struct GridOptions {
   int bits = 4;                           // 2, 3, 4, 6 or 8
   bool symmetric = false;                 // zero-point fixed at 2^(bits-1)
+  bool float_zeros = false;               // zero-points are not rounded to whole codes, but to the scale type
   bool search = false;                    // shrink each group's range to the least sum of |error|^2.4
   at::ScalarType scale_type = at::kHalf;  // scales are rounded to it, before anything is derived from them
 };
 
 struct Grid {
   at::Tensor scales;  // f32 [...], values of the scale type, at least its smallest normal number
-  at::Tensor zeros;   // f32 [...], whole numbers in [0, 2^bits)
+  at::Tensor zeros;   // f32 [...], in [0, 2^bits); whole numbers unless the options say float
 };
 
 // The grid of each row of `groups`, f32 [..., group_size], by range or by search as the options say.
@@ -27,8 +28,11 @@ Grid range_grid(const at::Tensor& groups, const GridOptions& options);
 // with an outlier gains when the outlier is clipped and all others get a finer step.
 Grid search_grid(const at::Tensor& groups, const GridOptions& options);
 
-// The nearest codes, as f32 whole numbers less the zero-point: value = result * scale. Halves round to even.
-at::Tensor nearest_steps(const at::Tensor& groups, const Grid& grid, int bits);
+// The nearest codes less the zero-point, f32: value = result * scale. Halves round to even.
+at::Tensor nearest_steps(const at::Tensor& groups, const Grid& grid, const GridOptions& options);
+
+// What whole numbers lack to be steps of the grid: 0 for whole zero-points.
+at::Tensor phase_of(const at::Tensor& zeros);
 
 // Throws Error if a scale overflowed its type: clamping it instead would silently cut the weights off.
 void check_scales(const at::Tensor& scales, at::ScalarType scale_type);

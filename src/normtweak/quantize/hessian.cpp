@@ -5,7 +5,6 @@
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
 
@@ -21,9 +20,9 @@ constexpr std::int64_t kTokensAtOnce = 8192;  // bounds the F32 copy of a large 
 
 HessianAccumulator::HessianAccumulator(std::int64_t in, c10::Device device)
     : sum_(at::zeros({in, in}, at::TensorOptions(at::kFloat).device(device))),
-      tokens_(at::zeros({}, at::TensorOptions(at::kLong).device(device))) {}
+      total_weight_(at::zeros({}, at::TensorOptions(at::kDouble).device(device))) {}
 
-void HessianAccumulator::add(const at::Tensor& x, const std::optional<at::Tensor>& mask) {
+void HessianAccumulator::add(const at::Tensor& x, const std::optional<at::Tensor>& weights) {
   const at::NoGradGuard no_grad;
   const FullPrecisionProducts full_precision;
   const auto in = sum_.size(0);
@@ -32,26 +31,34 @@ void HessianAccumulator::add(const at::Tensor& x, const std::optional<at::Tensor
          c10::toString(x.scalar_type()), c10::str(x.sizes()));
   }
   const auto rows = x.reshape({-1, in});
-  if (mask && mask->numel() != rows.size(0)) {
-    fail("the mask must name each of the {} tokens; found {}", rows.size(0), c10::str(mask->sizes()));
+  if (weights && weights->numel() != rows.size(0)) {
+    fail("there must be a weight for each of the {} tokens; found {}", rows.size(0), c10::str(weights->sizes()));
   }
-  const auto kept = mask ? mask->reshape({-1, 1}).to(sum_.device(), at::kBool) : at::Tensor();
+  // A root on either side of the product, so that the sum stays symmetric to the last bit.
+  const auto roots = weights ? weights->reshape({-1, 1}).to(sum_.device(), at::kFloat).sqrt() : at::Tensor();
   for (std::int64_t first = 0; first < rows.size(0); first += kTokensAtOnce) {
     const auto count = std::min(kTokensAtOnce, rows.size(0) - first);
     auto chunk = rows.narrow(0, first, count).to(sum_.device(), at::kFloat);
-    if (kept.defined()) chunk = at::where(kept.narrow(0, first, count), chunk, 0.0);  // not a product: NaN * 0 is NaN
+    if (roots.defined()) {
+      const auto root = roots.narrow(0, first, count);
+      chunk = at::where(root > 0, chunk * root, 0.0);  // not the product alone: NaN * 0 is NaN
+    }
     sum_.addmm_(chunk.t(), chunk);
   }
-  tokens_.add_(kept.defined() ? kept.sum() : at::zeros_like(tokens_).add_(rows.size(0)));
+  if (weights) {
+    total_weight_.add_(weights->to(sum_.device()).sum(at::kDouble));
+  } else {
+    total_weight_.add_(static_cast<double>(rows.size(0)));
+  }
 }
 
 at::Tensor HessianAccumulator::mean() const {
-  const auto count = tokens();
-  if (count == 0) fail("no calibration token reached this linear; use more calibration text");
-  return sum_ / static_cast<double>(count);
+  const auto total = total_weight();
+  if (total == 0) fail("no calibration token that counts reached this linear; use more calibration text");
+  return sum_ / total;
 }
 
-std::int64_t HessianAccumulator::tokens() const { return tokens_.item<std::int64_t>(); }
+double HessianAccumulator::total_weight() const { return total_weight_.item<double>(); }
 
 double layer_error(const at::Tensor& weight, const at::Tensor& approximation, const at::Tensor& hessian) {
   const FullPrecisionProducts full_precision;

@@ -1,5 +1,6 @@
 // What calibration learns about the inputs x of a linear: the mean of x xᵀ, half the Hessian of the squared error of
-// its output. Linears that read the same input (q, k, v; gate, up) share one.
+// its output. Linears that read the same input (q, k, v; gate, up) share one. Tokens may count with a weight each:
+//     H = Σ_t w_t x_t x_tᵀ / Σ_t w_t
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -14,16 +15,17 @@ class HessianAccumulator {
   HessianAccumulator(std::int64_t in, c10::Device device);
 
   // x: [..., in] of any float type; products and sums run in F32, TF32 and bf16 products off.
-  // mask: bool [...], false for tokens that do not count (padding), whose values may be anything.
-  void add(const at::Tensor& x, const std::optional<at::Tensor>& mask = std::nullopt);
+  // weights: [...], how much each token counts: floats of at least 0, or bool (a mask: 0 or 1). The values of a token
+  // of weight 0 (padding) may be anything. Nothing: every token counts 1.
+  void add(const at::Tensor& x, const std::optional<at::Tensor>& weights = std::nullopt);
 
-  // f32 [in, in]: the mean over the tokens so far. Throws Error if there were none.
+  // f32 [in, in]: the weighted mean over the tokens so far. Throws Error if none counted.
   at::Tensor mean() const;
-  std::int64_t tokens() const;
+  double total_weight() const;
 
  private:
-  at::Tensor sum_;     // f32 [in, in]
-  at::Tensor tokens_;  // i64 []; on the device, so that add() does not wait for it
+  at::Tensor sum_;           // f32 [in, in]
+  at::Tensor total_weight_;  // f64 []; on the device, so that add() does not wait for it
 };
 
 // tr(ΔW H ΔWᵀ), ΔW = weight - approximation: the mean squared error of the linear's output, summed over its channels.

@@ -84,6 +84,7 @@ constexpr std::array kKeys = {
     Key{"bits", [](LinearPlan& plan, std::string_view value) { plan.bits = parse_bits(value); }},
     Key{"group", [](LinearPlan& plan, std::string_view value) { plan.group_size = parse_group(value); }},
     Key{"symmetric", [](LinearPlan& plan, std::string_view value) { plan.symmetric = parse_switch(value); }},
+    Key{"float-zeros", [](LinearPlan& plan, std::string_view value) { plan.float_zeros = parse_switch(value); }},
     Key{"search-grid", [](LinearPlan& plan, std::string_view value) { plan.search_grid = parse_switch(value); }},
     Key{"act-order", [](LinearPlan& plan, std::string_view value) { plan.act_order = parse_switch(value); }},
     Key{"sensitivity", [](LinearPlan& plan, std::string_view value) { plan.sensitivity = parse_switch(value); }},

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "normtweak/quantize/quantizers.h"
+#include "normtweak/quantize/token_weights.h"
 
 namespace normtweak::quantize {
 
@@ -33,13 +34,14 @@ struct PlanRule {
 
 // Reads the command line's spelling of a rule, `PATTERN=skip` or `PATTERN=KEY:VALUE,...`:
 //     *.down_proj=bits:8,group:32      re:.*\.0\..*=method:rtn,symmetric      lm_head=skip
-// Keys: method, bits, group, symmetric, search-grid, act-order, sensitivity, damping, scale-type. A switch without a
-// value is on. Throws Error quoting the rule and what is wrong in it.
+// Keys: method, bits, group, symmetric, float-zeros, search-grid, act-order, sensitivity, damping, scale-type. A switch
+// without a value is on. Throws Error quoting the rule and what is wrong in it.
 PlanRule parse_rule(std::string_view text);
 
 struct QuantizationPlan {
   LinearPlan standard;
   std::vector<PlanRule> rules;  // all that match apply, in order: a later one wins where both set a field
+  TokenWeighting token_weights = TokenWeighting::none;  // in the Hessians, where some linear needs one
 
   // Nothing: the linear stays float.
   std::optional<LinearPlan> plan_for(std::string_view name) const;

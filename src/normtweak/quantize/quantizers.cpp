@@ -15,6 +15,7 @@ weights::Weight rtn(const at::Tensor& weight, const InputHessian&, const LinearP
   return quantize_rtn(weight, {.bits = plan.bits,
                                .group_size = plan.group_size,
                                .symmetric = plan.symmetric,
+                               .float_zeros = plan.float_zeros,
                                .search_grid = plan.search_grid,
                                .scale_type = plan.scale_type});
 }
@@ -26,6 +27,7 @@ weights::Weight gptq(const at::Tensor& weight, const InputHessian& hessian, cons
                        {.bits = plan.bits,
                         .group_size = plan.group_size,
                         .symmetric = plan.symmetric,
+                        .float_zeros = plan.float_zeros,
                         .search_grid = plan.search_grid,
                         .scale_type = plan.scale_type})
       .weight;
@@ -83,6 +85,9 @@ void check_plan(const LinearPlan& plan, at::IntArrayRef shape, std::string_view 
     const bool is_share = plan.damping >= 0 && plan.damping <= 1;  // not so for NaN
     if (!is_share) fail("damping {}: use a share between 0 and 1", plan.damping);
     check_scale_type(plan.scale_type);
+    if (plan.symmetric && plan.float_zeros) {
+      fail("symmetric weights have no zero-points to be stored as floats; leave out one of the two");
+    }
   } catch (const Error& error) {
     fail("{} {}: {}", linear_name, c10::str(shape), error.what());
   }

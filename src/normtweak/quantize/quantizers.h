@@ -17,6 +17,7 @@ struct LinearPlan {
   int bits = 4;                           // 2, 3, 4, 6 or 8
   int group_size = 128;                   // input columns per scale; 0: one scale per output channel
   bool symmetric = false;                 // zero-point fixed at 2^(bits-1)
+  bool float_zeros = false;               // zero-points are floats of the scale type, not whole codes
   bool search_grid = false;               // shrink each group's range to the least |error|^2.4
   bool act_order = false;                 // GPTQ: columns in the order of falling Hessian diagonal
   bool sensitivity = false;               // k-means: weight each column by its Hessian diagonal

@@ -11,18 +11,21 @@ weights::AffineWeight quantize_rtn(const at::Tensor& weight, const RtnOptions& o
   check_weight(weight);
   const auto out = weight.size(0), in = weight.size(1), group_size = resolve_group_size(options.group_size, in);
   const auto groups = weight.contiguous().view({out, in / group_size, group_size});
-  const auto grid = fit_grid(groups, {.bits = options.bits,
-                                      .symmetric = options.symmetric,
-                                      .search = options.search_grid,
-                                      .scale_type = options.scale_type});
+  const GridOptions grid_options = {.bits = options.bits,
+                                    .symmetric = options.symmetric,
+                                    .float_zeros = options.float_zeros,
+                                    .search = options.search_grid,
+                                    .scale_type = options.scale_type};
+  const auto grid = fit_grid(groups, grid_options);
   check_scales(grid.scales, options.scale_type);
-  const auto codes = nearest_steps(groups, grid, options.bits).add_(grid.zeros.unsqueeze(-1));
+  const auto codes = nearest_steps(groups, grid, grid_options).add_(grid.zeros.unsqueeze(-1)).round_();
   return {.codes = codes.view({out, in}).to(at::kByte),
           .scales = grid.scales,
           .zeros = grid.zeros,
           .bits = options.bits,
           .group_size = options.group_size,
           .symmetric = options.symmetric,
+          .float_zeros = options.float_zeros,
           .scale_type = options.scale_type};
 }
 

@@ -8,6 +8,7 @@ struct RtnOptions {
   int bits = 4;                           // 2, 3, 4, 6 or 8
   int group_size = 128;                   // input columns per scale; 0: one scale per output channel
   bool symmetric = false;                 // zero-point fixed at 2^(bits-1)
+  bool float_zeros = false;               // zero-points are floats of the scale type, not whole codes
   bool search_grid = false;               // shrink each group's range to the least |error|^2.4
   at::ScalarType scale_type = at::kHalf;  // what the scales are stored in
 };
