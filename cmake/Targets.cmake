@@ -40,14 +40,20 @@ endfunction()
 set(NORMTWEAK_IF_INSTALLED
   "${NORMTWEAK_PYTHON}" "${PROJECT_SOURCE_DIR}/tools/run_if_installed.py" "${PROJECT_SOURCE_DIR}/requirements-test.txt")
 
-# normtweak_test(NAME SOURCES a.cpp ... LINK library ... [ORACLES name ...] [ENVIRONMENT A=b ...] [LABELS label ...]):
-# the GoogleTest program test_NAME, one ctest entry. ORACLES: names given to normtweak_oracle, which run before.
+# Begins the command of a test that is several processes; `--nproc-per-node N PROGRAM` follows.
+set(NORMTWEAK_TORCHRUN "${NORMTWEAK_PYTHON}" -m torch.distributed.run --standalone --no-python)
+
+# normtweak_test(NAME SOURCES a.cpp ... LINK library ... [ORACLES name ...] [ENVIRONMENT A=b ...] [LABELS label ...]
+# [PROCESSES N]): the GoogleTest program test_NAME, one ctest entry. ORACLES: names given to normtweak_oracle, which run
+# before. PROCESSES: so many processes run it at the same time, started by torchrun.
 function(normtweak_test name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;LINK;ORACLES;ENVIRONMENT;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "" "PROCESSES" "SOURCES;LINK;ORACLES;ENVIRONMENT;LABELS" ${ARGN})
   add_executable(test_${name} ${ARG_SOURCES})
   target_link_libraries(test_${name} PRIVATE ${ARG_LINK} normtweak_flags GTest::gtest_main)
   target_include_directories(test_${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests")  # for "support/..."
-  if(ARG_ORACLES)
+  if(ARG_PROCESSES)
+    add_test(NAME ${name} COMMAND ${NORMTWEAK_TORCHRUN} --nproc-per-node ${ARG_PROCESSES} $<TARGET_FILE:test_${name}>)
+  elseif(ARG_ORACLES)
     add_test(NAME ${name} COMMAND ${NORMTWEAK_IF_INSTALLED} $<TARGET_FILE:test_${name}>)
   else()
     add_test(NAME ${name} COMMAND test_${name})

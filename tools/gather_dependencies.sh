@@ -5,8 +5,8 @@
 set -euo pipefail
 
 out=${1:?usage: tools/gather_dependencies.sh OUT}
-packages=(libcli11-dev nlohmann-json3-dev libpcre2-dev libutf8proc-dev libgtest-dev libgmock-dev)
-wanted='^/usr/include/(CLI|nlohmann|gtest|gmock|pcre2\.h|utf8proc\.h)|^/usr/lib/.*/lib(pcre2-8|utf8proc|gtest|gtest_main|gmock|gmock_main)\.a$'
+packages=(libcli11-dev nlohmann-json3-dev libpcre2-dev libutf8proc-dev libgtest-dev libgmock-dev libgloo-dev)
+wanted='^/usr/include/(CLI|nlohmann|gtest|gmock|gloo|pcre2\.h|utf8proc\.h)|^/usr/lib/.*/lib(pcre2-8|utf8proc|gtest|gtest_main|gmock|gmock_main)\.a$'
 
 mkdir -p "$out/include" "$out/lib"
 for package in "${packages[@]}"; do
@@ -18,7 +18,7 @@ for package in "${packages[@]}"; do
     esac
   done
 done
-for file in include/{CLI/CLI.hpp,nlohmann/json.hpp,gtest/gtest.h,pcre2.h,utf8proc.h} lib/lib{pcre2-8,utf8proc,gtest,gtest_main}.a; do
+for file in include/{CLI/CLI.hpp,nlohmann/json.hpp,gtest/gtest.h,gloo/algorithm.h,pcre2.h,utf8proc.h} lib/lib{pcre2-8,utf8proc,gtest,gtest_main}.a; do
   [[ -f $out/$file ]] || { echo "gather_dependencies: $file was not found in ${packages[*]}" >&2; exit 1; }
 done
 strip --strip-debug "$out"/lib/*.a

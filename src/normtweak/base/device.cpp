@@ -2,6 +2,7 @@
 
 #include <ATen/Context.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <cpuid.h>
 #include <sys/resource.h>
 
@@ -30,10 +31,25 @@ c10::Device parse_device(std::string_view name) {
   }
 }
 
+int count_gpus() { return at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0; }
+
+c10::Device gpu_of_process(std::string_view name, int process, int gpus) {
+  if (name.find(':') != std::string_view::npos) {
+    fail("--device {}: names one GPU for all processes; with --device cuda each gets its own", name);
+  }
+  if (process >= gpus) {
+    fail("process {} of this machine finds {} GPUs; start one process for each, or use --device cpu", process, gpus);
+  }
+  const c10::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(process));
+  c10::impl::VirtualGuardImpl(at::kCUDA).setDevice(device);
+  return device;
+}
+
 }  // namespace
 
-c10::Device choose_device(std::string_view name) {
-  const auto gpus = at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0;
+c10::Device choose_device(std::string_view name, std::optional<int> process) {
+  const auto gpus = count_gpus();
+  if (process && gpus > 0 && (name.empty() || name.starts_with("cuda"))) return gpu_of_process(name, *process, gpus);
   if (name.empty()) return gpus > 0 ? c10::Device(at::kCUDA, 0) : c10::Device(at::kCPU);
   auto device = parse_device(name);
   if (device.is_cpu()) return device;

@@ -3,13 +3,16 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/Device.h>
 
+#include <optional>
 #include <string>
 #include <string_view>
 
 namespace normtweak {
 
 // "cpu", "cuda", "cuda:1", or "" for a GPU if there is one. Throws Error if the device is not there.
-c10::Device choose_device(std::string_view name);
+// process: the number of this process among several on this machine. It gets the GPU of that number, and makes it the
+// present one of this thread; naming one is an error then.
+c10::Device choose_device(std::string_view name, std::optional<int> process = std::nullopt);
 
 // True where bf16 products run on matrix units: CUDA, and CPUs with AMX. AVX512-BF16 alone does not count: its products
 // were measured no faster than F32 ones (docs/architecture.md).

@@ -43,7 +43,8 @@ std::vector<std::int64_t> all_tokens(const Vocabulary& vocabulary) {
 }
 
 TokenBatch write_text(const Vocabulary& vocabulary, std::vector<std::int64_t> first_tokens,
-                      const model::Decoder& decoder, const TextOptions& options, ProgressSink& progress) {
+                      const model::Decoder& decoder, const TextOptions& options, ProgressSink& progress,
+                      const Processes& processes) {
   model::GenerationOptions generation;
   generation.samples = options.samples;
   generation.tokens = options.tokens;
@@ -61,11 +62,11 @@ TokenBatch write_text(const Vocabulary& vocabulary, std::vector<std::int64_t> fi
     // Ids that the embedding has and the tokenizer does not know.
     for (auto id = vocabulary.tokenizer->size(); id < vocabulary.size; ++id) generation.never.push_back(id);
   }
-  return {.ids = generate(decoder, generation, progress), .mask = {}, .provenance = {}};
+  return {.ids = generate(decoder, generation, progress, processes), .mask = {}, .provenance = {}};
 }
 
 TokenBatch by_language(const Vocabulary& vocabulary, const model::Decoder& decoder, const TextOptions& options,
-                       ProgressSink& progress) {
+                       ProgressSink& progress, const Processes& processes) {
   if (!vocabulary.tokenizer) {
     fail("strategy language needs the tokenizer, and the model has none; use --strategy llm-qat");
   }
@@ -75,15 +76,16 @@ TokenBatch by_language(const Vocabulary& vocabulary, const model::Decoder& decod
     fail("--languages {}: the tokenizer has no whole word of these; add a language or use --strategy llm-qat",
          fmt::join(options.languages, ","));
   }
-  return write_text(vocabulary, std::move(first_tokens), decoder, options, progress);
+  return write_text(vocabulary, std::move(first_tokens), decoder, options, progress, processes);
 }
 
 TokenBatch by_any_token(const Vocabulary& vocabulary, const model::Decoder& decoder, const TextOptions& options,
-                        ProgressSink& progress) {
-  return write_text(vocabulary, all_tokens(vocabulary), decoder, options, progress);
+                        ProgressSink& progress, const Processes& processes) {
+  return write_text(vocabulary, all_tokens(vocabulary), decoder, options, progress, processes);
 }
 
-TokenBatch at_random(const Vocabulary& vocabulary, const model::Decoder&, const TextOptions& options, ProgressSink&) {
+TokenBatch at_random(const Vocabulary& vocabulary, const model::Decoder&, const TextOptions& options, ProgressSink&,
+                     const Processes&) {
   const auto ids = at::tensor(all_tokens(vocabulary), at::kLong);
   auto generator = at::globalContext().defaultGenerator(at::kCPU).clone();
   generator.set_current_seed(options.seed);
@@ -93,7 +95,7 @@ TokenBatch at_random(const Vocabulary& vocabulary, const model::Decoder&, const 
 
 struct StrategyRow {
   Strategy strategy;
-  TokenBatch (*make)(const Vocabulary&, const model::Decoder&, const TextOptions&, ProgressSink&);
+  TokenBatch (*make)(const Vocabulary&, const model::Decoder&, const TextOptions&, ProgressSink&, const Processes&);
 };
 constexpr std::array<StrategyRow, 3> kStrategies = {{
     {{"language", "the first token is a word of one of --languages, then as llm-qat"}, &by_language},
@@ -110,13 +112,13 @@ std::vector<Strategy> strategies() {
 }
 
 TokenBatch make_text(const model::Checkpoint& checkpoint, const model::Decoder& decoder, const TextOptions& options,
-                     ProgressSink& progress) {
+                     ProgressSink& progress, const Processes& processes) {
   const auto* row =
       std::ranges::find_if(kStrategies, [&](const auto& r) { return r.strategy.name == options.strategy; });
   if (row == kStrategies.end()) fail("--strategy {}: not known; see --help", options.strategy);
   auto wanted = options;
   if (wanted.tokens == 0) wanted.tokens = decoder.config.context;
-  auto batch = row->make(read_vocabulary(checkpoint), decoder, wanted, progress);
+  auto batch = row->make(read_vocabulary(checkpoint), decoder, wanted, progress, processes);
   batch.provenance = {{"strategy", options.strategy},
                       {"model", checkpoint.path},
                       {"seed", std::to_string(options.seed)},

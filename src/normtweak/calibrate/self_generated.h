@@ -4,6 +4,7 @@
 #include <string_view>
 #include <vector>
 
+#include "normtweak/base/processes.h"
 #include "normtweak/base/progress.h"
 #include "normtweak/calibrate/token_batch.h"
 #include "normtweak/model/checkpoint.h"
@@ -17,7 +18,7 @@ struct TextOptions {
   std::vector<std::string> languages = {"en"};  // `language`: the first token is a word of one of these
   std::int64_t samples = 128;                   // rows
   std::int64_t tokens = 1024;                   // a row; 0: the model's context
-  std::int64_t batch = 0;                       // rows decoded together; 0: as many as memory sensibly allows
+  std::int64_t batch = 0;                       // rows decoded together; 0: as many as memory and an even share allow
   model::SamplingOptions sampling;
   std::uint64_t seed = 0;
 };
@@ -28,9 +29,9 @@ struct Strategy {
 std::vector<Strategy> strategies();
 
 // Text by `strategy`. The checkpoint's tokenizer tells special tokens and languages; a checkpoint without one is
-// taken to have no special tokens, which `language` refuses.
+// taken to have no special tokens, which `language` refuses. The processes share the writing, and all get the text.
 TokenBatch make_text(const model::Checkpoint& checkpoint, const model::Decoder& decoder, const TextOptions& options,
-                     ProgressSink& progress);
+                     ProgressSink& progress, const Processes& processes = {});
 
 // Rows of real text: `ids` cut into rows of `tokens`, `samples` of them drawn evenly over the text.
 // Throws Error naming `origin` if the text is shorter than that.

@@ -13,6 +13,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/base/file.h"
 #include "normtweak/calibrate/languages.h"
+#include "normtweak/cli/job.h"
 #include "normtweak/cli/progress_bar.h"
 #include "normtweak/cli/version.h"
 #include "normtweak/tweak/objectives.h"
@@ -50,7 +51,9 @@ tweak::Budget parse_budget(const std::string& text) {
 void add_common(CLI::App& command, Common& common) {
   command.add_option("--json", common.json, "Write the figures to this file")->group("General");
   command.add_flag("--quiet", common.quiet, "No progress, no summary")->group("General");
-  command.add_option("--device", common.device, "cpu, cuda or cuda:N (default: a GPU if there is one)")
+  command
+      .add_option("--device", common.device,
+                  "cpu, cuda or cuda:N (default: a GPU if there is one; with torchrun, one for each process)")
       ->group("General");
   command.add_option("--dtype", common.type, "Type of matrix products: f32 or bf16 (default: see above)")
       ->check(CLI::IsMember({"f32", "bf16", "float32", "bfloat16"}))
@@ -63,10 +66,11 @@ void add_common(CLI::App& command, Common& common) {
       ->group("General");
 }
 
-pipeline::Compute start(const Common& common, bool fast) {
+pipeline::Compute start(const Common& common, bool fast, bool several) {
+  if (rank_on_machine() && !several) fail("this command runs in one process; start it without torchrun");
   if (common.threads > 0) at::set_num_threads(common.threads);
   pipeline::Compute compute;
-  compute.device = choose_device(common.device);
+  compute.device = choose_device(common.device, rank_on_machine());
   if (common.deterministic) at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
   if (compute.device.is_cuda()) {
     // cuDNN's attention builds a plan for every new length, which takes longer than a step of decoding.
@@ -79,6 +83,7 @@ pipeline::Compute start(const Common& common, bool fast) {
   } else if (fast && has_fast_bf16(compute.device)) {
     compute.type = at::kBFloat16;
   }
+  compute.processes = connect_processes(compute.device);
   return compute;
 }
 
@@ -87,11 +92,13 @@ std::unique_ptr<ProgressSink> progress_for(const Common& common) {
     void report(const ProgressReport&) override {}
     void note(std::string_view) override {}
   };
-  if (common.quiet) return std::make_unique<Quiet>();
+  if (common.quiet || !is_first_process()) return std::make_unique<Quiet>();
   return std::make_unique<ProgressBar>();
 }
 
 void finish(Json figures, const Common& common, const pipeline::Compute& compute, const std::string& summary) {
+  if (!is_first_process()) return;
+  if (compute.processes.size() > 1) figures["processes"] = compute.processes.size();
   figures["peak_memory_bytes"] = peak_memory_bytes(compute.device);
   figures["device"] = compute.device.str();
   figures["dtype"] = float_type_name(compute.type);

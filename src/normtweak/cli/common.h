@@ -31,13 +31,15 @@ struct Common {
 void add_common(CLI::App& command, Common& common);
 
 // Applies threads, seed and determinism, and chooses device and type. `fast`: the type may be bf16 where the hardware
-// multiplies it; F32 otherwise, unless --dtype says so.
-pipeline::Compute start(const Common& common, bool fast);
+// multiplies it; F32 otherwise, unless --dtype says so. several: the work can be shared by the processes that torchrun
+// started; otherwise those are refused.
+pipeline::Compute start(const Common& common, bool fast, bool several = false);
 
-// A bar on stderr, or nothing with --quiet.
+// A bar on stderr, or nothing with --quiet and in all processes but the first.
 std::unique_ptr<ProgressSink> progress_for(const Common& common);
 
-// Adds seed, version and peak memory, writes --json, and prints `summary` unless --quiet.
+// Adds seed, version and peak memory, writes --json, and prints `summary` unless --quiet. Only the first of several
+// processes does anything.
 void finish(Json figures, const Common& common, const pipeline::Compute& compute, const std::string& summary);
 
 // Calibration text: --calibration, --text, --samples, --tokens, --strategy, ...

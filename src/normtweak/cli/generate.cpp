@@ -15,15 +15,15 @@ struct Choices {
 };
 
 void run(Choices& choices) {
-  const auto compute = start(choices.common, true);
+  const auto compute = start(choices.common, true, true);
   const auto progress = progress_for(choices.common);
   const auto checkpoint = model::open_checkpoint(choices.model);
   const auto decoder = load_decoder(checkpoint, {.device = compute.device, .type = compute.type});
   const auto begin = std::chrono::steady_clock::now();
-  const auto batch =
-      pipeline::calibration_text(text_source(choices.text, choices.common), checkpoint, decoder, *progress);
+  const auto batch = pipeline::calibration_text(text_source(choices.text, choices.common), checkpoint, decoder,
+                                                *progress, compute.processes);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  calibrate::save_token_batch(choices.output, batch);
+  if (compute.processes.is_first()) calibrate::save_token_batch(choices.output, batch);
   Json figures;
   figures["model"] = choices.model;
   figures["samples"] = batch.samples();

@@ -7,6 +7,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/cli/commands.h"
+#include "normtweak/cli/job.h"
 #include "normtweak/cli/version.h"
 
 namespace normtweak::cli {
@@ -30,8 +31,9 @@ constexpr std::array<Command, 6> kCommands = {{
 // LibTorch's messages go on for pages; the first line says what happened.
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
-int fail_with(const std::string& message) {
-  std::fprintf(stderr, "normtweak: %s\n", first_line(message).c_str());
+int fail_with(const std::string& message, bool lost = false) {
+  const auto words = last_words(first_line(message), lost);
+  if (words) std::fprintf(stderr, "normtweak: %s\n", words->c_str());
   return 1;
 }
 
@@ -41,7 +43,9 @@ int run(int argc, char** argv) {
       "quantized one, and tweaks the floats that the file already holds.\n\n"
       "  normtweak quantize MODEL -o OUT --bits 4 --group-size 64\n"
       "  normtweak eval OUT --reference MODEL --rows wiki.test.raw\n\n"
-      "MODEL is a folder in Hugging Face layout, a .gguf file, or the id of a hub model in the local cache.",
+      "MODEL is a folder in Hugging Face layout, a .gguf file, or the id of a hub model in the local cache.\n\n"
+      "Several processes, one for each GPU, share the work of generate, quantize and tweak:\n"
+      "  torchrun --no-python --nproc-per-node 2 normtweak quantize MODEL -o OUT ...",
       "normtweak");
   app.set_version_flag("--version", kVersion);
   app.require_subcommand(1);
@@ -54,7 +58,7 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& help_or_version) {
-    return app.exit(help_or_version);
+    return is_first_process() ? app.exit(help_or_version) : 0;
   } catch (const CLI::ParseError& error) {
     const auto chosen = app.get_subcommands();
     fail_with(fmt::format("{}; see `normtweak {}--help`", first_line(error.what()),
@@ -63,6 +67,8 @@ int run(int argc, char** argv) {
   }
   try {
     job();
+  } catch (const LostProcess& error) {
+    return fail_with(error.what(), true);
   } catch (const Error& error) {
     return fail_with(error.what());
   } catch (const std::bad_alloc&) {
@@ -79,4 +85,12 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace normtweak::cli
 
-int main(int argc, char** argv) { return normtweak::cli::run(argc, argv); }
+int main(int argc, char** argv) {
+  using namespace normtweak::cli;
+  try {
+    begin_job();
+  } catch (const normtweak::Error& error) {
+    return fail_with(error.what());
+  }
+  return end_job(run(argc, argv));
+}

@@ -113,7 +113,7 @@ Job add_quantize(CLI::App& command) {
     options.tweak = tweak_options(choices->tweak, choices->common);
     options.text = text_source(choices->text, choices->common);
     options.external = external(choices->external);
-    options.compute = start(choices->common, true);
+    options.compute = start(choices->common, true, true);
     const auto progress = progress_for(choices->common);
     const auto result = pipeline::quantize_model(options, *progress);
     finish(report::run_report(result), choices->common, options.compute, run_summary(result, options.output.string()));

@@ -140,12 +140,12 @@ at::Tensor generate_batch(const Decoder& decoder, const GenerationOptions& optio
   return at::stack(columns, 1).cpu();
 }
 
-std::int64_t batch_rows(const Decoder& decoder, const GenerationOptions& options) {
+std::int64_t batch_rows(const Decoder& decoder, const GenerationOptions& options, int processes) {
   if (options.batch > 0) return std::min(options.batch, options.samples);
   const auto& config = decoder.config;
   const auto row_bytes = 2 * config.layers * config.key_value_heads * config.head_size * options.tokens *
                          static_cast<std::int64_t>(c10::elementSize(decoder.type));
-  return std::clamp<std::int64_t>(kCacheBytes / row_bytes, 1, options.samples);
+  return std::clamp<std::int64_t>(kCacheBytes / row_bytes, 1, (options.samples + processes - 1) / processes);
 }
 
 void check(const Decoder& decoder, const GenerationOptions& options) {
@@ -180,17 +180,22 @@ at::Tensor sample(const at::Tensor& logits, const SamplingOptions& options, at::
   return (ids.defined() ? ids.gather(1, drawn) : drawn).squeeze(1);
 }
 
-at::Tensor generate(const Decoder& decoder, const GenerationOptions& options, ProgressSink& progress) {
+at::Tensor generate(const Decoder& decoder, const GenerationOptions& options, ProgressSink& progress,
+                    const Processes& processes) {
   const c10::NoGradGuard no_gradients;
   check(decoder, options);
-  Stage stage(progress, "generate", options.samples * options.tokens, "tokens");
-  const auto rows = batch_rows(decoder, options);
-  std::vector<at::Tensor> batches;
-  for (std::int64_t begin = 0; begin < options.samples; begin += rows) {
-    batches.push_back(generate_batch(decoder, options, std::min(rows, options.samples - begin),
-                                     options.seed + static_cast<std::uint64_t>(begin), stage));
+  const auto rows = batch_rows(decoder, options, processes.size());
+  const auto share = processes.share((options.samples + rows - 1) / rows);  // of the batches
+  const auto first = share.begin * rows, last = std::min(options.samples, (share.begin + share.count) * rows);
+  std::vector<at::Tensor> batches = {at::empty({0, options.tokens}, at::kLong)};  // there may be none
+  {
+    Stage stage(progress, "generate", (last - first) * options.tokens, "tokens");
+    for (auto begin = first; begin < last; begin += rows) {
+      batches.push_back(generate_batch(decoder, options, std::min(rows, last - begin),
+                                       options.seed + static_cast<std::uint64_t>(begin), stage));
+    }
   }
-  return at::cat(batches);
+  return processes.gather_rows(at::cat(batches));
 }
 
 }  // namespace normtweak::model

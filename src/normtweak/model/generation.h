@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "normtweak/base/processes.h"
 #include "normtweak/base/progress.h"
 #include "normtweak/model/decoder.h"
 
@@ -19,7 +20,7 @@ struct SamplingOptions {
 struct GenerationOptions {
   std::int64_t samples = 128;  // rows
   std::int64_t tokens = 1024;  // a row, its start included
-  std::int64_t batch = 0;      // rows decoded together; 0: as many as memory sensibly allows
+  std::int64_t batch = 0;      // rows decoded together; 0: as many as memory and an even share allow
   SamplingOptions sampling;
   std::int64_t greedy_from = 3;            // after a document's first token, so many greedy tokens at least
   std::int64_t greedy_to = 5;              // and so many at most (drawn evenly); then sampling
@@ -30,9 +31,11 @@ struct GenerationOptions {
   std::uint64_t seed = 0;
 };
 
-// i64 [samples, tokens] on the CPU. The same seed, device and thread count give the same ids.
+// i64 [samples, tokens] on the CPU, in every process. The same seed, device, thread count and rows decoded together
+// give the same ids; so with `batch` given, they do not depend on the number of processes, which share the batches.
 // Throws Error if the rows are longer than the model's context or if the logits are not finite.
-at::Tensor generate(const Decoder& decoder, const GenerationOptions& options, ProgressSink& progress);
+at::Tensor generate(const Decoder& decoder, const GenerationOptions& options, ProgressSink& progress,
+                    const Processes& processes = {});
 
 // logits: f32 [rows, vocabulary] → i64 [rows], drawn after temperature, top-k and top-p.
 at::Tensor sample(const at::Tensor& logits, const SamplingOptions& options, at::Generator generator);

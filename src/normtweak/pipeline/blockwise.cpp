@@ -76,8 +76,8 @@ std::array<std::int64_t, model::kLinearInputs> wanted_hessians(const model::Bloc
 
 // Runs the float block on the quantized stream: its output, and the Hessians of the inputs of its linears.
 at::Tensor observe_block(const model::Block& block, const Stream& stream, const quantize::BlockTokenWeights& counts,
-                         const quantize::QuantizationPlan& plan, Hessians& hessians) {
-  const auto columns = wanted_hessians(block, plan);
+                         const BlockwiseOptions& options, Hessians& hessians) {
+  const auto columns = wanted_hessians(block, *options.plan);
   std::vector<std::optional<quantize::HessianAccumulator>> sums(model::kLinearInputs);
   for (std::size_t i = 0; i < sums.size(); ++i) {
     if (columns[i] > 0) sums[i].emplace(columns[i], stream.hidden().device());
@@ -89,14 +89,17 @@ at::Tensor observe_block(const model::Block& block, const Stream& stream, const 
     sum->add(x, count.defined() ? std::optional(count.narrow(0, begin, x.size(0))) : std::nullopt);
   });
   for (std::size_t i = 0; i < sums.size(); ++i) {
-    if (sums[i]) hessians[i] = quantize::InputHessian(sums[i]->mean());
+    if (!sums[i]) continue;
+    sums[i]->sum_over(options.processes);
+    hessians[i] = quantize::InputHessian(sums[i]->mean());
   }
   return output;
 }
 
-// Quantizes the linears that the plan names. block: with F32 weights.
-model::Block quantize_block(const model::Block& block, const quantize::QuantizationPlan& plan,
-                            const Hessians& hessians) {
+// Quantizes the linears that the plan names. block: with F32 weights. Other processes do the same; if their hardware
+// rounds in another way, what the first one has counts.
+model::Block quantize_block(const model::Block& block, const BlockwiseOptions& options, const Hessians& hessians) {
+  const auto& plan = *options.plan;
   auto quantized = block;
   for (const auto& placed : model::linears(quantized)) {
     const auto linear_plan = plan.plan_for(placed.linear->name);
@@ -108,6 +111,7 @@ model::Block quantize_block(const model::Block& block, const quantize::Quantizat
     } catch (const Error& error) {
       fail("{}: {}", placed.linear->name, error.what());
     }
+    options.processes.broadcast(weights::tensors(placed.linear->weight));
   }
   return quantized;
 }
@@ -122,11 +126,14 @@ void check_finite(const at::Tensor& hidden, int block) {
 
 // For each block; nothing where the plan has no use for them.
 std::vector<quantize::BlockTokenWeights> token_weights(const model::Decoder& decoder, const calibrate::TokenBatch& text,
-                                                       const quantize::QuantizationPlan* plan, ProgressSink& progress) {
+                                                       const BlockwiseOptions& options, ProgressSink& progress) {
+  const auto* plan = options.plan;
   if (plan == nullptr || plan->token_weights == quantize::TokenWeighting::none) return {};
   for (int i = 0; i < decoder.blocks.size(); ++i) {
     const auto columns = wanted_hessians(*decoder.blocks.get(i), *plan);
-    if (std::ranges::max(columns) > 0) return quantize::fisher_token_weights(decoder, text, progress);
+    if (std::ranges::max(columns) > 0) return {
+        return quantize::fisher_token_weights(decoder, text, progress, options.processes);
+      }
   }
   return {};
 }
@@ -157,9 +164,9 @@ class BlockRun {
     Hessians hessians;
     model::Block block;
     if (options_.plan != nullptr) {
-      target = observe_block(*floats, stream_, counts_of(index), *options_.plan, hessians);
+      target = observe_block(*floats, stream_, counts_of(index), options_, hessians);
       check_finite(target, index);
-      block = quantize_block(*exact_.blocks.get(index), *options_.plan, hessians);
+      block = quantize_block(*exact_.blocks.get(index), options_, hessians);
     } else {
       if (wants_target) target = stream_.through(*floats);
       block = *start_.blocks.get(index);
@@ -226,9 +233,15 @@ BlockwiseResult run_blocks(const model::Decoder& exact, const model::Decoder& pa
   const c10::NoGradGuard no_gradients;
   const int blocks = passes.blocks.size();
   const char* name = options.plan == nullptr ? "tweak" : options.layerwise ? "quantize and tweak" : "quantize";
-  auto weights = token_weights(passes, text, options.plan, progress);
+  const auto share = options.processes.share(text.samples());
+  if (text.samples() < options.processes.size()) {
+    fail("{} processes cannot share {} rows of text; use more --samples or fewer processes", options.processes.size(),
+         text.samples());
+  }
+  const auto own_rows = rows(text, share.begin, share.count);
+  auto weights = token_weights(passes, own_rows, options, progress);
   Stage stage(progress, name, blocks, "blocks");
-  BlockRun run(exact, passes, start, text, options, std::move(weights));
+  BlockRun run(exact, passes, start, own_rows, options, std::move(weights));
   for (int index = 0; index < blocks; ++index) {
     run.run_block(index);
     stage.advance(1);

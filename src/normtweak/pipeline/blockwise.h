@@ -3,6 +3,7 @@
 #include <optional>
 #include <vector>
 
+#include "normtweak/base/processes.h"
 #include "normtweak/base/progress.h"
 #include "normtweak/calibrate/token_batch.h"
 #include "normtweak/model/decoder.h"
@@ -14,6 +15,7 @@ namespace normtweak::pipeline {
 struct BlockwiseOptions {
   const quantize::QuantizationPlan* plan = nullptr;  // null: the blocks are quantized already
   std::optional<tweak::LayerwiseOptions> layerwise;  // nothing: blocks are quantized only
+  Processes processes = {};                          // that share the rows; with `layerwise`, one alone
 };
 
 struct BlockwiseResult {
@@ -24,7 +26,8 @@ struct BlockwiseResult {
 
 // exact: the float model in F32, whose weights are quantized. passes: the float model in the type that products run in.
 // start: what the result is a copy of, but for the blocks: `passes`, or the quantized model whose norms are tweaked.
-// Throws Error naming the block or linear where something is not finite.
+// Several processes give the same result to each: the sums of the Hessians differ from one process's in their order
+// alone, and codes are the first one's. Throws Error naming the block or linear where something is not finite.
 BlockwiseResult run_blocks(const model::Decoder& exact, const model::Decoder& passes, const model::Decoder& start,
                            const calibrate::TokenBatch& text, const BlockwiseOptions& options, ProgressSink& progress);
 

@@ -9,7 +9,8 @@
 namespace normtweak::pipeline {
 
 calibrate::TokenBatch calibration_text(const TextSource& source, const model::Checkpoint& checkpoint,
-                                       const model::Decoder& decoder, ProgressSink& progress) {
+                                       const model::Decoder& decoder, ProgressSink& progress,
+                                       const Processes& processes) {
   if (!source.ids.empty()) {
     auto text = calibrate::load_token_batch(source.ids, decoder.config.vocabulary);
     if (text.tokens() > decoder.config.context) {
@@ -18,7 +19,7 @@ calibrate::TokenBatch calibration_text(const TextSource& source, const model::Ch
     }
     return text;
   }
-  if (source.real_text.empty()) return calibrate::make_text(checkpoint, decoder, source.self, progress);
+  if (source.real_text.empty()) return calibrate::make_text(checkpoint, decoder, source.self, progress, processes);
   const auto corpus = text::read_text(source.real_text);
   return calibrate::cut_text(load_tokenizer(checkpoint).encode(corpus.text, true), source.self.samples,
                              source.self.tokens, source.real_text.string());

@@ -5,9 +5,10 @@
 
 namespace normtweak::pipeline {
 
-// `decoder` writes the text where no file is named.
+// `decoder` writes the text where no file is named; processes share that.
 calibrate::TokenBatch calibration_text(const TextSource& source, const model::Checkpoint& checkpoint,
-                                       const model::Decoder& decoder, ProgressSink& progress);
+                                       const model::Decoder& decoder, ProgressSink& progress,
+                                       const Processes& processes = {});
 
 // Windows of the `gptq` protocol over a text. `context_limit`: of the model; a longer window is cut to it.
 calibrate::TokenBatch external_windows(const ExternalText& text, const text::Tokenizer& tokenizer,

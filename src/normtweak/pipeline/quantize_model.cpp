@@ -14,6 +14,7 @@ at::ScalarType scale_type_for(at::ScalarType stored) { return stored == at::kFlo
 
 RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress) {
   RunResult result;
+  const auto& processes = options.compute.processes;
   const auto& format = find_save_format(options.format);
   timed(result.seconds, "total", [&] {
     const auto original = model::open_checkpoint(options.model);
@@ -34,17 +35,18 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
 
     const auto floats = load_float_model(checkpoint, options.compute);
     RunText text;
-    timed(result.seconds, "generate", [&] { text = prepare_text(options.text, floats, progress); });
+    timed(result.seconds, "generate", [&] { text = prepare_text(options.text, floats, progress, processes); });
     result.samples = text.all.samples();
     result.tokens_per_sample = text.all.tokens();
     std::optional<model::Decoder> quantized;
     timed(result.seconds, "quantize", [&] {
       quantized = run_blocks(floats.exact, floats.passes, floats.passes, text.split.train,
-                             {.plan = &plan, .layerwise = {}}, progress)
+                             {.plan = &plan, .layerwise = {}, .processes = processes}, progress)
                       .decoder;
     });
     const auto tweaked =
-        run_tweak(floats, floats.passes, *quantized, text.split, options.tweak, &plan, result, progress);
+        run_tweak(floats, floats.passes, *quantized, text.split, options.tweak, &plan, result, progress, processes);
+    if (!processes.is_first()) return;  // the first one judges and saves
     finish(floats, *quantized, tweaked, text, external, {floats.exact, original, options.output, format}, result,
            progress);
   });

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "normtweak/base/processes.h"
 #include "normtweak/base/progress.h"
 #include "normtweak/calibrate/self_generated.h"
 #include "normtweak/evaluate/lambada.h"
@@ -20,6 +21,7 @@ namespace normtweak::pipeline {
 struct Compute {
   c10::Device device = at::kCPU;
   at::ScalarType type = at::kFloat;  // of generation, calibration passes and training; scores are in F32
+  Processes processes;               // that share the work; by default this one alone
 };
 
 // Where the calibration text comes from: a file of ids, a text file, or the model itself.

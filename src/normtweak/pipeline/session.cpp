@@ -38,9 +38,10 @@ void timed(std::map<std::string, double>& seconds, const std::string& name, cons
   seconds[name] += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-RunText prepare_text(const TextSource& source, const FloatModel& floats, ProgressSink& progress) {
+RunText prepare_text(const TextSource& source, const FloatModel& floats, ProgressSink& progress,
+                     const Processes& processes) {
   RunText text;
-  text.all = calibration_text(source, floats.checkpoint, floats.passes, progress);
+  text.all = calibration_text(source, floats.checkpoint, floats.passes, progress, processes);
   text.split = tweak::split_text(text.all);
   progress.note(fmt::format("text: {} rows of {} tokens; {} to quantize and tweak, {} to choose, {} to confirm",
                             text.all.samples(), text.all.tokens(), text.split.train.samples(),

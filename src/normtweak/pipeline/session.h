@@ -22,6 +22,7 @@ struct RunText {
   calibrate::TokenBatch all;
   tweak::TextSplit split;
 };
-RunText prepare_text(const TextSource& source, const FloatModel& floats, ProgressSink& progress);
+RunText prepare_text(const TextSource& source, const FloatModel& floats, ProgressSink& progress,
+                     const Processes& processes);
 
 }  // namespace normtweak::pipeline

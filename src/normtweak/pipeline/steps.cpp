@@ -48,7 +48,8 @@ std::optional<model::Decoder> tweak_end_to_end(const FloatModel& floats, const m
 std::optional<model::Decoder> run_tweak(const FloatModel& floats, const model::Decoder& start,
                                         const model::Decoder& quantized, const tweak::TextSplit& text,
                                         const TweakOptions& options, const quantize::QuantizationPlan* plan,
-                                        RunResult& result, ProgressSink& progress) {
+                                        RunResult& result, ProgressSink& progress, const Processes& processes) {
+  if (!processes.is_first()) return std::nullopt;
   result.tweak_method = method_name(options.method);
   std::optional<model::Decoder> tweaked;
   timed(result.seconds, "tweak", [&] {

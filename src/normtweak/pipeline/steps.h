@@ -8,11 +8,12 @@
 namespace normtweak::pipeline {
 
 // quantized: the untouched state; start: what a layer-wise run begins with (the float model if it is to quantize by
-// `plan`, the quantized one if `plan` is null). Nothing comes back if nothing was tweaked, or for the better.
+// `plan`, the quantized one if `plan` is null). Nothing comes back if nothing was tweaked, or for the better;
+// nor in other processes than the first if the method is not one that they share.
 std::optional<model::Decoder> run_tweak(const FloatModel& floats, const model::Decoder& start,
                                         const model::Decoder& quantized, const tweak::TextSplit& text,
                                         const TweakOptions& options, const quantize::QuantizationPlan* plan,
-                                        RunResult& result, ProgressSink& progress);
+                                        RunResult& result, ProgressSink& progress, const Processes& processes);
 
 // Where the result goes.
 struct Destination {

@@ -43,6 +43,7 @@ void describe_weights(const model::Decoder& decoder, RunResult& result) {
 
 RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
   RunResult result;
+  const auto& processes = options.compute.processes;
   timed(result.seconds, "total", [&] {
     const auto quantized_checkpoint = model::open_checkpoint(options.quantized);
     auto reference = model::open_checkpoint(options.reference);
@@ -59,10 +60,12 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
     describe_weights(quantized, result);
 
     RunText text;
-    timed(result.seconds, "generate", [&] { text = prepare_text(options.text, floats, progress); });
+    timed(result.seconds, "generate", [&] { text = prepare_text(options.text, floats, progress, processes); });
     result.samples = text.all.samples();
     result.tokens_per_sample = text.all.tokens();
-    const auto tweaked = run_tweak(floats, quantized, quantized, text.split, options.tweak, nullptr, result, progress);
+    const auto tweaked =
+        run_tweak(floats, quantized, quantized, text.split, options.tweak, nullptr, result, progress, processes);
+    if (!processes.is_first()) return;  // the first one judges and saves
     finish(floats, quantized, tweaked, text, external, {exact, quantized_checkpoint, options.output, format}, result,
            progress);
   });

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <optional>
 
+#include "normtweak/base/processes.h"
+
 namespace normtweak::quantize {
 
 class HessianAccumulator {
@@ -18,6 +20,9 @@ class HessianAccumulator {
   // weights: [...], how much each token counts: floats of at least 0, or bool (a mask: 0 or 1). The values of a token
   // of weight 0 (padding) may be anything. Nothing: every token counts 1.
   void add(const at::Tensor& x, const std::optional<at::Tensor>& weights = std::nullopt);
+
+  // Adds what other processes have seen; afterwards all have the same.
+  void sum_over(const Processes& processes) { processes.all_reduce_sum({sum_, total_weight_}); }
 
   // f32 [in, in]: the weighted mean over the tokens so far. Throws Error if none counted.
   at::Tensor mean() const;

@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -86,10 +87,12 @@ void add_rows(const model::Decoder& decoder, const calibrate::TokenBatch& text, 
   }
 }
 
-// Mean 1 over the tokens that count.
-void normalise(at::Tensor& weights, const at::Tensor& mask, std::size_t block) {
-  const auto count = mask.defined() ? mask.sum().item<std::int64_t>() : weights.numel();
-  const auto mean = weights.sum(at::kDouble).item<double>() / static_cast<double>(count);
+// Mean 1 over the tokens that count, in all processes together.
+void normalise(at::Tensor& weights, const at::Tensor& mask, std::size_t block, const Processes& processes) {
+  const auto sum = weights.sum(at::kDouble);
+  const auto count = mask.defined() ? mask.sum() : at::full({}, weights.numel(), at::kLong);
+  processes.all_reduce_sum({sum, count});
+  const auto mean = sum.item<double>() / static_cast<double>(count.item<std::int64_t>());
   if (!std::isfinite(mean)) {
     fail("block {}: gradients for the weights of tokens are not finite; try --dtype f32, or --token-weights none",
          block);
@@ -104,7 +107,7 @@ void normalise(at::Tensor& weights, const at::Tensor& mask, std::size_t block) {
 }  // namespace
 
 std::vector<BlockTokenWeights> fisher_token_weights(const model::Decoder& decoder, const calibrate::TokenBatch& text,
-                                                    ProgressSink& progress) {
+                                                    ProgressSink& progress, const Processes& processes) {
   if (text.tokens() < 2) fail("the weights of tokens need rows of at least 2 tokens; found {}", text.tokens());
   std::vector<BlockTokenWeights> weights(static_cast<std::size_t>(decoder.blocks.size()));
   for (auto& block : weights) {
@@ -118,7 +121,7 @@ std::vector<BlockTokenWeights> fisher_token_weights(const model::Decoder& decode
     stage.advance(count);
   }
   for (std::size_t i = 0; i < weights.size(); ++i) {
-    for (auto& place : weights[i]) normalise(place, text.mask, i);
+    for (auto& place : weights[i]) normalise(place, text.mask, i, processes);
   }
   return weights;
 }

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "normtweak/base/processes.h"
 #include "normtweak/base/progress.h"
 #include "normtweak/calibrate/token_batch.h"
 #include "normtweak/model/decoder.h"
@@ -27,8 +28,9 @@ using BlockTokenWeights = std::array<at::Tensor, model::kLinearInputs>;
 // One pass forward and backward of `decoder`, block by block: each block's input is kept and the block runs once more
 // on the way back. For each block, f32 [samples, tokens] on the CPU, with mean 1 over the tokens that the mask leaves
 // (1 for all where the loss does not depend on a place), 0 for the others. The last token of a row predicts nothing and
-// has weight 0. Throws Error if rows have less than two tokens, or naming the block where a gradient is not finite.
+// has weight 0. Processes hold rows each; the mean is that over all of them. Throws Error if rows have less than two
+// tokens, or naming the block where a gradient is not finite.
 std::vector<BlockTokenWeights> fisher_token_weights(const model::Decoder& decoder, const calibrate::TokenBatch& text,
-                                                    ProgressSink& progress);
+                                                    ProgressSink& progress, const Processes& processes = {});
 
 }  // namespace normtweak::quantize

@@ -34,6 +34,18 @@ double bits_per_weight(const Weight& weight) {
 
 bool is_quantized(const Weight& weight) { return !std::holds_alternative<FloatWeight>(weight); }
 
+std::vector<at::Tensor> tensors(const Weight& weight) {
+  using Tensors = std::vector<at::Tensor>;
+  return std::visit(Match{[](const FloatWeight& w) -> Tensors { return {w.values}; },
+                          [](const AffineWeight& w) -> Tensors {
+                            return {w.codes, w.scales, w.zeros};
+                          },
+                          [](const CodebookWeight& w) -> Tensors {
+                            return {w.codes, w.codebook};
+                          }},
+                    weight);
+}
+
 Weight to_device(const Weight& weight, c10::Device device) {
   Weight moved = weight;
   std::visit(Match{[&](FloatWeight& w) { w.values = w.values.to(device); },

@@ -1,6 +1,7 @@
 // What the weight of a linear may be, and what may be tuned in it.
 #pragma once
 #include <variant>
+#include <vector>
 
 #include "normtweak/weights/affine_weight.h"
 #include "normtweak/weights/codebook_weight.h"
@@ -23,6 +24,9 @@ at::IntArrayRef shape(const Weight& weight);
 double bits_per_weight(const Weight& weight);
 
 bool is_quantized(const Weight& weight);
+
+// All its tensors, in one order for weights of one kind.
+std::vector<at::Tensor> tensors(const Weight& weight);
 
 // The same weight with all its tensors on `device`.
 Weight to_device(const Weight& weight, c10::Device device);

@@ -1,0 +1,74 @@
+#include "normtweak/base/last_words.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <chrono>
+#include <exception>
+#include <thread>
+#include <vector>
+
+namespace normtweak {
+namespace {
+
+// A process that lives notices the loss of another by itself, or is told by torchrun, well within this time.
+constexpr std::chrono::milliseconds kPatience{2000}, kPause{50};
+
+const std::string kFailed = "failed";
+
+std::string accounted_for(int rank) { return fmt::format("accounted for {}", rank); }
+
+}  // namespace
+
+LastWords::LastWords(std::shared_ptr<NoticeBoard> board, int rank, int size)
+    : board_(std::move(board)), rank_(rank), size_(size) {}
+
+std::string LastWords::name(int rank) const { return fmt::format("rank {} of {}", rank, size_); }
+
+std::optional<std::string> LastWords::of_failure(const std::string& message) {
+  try {
+    if (!board_->is_first_to_put(kFailed)) return std::nullopt;
+  } catch (const std::exception&) {  // then nobody knows who was first
+  }
+  return fmt::format("{}: {}", name(rank_), message);
+}
+
+std::optional<std::string> LastWords::of_loss(const std::string& message) {
+  try {
+    board_->is_first_to_put(accounted_for(rank_));
+    std::vector<std::string> missing;
+    int speaker = rank_;
+    const auto end = std::chrono::steady_clock::now() + kPatience;
+    do {
+      if (board_->has(kFailed)) return std::nullopt;
+      missing.clear();
+      speaker = size_;
+      for (int rank = 0; rank < size_; ++rank) {
+        if (board_->has(accounted_for(rank))) {
+          speaker = std::min(speaker, rank);
+        } else {
+          missing.push_back(name(rank));
+        }
+      }
+      if (missing.empty()) break;
+      std::this_thread::sleep_for(kPause);
+    } while (std::chrono::steady_clock::now() < end);
+    if (speaker != rank_) return std::nullopt;
+    if (!missing.empty()) {
+      return fmt::format("no word of {} (killed, or it hangs), so the job ends: {}", fmt::join(missing, " and "),
+                         message);
+    }
+  } catch (const std::exception&) {  // the board is gone: each speaks for itself
+  }
+  return fmt::format("{}: {}", name(rank_), message);
+}
+
+void LastWords::finished() {
+  try {
+    board_->is_first_to_put(accounted_for(rank_));
+  } catch (const std::exception&) {  // nobody is left who would ask
+  }
+}
+
+}  // namespace normtweak

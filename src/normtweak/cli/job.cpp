@@ -1,0 +1,83 @@
+#include "normtweak/cli/job.h"
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <thread>
+
+#include "normtweak/base/meeting_place.h"
+
+namespace normtweak::cli {
+namespace {
+
+struct Job {
+  Launch launch;
+  std::optional<MeetingPlace> place;  // of several processes
+  Processes processes;                // kept to the end: c10d's objects are not taken apart while others may be gone
+};
+
+Job& job() {
+  static Job the_job;
+  return the_job;
+}
+
+void say(const std::optional<std::string>& words) {
+  if (words) std::fprintf(stderr, "normtweak: %s\n", words->c_str());
+}
+
+[[noreturn]] void leave(const std::string& why, int status) {
+  say(job().place->last_words().of_loss(why));
+  std::fflush(nullptr);
+  std::_Exit(status);
+}
+
+// A thread that ends this process at SIGTERM, or when an exchange takes too long. SIGTERM is kept from all others.
+void watch() {
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  ::sigaddset(&signals, SIGTERM);
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::thread([signals] {
+    constexpr timespec kSecond = {1, 0};
+    while (true) {
+      if (::sigtimedwait(&signals, nullptr, &kSecond) == SIGTERM) leave("told to end by SIGTERM", 128 + SIGTERM);
+      const auto patience = job().launch.timeout;
+      if (job().place->waited() > patience) leave(fmt::format("no answer for {} s", patience.count()), 1);
+    }
+  }).detach();
+}
+
+}  // namespace
+
+void begin_job() {
+  job().launch = launch_from_environment();
+  if (job().launch.size == 1) return;
+  job().place.emplace(job().launch);
+  watch();
+}
+
+bool is_first_process() { return job().launch.rank == 0; }
+
+std::optional<int> rank_on_machine() {
+  return job().launch.size > 1 ? std::optional(job().launch.local_rank) : std::nullopt;
+}
+
+Processes connect_processes(c10::Device device) {
+  if (job().place) job().processes = job().place->connect(device);
+  return job().processes;
+}
+
+std::optional<std::string> last_words(const std::string& message, bool lost) {
+  if (!job().place) return message;
+  auto words = job().place->last_words();
+  return lost ? words.of_loss(message) : words.of_failure(message);
+}
+
+int end_job(int status) {
+  if (!job().place) return status;
+  if (status == 0) job().place->last_words().finished();
+  std::fflush(nullptr);
+  std::_Exit(status);
+}
+
+}  // namespace normtweak::cli
