@@ -192,7 +192,7 @@ int run(const Shape& shape) {
   tweak::TrainingOptions options;
   options.batch_rows = shape.batch;
   options.steps = shape.steps + 2;
-  tweak::Training training(student, *rows, options, pass, device);
+  tweak::Training training(student, *rows, options, pass);
   training.step();
   const double begin = clock.seconds();
   const auto before = training.tokens();

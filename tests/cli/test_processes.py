@@ -1,4 +1,5 @@
 """Several processes, started by torchrun: the same result as one, and one clear line when one of them fails."""
+import json
 import os
 import pathlib
 import signal
@@ -153,6 +154,27 @@ def test_one_that_fails_ends_all(home, tmp_path):
     assert len(lines) == 1 and lines[0].startswith("normtweak: rank 1 of 2: ") and "NaN" in lines[0]
     assert cli_program.file_bytes(tmp_path / "out") == {"old": b"an earlier result"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["nan", "out", "spoilt"]
+
+
+@pytest.mark.parametrize("text", ["ids", "masked"])
+def test_end_to_end(text, home, tmp_path):
+    """Three processes share the rows of each step of one; the last ones of a pass are fewer rows than processes."""
+    cli_program.run(*quantize(home, "rtn"), "-o", tmp_path / "rtn")
+    arguments = ["tweak", tmp_path / "rtn", "--reference", home / "model", "--calibration",
+                 home / f"{text}.safetensors", "--dtype", "f32", "--lr", 0.01, "--epochs", 3, "--batch", 4]
+    one = cli_program.report(*arguments, "-o", tmp_path / "one", to=tmp_path)
+    run(3, *arguments, "-o", tmp_path / "three", "--json", tmp_path / "three.json")
+    three = json.loads((tmp_path / "three.json").read_text())
+    assert one["steps"] == three["steps"] > 0
+    assert one["guard"]["kept"] == three["guard"]["kept"] != "untouched"
+    for mine, theirs in zip(one["guard"]["candidates"], three["guard"]["candidates"]):
+        assert mine["name"] == theirs["name"] and theirs["kld"] == pytest.approx(mine["kld"], rel=1e-3)
+    found, expected, before = (cli_program.tensors(tmp_path / name) for name in ("three", "one", "rtn"))
+    changed = [name for name in expected if not torch.equal(expected[name], before[name])]
+    assert any("scale" in name for name in changed) and any("norm" in name for name in changed)
+    for name in changed:  # a sum in another order moves a value by far less than the steps did
+        moved = (expected[name].float() - before[name].float()).abs().max()
+        assert (found[name].float() - expected[name].float()).abs().mean() < 0.02 * moved, name
 
 
 def test_one_that_never_comes_ends_all(home, tmp_path):

@@ -49,7 +49,7 @@ class Waiting {
 
 // Runs what waits for other processes.
 template <class Call>
-void exchange(const WaitingSince& since, const Call& call) {
+void with_others(const WaitingSince& since, const Call& call) {
   const Waiting waiting(*since);
   try {
     call();
@@ -76,14 +76,14 @@ class C10dTransport : public Transport {
 
   void all_reduce_sum(at::Tensor buffer) override {
     std::vector<at::Tensor> buffers = {std::move(buffer)};
-    exchange(since_, [&] { finish(*backend_->allreduce(buffers)); });
+    with_others(since_, [&] { finish(*backend_->allreduce(buffers)); });
   }
 
   void broadcast(at::Tensor buffer, int root) override {
     std::vector<at::Tensor> buffers = {std::move(buffer)};
     c10d::BroadcastOptions options;
     options.rootRank = root;
-    exchange(since_, [&] { finish(*backend_->broadcast(buffers, options)); });
+    with_others(since_, [&] { finish(*backend_->broadcast(buffers, options)); });
   }
 
  private:
@@ -183,7 +183,7 @@ LastWords MeetingPlace::last_words() const { return {stores_->board, launch_.ran
 
 Processes MeetingPlace::connect(c10::Device device) const {
   BackendPointer backend;
-  exchange(waiting_since_, [&] {
+  with_others(waiting_since_, [&] {
     await_all(*stores_->exchange, launch_);  // NCCL would wait for the others without an end
     backend = make_backend(stores_->exchange, launch_, device);
   });

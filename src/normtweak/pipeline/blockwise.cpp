@@ -131,9 +131,8 @@ std::vector<quantize::BlockTokenWeights> token_weights(const model::Decoder& dec
   if (plan == nullptr || plan->token_weights == quantize::TokenWeighting::none) return {};
   for (int i = 0; i < decoder.blocks.size(); ++i) {
     const auto columns = wanted_hessians(*decoder.blocks.get(i), *plan);
-    if (std::ranges::max(columns) > 0) return {
-        return quantize::fisher_token_weights(decoder, text, progress, options.processes);
-      }
+    if (std::ranges::max(columns) == 0) continue;
+    return quantize::fisher_token_weights(decoder, text, progress, options.processes);
   }
   return {};
 }

@@ -33,8 +33,8 @@ std::optional<model::Decoder> tweak_layerwise(const FloatModel& floats, const mo
 
 std::optional<model::Decoder> tweak_end_to_end(const FloatModel& floats, const model::Decoder& quantized,
                                                const tweak::TextSplit& text, const TweakOptions& options,
-                                               RunResult& result, ProgressSink& progress) {
-  auto run = tweak::tweak_end_to_end(floats.passes, quantized, text, options.end_to_end, progress);
+                                               RunResult& result, ProgressSink& progress, const Processes& processes) {
+  auto run = tweak::tweak_end_to_end(floats.passes, quantized, text, options.end_to_end, progress, nullptr, processes);
   auto tweaked = run.chosen == "untouched" ? std::nullopt : std::optional(std::move(run.decoder));
   run.decoder = {};
   result.steps = run.steps;
@@ -49,14 +49,15 @@ std::optional<model::Decoder> run_tweak(const FloatModel& floats, const model::D
                                         const model::Decoder& quantized, const tweak::TextSplit& text,
                                         const TweakOptions& options, const quantize::QuantizationPlan* plan,
                                         RunResult& result, ProgressSink& progress, const Processes& processes) {
-  if (!processes.is_first()) return std::nullopt;
+  const bool shared = options.method == TweakMethod::end_to_end;
+  if (!processes.is_first() && !shared) return std::nullopt;
   result.tweak_method = method_name(options.method);
   std::optional<model::Decoder> tweaked;
   timed(result.seconds, "tweak", [&] {
     if (options.method == TweakMethod::layerwise) {
       tweaked = tweak_layerwise(floats, start, text.train, options, plan, result, progress);
     } else if (options.method == TweakMethod::end_to_end) {
-      tweaked = tweak_end_to_end(floats, quantized, text, options, result, progress);
+      tweaked = tweak_end_to_end(floats, quantized, text, options, result, progress, processes);
     }
   });
   return tweaked;

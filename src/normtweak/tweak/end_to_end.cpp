@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/where.h>
 #include <fmt/format.h>
 
@@ -40,14 +41,14 @@ State changes_to(const model::Decoder& start, const Student& student, const std:
 class Run {
  public:
   Run(const model::Decoder& student, const TaughtRows& train, const TaughtRows& select, const EndToEndOptions& options,
-      double begin, ProgressSink& progress)
-      : device_(student.device),
-        student_(student, options.groups),
+      double begin, ProgressSink& progress, const Processes& processes)
+      : student_(student, options.groups),
         train_(train),
         select_(select),
         options_(options),
         begin_(begin),
-        progress_(progress) {
+        progress_(progress),
+        processes_(processes) {
     training_.beta1 = options.beta1;
     training_.beta2 = options.beta2;
     training_.warmup_steps = options.warmup_steps;
@@ -131,7 +132,7 @@ class Run {
     training_.steps = steps;
     set_state(student_, start_);
     Stage stage(progress_, fmt::format("try learning rate {:.2g}", training_.rates.norms), steps, "steps");
-    Training training(student_, train_, training_, pass_, device_);
+    Training training(student_, train_, training_, pass_, processes_);
     const double begin = now();
     for (std::int64_t step = 0; step < steps; ++step) {
       const double divergence = training.step();
@@ -152,13 +153,15 @@ class Run {
     const double left = options_.budget.seconds - (now() - begin_) - scoring;
     const auto by_time = std::max<std::int64_t>(1, static_cast<std::int64_t>(left / seconds_per_step_));
     const bool passes_given = options_.passes > 0 || options_.budget.tokens > 0;
-    training_.steps = passes_given ? std::min(training_.steps, by_time) : by_time;
+    const auto steps = at::scalar_tensor(passes_given ? std::min(training_.steps, by_time) : by_time, at::kLong);
+    processes_.broadcast({steps});  // clocks differ
+    training_.steps = steps.item<std::int64_t>();
   }
 
   void measure_step() {
     training_.steps = 1;
     set_state(student_, start_);
-    Training training(student_, train_, training_, pass_, device_);
+    Training training(student_, train_, training_, pass_, processes_);
     const double begin = now();
     training.step();
     seconds_per_step_ = now() - begin;
@@ -171,7 +174,7 @@ class Run {
     double least = untouched;
     const auto steps = training_.steps;
     const auto interval = std::max<std::int64_t>(1, steps / std::max<std::int64_t>(1, options_.checks));
-    Training training(student_, train_, training_, pass_, device_);
+    Training training(student_, train_, training_, pass_, processes_);
     Stage stage(progress_, "tweak end to end", steps * training_.batch_rows * train_.row_tokens(), "tokens");
     const InterruptScope interrupt;
     for (std::int64_t step = 0; step < steps && result_.stopped_early.empty(); ++step) {
@@ -185,7 +188,7 @@ class Run {
       if (!std::isfinite(divergence)) {
         result_.stopped_early =
             fmt::format("the loss was not finite at step {}; the best state before it counts", step + 1);
-      } else if (interrupt.requested()) {
+      } else if (any_process(interrupt.requested())) {
         result_.stopped_early =
             fmt::format("interrupted after step {} of {}; the best state so far counts", step + 1, steps);
       } else if ((step + 1) % interval == 0 && step + 1 < steps) {
@@ -203,19 +206,25 @@ class Run {
     return best;
   }
 
+  bool any_process(bool here) const {
+    const auto count = at::scalar_tensor(here ? 1 : 0, at::kLong);
+    processes_.all_reduce_sum({count});
+    return count.item<std::int64_t>() > 0;
+  }
+
   double selection_divergence() {
     const double begin = now();
-    const double divergence = mean_divergence(student_, select_, pass_.rows, device_);
+    const double divergence = mean_divergence(student_, select_, pass_.rows, processes_);
     seconds_per_score_ = now() - begin;
     return divergence;
   }
 
-  c10::Device device_;
   Student student_;
   const TaughtRows &train_, &select_;
   EndToEndOptions options_;
   double begin_;  // of the whole tweak, on the clock of now()
   ProgressSink& progress_;
+  const Processes& processes_;
   TrainingOptions training_;
   PassSize pass_;
   State start_;
@@ -227,13 +236,16 @@ class Run {
 }  // namespace
 
 EndToEndResult tweak_end_to_end(const model::Decoder& teacher, const model::Decoder& student, const TextSplit& text,
-                                const EndToEndOptions& options, ProgressSink& progress, const model::Decoder* start) {
+                                const EndToEndOptions& options, ProgressSink& progress, const model::Decoder* start,
+                                const Processes& processes) {
   const double begin = now();
   std::optional<Stage> stage(std::in_place, progress, "float model", text.train.ids.numel() + text.select.ids.numel(),
                              "tokens");
-  const TaughtRows train(teacher, text.train, *stage), select(teacher, text.select, *stage);
+  const auto memory = TaughtRows::quarter_of_memory();
+  const TaughtRows train(teacher, text.train, *stage, memory, processes),
+      select(teacher, text.select, *stage, memory, processes);
   stage.reset();
-  Run run(student, train, select, options, begin, progress);
+  Run run(student, train, select, options, begin, progress, processes);
   if (start != nullptr) run.start_from(*start);
   return run.run();
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "normtweak/base/processes.h"
 #include "normtweak/base/progress.h"
 #include "normtweak/calibrate/token_batch.h"
 #include "normtweak/model/decoder.h"
@@ -69,9 +70,9 @@ struct EndToEndResult {
 
 // teacher: the float model; student: the quantized one, of the same type and on the same device.
 // start: the quantized model with other floats, to start from; null: from the student itself. Either way "untouched" is
-// the student.
+// the student. Processes share the rows and come to the same result, that of one process but for the order of sums.
 EndToEndResult tweak_end_to_end(const model::Decoder& teacher, const model::Decoder& student, const TextSplit& text,
                                 const EndToEndOptions& options, ProgressSink& progress,
-                                const model::Decoder* start = nullptr);
+                                const model::Decoder* start = nullptr, const Processes& processes = {});
 
 }  // namespace normtweak::tweak

@@ -29,6 +29,8 @@ class Student {
   TunableSet& tunables() { return set_; }
   const TunableSet& tunables() const { return set_; }
 
+  c10::Device device() const { return decoder_.device; }
+
   // Σ KL(teacher ‖ student) over the tokens of each row: f64 [rows]. No gradients.
   at::Tensor divergence(const DistillationBatch& batch) const;
 

@@ -44,19 +44,31 @@ std::int64_t TaughtRows::quarter_of_memory() {
 }
 
 TaughtRows::TaughtRows(const model::Decoder& teacher, const calibrate::TokenBatch& text, Stage& stage,
-                       std::int64_t memory_bytes)
+                       std::int64_t memory_bytes, const Processes& processes)
     : text_(text) {
   const c10::NoGradGuard no_gradients;
-  const std::vector<std::int64_t> shape = {text.samples(), text.tokens(), teacher.config.hidden};
-  const auto elements = c10::multiply_integers(shape);
-  const auto bytes = elements * static_cast<std::int64_t>(c10::elementSize(teacher.type));
-  hidden_ = bytes > memory_bytes ? empty_on_disk(shape, elements, teacher.type) : at::empty(shape, teacher.type);
+  const auto shape_of = [&](std::int64_t rows) {
+    return std::vector<std::int64_t>{rows, text.tokens(), teacher.config.hidden};
+  };
+  const auto elements = c10::multiply_integers(shape_of(text.samples()));
+  if (elements * static_cast<std::int64_t>(c10::elementSize(teacher.type)) > memory_bytes) {
+    hidden_ = empty_on_disk(shape_of(text.samples()), elements, teacher.type);
+    teach(teacher, {0, text.samples()}, hidden_, stage);
+    return;
+  }
+  const auto share = processes.share(text.samples());
+  const auto mine = at::empty(shape_of(share.count), teacher.type);
+  teach(teacher, share, mine, stage);
+  hidden_ = processes.gather_rows(mine);
+}
+
+void TaughtRows::teach(const model::Decoder& teacher, Share rows, at::Tensor hidden, Stage& stage) const {
   const auto tokens = teacher.device.is_cuda() ? kTokensAtATimeGpu : kTokensAtATimeCpu;
-  const auto step = std::max<std::int64_t>(1, tokens / text.tokens());
-  for (std::int64_t begin = 0; begin < text.samples(); begin += step) {
-    const auto count = std::min(step, text.samples() - begin);
-    const auto ids = text.ids.narrow(0, begin, count);
-    hidden_.narrow(0, begin, count).copy_(last_hidden_state(teacher, ids.to(teacher.device)));
+  const auto step = std::max<std::int64_t>(1, tokens / text_.tokens());
+  for (std::int64_t done = 0; done < rows.count; done += step) {
+    const auto count = std::min(step, rows.count - done);
+    const auto ids = text_.ids.narrow(0, rows.begin + done, count);
+    hidden.narrow(0, done, count).copy_(last_hidden_state(teacher, ids.to(teacher.device)));
     stage.advance(ids.numel());
   }
 }

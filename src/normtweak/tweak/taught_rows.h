@@ -2,6 +2,7 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include "normtweak/base/processes.h"
 #include "normtweak/base/progress.h"
 #include "normtweak/calibrate/token_batch.h"
 #include "normtweak/model/decoder.h"
@@ -14,8 +15,9 @@ class TaughtRows {
   // The hidden states are kept in host memory in the teacher's type of products; where they take more than
   // `memory_bytes`, in a file in the temporary folder (TMPDIR) that vanishes with the process. Throws Error where that
   // has no room.
+  // Several processes share the pass and then have all rows each, except on disk, where each passes over all of them.
   TaughtRows(const model::Decoder& teacher, const calibrate::TokenBatch& text, Stage& stage,
-             std::int64_t memory_bytes = quarter_of_memory());
+             std::int64_t memory_bytes = quarter_of_memory(), const Processes& processes = {});
 
   static std::int64_t quarter_of_memory();  // of the machine's, in bytes
 
@@ -30,6 +32,9 @@ class TaughtRows {
   double counted_tokens(const at::Tensor& rows) const;
 
  private:
+  // The float model's hidden states of rows [begin, begin + count) → into `hidden`.
+  void teach(const model::Decoder& teacher, Share rows, at::Tensor hidden, Stage& stage) const;
+
   calibrate::TokenBatch text_;
   at::Tensor hidden_;  // [rows, tokens, hidden] on the CPU
 };

@@ -39,6 +39,11 @@ at::Generator make_generator(std::uint64_t seed) {
   return generator;
 }
 
+// A process whose share is empty has none.
+std::vector<at::Tensor> parts(const at::Tensor& rows, std::int64_t rows_at_a_time) {
+  return rows.numel() == 0 ? std::vector<at::Tensor>{} : rows.split(rows_at_a_time);
+}
+
 }  // namespace
 
 double rate_share(std::int64_t step, const TrainingOptions& options) {
@@ -48,12 +53,12 @@ double rate_share(std::int64_t step, const TrainingOptions& options) {
 }
 
 Training::Training(Student& student, const TaughtRows& rows, const TrainingOptions& options, const PassSize& pass,
-                   c10::Device device)
+                   Processes processes)
     : student_(student),
       rows_(rows),
       options_(options),
       pass_(pass),
-      device_(device),
+      processes_(std::move(processes)),
       adam_(student.tunables(), rates_of(student.tunables(), options.rates),
             {.beta1 = options.beta1, .beta2 = options.beta2}),
       generator_(make_generator(options.seed)) {}
@@ -67,11 +72,16 @@ at::Tensor Training::next_rows() {
 
 double Training::step() {
   const auto chosen = next_rows();
+  const auto device = student_.device();
   const double tokens = rows_.counted_tokens(chosen);
-  auto sum = at::zeros({}, at::TensorOptions(at::kDouble).device(device_));
-  for (const auto& part : chosen.split(pass_.rows)) {
-    sum += student_.backward(rows_.pick(part, device_), 1 / tokens, pass_.keep_activations).sum();
+  const auto share = processes_.share(chosen.size(0));
+  auto sum = at::zeros({}, at::TensorOptions(at::kDouble).device(device));
+  for (const auto& part : parts(chosen.narrow(0, share.begin, share.count), pass_.rows)) {
+    sum += student_.backward(rows_.pick(part, device), 1 / tokens, pass_.keep_activations).sum();
   }
+  std::vector<at::Tensor> shared = {sum};
+  for (const auto& group : student_.tunables().groups()) shared.push_back(group.gradient);
+  processes_.all_reduce_sum(shared);
   const double divergence = sum.item<double>() / tokens;
   if (std::isfinite(divergence)) adam_.step(rate_share(step_, options_));
   ++step_;
@@ -80,10 +90,13 @@ double Training::step() {
 }
 
 double mean_divergence(const Student& student, const TaughtRows& rows, std::int64_t rows_at_a_time,
-                       c10::Device device) {
+                       const Processes& processes) {
+  const auto device = student.device();
   auto sum = at::zeros({}, at::TensorOptions(at::kDouble).device(device));
-  const auto all = at::arange(rows.rows(), at::TensorOptions(at::kLong));
-  for (const auto& part : all.split(rows_at_a_time)) sum += student.divergence(rows.pick(part, device)).sum();
+  const auto share = processes.share(rows.rows());
+  const auto mine = at::arange(share.begin, share.begin + share.count, at::TensorOptions(at::kLong));
+  for (const auto& part : parts(mine, rows_at_a_time)) sum += student.divergence(rows.pick(part, device)).sum();
+  processes.all_reduce_sum({sum});
   return sum.item<double>() / rows.counted_tokens();
 }
 

@@ -32,9 +32,10 @@ double rate_share(std::int64_t step, const TrainingOptions& options);
 
 class Training {
  public:
-  // Starts Adam anew, from the changes as they are. All must outlive this but the options.
+  // Starts Adam anew, from the changes as they are. Student and rows must outlive this. Processes share the rows of
+  // each step, and all take the same step.
   Training(Student& student, const TaughtRows& rows, const TrainingOptions& options, const PassSize& pass,
-           c10::Device device);
+           Processes processes = {});
 
   // Takes the next step. Returns the mean divergence of its rows before it, in nats per token; where that is not
   // finite, nothing has moved.
@@ -49,14 +50,15 @@ class Training {
   const TaughtRows& rows_;
   TrainingOptions options_;
   PassSize pass_;
-  c10::Device device_;
+  Processes processes_;
   Adam adam_;
   at::Generator generator_;
   at::Tensor order_;  // of the rows in this pass
   std::int64_t step_ = 0, tokens_ = 0;
 };
 
-// Mean divergence of the rows with the student as it is, in nats per token.
-double mean_divergence(const Student& student, const TaughtRows& rows, std::int64_t rows_at_a_time, c10::Device device);
+// Mean divergence of the rows with the student as it is, in nats per token. Processes share the rows.
+double mean_divergence(const Student& student, const TaughtRows& rows, std::int64_t rows_at_a_time,
+                       const Processes& processes = {});
 
 }  // namespace normtweak::tweak
