@@ -88,10 +88,10 @@ def test_end_to_end(family, tune, home, tmp_path):
     assert not any(name.endswith(CODES) for name in moved)
     norms = {name for name in before if name.endswith(NORMS[family] + FINAL_NORM[family])}
     scales = {name for name in before if name.endswith(".weight_scale")}
-    if figures["guard"]["kept"] != "scales only":
+    if figures["guard"]["kept"] != "without norms":
         assert norms <= moved
     assert moved <= (norms if tune == "norms" else norms | scales)
-    assert (scales & moved == set()) == (tune == "norms" or figures["guard"]["kept"] == "norms only")
+    assert (scales & moved == set()) == (tune == "norms" or figures["guard"]["kept"] == "without scales")
     assert figures["guard"]["candidates"][0]["name"] == "untouched"
 
 
