@@ -101,28 +101,5 @@ TEST(Decoder, CountsBitsOfWeights) {
   EXPECT_EQ(bits_per_weight(tests::quantized(decoder, Weights::groups)), 2 + 2 * 32 / 8.0);
 }
 
-TEST(BlockStore, KeepsBlocksOrReadsThemAgain) {
-  for (const bool keep : {true, false}) {
-    int loads = 0;
-    BlockStore store(3, keep, [&](int index) {
-      ++loads;
-      Block block;
-      block.index = index;
-      return block;
-    });
-    EXPECT_EQ(store.size(), 3);
-    EXPECT_EQ(loads, 0);
-    EXPECT_EQ(store.get(2)->index, 2);
-    EXPECT_EQ(store.get(2)->index, 2);
-    EXPECT_EQ(loads, keep ? 1 : 2);
-    const auto other = std::make_shared<const Block>();
-    auto copy = store;
-    copy.put(2, other);
-    EXPECT_EQ(copy.get(2), other);
-    EXPECT_NE(store.get(2), other);  // copies share blocks, not what is put in later
-    EXPECT_THROW(store.get(3), std::out_of_range);
-  }
-}
-
 }  // namespace
 }  // namespace normtweak::model

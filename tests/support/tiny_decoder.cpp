@@ -76,7 +76,7 @@ model::Decoder tiny_decoder(const TinyModel& options) {
     decoder.head = {.name = "head", .weight = weights::FloatWeight{decoder.embedding}, .bias = {}};
   }
   decoder.final_norm = norm("final_norm", options, config);
-  decoder.blocks = model::BlockStore(options.layers, true, {});
+  decoder.blocks = model::BlockStore(options.layers, model::Residence::device, {});
   for (int i = 0; i < options.layers; ++i) {
     decoder.blocks.put(i, std::make_shared<const model::Block>(block(i, options, config)));
   }

@@ -12,6 +12,7 @@
 #include "normtweak/base/device.h"
 #include "normtweak/base/error.h"
 #include "normtweak/base/file.h"
+#include "normtweak/base/memory.h"
 #include "normtweak/calibrate/languages.h"
 #include "normtweak/cli/job.h"
 #include "normtweak/cli/progress_bar.h"
@@ -62,6 +63,12 @@ void add_common(CLI::App& command, Common& common) {
   command.add_option("--threads", common.threads, "CPU threads (default: all cores)")
       ->check(CLI::NonNegativeNumber)
       ->group("General");
+  command
+      .add_option("--memory", common.memory,
+                  "The most of the device's memory to take, as 16GiB or 800MiB; what does not fit is brought from host "
+                  "memory block by block (default: what is free)")
+      ->check(accepted_by([](const std::string& size) { parse_bytes(size); }))
+      ->group("General");
   command.add_flag("--deterministic", common.deterministic, "On a GPU: the same bytes in every run, somewhat slower")
       ->group("General");
 }
@@ -71,6 +78,10 @@ pipeline::Compute start(const Common& common, bool fast, bool several) {
   if (common.threads > 0) at::set_num_threads(common.threads);
   pipeline::Compute compute;
   compute.device = choose_device(common.device, rank_on_machine());
+  if (!common.memory.empty()) {
+    compute.memory = parse_bytes(common.memory);
+    limit_device_memory(compute.device, compute.memory);
+  }
   if (common.deterministic) at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
   if (compute.device.is_cuda()) {
     // cuDNN's attention builds a plan for every new length, which takes longer than a step of decoding.

@@ -25,6 +25,7 @@ struct Common {
   std::string device;  // cpu, cuda, cuda:N; empty: a GPU if there is one
   std::string type;    // of products; empty: what fits the command and the hardware
   std::uint64_t seed = 0;
+  std::string memory;          // the most memory to take of the device; empty: what is free
   int threads = 0;             // CPU threads; 0: as many as cores
   bool deterministic = false;  // CUDA: only kernels that give the same bytes each time
 };

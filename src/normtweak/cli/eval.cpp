@@ -4,6 +4,7 @@
 #include "normtweak/evaluate/lambada.h"
 #include "normtweak/evaluate/scores.h"
 #include "normtweak/pipeline/calibration_text.h"
+#include "normtweak/pipeline/memory_plan.h"
 #include "normtweak/pipeline/session.h"
 #include "normtweak/report/run_report.h"
 
@@ -90,7 +91,10 @@ void run(const Choices& choices) {
   const auto progress = progress_for(choices.common);
   const auto models = open(choices);
   const auto tokens = tokenize(choices, models);
-  const model::LoadOptions load = {.device = compute.device, .type = compute.type};
+  std::vector<const model::Checkpoint*> together = {&models.checkpoint};
+  if (models.reference) together.push_back(&*models.reference);
+  const auto load = pipeline::plan_models(together, compute, pipeline::available_memory(compute));
+  if (const auto note = pipeline::describe(load); !note.empty()) progress->note(note);
   std::optional<model::Decoder> reference;
   if (models.reference) reference = load_decoder(*models.reference, load);
   const auto decoder = load_decoder(models.checkpoint, load);

@@ -4,6 +4,7 @@
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/common.h"
 #include "normtweak/pipeline/calibration_text.h"
+#include "normtweak/pipeline/memory_plan.h"
 
 namespace normtweak::cli {
 namespace {
@@ -18,7 +19,9 @@ void run(Choices& choices) {
   const auto compute = start(choices.common, true, true);
   const auto progress = progress_for(choices.common);
   const auto checkpoint = model::open_checkpoint(choices.model);
-  const auto decoder = load_decoder(checkpoint, {.device = compute.device, .type = compute.type});
+  const auto load = pipeline::plan_models({&checkpoint}, compute, pipeline::available_memory(compute));
+  if (const auto note = pipeline::describe(load); !note.empty()) progress->note(note);
+  const auto decoder = load_decoder(checkpoint, load);
   const auto begin = std::chrono::steady_clock::now();
   const auto batch = pipeline::calibration_text(text_source(choices.text, choices.common), checkpoint, decoder,
                                                 *progress, compute.processes);

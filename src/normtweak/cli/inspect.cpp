@@ -55,7 +55,7 @@ struct LinearKind {
 
 // Reads every block, which checks that all tensors are there, of the right shape, and finite.
 void check_weights(const model::Checkpoint& checkpoint, Findings& findings, ProgressSink& progress) {
-  const auto decoder = load_decoder(checkpoint, {.keep_blocks = false});
+  const auto decoder = load_decoder(checkpoint, {.residence = model::Residence::file});
   std::map<std::string, LinearKind> kinds;
   bool extension = false;
   Stage stage(progress, "inspect", decoder.blocks.size(), "blocks");

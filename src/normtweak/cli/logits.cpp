@@ -9,6 +9,7 @@
 #include "normtweak/cli/common.h"
 #include "normtweak/formats/safetensors.h"
 #include "normtweak/model/decoder.h"
+#include "normtweak/pipeline/memory_plan.h"
 
 namespace normtweak::cli {
 namespace {
@@ -28,7 +29,9 @@ void run(const Choices& choices) {
     fail("{}: rows of {} tokens, and the model's context holds {}", choices.tokens, batch.tokens(),
          checkpoint.numbers.context);
   }
-  const auto decoder = load_decoder(checkpoint, {.device = compute.device, .type = compute.type});
+  const auto load = pipeline::plan_models({&checkpoint}, compute, pipeline::available_memory(compute));
+  if (const auto note = pipeline::describe(load); !note.empty()) progress->note(note);
+  const auto decoder = load_decoder(checkpoint, load);
   const auto begin = std::chrono::steady_clock::now();
   auto logits = at::empty({batch.samples(), batch.tokens(), checkpoint.numbers.vocabulary}, at::kFloat);
   {

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/_log_softmax.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "normtweak/base/error.h"
@@ -15,11 +16,11 @@ constexpr std::int64_t kChunkBytesCpu = std::int64_t{16} << 20, kChunkBytesGpu =
 }  // namespace
 
 std::int64_t rows_in_pass(const model::Decoder& model, std::int64_t tokens) {
-  return std::max<std::int64_t>(1, (model.device.is_cuda() ? kPassTokensGpu : kPassTokensCpu) / tokens);
+  return rows_in_one_pass(model, tokens, model.device.is_cuda() ? kPassTokensGpu : kPassTokensCpu);
 }
 
 std::int64_t tokens_in_chunk(const model::Decoder& model) {
-  const auto bytes = model.device.is_cuda() ? kChunkBytesGpu : kChunkBytesCpu;
+  const auto bytes = std::min(model.device.is_cuda() ? kChunkBytesGpu : kChunkBytesCpu, model.workspace / 16);
   return std::max<std::int64_t>(1, bytes / (4 * model.config.vocabulary));
 }
 

@@ -121,4 +121,18 @@ std::vector<const Linear*> linears(const Block& block) {
   return all;
 }
 
+Block map_tensors(const Block& block, const std::function<at::Tensor(const at::Tensor&)>& change) {
+  const auto defined = [&](const at::Tensor& tensor) { return tensor.defined() ? change(tensor) : tensor; };
+  auto changed = block;
+  for (auto* norm : {&changed.attention_norm, &changed.mlp_norm}) {
+    norm->weight = defined(norm->weight);
+    norm->bias = defined(norm->bias);
+  }
+  for (const auto& placed : linears(changed)) {
+    placed.linear->weight = weights::map_tensors(placed.linear->weight, defined);
+    placed.linear->bias = defined(placed.linear->bias);
+  }
+  return changed;
+}
+
 }  // namespace normtweak::model

@@ -35,6 +35,9 @@ struct PlacedLinear {
 std::vector<PlacedLinear> linears(Block& block);
 std::vector<const Linear*> linears(const Block& block);
 
+// The same block with what `change` makes of each of its tensors; those that are not defined are passed over.
+Block map_tensors(const Block& block, const std::function<at::Tensor(const at::Tensor&)>& change);
+
 // Keys and values of the tokens seen so far, for one block: [samples, key_value_heads, capacity, head_size].
 struct KeyValueCache {
   at::Tensor keys, values;

@@ -3,24 +3,9 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/embedding.h>
 
-#include "normtweak/base/error.h"
+#include <algorithm>
 
 namespace normtweak::model {
-
-BlockStore::BlockStore(int count, bool keep, std::function<Block(int)> load)
-    : blocks_(static_cast<std::size_t>(count)), keep_(keep), load_(std::move(load)) {}
-
-std::shared_ptr<const Block> BlockStore::get(int index) const {
-  auto& kept = blocks_.at(static_cast<std::size_t>(index));
-  if (kept) return kept;
-  auto loaded = std::make_shared<const Block>(load_(index));
-  if (keep_) kept = loaded;
-  return loaded;
-}
-
-void BlockStore::put(int index, std::shared_ptr<const Block> block) {
-  blocks_.at(static_cast<std::size_t>(index)) = std::move(block);
-}
 
 Decoder with_type(const Decoder& decoder, at::ScalarType type) {
   if (type == decoder.type) return decoder;
@@ -33,6 +18,18 @@ Decoder with_type(const Decoder& decoder, at::ScalarType type) {
     changed.head.weight = weights::FloatWeight{head->values.to(type)};
   }
   return changed;
+}
+
+BlockStore widened_blocks(const Decoder& decoder) {
+  return {decoder.blocks.size(), Residence::file, [blocks = decoder.blocks](int index) {
+            auto block = *blocks.get(index);
+            for (const auto& placed : linears(block)) {
+              if (auto* floats = std::get_if<weights::FloatWeight>(&placed.linear->weight)) {
+                floats->values = floats->values.to(at::kFloat);
+              }
+            }
+            return block;
+          }};
 }
 
 Decoder with_blocks(const Decoder& outside, const Decoder& blocks) {
@@ -51,6 +48,17 @@ BlockContext block_context(const Decoder& decoder) {
   return {.config = &decoder.config, .rotary = decoder.rotary.get(), .type = decoder.type};
 }
 
+std::int64_t rows_in_one_pass(const Decoder& decoder, std::int64_t tokens, std::int64_t usual) {
+  const auto& config = decoder.config;
+  const auto element = static_cast<std::int64_t>(c10::elementSize(decoder.type));
+  // At most alive at once in a block: the stream and the norm's F32 (5), queries, keys, values and their rotated copies
+  // (6), the MLP's inside (4); on a GPU in F32 with shared key-value heads also the scores of attention (3).
+  const bool scores = decoder.device.is_cuda() && decoder.type == at::kFloat && config.heads != config.key_value_heads;
+  const auto token_bytes = config.hidden * (5 * 4 + 6 * element) + config.intermediate * 4 * element +
+                           (scores ? config.heads * tokens * 3 * 4 : 0);
+  return std::max<std::int64_t>(1, std::min(usual, decoder.workspace / 2 / token_bytes) / tokens);
+}
+
 at::Tensor last_hidden_state(const Decoder& decoder, const at::Tensor& ids) {
   const auto context = block_context(decoder);
   auto hidden = embed(decoder, ids);
@@ -66,7 +74,7 @@ double bits_per_weight(const Decoder& decoder) {
   const auto stored_bits = 8.0 * static_cast<double>(c10::elementSize(decoder.config.stored_type));
   double bits = 0, weights = 0;
   for (int i = 0; i < decoder.blocks.size(); ++i) {
-    const auto block = decoder.blocks.get(i);
+    const auto block = decoder.blocks.stored(i);
     for (const auto* linear : linears(*block)) {
       const auto shape = weights::shape(linear->weight);
       const auto count = static_cast<double>(shape[0] * shape[1]);

@@ -2,35 +2,20 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
-#include <functional>
+#include <limits>
 #include <memory>
 #include <vector>
 
-#include "normtweak/model/block.h"
+#include "normtweak/model/block_store.h"
 #include "normtweak/model/checkpoint.h"
 
 namespace normtweak::model {
 
 struct LoadOptions {
   c10::Device device = at::kCPU;
-  at::ScalarType type = at::kFloat;  // of matrix products and of float weights; norms and biases stay F32
-  bool keep_blocks = true;           // true: all are read now; false: one is read whenever it is asked for
-};
-
-// Blocks on demand. A block that was put in replaces the checkpoint's.
-class BlockStore {
- public:
-  BlockStore() = default;
-  BlockStore(int count, bool keep, std::function<Block(int)> load);
-
-  int size() const { return static_cast<int>(blocks_.size()); }
-  std::shared_ptr<const Block> get(int index) const;
-  void put(int index, std::shared_ptr<const Block> block);
-
- private:
-  mutable std::vector<std::shared_ptr<const Block>> blocks_;
-  bool keep_ = true;
-  std::function<Block(int)> load_;
+  at::ScalarType type = at::kFloat;         // of matrix products and of float weights; norms and biases stay F32
+  Residence residence = Residence::device;  // of the blocks; all but `file` read them now
+  std::int64_t workspace = std::numeric_limits<std::int64_t>::max();  // becomes the decoder's
 };
 
 struct Decoder {
@@ -44,6 +29,8 @@ struct Decoder {
   Linear head;  // its weight is the embedding where the two are tied
   std::shared_ptr<const RotaryTable> rotary;
   BlockStore blocks;
+  // Bytes that a pass may take on the device beside the weights: activations, logits, caches.
+  std::int64_t workspace = std::numeric_limits<std::int64_t>::max();
 };
 
 // Throws Error naming file, tensor, expected and found when a tensor is missing or of the wrong shape.
@@ -60,6 +47,9 @@ std::vector<LinearShape> linear_shapes(const Checkpoint& checkpoint, int block);
 // The same model with products in another type; quantized blocks are shared, not copied.
 Decoder with_type(const Decoder& decoder, at::ScalarType type);
 
+// F32 blocks made from those of `decoder` whenever one is asked for: exact where their type is the checkpoint's own.
+BlockStore widened_blocks(const Decoder& decoder);
+
 // The blocks and the final norm of one decoder with the embedding and head of another: a model that was tuned in a
 // short type, to be scored with the values that its file will hold.
 Decoder with_blocks(const Decoder& outside, const Decoder& blocks);
@@ -69,6 +59,10 @@ at::Tensor embed(const Decoder& decoder, const at::Tensor& ids, std::int64_t sta
 
 // The context for a pass over whole rows (no cache) with this decoder.
 BlockContext block_context(const Decoder& decoder);
+
+// How many rows of `tokens` go through the blocks together, without gradients: as many as make `usual` tokens, or fewer
+// where their activations would not fit into half of the workspace; at least one.
+std::int64_t rows_in_one_pass(const Decoder& decoder, std::int64_t tokens, std::int64_t usual);
 
 // ids: i64 [samples, tokens] → the last hidden state, after the final norm, in the decoder's type.
 at::Tensor last_hidden_state(const Decoder& decoder, const at::Tensor& ids);

@@ -145,7 +145,8 @@ std::int64_t batch_rows(const Decoder& decoder, const GenerationOptions& options
   const auto& config = decoder.config;
   const auto row_bytes = 2 * config.layers * config.key_value_heads * config.head_size * options.tokens *
                          static_cast<std::int64_t>(c10::elementSize(decoder.type));
-  return std::clamp<std::int64_t>(kCacheBytes / row_bytes, 1, (options.samples + processes - 1) / processes);
+  return std::clamp<std::int64_t>(std::min(kCacheBytes, decoder.workspace / 2) / row_bytes, 1,
+                                  (options.samples + processes - 1) / processes);
 }
 
 void check(const Decoder& decoder, const GenerationOptions& options) {

@@ -56,7 +56,10 @@ std::vector<LinearShape> linear_shapes(const Checkpoint& checkpoint, int block) 
 Decoder load_decoder(const Checkpoint& checkpoint, const LoadOptions& options) {
   // Blocks are read later: what they are read from must live as long as the decoder.
   const auto source = std::make_shared<const Checkpoint>(checkpoint);
-  const auto load = std::make_shared<const TensorLoader>(*source, options.device, options.type);
+  const TensorLoader load(*source, options.device, options.type);
+  const bool streams = options.residence != Residence::device && !options.device.is_cpu();
+  const auto block_device = options.residence == Residence::host ? c10::Device(at::kCPU) : options.device;
+  const auto load_part = std::make_shared<const TensorLoader>(*source, block_device, options.type);
   const auto& names = source->family->names;
   const auto& config = source->numbers;
 
@@ -66,23 +69,26 @@ Decoder load_decoder(const Checkpoint& checkpoint, const LoadOptions& options) {
   decoder.device = options.device;
   decoder.type = options.type;
   decoder.embedding =
-      load->floats(fmt::format("{}.weight", names.embedding), {config.vocabulary, config.hidden}, options.type);
+      load.floats(fmt::format("{}.weight", names.embedding), {config.vocabulary, config.hidden}, options.type);
   if (source->family->position == Position::learned) {
     decoder.positions =
-        load->floats(fmt::format("{}.weight", names.positions), {config.context, config.hidden}, at::kFloat);
+        load.floats(fmt::format("{}.weight", names.positions), {config.context, config.hidden}, at::kFloat);
   } else {
     decoder.rotary = std::make_shared<RotaryTable>(make_rotary_table(config, config.context, options.device));
   }
-  decoder.final_norm = load->norm(std::string(names.final_norm));
+  decoder.final_norm = load.norm(std::string(names.final_norm));
   if (config.tied_head) {
     decoder.head = {
         .name = std::string(names.embedding), .weight = weights::FloatWeight{decoder.embedding}, .bias = {}};
   } else {
-    decoder.head = load->linear(std::string(names.head), config.vocabulary, config.hidden, false, Layout::out_in);
+    decoder.head = load.linear(std::string(names.head), config.vocabulary, config.hidden, false, Layout::out_in);
   }
-  decoder.blocks = BlockStore(static_cast<int>(config.layers), options.keep_blocks,
-                              [source, load](int index) { return load_block(*source, *load, index); });
-  for (int i = 0; options.keep_blocks && i < decoder.blocks.size(); ++i) decoder.blocks.get(i);
+  decoder.workspace = options.workspace;
+  decoder.blocks = BlockStore(
+      static_cast<int>(config.layers), options.residence,
+      [source, load_part](int index) { return load_block(*source, *load_part, index); },
+      streams ? std::make_shared<BlockStreamer>(options.device) : nullptr);
+  for (int i = 0; options.residence != Residence::file && i < decoder.blocks.size(); ++i) decoder.blocks.stored(i);
   return decoder;
 }
 

@@ -17,7 +17,7 @@ using BlockPointer = std::shared_ptr<const model::Block>;
 using Hessians = std::array<quantize::InputHessian, model::kLinearInputs>;
 
 std::int64_t rows_at_a_time(const model::Decoder& decoder, std::int64_t tokens) {
-  return std::max<std::int64_t>(1, (decoder.device.is_cuda() ? 32768 : 2048) / tokens);
+  return rows_in_one_pass(decoder, tokens, decoder.device.is_cuda() ? 32768 : 2048);
 }
 
 // Calls `work` with consecutive parts of the rows.

@@ -25,6 +25,11 @@ calibrate::TokenBatch calibration_text(const TextSource& source, const model::Ch
                              source.self.tokens, source.real_text.string());
 }
 
+std::int64_t calibration_tokens(const TextSource& source, const model::Checkpoint& checkpoint) {
+  if (!source.ids.empty()) return calibrate::load_token_batch(source.ids, checkpoint.numbers.vocabulary).ids.numel();
+  return source.self.samples * (source.self.tokens > 0 ? source.self.tokens : checkpoint.numbers.context);
+}
+
 calibrate::TokenBatch external_windows(const ExternalText& text, const text::Tokenizer& tokenizer,
                                        std::int64_t context_limit) {
   const auto corpus = text.rows ? text::read_rows(text.path) : text::read_text(text.path);

@@ -10,6 +10,9 @@ calibrate::TokenBatch calibration_text(const TextSource& source, const model::Ch
                                        const model::Decoder& decoder, ProgressSink& progress,
                                        const Processes& processes = {});
 
+// How many tokens that will be: of a file of ids, read now; Error if it cannot be.
+std::int64_t calibration_tokens(const TextSource& source, const model::Checkpoint& checkpoint);
+
 // Windows of the `gptq` protocol over a text. `context_limit`: of the model; a longer window is cut to it.
 calibrate::TokenBatch external_windows(const ExternalText& text, const text::Tokenizer& tokenizer,
                                        std::int64_t context_limit);

@@ -3,13 +3,12 @@
 #include <unistd.h>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/memory.h"
 #include "normtweak/model/decoder.h"
 
 namespace normtweak::pipeline {
 namespace fs = std::filesystem;
 namespace {
-
-constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 
 // The folder, or the nearest one above it that exists.
 fs::path existing_ancestor(fs::path path) {
@@ -39,22 +38,10 @@ void check_output(const fs::path& output, const model::Checkpoint& checkpoint) {
   }
   const auto folder = existing_ancestor(output);
   if (::access(folder.c_str(), W_OK) != 0) fail("{}: cannot be written; name another output", folder.string());
-  const auto needed = static_cast<double>(estimated_bytes(checkpoint));
-  const auto free = static_cast<double>(fs::space(folder).available);
+  const auto needed = estimated_bytes(checkpoint), free = static_cast<std::int64_t>(fs::space(folder).available);
   if (needed > free) {
-    fail("{}: the result takes about {:.1f} GiB and the disk has {:.1f} GiB left; make room or name another output",
-         output.string(), needed / kGiB, free / kGiB);
-  }
-}
-
-void check_memory(std::int64_t bytes, c10::Device device) {
-  if (!device.is_cpu()) return;  // the allocator's own error names the sizes
-  const double memory = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
-  if (static_cast<double>(bytes) > memory) {
-    fail(
-        "the run needs about {:.1f} GiB of memory and the machine has {:.1f} GiB; use fewer --samples or --tokens, "
-        "or a larger machine",
-        static_cast<double>(bytes) / kGiB, memory / kGiB);
+    fail("{}: the result takes about {} and the disk has {} left; make room or name another output", output.string(),
+         bytes_text(needed), bytes_text(free));
   }
 }
 

@@ -14,7 +14,4 @@ void check_plan_for_model(const quantize::QuantizationPlan& plan, const model::C
 // Throws Error if `output` cannot be made or its disk lacks room.
 void check_output(const std::filesystem::path& output, const model::Checkpoint& checkpoint);
 
-// Throws Error if `bytes` exceed the memory that is there.
-void check_memory(std::int64_t bytes, c10::Device device);
-
 }  // namespace normtweak::pipeline

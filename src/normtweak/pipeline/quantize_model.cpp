@@ -1,5 +1,6 @@
 #include "normtweak/base/error.h"
 #include "normtweak/pipeline/blockwise.h"
+#include "normtweak/pipeline/calibration_text.h"
 #include "normtweak/pipeline/preflight.h"
 #include "normtweak/pipeline/run.h"
 #include "normtweak/pipeline/steps.h"
@@ -9,6 +10,11 @@ namespace {
 
 // 16-bit models keep scales in their own type, so that readers do not round them once more; F32 ones in F16.
 at::ScalarType scale_type_for(at::ScalarType stored) { return stored == at::kFloat ? at::kHalf : stored; }
+
+// In memory: a byte for the code, and scale and zero in F32 for each group.
+double quantized_bytes(const quantize::LinearPlan& plan) {
+  return 1 + (plan.group_size > 0 ? 8.0 / static_cast<double>(plan.group_size) : 0);
+}
 
 }  // namespace
 
@@ -33,19 +39,26 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
     result.bits = plan.standard.bits;
     result.group_size = plan.standard.group_size;
 
-    const auto floats = load_float_model(checkpoint, options.compute);
+    const auto memory = plan_run(checkpoint, options.compute,
+                                 {.quantized_bytes = quantized_bytes(plan.standard),
+                                  .calibration_tokens = calibration_tokens(options.text, checkpoint)},
+                                 available_memory(options.compute));
+    if (const auto note = describe(memory); !note.empty()) progress.note(note);
+    const auto floats = load_float_model(checkpoint, options.compute, memory);
+    auto start = floats.passes;
+    start.blocks.keep_new(memory.quantized);
     RunText text;
     timed(result.seconds, "generate", [&] { text = prepare_text(options.text, floats, progress, processes); });
     result.samples = text.all.samples();
     result.tokens_per_sample = text.all.tokens();
     std::optional<model::Decoder> quantized;
     timed(result.seconds, "quantize", [&] {
-      quantized = run_blocks(floats.exact, floats.passes, floats.passes, text.split.train,
+      quantized = run_blocks(floats.exact, floats.passes, start, text.split.train,
                              {.plan = &plan, .layerwise = {}, .processes = processes}, progress)
                       .decoder;
     });
     const auto tweaked =
-        run_tweak(floats, floats.passes, *quantized, text.split, options.tweak, &plan, result, progress, processes);
+        run_tweak(floats, start, *quantized, text.split, options.tweak, &plan, result, progress, processes);
     if (!processes.is_first()) return;  // the first one judges and saves
     finish(floats, *quantized, tweaked, text, external, {floats.exact, original, options.output, format}, result,
            progress);

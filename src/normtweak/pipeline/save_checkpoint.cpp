@@ -34,7 +34,7 @@ class Contents {
       : original_(original), format_(format), stored_(decoder.config.stored_type) {
     converts_ = stored_ != original.numbers.stored_type;
     float_linears_.emplace_back(original.family->names.head);
-    for (int i = 0; i < decoder.blocks.size(); ++i) add_block(*decoder.blocks.get(i));
+    for (int i = 0; i < decoder.blocks.size(); ++i) add_block(*decoder.blocks.stored(i));
     add_norm(decoder.final_norm);
   }
 

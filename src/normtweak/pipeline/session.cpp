@@ -1,34 +1,23 @@
 #include "normtweak/pipeline/session.h"
 
-#include <c10/util/accumulate.h>
+#include <fmt/format.h>
 
 #include <chrono>
 
-#include "normtweak/base/error.h"
 #include "normtweak/pipeline/calibration_text.h"
-#include "normtweak/pipeline/preflight.h"
 
 namespace normtweak::pipeline {
-namespace {
 
-// The weights in F32, and once more in the type of the passes where that is another one.
-std::int64_t memory_of(const model::Checkpoint& checkpoint, const Compute& compute) {
-  std::int64_t weights = 0;
-  for (const auto& name : checkpoint.tensors->names())
-    weights += c10::multiply_integers(checkpoint.tensors->info(name).shape);
-  const auto passes = compute.type == at::kFloat ? 0 : static_cast<std::int64_t>(c10::elementSize(compute.type));
-  return weights * (4 + passes);
-}
-
-}  // namespace
-
-FloatModel load_float_model(model::Checkpoint checkpoint, const Compute& compute) {
-  check_memory(memory_of(checkpoint, compute), compute.device);
+FloatModel load_float_model(model::Checkpoint checkpoint, const Compute& compute, const RunMemory& memory) {
   FloatModel model = {.checkpoint = std::move(checkpoint), .exact = {}, .passes = {}};
-  model.exact = load_decoder(model.checkpoint, {.device = compute.device, .type = at::kFloat});
-  model.passes = compute.type == at::kFloat
-                     ? model.exact
-                     : load_decoder(model.checkpoint, {.device = compute.device, .type = compute.type});
+  const auto load = [&](at::ScalarType type, model::Residence residence) {
+    return load_decoder(
+        model.checkpoint,
+        {.device = compute.device, .type = type, .residence = residence, .workspace = memory.workspace});
+  };
+  model.exact = load(at::kFloat, memory.exact);
+  model.passes = compute.type == at::kFloat ? model.exact : load(compute.type, memory.passes);
+  if (memory.widened) model.exact.blocks = widened_blocks(model.passes);
   return model;
 }
 

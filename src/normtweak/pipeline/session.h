@@ -3,6 +3,7 @@
 #include <functional>
 #include <string>
 
+#include "normtweak/pipeline/memory_plan.h"
 #include "normtweak/pipeline/run_types.h"
 
 namespace normtweak::pipeline {
@@ -12,7 +13,7 @@ struct FloatModel {
   model::Checkpoint checkpoint;
   model::Decoder exact, passes;
 };
-FloatModel load_float_model(model::Checkpoint checkpoint, const Compute& compute);
+FloatModel load_float_model(model::Checkpoint checkpoint, const Compute& compute, const RunMemory& memory);
 
 // Adds the seconds that `work` took to seconds[name].
 void timed(std::map<std::string, double>& seconds, const std::string& name, const std::function<void()>& work);

@@ -1,4 +1,5 @@
 #include "normtweak/base/error.h"
+#include "normtweak/pipeline/calibration_text.h"
 #include "normtweak/pipeline/preflight.h"
 #include "normtweak/pipeline/run.h"
 #include "normtweak/pipeline/steps.h"
@@ -21,7 +22,7 @@ void check_same_model(const model::Checkpoint& quantized, const model::Checkpoin
 
 // Bits and group size of the first quantized linear; the mean over all is in bits_per_weight.
 void describe_weights(const model::Decoder& decoder, RunResult& result) {
-  const auto block = decoder.blocks.get(0);
+  const auto block = decoder.blocks.stored(0);
   result.method = "float";
   result.bits = 8 * static_cast<int>(c10::elementSize(decoder.config.stored_type));
   for (const auto* linear : linears(*block)) {
@@ -52,9 +53,18 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
     const auto& format = find_save_format(model::is_quantized(quantized_checkpoint) ? "compressed-tensors" : "hf");
     check_output(options.output, quantized_checkpoint);
     const auto external = read_external(options.external, reference);
-    const auto floats = load_float_model(std::move(reference), options.compute);
+    const auto memory = plan_run(reference, options.compute,
+                                 {.quantized_bytes = weight_bytes(quantized_checkpoint, at::kFloat),
+                                  .quantized_is_loaded = true,
+                                  .calibration_tokens = calibration_tokens(options.text, reference)},
+                                 available_memory(options.compute));
+    if (const auto note = describe(memory); !note.empty()) progress.note(note);
+    const auto floats = load_float_model(std::move(reference), options.compute, memory);
     // In F32, what the file holds; the passes convert it as they go.
-    const auto exact = load_decoder(quantized_checkpoint, {.device = options.compute.device, .type = at::kFloat});
+    const auto exact = load_decoder(quantized_checkpoint, {.device = options.compute.device,
+                                                           .type = at::kFloat,
+                                                           .residence = memory.quantized,
+                                                           .workspace = memory.workspace});
     const auto quantized = with_type(exact, options.compute.type);
     result.model = options.quantized;
     describe_weights(quantized, result);

@@ -46,20 +46,24 @@ std::vector<at::Tensor> tensors(const Weight& weight) {
                     weight);
 }
 
-Weight to_device(const Weight& weight, c10::Device device) {
-  Weight moved = weight;
-  std::visit(Match{[&](FloatWeight& w) { w.values = w.values.to(device); },
+Weight map_tensors(const Weight& weight, const std::function<at::Tensor(const at::Tensor&)>& change) {
+  Weight changed = weight;
+  std::visit(Match{[&](FloatWeight& w) { w.values = change(w.values); },
                    [&](AffineWeight& w) {
-                     w.codes = w.codes.to(device);
-                     w.scales = w.scales.to(device);
-                     w.zeros = w.zeros.to(device);
+                     w.codes = change(w.codes);
+                     w.scales = change(w.scales);
+                     w.zeros = change(w.zeros);
                    },
                    [&](CodebookWeight& w) {
-                     w.codes = w.codes.to(device);
-                     w.codebook = w.codebook.to(device);
+                     w.codes = change(w.codes);
+                     w.codebook = change(w.codebook);
                    }},
-             moved);
-  return moved;
+             changed);
+  return changed;
+}
+
+Weight to_device(const Weight& weight, c10::Device device) {
+  return map_tensors(weight, [&](const at::Tensor& tensor) { return tensor.to(device); });
 }
 
 }  // namespace normtweak::weights

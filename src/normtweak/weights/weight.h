@@ -1,5 +1,6 @@
 // What the weight of a linear may be, and what may be tuned in it.
 #pragma once
+#include <functional>
 #include <variant>
 #include <vector>
 
@@ -27,6 +28,9 @@ bool is_quantized(const Weight& weight);
 
 // All its tensors, in one order for weights of one kind.
 std::vector<at::Tensor> tensors(const Weight& weight);
+
+// The same weight with what `change` makes of each of its tensors.
+Weight map_tensors(const Weight& weight, const std::function<at::Tensor(const at::Tensor&)>& change);
 
 // The same weight with all its tensors on `device`.
 Weight to_device(const Weight& weight, c10::Device device);

@@ -1,0 +1,91 @@
+#include "normtweak/base/memory.h"
+
+#include <c10/core/AllocatorConfig.h>
+#include <c10/core/CachingDeviceAllocator.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <fstream>
+
+#include "normtweak/base/error.h"
+
+namespace normtweak {
+namespace {
+
+constexpr double kGiB = 1024.0 * 1024 * 1024, kMiB = 1024.0 * 1024;
+
+struct Unit {
+  std::string_view name;
+  double bytes;
+};
+constexpr std::array<Unit, 11> kUnits = {{{"", 1},
+                                          {"B", 1},
+                                          {"K", 1024},
+                                          {"KiB", 1024},
+                                          {"KB", 1e3},
+                                          {"M", kMiB},
+                                          {"MiB", kMiB},
+                                          {"MB", 1e6},
+                                          {"G", kGiB},
+                                          {"GiB", kGiB},
+                                          {"GB", 1e9}}};
+
+// The number in a file of the control group that this process is in, or `otherwise` where there is none or no limit.
+std::int64_t group_figure(const char* file, std::int64_t otherwise) {
+  std::ifstream stream(std::string("/sys/fs/cgroup/") + file);
+  std::int64_t figure = 0;
+  return stream >> figure ? figure : otherwise;
+}
+
+std::int64_t physical_memory() {
+  const auto machine = std::int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE);
+  return std::min(machine, group_figure("memory.max", machine));
+}
+
+}  // namespace
+
+std::int64_t parse_bytes(std::string_view size) {
+  double number = 0;
+  const auto [end, error] = std::from_chars(size.data(), size.data() + size.size(), number);
+  auto unit = size.substr(static_cast<std::size_t>(end - size.data()));
+  while (unit.starts_with(' ')) unit.remove_prefix(1);
+  const auto* found = std::ranges::find(kUnits, unit, &Unit::name);
+  const double bytes = found == kUnits.end() ? 0 : std::floor(number * found->bytes);
+  if (error != std::errc() || !(bytes >= 1 && bytes < 9e18)) {
+    fail("{}: not a size of memory; write it as 16GiB, 800MiB or 16GB", size);
+  }
+  return static_cast<std::int64_t>(bytes);
+}
+
+std::string bytes_text(std::int64_t bytes) {
+  const auto size = static_cast<double>(bytes);
+  return size < kGiB ? fmt::format("{:.0f} MiB", size / kMiB) : fmt::format("{:.1f} GiB", size / kGiB);
+}
+
+std::int64_t available_memory(c10::Device device) {
+  if (device.is_cpu()) return physical_memory();
+  return static_cast<std::int64_t>(c10::getDeviceAllocator(device.type())->getMemoryInfo(device.index()).first);
+}
+
+std::int64_t available_host_memory() {
+  std::ifstream file("/proc/meminfo");
+  std::string name, unit;
+  for (std::int64_t kibibytes = 0; file >> name >> kibibytes; std::getline(file, unit)) {
+    if (name != "MemAvailable:") continue;
+    return std::min(kibibytes * 1024, physical_memory() - group_figure("memory.current", 0));
+  }
+  return physical_memory();
+}
+
+void limit_device_memory(c10::Device device, std::int64_t bytes) {
+  if (device.is_cpu()) return;
+  const auto total = c10::getDeviceAllocator(device.type())->getMemoryInfo(device.index()).second;
+  const double share = std::min(1.0, static_cast<double>(bytes) / static_cast<double>(total));
+  // The allocator reads this when it is first used; there is no call for it that needs no CUDA header.
+  c10::CachingAllocator::setAllocatorSettings(fmt::format("per_process_memory_fraction:{:.9f}", share));
+}
+
+}  // namespace normtweak

@@ -1,0 +1,183 @@
+#include "normtweak/pipeline/memory_plan.h"
+
+#include <algorithm>
+
+#include "normtweak/base/error.h"
+#include "normtweak/base/memory.h"
+
+namespace normtweak::pipeline {
+namespace {
+
+using model::Residence;
+
+// The rest is lost between the pieces of the allocator, and to the workspaces of libraries.
+constexpr double kUsable = 0.92;
+// More of a GPU than this is not given to F32 blocks, which are needed one at a time.
+constexpr std::int64_t kExactShare = 8;
+// Of a GPU, so much is kept for the work before weights are.
+constexpr std::int64_t kWorkShare = 4;
+// Float blocks take no more of the free host memory than this; it is pinned, and may be rounded up.
+constexpr double kHostShare = 0.6;
+// A streamed store holds the block in use, the next one, and briefly the one before it.
+constexpr std::int64_t kStreamedBlocks = 3;
+
+struct Sizes {  // in weights
+  std::int64_t block = 0, layers = 0, outside = 0, widest = 0;
+  std::int64_t all() const { return block * layers; }
+};
+
+Sizes sizes_of(const model::Checkpoint& checkpoint) {
+  const auto& config = checkpoint.numbers;
+  Sizes sizes;
+  sizes.layers = config.layers;
+  for (const auto& linear : linear_shapes(checkpoint, 0)) {
+    sizes.block += linear.out * linear.in;
+    sizes.widest = std::max(sizes.widest, linear.in);
+  }
+  sizes.outside = config.vocabulary * config.hidden * (config.tied_head ? 1 : 2);
+  return sizes;
+}
+
+std::int64_t scaled(std::int64_t count, double factor) {
+  return static_cast<std::int64_t>(static_cast<double>(count) * factor);
+}
+
+std::int64_t element(at::ScalarType type) { return static_cast<std::int64_t>(c10::elementSize(type)); }
+
+std::int64_t blocks_bytes(const Sizes& sizes, double weight, Residence residence) {
+  return scaled(residence == Residence::device ? sizes.all() : kStreamedBlocks * sizes.block, weight);
+}
+
+// Takes `bytes` of the host's memory for blocks that do not stay on the device, or leaves them in their file.
+Residence off_device(const Compute& compute, std::int64_t bytes, std::int64_t& host) {
+  if (compute.device.is_cpu() || bytes > host) return Residence::file;
+  host -= bytes;
+  return Residence::host;
+}
+
+// The least that the run over the blocks works with: a hidden stream before and after a block, the F32 block with what
+// the quantizer makes of it, and a Hessian with its factor in F64.
+std::int64_t least_work(const Sizes& sizes, const model::ModelConfig& config, const RunNeeds& needs) {
+  return 2 * needs.calibration_tokens * config.hidden * 4 + sizes.block * 12 + sizes.widest * sizes.widest * 20;
+}
+
+}  // namespace
+
+AvailableMemory available_memory(const Compute& compute) {
+  auto device = normtweak::available_memory(compute.device);
+  if (compute.memory > 0) device = std::min(device, compute.memory);
+  return {scaled(device, kUsable), scaled(available_host_memory(), kHostShare)};
+}
+
+bool stored_in(const model::Checkpoint& checkpoint, at::ScalarType type) {
+  for (int block = 0; block < checkpoint.numbers.layers; ++block) {
+    for (const auto& linear : linear_shapes(checkpoint, block)) {
+      const auto name = stored_name(checkpoint, linear.name + ".weight");
+      if (!checkpoint.tensors->contains(name) || checkpoint.tensors->info(name).type != type) return false;
+    }
+  }
+  return true;
+}
+
+double weight_bytes(const model::Checkpoint& checkpoint, at::ScalarType type) {
+  return is_quantized(checkpoint) ? RunNeeds().quantized_bytes : static_cast<double>(element(type));
+}
+
+RunMemory plan_run(const model::Checkpoint& floats, const Compute& compute, const RunNeeds& needs,
+                   const AvailableMemory& available) {
+  const auto sizes = sizes_of(floats);
+  const bool gpu = !compute.device.is_cpu(), short_passes = compute.type != at::kFloat;
+  const auto passes_bytes = static_cast<double>(element(compute.type));
+  const auto outside =
+      sizes.outside * (4 + (short_passes ? element(compute.type) : 0)) * (needs.quantized_is_loaded ? 2 : 1);
+  const auto least = least_work(sizes, floats.numbers, needs);
+  const auto wanted = std::max(gpu ? available.device / kWorkShare : 0, least + least / 2);
+  auto host = available.host;
+
+  RunMemory plan;
+  const auto left = [&] {
+    return available.device - outside - blocks_bytes(sizes, passes_bytes, plan.passes) -
+           blocks_bytes(sizes, needs.quantized_bytes, plan.quantized) -
+           (short_passes ? blocks_bytes(sizes, 4, plan.exact) : 0);
+  };
+  const bool small = blocks_bytes(sizes, 4, Residence::device) <= available.device / kExactShare;
+  if (short_passes && !(small || (!gpu && left() >= wanted))) plan.exact = Residence::file;
+  if (left() < wanted) plan.passes = off_device(compute, scaled(sizes.all(), passes_bytes), host);
+  if (gpu && left() < wanted) {
+    plan.quantized = Residence::host;
+    host -= scaled(sizes.all(), needs.quantized_bytes);
+  }
+  if (!short_passes) {
+    plan.exact = plan.passes;
+  } else if (plan.exact == Residence::file) {
+    plan.widened = stored_in(floats, compute.type);
+    if (!plan.widened) plan.exact = off_device(compute, sizes.all() * 4, host);
+  }
+  plan.workspace = left();
+  if (plan.workspace < least) {
+    fail(
+        "the run needs about {} of memory even one block at a time, and there is room for {}; use fewer --samples or "
+        "--tokens, {}",
+        bytes_text(available.device - plan.workspace + least), bytes_text(available.device),
+        compute.memory > 0 ? "or a larger --memory" : "or a larger machine");
+  }
+  return plan;
+}
+
+model::LoadOptions plan_models(const std::vector<const model::Checkpoint*>& models, const Compute& compute,
+                               const AvailableMemory& available) {
+  model::LoadOptions options = {.device = compute.device, .type = compute.type};
+  const auto left = [&] {
+    auto bytes = available.device;
+    for (const auto* checkpoint : models) {
+      const auto sizes = sizes_of(*checkpoint);
+      bytes -= sizes.outside * element(compute.type) +
+               blocks_bytes(sizes, weight_bytes(*checkpoint, compute.type), options.residence);
+    }
+    return bytes;
+  };
+  if (left() < available.device / kWorkShare) {
+    std::int64_t blocks = 0;
+    for (const auto* checkpoint : models) {
+      blocks += scaled(sizes_of(*checkpoint).all(), weight_bytes(*checkpoint, compute.type));
+    }
+    auto host = available.host;
+    options.residence = off_device(compute, blocks, host);
+  }
+  options.workspace = left();
+  if (options.workspace <= 0) {
+    fail("the model needs about {} of memory even one block at a time, and there is room for {}",
+         bytes_text(available.device - options.workspace), bytes_text(available.device));
+  }
+  return options;
+}
+
+namespace {
+
+std::string_view where(Residence residence) {
+  switch (residence) {
+    case Residence::device:
+      return "on the device";
+    case Residence::host:
+      return "in host memory";
+    case Residence::file:
+      return "read from the file";
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string describe(const RunMemory& memory) {
+  if (memory.passes == Residence::device && memory.quantized == Residence::device) return "";
+  return fmt::format("memory: float blocks {}, quantized ones {}; {} for the work", where(memory.passes),
+                     where(memory.quantized), bytes_text(memory.workspace));
+}
+
+std::string describe(const model::LoadOptions& options) {
+  if (options.residence == Residence::device) return "";
+  return fmt::format("memory: the blocks do not fit together; they are {} and brought one by one, which is slow",
+                     where(options.residence));
+}
+
+}  // namespace normtweak::pipeline

@@ -1,0 +1,225 @@
+// Where blocks lie, and how they come to a device. The "device" of the streamed stores here is the CPU, with real
+// copies, so that everything but the streams themselves is tested everywhere.
+#include <ATen/Context.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
+#include <c10/core/CachingDeviceAllocator.h>
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "normtweak/model/decoder.h"
+#include "support/tiny_decoder.h"
+
+namespace normtweak::model {
+namespace {
+
+using tests::tiny_decoder, tests::Weights;
+
+Block numbered_block(int index) {
+  Block block;
+  block.index = index;
+  return block;
+}
+
+TEST(BlockStore, KeepsBlocksOrReadsThemAgain) {
+  for (const auto residence : {Residence::device, Residence::host, Residence::file}) {
+    int loads = 0;
+    BlockStore store(3, residence, [&](int index) {
+      ++loads;
+      return numbered_block(index);
+    });
+    EXPECT_EQ(store.size(), 3);
+    EXPECT_EQ(loads, 0);
+    EXPECT_EQ(store.get(2)->index, 2);
+    EXPECT_EQ(store.get(2)->index, 2);
+    EXPECT_EQ(loads, residence == Residence::file ? 2 : 1);
+    const auto other = std::make_shared<const Block>();
+    auto copy = store;
+    copy.put(2, other);
+    EXPECT_EQ(copy.get(2), other);   // without a streamer, where it lies is where it is used
+    EXPECT_NE(store.get(2), other);  // copies share blocks, not what is put in later
+    EXPECT_THROW(store.get(3), std::out_of_range);
+  }
+}
+
+TEST(NextBlock, FollowsTheDirection) {
+  struct Asked {
+    const char* name;
+    std::vector<int> indices, next;
+  };
+  const Asked cases[] = {
+      {"two passes", {0, 1, 2, 3, 0, 1, 2}, {1, 2, 3, -1, 1, 2, 3}},
+      {"forward and back", {0, 1, 2, 3, 3, 2, 1, 0, 0, 1}, {1, 2, 3, -1, 2, 1, 0, -1, 1, 2}},
+      {"each one twice, as a recomputed block is", {0, 0, 1, 1, 2, 2, 3}, {1, 1, 2, 2, 3, 3, -1}},
+      {"back without the last one again", {2, 3, 2, 1}, {3, -1, 1, 0}},
+  };
+  for (const auto& row : cases) {
+    SCOPED_TRACE(row.name);
+    NextBlock next;
+    for (std::size_t i = 0; i < row.indices.size(); ++i) EXPECT_EQ(next.after(row.indices[i], 4), row.next[i]) << i;
+  }
+}
+
+// A decoder whose blocks lie in host memory and are copied to be used.
+struct Streamed {
+  explicit Streamed(const Decoder& original, Residence residence = Residence::host)
+      : streamer(std::make_shared<BlockStreamer>(at::kCPU)), decoder(original) {
+    decoder.blocks = BlockStore(
+        original.blocks.size(), residence, [blocks = original.blocks](int index) { return *blocks.get(index); },
+        streamer);
+  }
+  std::shared_ptr<BlockStreamer> streamer;
+  Decoder decoder;
+};
+
+TEST(BlockStore, EveryResidenceGivesTheSameBits) {
+  const c10::NoGradGuard no_gradients;
+  for (const auto weights : {Weights::floats, Weights::groups, Weights::codebook}) {
+    const auto original = tests::quantized(tiny_decoder({.biases = true, .layers = 4}), weights);
+    const auto ids = tests::random_ids(original, 2, 10);
+    const auto expected = last_hidden_state(original, ids);
+    for (const auto residence : {Residence::device, Residence::host, Residence::file}) {
+      const Streamed streamed(original, residence);
+      for (int pass = 0; pass < 2; ++pass) EXPECT_TRUE(last_hidden_state(streamed.decoder, ids).equal(expected));
+      EXPECT_EQ(bits_per_weight(streamed.decoder), bits_per_weight(original));
+    }
+  }
+}
+
+TEST(BlockStore, CopiesEachBlockOnceAPassAndAheadOfItsUse) {
+  const auto original = tiny_decoder({.layers = 4});
+  const Streamed streamed(original);
+  const auto& blocks = streamed.decoder.blocks;
+  const auto ask = [&](const std::vector<int>& indices) {
+    for (const int index : indices) blocks.stored(index);
+    for (const int index : indices) EXPECT_EQ(blocks.get(index)->index, index);
+  };
+  ask({0, 1, 2, 3, 3, 2, 1, 0});                      // forward and back
+  EXPECT_EQ(streamed.streamer->counts().uploads, 7);  // the last one serves twice
+  EXPECT_EQ(streamed.streamer->counts().ahead, 6);
+  ask({0, 1, 2, 3});
+  EXPECT_EQ(streamed.streamer->counts().uploads, 10);
+  EXPECT_EQ(streamed.streamer->counts().useless, 0);
+  ask({1});  // out of order: nothing was begun for it, and block 0 or 2 is begun after it
+  EXPECT_EQ(streamed.streamer->counts().uploads, 12);
+  ask({3});
+  EXPECT_EQ(streamed.streamer->counts().useless, 1);
+}
+
+TEST(BlockStore, HoldsTwoBlocksOnTheDevice) {
+  const auto original = tiny_decoder({.layers = 5});
+  const Streamed streamed(original);
+  std::vector<std::weak_ptr<const Block>> handed_out;
+  for (int i = 0; i < 5; ++i) streamed.decoder.blocks.stored(i);
+  for (int i = 0; i < 5; ++i) {
+    handed_out.push_back(streamed.decoder.blocks.get(i));
+    for (int before = 0; before < i; ++before) {
+      EXPECT_TRUE(handed_out[static_cast<std::size_t>(before)].expired()) << before << " at " << i;
+    }
+  }
+}
+
+TEST(BlockStore, WhatIsUsedIsACopyOfWhatLiesInHostMemory) {
+  const Streamed streamed(tiny_decoder());
+  const auto used = streamed.decoder.blocks.get(1), stored = streamed.decoder.blocks.stored(1);
+  EXPECT_TRUE(used->attention_norm.weight.equal(stored->attention_norm.weight));
+  EXPECT_FALSE(used->attention_norm.weight.is_alias_of(stored->attention_norm.weight));
+  EXPECT_FALSE(streamed.decoder.blocks.all_on_device());
+}
+
+TEST(BlockStore, PutBlocksGoToHostMemoryAndShareWhatDidNotChange) {
+  Streamed streamed(tests::quantized(tiny_decoder(), Weights::groups));
+  auto& blocks = streamed.decoder.blocks;
+  const auto codes = [](const Block& block) { return std::get<weights::AffineWeight>(block.up.weight).codes; };
+  auto tweaked = *blocks.get(0);
+  tweaked.mlp_norm.weight = tweaked.mlp_norm.weight * 2;
+  auto copy = streamed.decoder;
+  copy.blocks.put(0, std::make_shared<const Block>(tweaked));
+  EXPECT_TRUE(copy.blocks.get(0)->mlp_norm.weight.equal(tweaked.mlp_norm.weight));
+  EXPECT_FALSE(blocks.get(0)->mlp_norm.weight.equal(tweaked.mlp_norm.weight));
+  EXPECT_TRUE(codes(*copy.blocks.stored(0)).is_same(codes(*blocks.stored(0))));
+  EXPECT_FALSE(copy.blocks.stored(0)->mlp_norm.weight.is_alias_of(tweaked.mlp_norm.weight));
+}
+
+TEST(BlockStore, NewBlocksMayStayOnTheDevice) {
+  Streamed streamed(tiny_decoder());
+  auto& blocks = streamed.decoder.blocks;
+  blocks.keep_new(Residence::device);
+  for (int i = 0; i < 2; ++i) {
+    const auto block = std::make_shared<const Block>(*blocks.get(i));
+    blocks.put(i, block);
+    EXPECT_EQ(blocks.get(i), block);
+  }
+  EXPECT_TRUE(blocks.all_on_device());
+}
+
+// Each block is one tensor of equal numbers. A copy that comes too late, or into memory that is still read, leaves
+// other numbers in the sum.
+TEST(BlockStore, StreamsToAGpuInStepWithItsWork) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no GPU here";
+  const c10::Device gpu(at::kCUDA, 0);
+  const int blocks = 6, rounds = 5;
+  const std::int64_t floats = std::int64_t{16} << 20, bytes = floats * 4;
+  for (const bool deterministic : {false, true}) {  // then torch fills memory when it is taken
+    at::globalContext().setDeterministicAlgorithms(deterministic, /*warn_only=*/true);
+    auto sum = at::zeros({floats}, at::TensorOptions(at::kFloat).device(gpu));
+    const BlockStore store(
+        blocks, Residence::host,
+        [&](int index) {
+          auto block = numbered_block(index);
+          block.mlp_norm.weight = at::full({floats}, index + 1.0F);
+          return block;
+        },
+        std::make_shared<BlockStreamer>(gpu));
+    for (int i = 0; i < blocks; ++i) EXPECT_TRUE(store.stored(i)->mlp_norm.weight.is_pinned());
+    auto* allocator = c10::getDeviceAllocator(at::kCUDA);
+    constexpr auto kAll = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+    const auto before = allocator->getDeviceStats(0).allocated_bytes.at(kAll).current;
+    allocator->resetPeakStats(0);
+    const auto add = [&](int index) {
+      for (int again = 0; again < 4; ++again) sum.add_(store.get(index)->mlp_norm.weight, index + 1.0F);
+    };
+    for (int round = 0; round < rounds; ++round) {
+      for (int i = 0; i < blocks; ++i) add(i);
+      for (int i = blocks; i-- > 0;) add(i);
+    }
+    const double expected = rounds * 2 * 4 * (1 + 4 + 9 + 16 + 25 + 36);
+    const auto taken = allocator->getDeviceStats(0).allocated_bytes.at(kAll).peak - before;
+    EXPECT_LE(taken, 2 * bytes + (1 << 20));
+    EXPECT_TRUE(sum.eq(expected).all().item<bool>()) << sum.min().item<float>() << " to " << sum.max().item<float>();
+  }
+  at::globalContext().setDeterministicAlgorithms(false, false);
+}
+
+TEST(Decoder, WidenedBlocksHoldTheSameValuesInF32) {
+  auto half = tiny_decoder();
+  for (int i = 0; i < half.blocks.size(); ++i) {
+    half = tests::with_block(half, i, [](Block& block) {
+      for (const auto& placed : linears(block)) {
+        placed.linear->weight = weights::FloatWeight{weights::dequantize(placed.linear->weight).to(at::kBFloat16)};
+      }
+    });
+  }
+  const auto widened = widened_blocks(half).get(1);
+  for (std::size_t i = 0; i < linears(*widened).size(); ++i) {
+    const auto values = weights::dequantize(linears(*widened)[i]->weight);
+    EXPECT_EQ(values.scalar_type(), at::kFloat);
+    EXPECT_TRUE(values.equal(weights::dequantize(linears(*half.blocks.get(1))[i]->weight).to(at::kFloat)));
+  }
+}
+
+TEST(Decoder, RowsInOnePassFitHalfTheWorkspace) {
+  auto decoder = tiny_decoder();
+  EXPECT_EQ(rows_in_one_pass(decoder, 8, 64), 8);  // no limit
+  decoder.workspace = 1;
+  EXPECT_EQ(rows_in_one_pass(decoder, 8, 64), 1);  // a row at least
+  // Hidden 16, MLP 24, F32: 16 (20 + 24) + 24 * 16 = 1088 bytes a token.
+  decoder.workspace = std::int64_t{2} * 1088 * 8 * 3;
+  EXPECT_EQ(rows_in_one_pass(decoder, 8, 64), 3);
+}
+
+}  // namespace
+}  // namespace normtweak::model

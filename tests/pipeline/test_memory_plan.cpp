@@ -1,0 +1,147 @@
+// What lives where, for models whose sizes are known: LLaMA-7B's blocks hold 6.48 thousand million weights.
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "normtweak/base/error.h"
+#include "normtweak/model/families/families.h"
+#include "normtweak/pipeline/memory_plan.h"
+#include "support/temporary_folder.h"
+
+namespace normtweak::pipeline {
+namespace {
+
+using model::Residence, tests::message_of;
+
+constexpr std::int64_t kGiB = std::int64_t{1} << 30;
+constexpr std::int64_t kBlocks = std::int64_t{32} * (4 * 4096 * 4096 + 3 * 4096 * 11008), kBlock = kBlocks / 32;
+constexpr std::int64_t kOutside = std::int64_t{2} * 32000 * 4096;
+
+// A checkpoint that knows only the types of its tensors.
+class TypesOnly : public formats::TensorSource {
+ public:
+  explicit TypesOnly(at::ScalarType type) : type_(type) {}
+  const std::vector<std::string>& names() const override { return names_; }
+  bool contains(const std::string&) const override { return true; }
+  formats::TensorInfo info(const std::string&) const override { return {type_, {}}; }
+  at::Tensor read(const std::string& name) const override { fail("{}: the plan must not read", name); }
+  std::string file_of(const std::string&) const override { return "model"; }
+
+ private:
+  at::ScalarType type_;
+  std::vector<std::string> names_;
+};
+
+model::Checkpoint llama_7b(at::ScalarType stored = at::kBFloat16) {
+  model::Checkpoint checkpoint;
+  checkpoint.path = "llama-7b";
+  checkpoint.family = &model::kLlama;
+  auto& numbers = checkpoint.numbers;
+  numbers.hidden = 4096;
+  numbers.layers = 32;
+  numbers.heads = numbers.key_value_heads = 32;
+  numbers.head_size = 128;
+  numbers.intermediate = 11008;
+  numbers.vocabulary = 32000;
+  numbers.context = 2048;
+  checkpoint.tensors = std::make_shared<TypesOnly>(stored);
+  return checkpoint;
+}
+
+const Compute kGpu = {.device = c10::Device(at::kCUDA, 0), .type = at::kBFloat16};
+const Compute kCpu = {.device = at::kCPU, .type = at::kBFloat16};
+const Compute kCpuF32 = {.device = at::kCPU, .type = at::kFloat};
+
+struct RunCase {
+  const char* name;
+  Compute compute;
+  AvailableMemory available;
+  at::ScalarType stored;
+  Residence exact, passes, quantized;
+  bool widened;
+};
+
+TEST(MemoryPlan, WhatDoesNotFitGoesInOrder) {
+  const auto device = Residence::device, host = Residence::host, file = Residence::file;
+  const RunCase cases[] = {
+      {"all but F32 fits", kGpu, {55 * kGiB, 64 * kGiB}, at::kBFloat16, file, device, device, true},
+      {"everything fits", kGpu, {300 * kGiB, 64 * kGiB}, at::kBFloat16, device, device, device, false},
+      {"F32 from host memory", kGpu, {55 * kGiB, 64 * kGiB}, at::kHalf, host, device, device, false},
+      {"F32 from the file", kGpu, {55 * kGiB, 16 * kGiB}, at::kHalf, file, device, device, false},
+      {"float blocks streamed", kGpu, {28 * kGiB, 64 * kGiB}, at::kBFloat16, file, host, device, true},
+      {"quantized ones, too", kGpu, {16 * kGiB, 64 * kGiB}, at::kBFloat16, file, host, host, true},
+      {"host memory small", kGpu, {16 * kGiB, 8 * kGiB}, at::kBFloat16, file, file, host, true},
+      {"CPU, everything fits", kCpu, {64 * kGiB, 0}, at::kBFloat16, device, device, device, false},
+      {"CPU, one copy", kCpu, {40 * kGiB, 0}, at::kBFloat16, file, device, device, true},
+      {"CPU, none", kCpu, {22 * kGiB, 0}, at::kBFloat16, file, file, device, true},
+      {"CPU in F32, fits", kCpuF32, {48 * kGiB, 0}, at::kBFloat16, device, device, device, false},
+      {"CPU in F32, does not", kCpuF32, {32 * kGiB, 0}, at::kBFloat16, file, file, device, false},
+  };
+  for (const auto& row : cases) {
+    SCOPED_TRACE(row.name);
+    const auto plan = plan_run(llama_7b(row.stored), row.compute, {.calibration_tokens = 32 * 2048}, row.available);
+    EXPECT_EQ(plan.exact, row.exact);
+    EXPECT_EQ(plan.passes, row.passes);
+    EXPECT_EQ(plan.quantized, row.quantized);
+    EXPECT_EQ(plan.widened, row.widened);
+    EXPECT_EQ(describe(plan).empty(), plan.passes == device && plan.quantized == device);
+  }
+}
+
+TEST(MemoryPlan, TheWorkGetsWhatWeightsLeave) {
+  const std::int64_t available = 55 * kGiB;
+  const auto plan = plan_run(llama_7b(), kGpu, {.quantized_bytes = 1.25, .calibration_tokens = 2048}, {available, 0});
+  // Embedding and head in both types; float blocks in bf16; quantized ones; three F32 blocks at a time.
+  EXPECT_EQ(plan.workspace, available - kOutside * 6 - kBlocks * 2 - kBlocks * 5 / 4 - 3 * kBlock * 4);
+}
+
+TEST(MemoryPlan, TooLittleIsSaidBeforeAnythingIsLoaded) {
+  const auto plan = [](std::int64_t memory, std::int64_t tokens) {
+    auto compute = kGpu;
+    compute.memory = memory;
+    return message_of<Error>([&] {
+      plan_run(llama_7b(), compute, {.calibration_tokens = tokens}, {2 * kGiB, 64 * kGiB});
+    });
+  };
+  EXPECT_NE(plan(2 * kGiB, 2048).find("or a larger --memory"), std::string::npos) << plan(2 * kGiB, 2048);
+  EXPECT_NE(plan(0, 2048).find("or a larger machine"), std::string::npos);
+  EXPECT_NE(plan(0, 2048).find("there is room for 2.0 GiB"), std::string::npos);
+}
+
+TEST(MemoryPlan, ModelsThatAreOnlyRunStayWhereTheyFit) {
+  const auto model = llama_7b();
+  struct Case {
+    const char* name;
+    std::vector<const model::Checkpoint*> models;
+    AvailableMemory available;
+    Residence residence;
+  };
+  const Case cases[] = {
+      {"one", {&model}, {24 * kGiB, 64 * kGiB}, Residence::device},
+      {"two do not", {&model, &model}, {24 * kGiB, 64 * kGiB}, Residence::host},
+      {"nor in host memory", {&model, &model}, {24 * kGiB, 16 * kGiB}, Residence::file},
+      {"one in little", {&model}, {8 * kGiB, 64 * kGiB}, Residence::host},
+  };
+  for (const auto& row : cases) {
+    SCOPED_TRACE(row.name);
+    const auto options = plan_models(row.models, kGpu, row.available);
+    EXPECT_EQ(options.residence, row.residence);
+    EXPECT_EQ(describe(options).empty(), row.residence == Residence::device);
+    const auto blocks = row.residence == Residence::device ? kBlocks : 3 * kBlock;
+    EXPECT_EQ(options.workspace,
+              row.available.device - static_cast<std::int64_t>(row.models.size()) * 2 * (kOutside + blocks));
+  }
+  EXPECT_THROW(plan_models({&model}, kGpu, {kGiB, kGiB}), Error);
+}
+
+TEST(MemoryPlan, TheOptionIsACap) {
+  auto compute = kCpu;
+  const auto all = available_memory(compute).device;
+  compute.memory = std::int64_t{100} << 20;
+  EXPECT_LT(available_memory(compute).device, compute.memory);
+  compute.memory = std::int64_t{1} << 60;
+  EXPECT_EQ(available_memory(compute).device, all);
+}
+
+}  // namespace
+}  // namespace normtweak::pipeline
