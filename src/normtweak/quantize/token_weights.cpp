@@ -27,7 +27,7 @@ at::Tensor next_token_gradient(const model::Decoder& decoder, const at::Tensor& 
   const auto head = model::values(decoder.head.weight, hidden.scalar_type());
   const auto all = hidden.flatten(0, 1), next = ids.roll(-1, 1).reshape({-1, 1}), share = counted.reshape({-1, 1});
   auto gradient = at::empty_like(all);
-  const auto bytes = hidden.is_cuda() ? kLogitBytesGpu : kLogitBytesCpu;
+  const auto bytes = std::min(hidden.is_cuda() ? kLogitBytesGpu : kLogitBytesCpu, decoder.workspace / 16);
   const auto step = std::max<std::int64_t>(16, bytes / (4 * head.size(0)));
   for (std::int64_t begin = 0; begin < all.size(0); begin += step) {
     const auto chunk = [&](const at::Tensor& whole) {

@@ -16,8 +16,9 @@ namespace {
 // F32 logits of so many bytes at a time: on a CPU about what its caches hold.
 constexpr std::int64_t kChunkBytesCpu = std::int64_t{16} << 20, kChunkBytesGpu = std::int64_t{512} << 20;
 
-std::int64_t chunk_tokens(const at::Tensor& head) {
-  const auto bytes = head.is_cuda() ? kChunkBytesGpu : kChunkBytesCpu;
+std::int64_t chunk_tokens(const at::Tensor& head, std::int64_t workspace) {
+  constexpr std::int64_t kTensors = 16;  // of the size of a chunk's logits, at most, with room to spare
+  const auto bytes = std::min(head.is_cuda() ? kChunkBytesGpu : kChunkBytesCpu, workspace / kTensors);
   return std::max<std::int64_t>(16, bytes / (4 * head.size(0)));
 }
 
@@ -32,14 +33,14 @@ at::Tensor log_probabilities(const at::Tensor& hidden, const at::Tensor& head) {
 }  // namespace
 
 HeadLoss head_loss(const at::Tensor& head, const at::Tensor& student, const at::Tensor& teacher, const at::Tensor& mask,
-                   bool with_gradient, double scale) {
+                   bool with_gradient, double scale, std::int64_t workspace) {
   const c10::NoGradGuard no_gradients;
   const auto rows = student.size(0), row_tokens = student.size(1), tokens = rows * row_tokens;
   const auto students = student.reshape({tokens, -1}), teachers = teacher.reshape({tokens, -1});
   auto divergence = at::empty({tokens}, students.options().dtype(at::kFloat));
   HeadLoss loss;
   if (with_gradient) loss.gradient = at::empty_like(students);
-  const auto step = chunk_tokens(head);
+  const auto step = chunk_tokens(head, workspace);
   for (std::int64_t begin = 0; begin < tokens; begin += step) {
     const auto count = std::min(step, tokens - begin);
     const auto chunk = [&](const at::Tensor& all) { return all.narrow(0, begin, count); };

@@ -2,6 +2,9 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+#include <limits>
+
 namespace normtweak::tweak {
 
 struct HeadLoss {
@@ -11,8 +14,9 @@ struct HeadLoss {
 
 // head: [vocabulary, hidden] in the type of products. student, teacher: [rows, tokens, hidden], the last hidden states
 // after the final norm, in that type. mask: bool [rows, tokens], or undefined. Softmax and sums run in F32.
+// workspace: bytes that may be taken for a while; it is more than the chunk of F32 logits by what is made of them.
 //     KL = Σ_v p_t (log p_t - log p_s),   d KL / d logits_s = p_s - p_t
 HeadLoss head_loss(const at::Tensor& head, const at::Tensor& student, const at::Tensor& teacher, const at::Tensor& mask,
-                   bool with_gradient, double scale);
+                   bool with_gradient, double scale, std::int64_t workspace = std::numeric_limits<std::int64_t>::max());
 
 }  // namespace normtweak::tweak

@@ -5,7 +5,7 @@
 namespace normtweak::tweak {
 namespace {
 
-constexpr std::int64_t kActivationBytesCpu = std::int64_t{3} << 30, kActivationBytesGpu = std::int64_t{40} << 30;
+constexpr std::int64_t kActivationBytesCpu = std::int64_t{3} << 30, kActivationBytesGpu = std::int64_t{96} << 30;
 
 // What autograd keeps of one token in one block: the residual stream before either half in F32; both norms' outputs,
 // queries, keys, values, the attention's output twice; gate, its activation, up and their product. A CPU's RMSNorm
@@ -22,9 +22,16 @@ std::int64_t activation_bytes_per_row(const model::Decoder& decoder, std::int64_
 
 PassSize pass_size(const model::Decoder& decoder, std::int64_t row_tokens, std::int64_t batch_rows,
                    std::int64_t bytes) {
-  const auto limit = bytes > 0 ? bytes : decoder.device.is_cuda() ? kActivationBytesGpu : kActivationBytesCpu;
+  const auto usual = decoder.device.is_cuda() ? kActivationBytesGpu : kActivationBytesCpu;
+  // A quarter of the workspace is for the head, the gradients of weights, and what backward passes need for a moment.
+  const auto limit = bytes > 0 ? bytes : std::min(usual, decoder.workspace / 4 * 3);
   const auto row_bytes = activation_bytes_per_row(decoder, row_tokens);
-  if (row_bytes > limit) return {.rows = 1, .keep_activations = false};
+  // What autograd saves of a block holds its weights, so that blocks which come and go would all stay.
+  if (row_bytes > limit || !decoder.blocks.all_on_device()) {
+    const auto inputs = decoder.config.layers * row_tokens * decoder.config.hidden * 4;  // of every block, F32
+    const auto one_block = row_bytes / decoder.config.layers;
+    return {.rows = std::clamp<std::int64_t>(limit / (inputs + one_block), 1, batch_rows), .keep_activations = false};
+  }
   return {.rows = std::clamp<std::int64_t>(limit / row_bytes, 1, batch_rows), .keep_activations = true};
 }
 

@@ -63,8 +63,8 @@ TaughtRows::TaughtRows(const model::Decoder& teacher, const calibrate::TokenBatc
 }
 
 void TaughtRows::teach(const model::Decoder& teacher, Share rows, at::Tensor hidden, Stage& stage) const {
-  const auto tokens = teacher.device.is_cuda() ? kTokensAtATimeGpu : kTokensAtATimeCpu;
-  const auto step = std::max<std::int64_t>(1, tokens / text_.tokens());
+  const auto step =
+      rows_in_one_pass(teacher, text_.tokens(), teacher.device.is_cuda() ? kTokensAtATimeGpu : kTokensAtATimeCpu);
   for (std::int64_t done = 0; done < rows.count; done += step) {
     const auto count = std::min(step, rows.count - done);
     const auto ids = text_.ids.narrow(0, rows.begin + done, count);
