@@ -30,6 +30,8 @@ import sys
 import time
 from pathlib import Path
 
+from float_export import export_float
+
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ["evaluation", "generation", "layerwise", "end-to-end"]
 TWEAKS = ["layerwise", "end-to-end"]
@@ -385,7 +387,7 @@ class Bench:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
         self.common = ["--threads", options.threads, "--device", options.device]
-        self.model = self.prepare_model(options.model)
+        self.model = export_float(self.normtweak, options.model, self.folder / "float")
         self.notes = set()
 
     def normtweak(self, *arguments):
@@ -405,17 +407,6 @@ class Bench:
         if done.returncode != 0:
             sys.exit(f"{' '.join(command)}\n{done.stderr}")
         return json.loads(result.read_text())
-
-    def prepare_model(self, model):
-        if Path(model).is_dir():
-            return model
-        # transformers needs a folder. Every linear but one stays as it is: a quantization of nothing is refused.
-        export = self.folder / "float"
-        rule = r"re:(?!model\.layers\.0\.self_attn\.k_proj$).*=skip"
-        self.normtweak("quantize", model, "-o", export, "--format", "hf", "--store-dtype", "f32", "--rule", rule,
-                       "--method", "rtn", "--bits", 8, "--group-size", 0, "--tweak", "none", "--samples", 4,
-                       "--tokens", 4)
-        return str(export)
 
     def prepare_tweaks(self):
         """Calibration rows, and the checkpoint that both tweaks start from."""

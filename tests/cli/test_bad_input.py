@@ -1,6 +1,7 @@
 """What is wrong is said in one line, and nothing is left half-written."""
 import json
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,7 @@ def home(tmp_path_factory):
     cli_program.save_ids(folder / "ids.safetensors", cli_models.ids(8, 32))
     cli_program.save_ids(folder / "ids_too_large.safetensors", cli_models.ids(8, 32) + 200)
     cli_program.save_ids(folder / "few_ids.safetensors", cli_models.ids(3, 32))
+    cli_program.save_ids(folder / "short_rows.safetensors", cli_models.ids(8, 1))
     cli_program.save_ids(folder / "long_ids.safetensors", cli_models.ids(4, cli_models.CONTEXT + 1))
     save_file({"tokens": cli_models.ids(8, 32)}, folder / "other_name.safetensors")
     (folder / "text.txt").write_text(cli_models.text(400), encoding="utf-8")
@@ -32,7 +34,9 @@ def home(tmp_path_factory):
         (folder / name).write_text(lines, encoding="utf-8")
     (folder / "file").write_text("in the way", encoding="utf-8")
     (folder / "out").mkdir()
-    (folder / "out" / "old").write_text("an earlier result", encoding="utf-8")
+    (folder / "out" / "config.json").write_text('{"an": "earlier result"}', encoding="utf-8")
+    (folder / "precious").mkdir()
+    (folder / "precious" / "thesis").write_text("not a result of this program", encoding="utf-8")
     (folder / "empty").mkdir()
     for name, harm in HARM.items():
         shutil.copytree(folder / "good", folder / name)
@@ -83,12 +87,14 @@ LAMBADA = {
 }
 UP = "model.layers.1.mlp.up_proj.weight"
 HARM = {
+    "copy": lambda folder: None,
     "truncated": truncate,
     "garbled": garble,
     "no_weights": lambda folder: (folder / "model.safetensors").unlink(),
     "no_tensor": edit_tensors(lambda tensors: tensors.pop(UP)),
     "wrong_shape": edit_tensors(lambda tensors: tensors.update({UP: tensors[UP][:-2].clone()})),
     "nan": edit_tensors(set_nan),
+    "overflowing": edit_tensors(lambda tensors: tensors[UP].fill_(1e38)),
     "no_tokenizer": lambda folder: (folder / "tokenizer.json").unlink(),
     "bad_tokenizer": lambda folder: (folder / "tokenizer.json").write_text('{"model": {"type": "Unigram"}}'),
     "bad_json": lambda folder: (folder / "config.json").write_text('{"hidden_size": '),
@@ -121,7 +127,7 @@ CASES = [
     (f"quantize good {QUANTIZE} --rule *=bits:5", 2, ["*=bits:5"]),
     (f"quantize good {QUANTIZE} --tune everything", 2, ["everything", "norms"]),
     (f"quantize good {QUANTIZE} --store-dtype int8", 2, ["int8"]),
-    (f"quantize good {QUANTIZE} --group-size -1", 2, ["--group-size"]),
+    (f"quantize good {QUANTIZE} --group-size -1", 2, ["--group-size", "-1 is too small"]),
     (f"quantize good {QUANTIZE} --dtype f8", 2, ["f8", "bf16"]),
     # what it names
     ("inspect missing", 1, ["missing", "no such file"]),
@@ -144,6 +150,7 @@ CASES = [
     ("logits good --tokens ids_too_large.safetensors -o out/x", 1, ["ids_too_large.safetensors", "[0, 320)"]),
     ("logits good --tokens other_name.safetensors -o out/x", 1, ["other_name.safetensors", "input_ids"]),
     ("logits good --tokens long_ids.safetensors -o out/x", 1, ["129", "128"]),
+    ("logits overflowing --tokens ids.safetensors -o out/x", 1, ["block 1", "not finite"]),
     ("logits nan --tokens ids.safetensors -o out/x", 1, [UP, "NaN"]),
     ("eval no_tokenizer --text text.txt", 1, ["tokenizer.json"]),
     ("eval bad_tokenizer --text text.txt", 1, ["tokenizer.json"]),
@@ -170,9 +177,21 @@ CASES = [
     (f"quantize good {QUANTIZE} --calibration long_ids.safetensors", 1, ["129", "128"]),
     (f"quantize good {QUANTIZE} --symmetric --rule *=float-zeros", 1, ["q_proj", "zero-points"]),
     (f"quantize good {QUANTIZE} --rule *=skip", 1, ["nothing to quantize"]),
+    (f"quantize good {QUANTIZE} --rule *.donw_proj=bits:8", 1, ["*.donw_proj", "matches no linear", "model.layers."]),
+    (f"quantize good {QUANTIZE} --rule lm_head=bits:8", 1, ["lm_head", "matches no linear"]),
+    (f"quantize good {QUANTIZE} --calibration short_rows.safetensors", 1, ["1 token", "at least 2"]),
     (f"quantize good {QUANTIZE} --eval-text short.txt", 1, ["short.txt"]),
     (f"quantize good {QUANTIZE} --eval-lambada one_word.jsonl", 1, ["one_word.jsonl:3"]),
     (f"quantize good {QUANTIZE} -o file", 1, ["file", "not a folder"]),
+    (f"quantize good {QUANTIZE} -o good", 1, ["good", "holds the float model"]),
+    (f"quantize good {QUANTIZE} -o precious", 1, ["precious", "replaced as a whole"]),
+    (f"quantize good {QUANTIZE} -o /", 1, ["/", "cannot be replaced"]),
+    (f"quantize good {QUANTIZE} --json good", 1, ["good", "is a folder"]),
+    ("tweak truncated --reference good -o good --calibration ids.safetensors", 1, ["truncated"]),
+    ("tweak copy --reference good -o good --calibration ids.safetensors", 1, ["good", "holds the float model"]),
+    ("generate good -o good --samples 100000000 --tokens 100", 1, ["good", "is a folder"]),
+    ("logits good --tokens ids.safetensors -o good", 1, ["good", "is a folder"]),
+    ("logits good --tokens ids.safetensors -o missing/x --json file/x", 1, ["file/x", "not a folder"]),
     (f"quantize nan {QUANTIZE}", 1, [UP, "NaN"]),
     (f"quantize unsupported {QUANTIZE}", 1, ["MambaForCausalLM"]),
     ("tweak good --reference unsupported -o out --calibration ids.safetensors", 1, ["MambaForCausalLM"]),
@@ -186,7 +205,7 @@ def arguments(line, home):
     for option in ("--group-size", "--method", "--calibration", "-o"):
         while words.count(option) > 1:
             del words[words.index(option):words.index(option) + 2]
-    named = {path.name for path in home.iterdir()} | {"missing", "missing.txt", "out/x"}
+    named = {path.name for path in home.iterdir()} | {"missing", "missing.txt", "missing/x", "file/x", "out/x"}
     return [str(home / word) if word in named and i > 0 else word for i, word in enumerate(words)]
 
 
@@ -213,9 +232,10 @@ def test_help(command):
 
 def test_options_that_repeat_leave_the_model_alone(home, tmp_path):
     """--rule takes one value, so that MODEL may follow."""
-    finished = cli_program.call("quantize", "--rule", "*_proj=bits:8", "--rule", "*.o_proj=skip", home / "good", "-o",
-                                tmp_path / "out", "--method", "rtn", "--group-size", 32, "--tweak", "none",
-                                "--calibration", home / "ids.safetensors", "--quiet")
+    rules = ["--rule", "*_proj=bits:8", "--rule", "*.o_proj=skip", "--rule", "lm_head=skip"]
+    finished = cli_program.call("quantize", *rules, home / "good", "-o", tmp_path / "out", "--method", "rtn",
+                                "--group-size", 32, "--tweak", "none", "--calibration", home / "ids.safetensors",
+                                "--quiet")
     assert (finished.returncode, finished.stderr) == (0, "")
     config = json.loads((tmp_path / "out" / "config.json").read_text())["quantization_config"]
     assert any("o_proj" in name for name in config["ignore"])
@@ -225,6 +245,43 @@ def test_json_is_written_whole(home):
     """A report that cannot be written is an error, too."""
     finished = cli_program.call("inspect", home / "good", "--json", home / "file" / "report.json", "--quiet")
     assert finished.returncode == 1 and finished.stderr.startswith("normtweak: ") and finished.stderr.count("\n") == 1
+
+
+def test_inspect_says_why_a_tokenizer_cannot_be_used(home, tmp_path):
+    """The weights are sound all the same."""
+    assert cli_program.report("inspect", home / "good", to=tmp_path)["tokenizer"] is True
+    assert cli_program.report("inspect", home / "no_tokenizer", to=tmp_path)["tokenizer"] is False
+    figures = cli_program.report("inspect", home / "bad_tokenizer", to=tmp_path)
+    assert (figures["tokenizer"], figures["sound"]) == (False, True)
+    assert "Unigram" in figures["tokenizer_problem"]
+
+
+def limit_file_size():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+
+
+def test_write_that_fails(home, tmp_path):
+    """At a limit of the file size; a full disk fails in the same place."""
+    command = [cli_program.PROGRAM, "quantize", home / "good", "-o", tmp_path / "out", "--method", "rtn", "--tweak",
+               "none", "--group-size", "32", "--calibration", home / "ids.safetensors", "--quiet"]
+    finished = subprocess.run(command, env=cli_program.ENVIRONMENT, capture_output=True, text=True, check=False,
+                              preexec_fn=limit_file_size)
+    assert finished.returncode == 1 and finished.stderr.count("\n") == 1
+    assert "model.safetensors" in finished.stderr and "File too large" in finished.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_stopped_while_it_writes(number, home, tmp_path):
+    """Nothing is left. The logits take so long to write that the file is seen before its end."""
+    cli_program.save_ids(tmp_path / "many.safetensors", cli_models.ids(4000, 32))
+    process = subprocess.Popen([cli_program.PROGRAM, "logits", home / "good", "--tokens", tmp_path / "many.safetensors",
+                                "-o", tmp_path / "logits.safetensors", "--quiet"], env=cli_program.ENVIRONMENT)
+    while not list(tmp_path.glob(".*.partial")):
+        assert process.poll() is None
+    process.send_signal(number)
+    assert process.wait() == -number
+    assert [path.name for path in tmp_path.iterdir()] == ["many.safetensors"]
 
 
 def test_killed(home, tmp_path):

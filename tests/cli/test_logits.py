@@ -12,6 +12,7 @@ import cli_program
 IDS = cli_models.ids(3, 48)
 TOLERANCE = 1e-4  # of the largest logit: sums in another order differ by a few ulp times the depth
 
+DEFAULT = {"rope_type": "default", "rope_theta": 500.0}
 LINEAR = {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 32, "rope_theta": 5000.0}
@@ -24,8 +25,12 @@ LLAMA = {
     "tied": {"tie_word_embeddings": True},
     "attention biases": {"attention_bias": True},
     "MLP biases": {"mlp_bias": True, "rms_norm_eps": 1e-3},
+    "all biases, tied": {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
+    "another base": {"rope_parameters": DEFAULT},
     "linear scaling": {"rope_parameters": LINEAR},
     "llama3 scaling": {"rope_parameters": LLAMA3},
+    "llama3 scaling, one key, biases, tied": {"rope_parameters": LLAMA3, "num_key_value_heads": 1, "head_dim": 8,
+                                              "attention_bias": True, "tie_word_embeddings": True},
 }
 GPT2 = {
     "plain": {},
@@ -71,8 +76,10 @@ def test_16_bit_checkpoints(make, dtype, tmp_path):
     check(make().to(dtype), tmp_path)
 
 
-@pytest.mark.parametrize("scaling", [LINEAR, LLAMA3], ids=["linear", "llama3"])
-def test_old_spelling_of_the_config(scaling, tmp_path):
+@pytest.mark.parametrize("kind", ["type", "rope_type"])
+@pytest.mark.parametrize("scaling", [DEFAULT, LINEAR, LLAMA3], ids=["default", "linear", "llama3"])
+def test_old_spelling_of_the_config(scaling, kind, tmp_path):
+    """Llama 2 has rope_scaling null, Llama 3.1 names the kind rope_type, what came before them type."""
     model = cli_models.llama(rope_parameters=scaling)
     expected = cli_models.logits(model, IDS)
     cli_models.save(model.half(), tmp_path)
@@ -80,12 +87,22 @@ def test_old_spelling_of_the_config(scaling, tmp_path):
     def respell(config):
         parameters = config.pop("rope_parameters")
         config["rope_theta"] = parameters.pop("rope_theta")
-        config["rope_scaling"] = {"type" if key == "rope_type" else key: value for key, value in parameters.items()}
+        named = {kind if key == "rope_type" else key: value for key, value in parameters.items()}
+        config["rope_scaling"] = None if scaling is DEFAULT else named
         config["torch_dtype"] = config.pop("dtype")
 
     cli_models.edit_config(tmp_path, respell)
     compare(cli_program.logits(tmp_path, IDS, tmp_path), expected, tolerance=0.02)  # the weights lost bits
     compare(cli_program.logits(tmp_path, IDS, tmp_path), cli_models.logits(opened(tmp_path), IDS))
+
+
+@pytest.mark.parametrize("make, tied", [(cli_models.llama, False), (cli_models.gpt2, True)])
+def test_head_that_the_config_is_silent_about(make, tied, tmp_path):
+    """Each family has its own default."""
+    model = make(tie_word_embeddings=tied)
+    cli_models.save(model, tmp_path)
+    cli_models.edit_config(tmp_path, lambda config: config.pop("tie_word_embeddings", None))
+    compare(cli_program.logits(tmp_path, IDS, tmp_path), cli_models.logits(model, IDS))
 
 
 def test_shards(tmp_path):
@@ -114,10 +131,28 @@ def test_bf16_products(tmp_path):
     assert (found - expected).abs().max() > 1e-4 * expected.abs().max()
 
 
-@pytest.mark.parametrize("block_type", ["F32", "F16", "Q8_0", "Q4_0", "Q4_1"])
-@pytest.mark.parametrize("kind", ["llama", "gpt2"])
-def test_gguf(kind, block_type, tmp_path):
-    model = cli_models.llama() if kind == "llama" else cli_models.gpt2()
+def check_gguf(kind, block_type, tmp_path, **changes):
+    model = cli_models.llama(**changes) if kind == "llama" else cli_models.gpt2(**changes)
     path = tmp_path / "model.gguf"
     cli_gguf.write(path, model, kind, gguf.GGMLQuantizationType[block_type])
     compare(cli_program.logits(path, IDS, tmp_path), cli_models.logits(model, IDS))
+
+
+@pytest.mark.parametrize("block_type", ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1"])
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_gguf(kind, block_type, tmp_path):
+    check_gguf(kind, block_type, tmp_path)
+
+
+@pytest.mark.parametrize("case", ["one key", "tied", "attention biases", "MLP biases", "all biases, tied",
+                                  "another base"])
+def test_gguf_llama(case, tmp_path):
+    check_gguf("llama", "F16", tmp_path, **LLAMA[case])
+
+
+def test_gguf_with_untied_head(tmp_path):
+    check_gguf("gpt2", "F16", tmp_path, tie_word_embeddings=False)
+
+
+def test_gguf_with_linear_scaling(tmp_path):
+    check_gguf("llama", "F16", tmp_path, rope_parameters=LINEAR)

@@ -11,7 +11,6 @@
 #include <fstream>
 #include <sstream>
 #include <system_error>
-#include <vector>
 
 #include "normtweak/base/error.h"
 
@@ -34,18 +33,8 @@ void make_parent(const fs::path& target) {
   if (error) fail("{}: cannot create the folder: {}", target.parent_path().string(), error.message());
 }
 
-// Removes a folder and all in it; what cannot be removed stays. Not std::filesystem::remove_all: LibTorch's libraries
-// export that function as another compiler built it, and the one that is found first crashes on a folder with content.
-void remove_tree(const fs::path& folder) {
-  std::error_code ignored;
-  std::vector<fs::path> found;
-  for (auto entry = fs::recursive_directory_iterator(folder, ignored); entry != fs::recursive_directory_iterator();
-       entry.increment(ignored)) {
-    found.push_back(entry->path());
-  }
-  for (auto path = found.rbegin(); path != found.rend(); ++path) fs::remove(*path, ignored);  // contents first
-  fs::remove(folder, ignored);
-}
+// "out/" means "out".
+fs::path without_slash(const fs::path& target) { return target.has_filename() ? target : target.parent_path(); }
 
 void flush_to_disk(const fs::path& path) {
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
@@ -99,46 +88,36 @@ MappedFile::~MappedFile() {
 
 void write_file_atomically(const fs::path& path, const std::function<void(std::ostream&)>& write) {
   make_parent(path);
-  const auto staging = staging_name(path);
-  try {
-    std::ofstream file(staging, std::ios::binary | std::ios::trunc);
-    if (!file) fail("{}: cannot be written: {}", path.string(), reason());
-    write(file);
-    file.close();
-    if (!file) fail("{}: writing failed (is the disk full?): {}", path.string(), reason());
-    flush_to_disk(staging);
-    fs::rename(staging, path);
-  } catch (...) {
-    std::error_code ignored;
-    fs::remove(staging, ignored);
-    throw;
-  }
+  const Unfinished staging(staging_name(path));
+  std::ofstream file(staging.path(), std::ios::binary | std::ios::trunc);
+  if (!file) fail("{}: cannot be written: {}", path.string(), reason());
+  write(file);
+  file.close();
+  if (!file) fail("{}: writing failed (is the disk full?): {}", path.string(), reason());
+  flush_to_disk(staging.path());
+  std::error_code error;
+  fs::rename(staging.path(), path, error);
+  if (error) fail("{}: cannot put the finished file in place: {}", path.string(), error.message());
 }
 
-AtomicDirectory::AtomicDirectory(fs::path target) : target_(std::move(target)) {
-  if (!target_.has_filename()) target_ = target_.parent_path();  // "out/" means "out"
+AtomicDirectory::AtomicDirectory(const fs::path& target) : target_(without_slash(target)) {
   if (fs::exists(target_) && !fs::is_directory(target_)) {
     fail("{}: exists and is not a folder; name another output", target_.string());
   }
   make_parent(target_);
-  staging_ = staging_name(target_);
-  remove_tree(staging_);
+  staging_.emplace(staging_name(target_));
   std::error_code error;
-  fs::create_directory(staging_, error);
+  fs::create_directory(path(), error);
   if (error) fail("{}: cannot be created: {}", target_.string(), error.message());
 }
 
-AtomicDirectory::~AtomicDirectory() {
-  if (!staging_.empty()) remove_tree(staging_);
-}
-
 void AtomicDirectory::commit() {
-  for (const auto& entry : fs::recursive_directory_iterator(staging_)) {
+  for (const auto& entry : fs::recursive_directory_iterator(path())) {
     if (entry.is_regular_file()) flush_to_disk(entry.path());
   }
-  // One system call either way: rename to a new name, or exchange with the old directory, which then is removed.
+  // One system call either way: rename to a new name, or exchange with the old directory, which the destructor removes.
   const unsigned int flags = fs::exists(target_) ? RENAME_EXCHANGE : RENAME_NOREPLACE;
-  if (::renameat2(AT_FDCWD, staging_.c_str(), AT_FDCWD, target_.c_str(), flags) != 0) {
+  if (::renameat2(AT_FDCWD, path().c_str(), AT_FDCWD, target_.c_str(), flags) != 0) {
     fail("{}: cannot put the finished folder in place: {}", target_.string(), reason());
   }
 }

@@ -4,8 +4,11 @@
 #include <filesystem>
 #include <functional>
 #include <iosfwd>
+#include <optional>
 #include <span>
 #include <string>
+
+#include "normtweak/base/unfinished.h"
 
 namespace normtweak {
 
@@ -34,20 +37,20 @@ class MappedFile {
 void write_file_atomically(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
 
 // A directory that appears, or replaces an older one, all at once: write into `path()`, then `commit()`.
-// Without a commit the destructor removes what was written.
+// Without a commit, what was written goes when this does.
 class AtomicDirectory {
  public:
   // Throws Error if `target` exists and is not a directory, or if its parent cannot be written.
-  explicit AtomicDirectory(std::filesystem::path target);
+  explicit AtomicDirectory(const std::filesystem::path& target);
   AtomicDirectory(const AtomicDirectory&) = delete;
   AtomicDirectory& operator=(const AtomicDirectory&) = delete;
-  ~AtomicDirectory();
 
-  const std::filesystem::path& path() const { return staging_; }
+  const std::filesystem::path& path() const { return staging_->path(); }
   void commit();
 
  private:
-  std::filesystem::path target_, staging_;
+  std::filesystem::path target_;
+  std::optional<Unfinished> staging_;
 };
 
 }  // namespace normtweak

@@ -8,25 +8,25 @@ namespace {
 
 constexpr std::array<int, 2> kSignals = {SIGINT, SIGTERM};
 volatile std::sig_atomic_t noted = 0;
+std::array<void (*)(int), kSignals.size()> before = {};  // what answers them outside of the scope
 
 extern "C" void note_signal(int signal) {
   noted = 1;
-  std::signal(signal, SIG_DFL);
+  std::signal(signal, signal == kSignals[0] ? before[0] : before[1]);
 }
 
 }  // namespace
 
 InterruptScope::InterruptScope() {
   noted = 0;
-  for (const int signal : kSignals) {
-    if (std::signal(signal, &note_signal) == SIG_IGN) std::signal(signal, SIG_IGN);  // as under nohup
+  for (std::size_t i = 0; i < kSignals.size(); ++i) {
+    before[i] = std::signal(kSignals[i], &note_signal);
+    if (before[i] == SIG_IGN) std::signal(kSignals[i], SIG_IGN);  // as under nohup
   }
 }
 
 InterruptScope::~InterruptScope() {
-  for (const int signal : kSignals) {
-    if (std::signal(signal, SIG_DFL) == SIG_IGN) std::signal(signal, SIG_IGN);
-  }
+  for (std::size_t i = 0; i < kSignals.size(); ++i) std::signal(kSignals[i], before[i]);
 }
 
 bool InterruptScope::requested() const { return noted != 0; }

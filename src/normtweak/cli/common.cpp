@@ -13,6 +13,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/base/file.h"
 #include "normtweak/base/memory.h"
+#include "normtweak/base/writable.h"
 #include "normtweak/calibrate/languages.h"
 #include "normtweak/cli/job.h"
 #include "normtweak/cli/progress_bar.h"
@@ -75,6 +76,7 @@ void add_common(CLI::App& command, Common& common) {
 
 pipeline::Compute start(const Common& common, bool fast, bool several) {
   if (rank_on_machine() && !several) fail("this command runs in one process; start it without torchrun");
+  if (!common.json.empty()) check_file_target(common.json);
   if (common.threads > 0) at::set_num_threads(common.threads);
   pipeline::Compute compute;
   compute.device = choose_device(common.device, rank_on_machine());

@@ -31,9 +31,9 @@ struct Common {
 };
 void add_common(CLI::App& command, Common& common);
 
-// Applies threads, seed and determinism, and chooses device and type. `fast`: the type may be bf16 where the hardware
-// multiplies it; F32 otherwise, unless --dtype says so. several: the work can be shared by the processes that torchrun
-// started; otherwise those are refused.
+// Applies threads, seed and determinism, chooses device and type, and sees whether --json can be written. `fast`: the
+// type may be bf16 where the hardware multiplies it; F32 otherwise, unless --dtype says so. several: the work can be
+// shared by the processes that torchrun started; otherwise those are refused.
 pipeline::Compute start(const Common& common, bool fast, bool several = false);
 
 // A bar on stderr, or nothing with --quiet and in all processes but the first.

@@ -1,6 +1,7 @@
 #include <chrono>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/writable.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/common.h"
 #include "normtweak/pipeline/calibration_text.h"
@@ -18,6 +19,7 @@ struct Choices {
 void run(Choices& choices) {
   const auto compute = start(choices.common, true, true);
   const auto progress = progress_for(choices.common);
+  check_file_target(choices.output);
   const auto checkpoint = model::open_checkpoint(choices.model);
   const auto load = pipeline::plan_models({&checkpoint}, compute, pipeline::available_memory(compute));
   if (const auto note = pipeline::describe(load); !note.empty()) progress->note(note);

@@ -99,6 +99,23 @@ void check_weights(const model::Checkpoint& checkpoint, Findings& findings, Prog
   }
 }
 
+// A model without a tokenizer, or with one that cannot be used here, is still a model.
+void check_tokenizer(const model::Checkpoint& checkpoint, Findings& findings) {
+  bool usable = false;
+  std::string finding = "none";
+  if (checkpoint.side_files.contains("tokenizer.json")) {
+    try {
+      finding = fmt::format("yes, {} tokens", load_tokenizer(checkpoint).size());
+      usable = true;
+    } catch (const Error& error) {
+      finding = fmt::format("cannot be used: {}", error.what());
+      findings.figures["tokenizer_problem"] = error.what();
+    }
+  }
+  findings.figures["tokenizer"] = usable;
+  findings.text += fmt::format("  tokenizer: {}\n", finding);
+}
+
 Findings inspect_model(const std::string& path, bool quick, ProgressSink& progress) {
   const auto checkpoint = model::open_checkpoint(path);
   const auto& numbers = checkpoint.numbers;
@@ -112,12 +129,11 @@ Findings inspect_model(const std::string& path, bool quick, ProgressSink& progre
   findings.figures["context"] = numbers.context;
   findings.figures["stored_type"] = float_type_name(numbers.stored_type);
   findings.figures["quantized"] = model::is_quantized(checkpoint);
-  findings.figures["tokenizer"] = checkpoint.side_files.contains("tokenizer.json");
   findings.text =
       fmt::format("{}: {} model, {} blocks of {} hidden, {} heads ({} key-value), vocabulary {}, context {}, {}\n",
                   path, checkpoint.family->name, numbers.layers, numbers.hidden, numbers.heads, numbers.key_value_heads,
                   numbers.vocabulary, numbers.context, float_type_name(numbers.stored_type));
-  findings.text += fmt::format("  tokenizer: {}\n", checkpoint.side_files.contains("tokenizer.json") ? "yes" : "none");
+  check_tokenizer(checkpoint, findings);
   count_tensors(*checkpoint.tensors, findings);
   if (!quick) {
     check_weights(checkpoint, findings, progress);

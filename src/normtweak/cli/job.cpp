@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "normtweak/base/meeting_place.h"
+#include "normtweak/base/unfinished.h"
 
 namespace normtweak::cli {
 namespace {
@@ -27,6 +28,7 @@ void say(const std::optional<std::string>& words) {
 
 [[noreturn]] void leave(const std::string& why, int status) {
   say(job().place->last_words().of_loss(why));
+  remove_unfinished();
   std::fflush(nullptr);
   std::_Exit(status);
 }

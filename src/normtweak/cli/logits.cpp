@@ -4,11 +4,14 @@
 #include <chrono>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/finite.h"
+#include "normtweak/base/writable.h"
 #include "normtweak/calibrate/token_batch.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/common.h"
 #include "normtweak/formats/safetensors.h"
 #include "normtweak/model/decoder.h"
+#include "normtweak/model/finite_outputs.h"
 #include "normtweak/pipeline/memory_plan.h"
 
 namespace normtweak::cli {
@@ -23,6 +26,7 @@ void run(const Choices& choices) {
   const c10::NoGradGuard no_gradients;
   const auto compute = start(choices.common, false);
   const auto progress = progress_for(choices.common);
+  check_file_target(choices.output);
   const auto checkpoint = model::open_checkpoint(choices.model);
   const auto batch = calibrate::load_token_batch(choices.tokens, checkpoint.numbers.vocabulary);
   if (batch.tokens() > checkpoint.numbers.context) {
@@ -37,8 +41,10 @@ void run(const Choices& choices) {
   {
     Stage stage(*progress, "logits", batch.samples(), "rows");
     for (std::int64_t row = 0; row < batch.samples(); ++row) {
-      const auto hidden = last_hidden_state(decoder, batch.ids.narrow(0, row, 1).to(compute.device));
-      logits.narrow(0, row, 1).copy_(model::logits(decoder, hidden));
+      const auto ids = batch.ids.narrow(0, row, 1).to(compute.device);
+      auto found = logits.narrow(0, row, 1);
+      found.copy_(model::logits(decoder, last_hidden_state(decoder, ids)));
+      if (!all_finite(found)) fail_where_not_finite(decoder, ids);
       stage.advance(1);
     }
   }

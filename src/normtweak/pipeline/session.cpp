@@ -31,6 +31,7 @@ RunText prepare_text(const TextSource& source, const FloatModel& floats, Progres
                      const Processes& processes) {
   RunText text;
   text.all = calibration_text(source, floats.checkpoint, floats.passes, progress, processes);
+  if (text.all.tokens() < 2) fail("rows of 1 token: at least 2 are needed, since what follows a token is predicted");
   text.split = tweak::split_text(text.all);
   progress.note(fmt::format("text: {} rows of {} tokens; {} to quantize and tweak, {} to choose, {} to confirm",
                             text.all.samples(), text.all.tokens(), text.split.train.samples(),

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/finite.h"
 
 namespace normtweak::quantize {
 
@@ -19,7 +20,7 @@ void check_weight(const at::Tensor& weight) {
 }
 
 void check_finite(const at::Tensor& tensor, std::string_view what) {
-  if (tensor.isfinite().all().item<bool>()) return;
+  if (all_finite(tensor)) return;
   fail("{} holds NaN or infinity ({} of {} values); the checkpoint or the calibration pass is broken", what,
        tensor.isfinite().logical_not().sum().item<std::int64_t>(), tensor.numel());
 }

@@ -1,0 +1,62 @@
+#include "normtweak/base/unfinished.h"
+
+#include <algorithm>
+#include <mutex>
+#include <system_error>
+#include <vector>
+
+namespace normtweak {
+namespace fs = std::filesystem;
+namespace {
+
+struct Registry {
+  std::mutex mutex;
+  std::vector<fs::path> paths;
+};
+
+// Never destroyed: the thread that waits for signals may outlive static objects.
+Registry& registry() {
+  static auto* instance = new Registry;
+  return *instance;
+}
+
+// What cannot be removed stays. Not std::filesystem::remove_all: LibTorch's libraries export that function as another
+// compiler built it, and the one that is found first crashes on a folder with content.
+void remove_tree(const fs::path& path) {
+  std::error_code ignored;
+  std::vector<fs::path> found;
+  if (fs::is_directory(fs::symlink_status(path, ignored))) {
+    for (auto entry = fs::recursive_directory_iterator(path, ignored); entry != fs::recursive_directory_iterator();
+         entry.increment(ignored)) {
+      found.push_back(entry->path());
+    }
+  }
+  for (auto inner = found.rbegin(); inner != found.rend(); ++inner) fs::remove(*inner, ignored);  // contents first
+  fs::remove(path, ignored);
+}
+
+}  // namespace
+
+Unfinished::Unfinished(fs::path path) : path_(std::move(path)) {
+  const std::lock_guard lock(registry().mutex);
+  remove_tree(path_);
+  registry().paths.push_back(path_);
+}
+
+Unfinished::~Unfinished() {
+  const std::lock_guard lock(registry().mutex);
+  remove_tree(path_);
+  auto& paths = registry().paths;
+  paths.erase(std::ranges::find(paths, path_));
+}
+
+void remove_unfinished() {
+  constexpr int kTries = 10;  // another thread may be adding files to a folder
+  registry().mutex.lock();    // for good
+  for (const auto& path : registry().paths) {
+    std::error_code ignored;
+    for (int i = 0; i < kTries && fs::exists(fs::symlink_status(path, ignored)); ++i) remove_tree(path);
+  }
+}
+
+}  // namespace normtweak

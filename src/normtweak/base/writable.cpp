@@ -1,0 +1,71 @@
+#include "normtweak/base/writable.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "normtweak/base/error.h"
+
+namespace normtweak {
+namespace fs = std::filesystem;
+namespace {
+
+// The path in full, without a slash at its end. Throws if there is no name in it.
+fs::path full_path(const fs::path& target) {
+  if (target.empty()) fail("the name of the output is empty");
+  auto full = fs::absolute(target).lexically_normal();
+  if (!full.has_filename()) full = full.parent_path();
+  if (!full.has_filename()) fail("{}: cannot be replaced; name a folder in it", target.string());
+  return full;
+}
+
+fs::path nearest_existing(fs::path path) {
+  std::error_code ignored;
+  while (!fs::exists(path, ignored) && path.has_relative_path()) path = path.parent_path();
+  return path;
+}
+
+void check_parent(const fs::path& full, const fs::path& target) {
+  const auto folder = nearest_existing(full.parent_path());
+  std::error_code ignored;
+  if (!fs::is_directory(folder, ignored)) {
+    fail("{}: cannot be written, because {} is not a folder; name another output", target.string(), folder.string());
+  }
+  if (::access(folder.c_str(), W_OK | X_OK) != 0) {
+    fail("{}: cannot be written in {}: {}; name another output", target.string(), folder.string(),
+         std::strerror(errno));
+  }
+}
+
+// A mount point lies on another device than the folder that it stands in.
+bool is_mount_point(const fs::path& folder) {
+  struct stat here = {}, above = {};
+  return ::stat(folder.c_str(), &here) == 0 && ::stat(folder.parent_path().c_str(), &above) == 0 &&
+         here.st_dev != above.st_dev;
+}
+
+}  // namespace
+
+void check_file_target(const fs::path& target) {
+  const auto full = full_path(target);
+  std::error_code ignored;
+  if (fs::is_directory(full, ignored)) fail("{}: is a folder; name a file to write", target.string());
+  check_parent(full, target);
+}
+
+void check_folder_target(const fs::path& target) {
+  const auto full = full_path(target);
+  std::error_code ignored;
+  const bool exists = fs::exists(full, ignored);
+  if (exists && !fs::is_directory(full, ignored)) {
+    fail("{}: exists and is not a folder; name another output", target.string());
+  }
+  check_parent(full, target);
+  if (exists && is_mount_point(full)) {
+    fail("{}: is a mount point, which cannot be replaced; name a folder in it", target.string());
+  }
+}
+
+}  // namespace normtweak

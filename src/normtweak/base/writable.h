@@ -1,0 +1,14 @@
+// Whether an output can be written, asked before the work is done of which it is the result. Some reasons only show
+// when it is written, such as a full disk.
+#pragma once
+#include <filesystem>
+
+namespace normtweak {
+
+// Throw Error saying why a file, or a folder, cannot be put there: no name, in the way is a thing of the other kind, or
+// the nearest folder above that exists is none or may not be written. A folder must not be a mount point or the root,
+// which cannot be replaced at once.
+void check_file_target(const std::filesystem::path& target);
+void check_folder_target(const std::filesystem::path& target);
+
+}  // namespace normtweak

@@ -1,0 +1,51 @@
+#include "normtweak/cli/signals.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <thread>
+
+#include "normtweak/base/unfinished.h"
+
+namespace normtweak::cli {
+namespace {
+
+int to_thread = -1;  // the end of a pipe
+
+// All that a signal handler may do about files is to wake a thread.
+extern "C" void wake(int number) {
+  const auto byte = static_cast<unsigned char>(number);
+  const int kept = errno;
+  [[maybe_unused]] const auto written = ::write(to_thread, &byte, 1);
+  errno = kept;
+}
+
+void end_when_told(int from_handler) {
+  unsigned char number = 0;
+  while (::read(from_handler, &number, 1) != 1) {
+    if (errno != EINTR) return;
+  }
+  remove_unfinished();
+  std::signal(number, SIG_DFL);
+  std::raise(number);
+  std::_Exit(128 + number);  // the first process of a container survives what it raises
+}
+
+}  // namespace
+
+void remove_unfinished_on_signals() {
+  std::signal(SIGXFSZ, SIG_IGN);
+  std::array<int, 2> ends = {};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return;
+  to_thread = ends[1];
+  std::thread(end_when_told, ends[0]).detach();
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+    if (std::signal(number, &wake) == SIG_IGN) std::signal(number, SIG_IGN);
+  }
+}
+
+}  // namespace normtweak::cli

@@ -1,0 +1,27 @@
+#include "normtweak/model/finite_outputs.h"
+
+#include "normtweak/base/error.h"
+#include "normtweak/base/finite.h"
+
+namespace normtweak::model {
+namespace {
+
+std::string first_not_finite(const Decoder& decoder, const at::Tensor& ids) {
+  const auto context = block_context(decoder);
+  auto hidden = embed(decoder, ids);
+  if (!all_finite(hidden)) return "the embedding";
+  for (int i = 0; i < decoder.blocks.size(); ++i) {
+    hidden = forward(*decoder.blocks.get(i), hidden, context);
+    if (!all_finite(hidden)) return fmt::format("block {}", i);
+  }
+  return all_finite(forward(decoder.final_norm, hidden, decoder.type)) ? "the head" : "the final norm";
+}
+
+}  // namespace
+
+void fail_where_not_finite(const Decoder& decoder, const at::Tensor& ids) {
+  fail("{}: its output is not finite; the model is damaged, or its numbers overflow in {}; try --dtype f32",
+       first_not_finite(decoder, ids), c10::toString(decoder.type));
+}
+
+}  // namespace normtweak::model

@@ -1,0 +1,78 @@
+// Unfinished: what it owns goes with it, or when the process is told to end.
+#include <sys/wait.h>
+
+#include <thread>
+
+#include "normtweak/base/file.h"
+#include "normtweak/base/unfinished.h"
+#include "support/temporary_folder.h"
+
+namespace normtweak {
+namespace {
+namespace fs = std::filesystem;
+
+class UnfinishedTest : public tests::TemporaryFolder {
+ protected:
+  const fs::path path = folder() / "temporary";
+
+  static void fill(const fs::path& tree) {
+    fs::create_directories(tree / "inner");
+    write(tree / "inner" / "file", "half");
+    write(tree / "file", "half");
+  }
+};
+
+TEST_F(UnfinishedTest, RemovesAFile) {
+  {
+    const Unfinished file(path);
+    write(path, "half");
+  }
+  EXPECT_EQ(entries(), 0U);
+}
+
+TEST_F(UnfinishedTest, RemovesAFolderAndWhatAnEarlierRunLeft) {
+  fill(path);
+  {
+    const Unfinished tree(path);
+    EXPECT_EQ(entries(), 0U);
+    fill(path);
+  }
+  EXPECT_EQ(entries(), 0U);
+}
+
+TEST_F(UnfinishedTest, KeepsWhatALinkPointsTo) {
+  fill(folder() / "elsewhere");
+  fs::create_directory_symlink(folder() / "elsewhere", path);
+  { const Unfinished tree(path); }
+  EXPECT_FALSE(fs::exists(fs::symlink_status(path)));
+  EXPECT_EQ(read_file(folder() / "elsewhere" / "inner" / "file"), "half");
+}
+
+TEST_F(UnfinishedTest, HasNothingToRemoveOnceRenamed) {
+  {
+    const Unfinished file(path);
+    write(path, "whole");
+    fs::rename(path, folder() / "final");
+  }
+  EXPECT_EQ(read_file(folder() / "final"), "whole");
+}
+
+// In a process of its own, because nothing unfinished may come or go afterwards.
+TEST_F(UnfinishedTest, AllAreRemovedAtOnce) {
+  const auto child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const Unfinished tree(path), file(folder() / "another");
+    fill(path);
+    write(folder() / "another", "half");
+    std::thread(remove_unfinished).join();
+    ::_exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(entries(), 0U);
+}
+
+}  // namespace
+}  // namespace normtweak
