@@ -96,27 +96,28 @@ def test_end_to_end(family, tune, home, tmp_path):
 
 
 def test_float_zeros(home, tmp_path):
-    """Tuned by default, and stored as they were before, in F16; the codes stay."""
+    """Tuned by default, and stored as they were before, in F16; the codes stay. Noise on the zero-points, so that
+    tuning them alone wins enough for the guard."""
     cli_program.run("quantize", home / "llama", "-o", tmp_path / "plain", "--method", "rtn", "--bits", 2,
                     "--group-size", 32, "--float-zeros", "--tweak", "none", "--calibration",
                     home / "calibration.safetensors")
+    generator = torch.Generator().manual_seed(5)
+    change_tensors(tmp_path / "plain", lambda name, tensor: (
+        tensor + 0.6 * torch.randn(tensor.shape, generator=generator)).to(tensor.dtype)
+        if name.endswith(".weight_zero_point") else tensor)
     options = ["--reference", home / "llama", "--calibration", home / "calibration.safetensors", "--dtype", "f32",
                "--epochs", 4]
-    figures = cli_program.report("tweak", tmp_path / "plain", "-o", tmp_path / "tweaked", *options, "--lr", 0.01,
-                                 to=tmp_path)
-    assert figures["guard"]["accepted"]
-    before, after = cli_program.tensors(tmp_path / "plain"), cli_program.tensors(tmp_path / "tweaked")
-    moved = changed(before, after)
+    before = cli_program.tensors(tmp_path / "plain")
     zeros = {name for name in before if name.endswith(".weight_zero_point")}
-    assert moved & zeros and {after[name].dtype for name in zeros} == {torch.float16}
-    assert not any(name.endswith((".weight_packed", ".weight_shape")) for name in moved)
-    only = cli_program.report("tweak", tmp_path / "plain", "-o", tmp_path / "only", *options, "--lr", 0.01, "--tune",
-                              "zeros", to=tmp_path)
-    assert only["guard"]["accepted"]
-    assert changed(before, cli_program.tensors(tmp_path / "only")) <= zeros
-    # A step that helps nothing leaves the file as it was.
-    cli_program.run("tweak", tmp_path / "plain", "-o", tmp_path / "same", *options, "--lr", "1e4")
-    assert cli_program.file_bytes(tmp_path / "same") == cli_program.file_bytes(tmp_path / "plain")
+    for tune in ([], ["--tune", "zeros"]):
+        figures = cli_program.report("tweak", tmp_path / "plain", "-o", tmp_path / "tweaked", *options, "--lr", 0.03,
+                                     *tune, to=tmp_path)
+        assert figures["guard"]["accepted"]
+        after = cli_program.tensors(tmp_path / "tweaked")
+        moved = changed(before, after)
+        assert moved & zeros and {after[name].dtype for name in zeros} == {torch.float16}
+        assert not any(name.endswith((".weight_packed", ".weight_shape")) for name in moved)
+        assert not tune or moved <= zeros
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
