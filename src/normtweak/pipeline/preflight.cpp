@@ -62,7 +62,6 @@ void check_not_replaced(const model::Checkpoint& read, const fs::path& output) {
 
 void check_output(const fs::path& output, const model::Checkpoint& checkpoint) {
   check_folder_target(output);
-  if (!is_quantized(checkpoint)) check_not_replaced(checkpoint, output);
   if (fs::is_directory(output) && !fs::is_empty(output) && !fs::exists(output / "config.json")) {
     fail("{}: holds files and no model; it would be replaced as a whole, so name another output", output.string());
   }

@@ -15,8 +15,7 @@ void check_plan_for_model(const quantize::QuantizationPlan& plan, const model::C
 // Throws Error if `output` is the folder that the float model `read` lies in, or one above it.
 void check_not_replaced(const model::Checkpoint& read, const std::filesystem::path& output);
 
-// Throws Error if `output` cannot be made or its disk lacks room, and if what it would replace is the float model or no
-// earlier result. A quantized model may be tweaked in place.
+// Throws Error if `output` cannot be made or its disk lacks room, and if what it would replace is no earlier result.
 void check_output(const std::filesystem::path& output, const model::Checkpoint& checkpoint);
 
 }  // namespace normtweak::pipeline
