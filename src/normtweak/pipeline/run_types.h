@@ -21,7 +21,7 @@ namespace normtweak::pipeline {
 struct Compute {
   c10::Device device = at::kCPU;
   at::ScalarType type = at::kFloat;  // of generation, calibration passes and training; scores are in F32
-  Processes processes = {};               // that share the work; by default this one alone
+  Processes processes = {};          // that share the work; by default this one alone
   std::int64_t memory = 0;           // the most bytes of the device to plan with; 0: what it has free
 };
 
