@@ -211,14 +211,14 @@ pipeline::External external(const ExternalChoice& choice) {
 }
 
 void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, bool may_be_none) {
-  std::vector<std::string> methods = {"end-to-end", "layerwise"};
-  if (may_be_none) methods.insert(methods.begin(), "none");
-  command
-      .add_option(flag, choice.method,
-                  "end-to-end: KL through the whole model; layerwise: Norm Tweaking, arXiv 2309.02784")
-      ->capture_default_str()
-      ->check(CLI::IsMember(methods))
-      ->group("Tweak");
+  std::vector<std::string> methods;
+  std::string help = "How to tweak: ";
+  for (const auto& method : pipeline::kTweakMethods) {
+    if (method.method == pipeline::TweakMethod::none && !may_be_none) continue;
+    methods.emplace_back(method.name);
+    help += fmt::format("{} ({}); ", method.name, method.description);
+  }
+  command.add_option(flag, choice.method, help)->capture_default_str()->check(CLI::IsMember(methods))->group("Tweak");
   command
       .add_option("--tune", choice.tune,
                   "Floats to tune end to end: some of norms,biases,scales,zeros,codebooks (default: norms,scales; "
@@ -264,19 +264,31 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
   command
       .add_option(
           "--target", choice.target,
-          "Layerwise: float-block (the float block on the quantized stream) or float-stream (the float model's own)")
+          "Layerwise, ridge: float-block (the float block on the quantized stream) or float-stream (the float model's "
+          "own)")
       ->capture_default_str()
       ->check(CLI::IsMember({"float-block", "float-stream"}))
       ->group("Tweak");
-  command.add_flag("--final-norm", choice.final_norm, "Layerwise: tweak the norm after the last block, too")
+  command.add_flag("--final-norm", choice.final_norm, "Layerwise, ridge: tweak the norm after the last block, too")
+      ->group("Tweak");
+  command
+      .add_option("--start", choice.start, "End-to-end: begin with norms in closed form (ridge), or as they are (none)")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"none", "ridge"}))
+      ->group("Tweak");
+  command
+      .add_option("--ridge-lambda", choice.ridge_lambda,
+                  "Ridge: pull toward the present norm, as a share of the mean diagonal of its equations")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber)
       ->group("Tweak");
 }
 
 pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& common) {
   pipeline::TweakOptions options;
-  options.method = choice.method == "none"        ? pipeline::TweakMethod::none
-                   : choice.method == "layerwise" ? pipeline::TweakMethod::layerwise
-                                                  : pipeline::TweakMethod::end_to_end;
+  for (const auto& method : pipeline::kTweakMethods) {
+    if (choice.method == method.name) options.method = method.method;
+  }
   auto& layerwise = options.layerwise;
   auto& end_to_end = options.end_to_end;
   if (choice.rate > 0) {
@@ -294,6 +306,12 @@ pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& co
   layerwise.rate_growth = choice.rate_growth;
   layerwise.float_stream = choice.target == "float-stream";
   layerwise.final_norm = choice.final_norm;
+  options.ridge = {
+      .lambda = choice.ridge_lambda, .final_norm = layerwise.final_norm, .float_stream = layerwise.float_stream};
+  options.start_with_ridge = choice.start == "ridge";
+  if (options.start_with_ridge && !end_to_end.groups.contains(tweak::TunableGroup::norms)) {
+    fail("--start ridge: moves the norms, which --tune {} leaves as they are", choice.tune);
+  }
   end_to_end.seed = common.seed;
   return options;
 }

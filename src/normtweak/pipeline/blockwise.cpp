@@ -1,13 +1,14 @@
 #include "normtweak/pipeline/blockwise.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/cat.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 
 #include "normtweak/base/error.h"
+#include "normtweak/pipeline/ridge_norms.h"
+#include "normtweak/pipeline/stream.h"
 #include "normtweak/quantize/hessian.h"
 
 namespace normtweak::pipeline {
@@ -15,50 +16,6 @@ namespace {
 
 using BlockPointer = std::shared_ptr<const model::Block>;
 using Hessians = std::array<quantize::InputHessian, model::kLinearInputs>;
-
-std::int64_t rows_at_a_time(const model::Decoder& decoder, std::int64_t tokens) {
-  return rows_in_one_pass(decoder, tokens, decoder.device.is_cuda() ? 32768 : 2048);
-}
-
-// Calls `work` with consecutive parts of the rows.
-template <class Work>
-void in_parts(std::int64_t rows, std::int64_t step, const Work& work) {
-  for (std::int64_t begin = 0; begin < rows; begin += step) work(begin, std::min(step, rows - begin));
-}
-
-// A hidden stream [samples, tokens, hidden] that moves from block to block.
-class Stream {
- public:
-  Stream(const model::Decoder& decoder, const calibrate::TokenBatch& text)
-      : context_(block_context(decoder)), step_(rows_at_a_time(decoder, text.tokens())) {
-    hidden_ = embed(decoder, text.ids.to(decoder.device));
-  }
-
-  const at::Tensor& hidden() const { return hidden_; }
-  const model::BlockContext& context() const { return context_; }
-
-  // The output of `block` on this stream. `observe`, where given, sees the inputs of its linears.
-  at::Tensor through(
-      const model::Block& block,
-      const std::function<void(model::LinearInput, const at::Tensor&, std::int64_t)>& observe = {}) const {
-    std::vector<at::Tensor> outputs;
-    auto context = context_;
-    in_parts(hidden_.size(0), step_, [&](std::int64_t begin, std::int64_t count) {
-      if (observe) {
-        context.observe = [&](model::LinearInput place, const at::Tensor& x) { observe(place, x, begin); };
-      }
-      outputs.push_back(forward(block, hidden_.narrow(0, begin, count), context));
-    });
-    return at::cat(outputs);
-  }
-
-  void set(at::Tensor hidden) { hidden_ = std::move(hidden); }
-
- private:
-  model::BlockContext context_;
-  std::int64_t step_;
-  at::Tensor hidden_;  // f32
-};
 
 // Which of the four inputs of a block some linear's plan wants a Hessian of.
 std::array<std::int64_t, model::kLinearInputs> wanted_hessians(const model::Block& block,
@@ -150,10 +107,8 @@ class BlockRun {
         mask_(text.mask.defined() ? text.mask.to(passes.device) : at::Tensor()),
         token_weights_(std::move(token_weights)),
         stream_(passes, text),
-        result_{.decoder = start, .tweaked = {}, .steps = 0} {
-    if (options.layerwise && (options.layerwise->float_stream || options.layerwise->final_norm)) {
-      float_stream_.emplace(passes, text);
-    }
+        result_{.decoder = start, .tweaked = {}, .solved = {}, .steps = 0} {
+    if (wants_float_stream(options.layerwise) || wants_float_stream(options.ridge)) float_stream_.emplace(passes, text);
   }
 
   void run_block(int index) {
@@ -170,6 +125,7 @@ class BlockRun {
       if (wants_target) target = stream_.through(*floats);
       block = *start_.blocks.get(index);
     }
+    if (options_.ridge) block = solve_norms(block);
     if (float_stream_) float_stream_->set(float_stream_->through(*floats));
     if (options_.layerwise) {
       block = tweak_block(std::move(block), options_.layerwise->float_stream ? float_stream_->hidden() : target);
@@ -180,8 +136,12 @@ class BlockRun {
   }
 
   void run_final_norm() {
+    const auto norm = result_.decoder.final_norm;
+    if (options_.ridge && options_.ridge->final_norm) {
+      result_.decoder.final_norm =
+          ridge_final_norm(norm, passes_.final_norm, start_.head, passes_.head, ridge_run(&*float_stream_));
+    }
     if (!options_.layerwise || !options_.layerwise->final_norm) return;
-    const auto& norm = result_.decoder.final_norm;
     const auto target = forward(passes_.final_norm, float_stream_->hidden(), at::kFloat);
     auto& report = result_.tweaked.emplace_back();
     result_.decoder.final_norm =
@@ -198,6 +158,26 @@ class BlockRun {
     quantize::BlockTokenWeights counts;
     counts.fill(mask_);
     return counts;
+  }
+
+  template <class Options>
+  static bool wants_float_stream(const std::optional<Options>& options) {
+    return options && (options->float_stream || options->final_norm);
+  }
+
+  RidgeRun ridge_run(const Stream* float_stream) {
+    return {.options = *options_.ridge,
+            .stream = stream_,
+            .float_stream = float_stream,
+            .mask = mask_,
+            .stored = result_.decoder.config.stored_type,
+            .processes = options_.processes,
+            .reports = result_.solved};
+  }
+
+  model::Block solve_norms(const model::Block& block) {
+    return ridge_block(block, *exact_.blocks.get(block.index),
+                       ridge_run(options_.ridge->float_stream ? &*float_stream_ : nullptr));
   }
 
   model::Block tweak_block(model::Block block, const at::Tensor& target) {
@@ -231,7 +211,8 @@ BlockwiseResult run_blocks(const model::Decoder& exact, const model::Decoder& pa
                            const calibrate::TokenBatch& text, const BlockwiseOptions& options, ProgressSink& progress) {
   const c10::NoGradGuard no_gradients;
   const int blocks = passes.blocks.size();
-  const char* name = options.plan == nullptr ? "tweak" : options.layerwise ? "quantize and tweak" : "quantize";
+  const bool tweaks = options.layerwise || options.ridge;
+  const char* name = options.plan == nullptr ? "tweak" : tweaks ? "quantize and tweak" : "quantize";
   const auto share = options.processes.share(text.samples());
   if (text.samples() < options.processes.size()) {
     fail("{} processes cannot share {} rows of text; use more --samples or fewer processes", options.processes.size(),

@@ -9,18 +9,21 @@
 #include "normtweak/model/decoder.h"
 #include "normtweak/quantize/plan.h"
 #include "normtweak/tweak/layerwise.h"
+#include "normtweak/tweak/ridge.h"
 
 namespace normtweak::pipeline {
 
 struct BlockwiseOptions {
   const quantize::QuantizationPlan* plan = nullptr;  // null: the blocks are quantized already
-  std::optional<tweak::LayerwiseOptions> layerwise;  // nothing: blocks are quantized only
+  std::optional<tweak::LayerwiseOptions> layerwise;  // norms tweaked by steps of Adam; nothing: they are not
+  std::optional<tweak::RidgeOptions> ridge = {};     // norms tweaked in closed form; nothing: they are not
   Processes processes = {};                          // that share the rows; with `layerwise`, one alone
 };
 
 struct BlockwiseResult {
   model::Decoder decoder;                       // quantized, with tweaked norms where that was asked for
-  std::vector<tweak::LayerwiseReport> tweaked;  // a row a block, and one for the final norm if it was included
+  std::vector<tweak::LayerwiseReport> tweaked;  // layer-wise: a row a block, and one for the final norm if included
+  std::vector<tweak::RidgeReport> solved;       // a row a norm that was solved in closed form
   std::int64_t steps = 0;                       // of the layer-wise tweak
 };
 

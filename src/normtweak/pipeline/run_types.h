@@ -15,6 +15,7 @@
 #include "normtweak/tweak/end_to_end.h"
 #include "normtweak/tweak/guard.h"
 #include "normtweak/tweak/layerwise.h"
+#include "normtweak/tweak/ridge.h"
 
 namespace normtweak::pipeline {
 
@@ -51,11 +52,24 @@ struct External {
   std::optional<LambadaFile> lambada;
 };
 
-enum class TweakMethod { none, layerwise, end_to_end };
+enum class TweakMethod { none, layerwise, ridge, end_to_end };
+
+struct TweakMethodName {
+  TweakMethod method;
+  const char *name, *description;
+};
+constexpr TweakMethodName kTweakMethods[] = {
+    {TweakMethod::none, "none", "quantize only"},
+    {TweakMethod::end_to_end, "end-to-end", "KL through the whole model"},
+    {TweakMethod::layerwise, "layerwise", "Norm Tweaking, arXiv 2309.02784"},
+    {TweakMethod::ridge, "ridge", "each norm in closed form, for the outputs of the linears that read it"},
+};
 
 struct TweakOptions {
   TweakMethod method = TweakMethod::end_to_end;
   tweak::LayerwiseOptions layerwise;
+  tweak::RidgeOptions ridge;
+  bool start_with_ridge = false;  // end to end: begin with the norms in closed form
   tweak::EndToEndOptions end_to_end;
 };
 
@@ -104,6 +118,7 @@ struct RunResult {
   tweak::Verdict verdict;  // of the guard; meaningless where nothing was tweaked
   std::string kept;        // which state was saved: "untouched", "last", ...
   std::vector<tweak::LayerwiseReport> blocks;
+  std::vector<tweak::RidgeReport> norms;
   std::optional<tweak::EndToEndResult> end_to_end;  // without its model
   std::int64_t steps = 0;
   std::map<std::string, double> seconds;  // generate, quantize, tweak, evaluate, save, total

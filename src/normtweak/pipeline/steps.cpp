@@ -1,5 +1,7 @@
 #include "normtweak/pipeline/steps.h"
 
+#include <algorithm>
+
 #include "normtweak/base/error.h"
 #include "normtweak/pipeline/blockwise.h"
 #include "normtweak/pipeline/judge.h"
@@ -8,33 +10,42 @@ namespace normtweak::pipeline {
 namespace {
 
 std::string_view method_name(TweakMethod method) {
-  switch (method) {
-    case TweakMethod::none:
-      return "none";
-    case TweakMethod::layerwise:
-      return "layerwise";
-    case TweakMethod::end_to_end:
-      return "end-to-end";
-  }
-  return "";
+  const auto* found = std::ranges::find(kTweakMethods, method, &TweakMethodName::method);
+  return found == std::end(kTweakMethods) ? "" : found->name;
 }
 
 // Tweaks block by block. The untouched state is a quantization of its own: what reaches a block depends on the tweak.
-std::optional<model::Decoder> tweak_layerwise(const FloatModel& floats, const model::Decoder& start,
-                                              const calibrate::TokenBatch& text, const TweakOptions& options,
-                                              const quantize::QuantizationPlan* plan, RunResult& result,
-                                              ProgressSink& progress) {
-  auto run =
-      run_blocks(floats.exact, floats.passes, start, text, {.plan = plan, .layerwise = options.layerwise}, progress);
+std::optional<model::Decoder> tweak_blocks(const FloatModel& floats, const model::Decoder& start,
+                                           const calibrate::TokenBatch& text, const TweakOptions& options,
+                                           const quantize::QuantizationPlan* plan, RunResult& result,
+                                           ProgressSink& progress) {
+  BlockwiseOptions how = {.plan = plan, .layerwise = {}};
+  if (options.method == TweakMethod::layerwise) how.layerwise = options.layerwise;
+  if (options.method == TweakMethod::ridge) how.ridge = options.ridge;
+  auto run = run_blocks(floats.exact, floats.passes, start, text, how, progress);
   result.blocks = std::move(run.tweaked);
+  result.norms = std::move(run.solved);
   result.steps = run.steps;
+  return std::move(run.decoder);
+}
+
+// Where the end-to-end tweak begins: the quantized model with its norms in closed form, or nothing, for as it is.
+std::optional<model::Decoder> start_of_steps(const FloatModel& floats, const model::Decoder& quantized,
+                                             const calibrate::TokenBatch& text, const TweakOptions& options,
+                                             RunResult& result, ProgressSink& progress, const Processes& processes) {
+  if (!options.start_with_ridge) return std::nullopt;
+  auto run = run_blocks(floats.exact, floats.passes, quantized, text,
+                        {.plan = nullptr, .layerwise = {}, .ridge = options.ridge, .processes = processes}, progress);
+  result.norms = std::move(run.solved);
   return std::move(run.decoder);
 }
 
 std::optional<model::Decoder> tweak_end_to_end(const FloatModel& floats, const model::Decoder& quantized,
                                                const tweak::TextSplit& text, const TweakOptions& options,
                                                RunResult& result, ProgressSink& progress, const Processes& processes) {
-  auto run = tweak::tweak_end_to_end(floats.passes, quantized, text, options.end_to_end, progress, nullptr, processes);
+  const auto start = start_of_steps(floats, quantized, text.train, options, result, progress, processes);
+  auto run = tweak::tweak_end_to_end(floats.passes, quantized, text, options.end_to_end, progress,
+                                     start ? &*start : nullptr, processes);
   auto tweaked = run.chosen == "untouched" ? std::nullopt : std::optional(std::move(run.decoder));
   run.decoder = {};
   result.steps = run.steps;
@@ -54,8 +65,8 @@ std::optional<model::Decoder> run_tweak(const FloatModel& floats, const model::D
   result.tweak_method = method_name(options.method);
   std::optional<model::Decoder> tweaked;
   timed(result.seconds, "tweak", [&] {
-    if (options.method == TweakMethod::layerwise) {
-      tweaked = tweak_layerwise(floats, start, text.train, options, plan, result, progress);
+    if (options.method == TweakMethod::layerwise || options.method == TweakMethod::ridge) {
+      tweaked = tweak_blocks(floats, start, text.train, options, plan, result, progress);
     } else if (options.method == TweakMethod::end_to_end) {
       tweaked = tweak_end_to_end(floats, quantized, text, options, result, progress, processes);
     }

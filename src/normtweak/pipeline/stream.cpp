@@ -1,0 +1,33 @@
+#include "normtweak/pipeline/stream.h"
+
+#include <ATen/ops/cat.h>
+
+#include <vector>
+
+namespace normtweak::pipeline {
+namespace {
+
+std::int64_t rows_at_a_time(const model::Decoder& decoder, std::int64_t tokens) {
+  return rows_in_one_pass(decoder, tokens, decoder.device.is_cuda() ? 32768 : 2048);
+}
+
+}  // namespace
+
+Stream::Stream(const model::Decoder& decoder, const calibrate::TokenBatch& text)
+    : context_(block_context(decoder)),
+      step_(rows_at_a_time(decoder, text.tokens())),
+      hidden_(embed(decoder, text.ids.to(decoder.device))) {}
+
+at::Tensor Stream::through(const model::Block& block, const Observer& observe) const {
+  std::vector<at::Tensor> outputs;
+  auto context = context_;
+  in_parts([&](std::int64_t begin, std::int64_t count) {
+    if (observe) {
+      context.observe = [&](model::LinearInput place, const at::Tensor& x) { observe(place, x, begin); };
+    }
+    outputs.push_back(forward(block, hidden_.narrow(0, begin, count), context));
+  });
+  return at::cat(outputs);
+}
+
+}  // namespace normtweak::pipeline

@@ -1,0 +1,42 @@
+// A hidden stream that moves from block to block, for all of the calibration text at once.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <algorithm>
+#include <functional>
+
+#include "normtweak/calibrate/token_batch.h"
+#include "normtweak/model/decoder.h"
+
+namespace normtweak::pipeline {
+
+class Stream {
+ public:
+  // Begins with the embedded text. The decoder must outlive the stream.
+  Stream(const model::Decoder& decoder, const calibrate::TokenBatch& text);
+
+  const at::Tensor& hidden() const { return hidden_; }  // f32 [samples, tokens, hidden]
+  const model::BlockContext& context() const { return context_; }
+
+  // Calls `work(first row, rows)` for consecutive parts of the rows that fit one pass.
+  template <class Work>
+  void in_parts(const Work& work) const {
+    const auto rows = hidden_.size(0);
+    for (std::int64_t begin = 0; begin < rows; begin += step_) work(begin, std::min(step_, rows - begin));
+  }
+
+  // Sees the input of a linear for a part of the rows, and the first of these.
+  using Observer = std::function<void(model::LinearInput, const at::Tensor& input, std::int64_t begin)>;
+
+  // The output of `block` on this stream. `observe`, where given, sees the inputs of its linears.
+  at::Tensor through(const model::Block& block, const Observer& observe = {}) const;
+
+  void set(at::Tensor hidden) { hidden_ = std::move(hidden); }
+
+ private:
+  model::BlockContext context_;
+  std::int64_t step_;
+  at::Tensor hidden_;
+};
+
+}  // namespace normtweak::pipeline
