@@ -19,6 +19,7 @@ namespace {
 
 constexpr LearningRates kStandardRates = {};
 constexpr std::int64_t kStandardPasses = 8, kStandardBatchTokens = 8192;
+constexpr int kPatience = 3;     // checks of the selection rows without a gain, after which a run ends
 constexpr double kDiverged = 2;  // times the untouched divergence: nothing good comes after that
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
@@ -172,6 +173,7 @@ class Run {
     set_state(student_, start_);
     auto best = start_;
     double least = untouched;
+    int checks_without_gain = 0;
     const auto steps = training_.steps;
     const auto interval = std::max<std::int64_t>(1, steps / std::max<std::int64_t>(1, options_.checks));
     Training training(student_, train_, training_, pass_, processes_);
@@ -193,9 +195,11 @@ class Run {
             fmt::format("interrupted after step {} of {}; the best state so far counts", step + 1, steps);
       } else if ((step + 1) % interval == 0 && step + 1 < steps) {
         const double score = selection_divergence();
+        ++checks_without_gain;
         if (score < least) {
           least = score;
           best = state_of(student_);
+          checks_without_gain = 0;
         }
         if (!(score < kDiverged * untouched)) {
           result_.stopped_early =
