@@ -57,7 +57,10 @@ void add_common(CLI::App& command, Common& common) {
       .add_option("--device", common.device,
                   "cpu, cuda or cuda:N (default: a GPU if there is one; with torchrun, one for each process)")
       ->group("General");
-  command.add_option("--dtype", common.type, "Type of matrix products: f32 or bf16 (default: see above)")
+  command
+      .add_option("--dtype", common.type,
+                  "Type of matrix products: f32 or bf16 (default: f32 for scores and logits; else bf16 on GPUs and "
+                  "CPUs with AMX)")
       ->check(CLI::IsMember({"f32", "bf16", "float32", "bfloat16"}))
       ->group("General");
   command.add_option("--seed", common.seed, "Seed of everything random")->capture_default_str()->group("General");
@@ -126,12 +129,6 @@ void finish(Json figures, const Common& common, const pipeline::Compute& compute
 
 void add_text_writing(CLI::App& command, TextChoice& choice) {
   auto& self = choice.source.self;
-  std::vector<std::string> names;
-  std::string help = "How a text starts: ";
-  for (const auto& strategy : calibrate::strategies()) {
-    names.emplace_back(strategy.name);
-    help += fmt::format("{} ({}); ", strategy.name, strategy.description);
-  }
   command.add_option("--samples", self.samples, "Rows of calibration text")
       ->capture_default_str()
       ->check(CLI::PositiveNumber)
@@ -140,10 +137,7 @@ void add_text_writing(CLI::App& command, TextChoice& choice) {
       ->capture_default_str()
       ->check(CLI::PositiveNumber)
       ->group("Text");
-  command.add_option("--strategy", self.strategy, help)
-      ->capture_default_str()
-      ->check(CLI::IsMember(names))
-      ->group("Text");
+  add_choice(command, "--strategy", self.strategy, "How a text starts", calibrate::strategies())->group("Text");
   command
       .add_option("--languages", choice.languages,
                   fmt::format("For strategy language, a list of: {}", fmt::join(calibrate::language_codes(), ",")))
@@ -211,18 +205,15 @@ pipeline::External external(const ExternalChoice& choice) {
 }
 
 void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, bool may_be_none) {
-  std::vector<std::string> methods;
-  std::string help = "How to tweak: ";
-  for (const auto& method : pipeline::kTweakMethods) {
-    if (method.method == pipeline::TweakMethod::none && !may_be_none) continue;
-    methods.emplace_back(method.name);
-    help += fmt::format("{} ({}); ", method.name, method.description);
+  std::vector<pipeline::TweakMethodName> methods;
+  for (const auto& row : pipeline::kTweakMethods) {
+    if (row.method != pipeline::TweakMethod::none || may_be_none) methods.push_back(row);
   }
-  command.add_option(flag, choice.method, help)->capture_default_str()->check(CLI::IsMember(methods))->group("Tweak");
+  add_choice(command, flag, choice.method, "How to tweak", methods)->group("Tweak");
   command
       .add_option("--tune", choice.tune,
-                  "Floats to tune end to end: some of norms,biases,scales,zeros,codebooks (default: norms,scales; "
-                  "scales takes codebooks along)")
+                  "Floats to tune end to end: some of norms,biases,scales,zeros,codebooks (default: norms,scales, and "
+                  "zeros where the file holds floats; scales takes codebooks along)")
       ->check(accepted_by([](const std::string& list) { tweak::parse_groups(list); }))
       ->group("Tweak");
   command
@@ -252,12 +243,7 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
   command.add_option("--batch", choice.batch, "Rows in one step (default: end-to-end about 8192 tokens, layerwise 1)")
       ->check(CLI::PositiveNumber)
       ->group("Tweak");
-  std::vector<std::string> losses;
-  for (const auto& objective : tweak::objectives()) losses.emplace_back(objective.name);
-  command.add_option("--loss", choice.loss, "Layerwise: what is matched")
-      ->capture_default_str()
-      ->check(CLI::IsMember(losses))
-      ->group("Tweak");
+  add_choice(command, "--loss", choice.loss, "Layerwise: what is matched", tweak::objectives())->group("Tweak");
   command.add_option("--lr-scale", choice.rate_growth, "Layerwise: block i of L learns with lr (1 + this i / L)")
       ->capture_default_str()
       ->group("Tweak");
@@ -318,6 +304,13 @@ pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& co
 
 namespace {
 
+// What was chosen for the steps: with these options the run repeats itself.
+std::string steps_line(const tweak::EndToEndResult& run) {
+  const auto stopped = run.stopped_early.empty() ? "" : fmt::format(" ({})", run.stopped_early);
+  return fmt::format("  steps: {} of {}{}, --batch {} --lr {:g} --lr-scales {:g}\n", run.steps, run.planned_steps,
+                     stopped, run.batch_rows, run.rates.norms, run.rates.scales);
+}
+
 std::string text_line(const pipeline::TextFigures& text) {
   return fmt::format("  {:<36} perplexity  float {:.2f}  quantized {:.2f}  saved {:.2f}   KLD {:.4f} -> {:.4f}\n",
                      text.name, text.quantized.reference_perplexity(), text.quantized.perplexity(),
@@ -329,6 +322,7 @@ std::string text_line(const pipeline::TextFigures& text) {
 std::string run_summary(const pipeline::RunResult& result, const std::string& output) {
   auto summary = fmt::format("{}: {} bits, {:.3f} bits per weight, kept: {}\n", output, result.bits,
                              result.bits_per_weight, result.kept);
+  if (result.end_to_end) summary += steps_line(*result.end_to_end);
   if (!result.verdict.reason.empty()) summary += fmt::format("  guard: {}\n", result.verdict.reason);
   summary += text_line(result.held_out);
   for (const auto& text : result.external) summary += text_line(text);

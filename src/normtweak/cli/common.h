@@ -1,5 +1,7 @@
 // Options that several subcommands share, and what is done with every subcommand's result.
 #pragma once
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <memory>
@@ -17,6 +19,18 @@ CLI::Validator accepted_by(std::function<void(const std::string&)> parse);
 
 // "90s", "5m", "1.5h", "500k-tokens", "2M-tokens". Throws Error saying what is expected.
 tweak::Budget parse_budget(const std::string& text);
+
+// An option whose values are the names in a table; its help lists them with their descriptions.
+template <class Rows>
+CLI::Option* add_choice(CLI::App& command, const std::string& flag, std::string& value, std::string help,
+                        const Rows& rows) {
+  std::vector<std::string> names;
+  for (const auto& row : rows) {
+    help += fmt::format("{} {} ({})", names.empty() ? ":" : ";", row.name, row.description);
+    names.emplace_back(row.name);
+  }
+  return command.add_option(flag, value, help)->capture_default_str()->check(CLI::IsMember(names));
+}
 
 // Options of every subcommand.
 struct Common {

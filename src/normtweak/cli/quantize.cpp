@@ -23,16 +23,7 @@ struct Choices {
 
 void add_plan(CLI::App& command, Choices& choices) {
   auto& plan = choices.options.plan.standard;
-  std::vector<std::string> methods;
-  std::string help = "How weights are rounded: ";
-  for (const auto& quantizer : quantize::quantizers()) {
-    methods.emplace_back(quantizer.name);
-    help += fmt::format("{} ({}); ", quantizer.name, quantizer.description);
-  }
-  command.add_option("--method", plan.method, help)
-      ->capture_default_str()
-      ->check(CLI::IsMember(methods))
-      ->group("Quantize");
+  add_choice(command, "--method", plan.method, "How weights are rounded", quantize::quantizers())->group("Quantize");
   command.add_option("--bits", plan.bits, "Bits of a code")
       ->capture_default_str()
       ->check(CLI::IsMember({2, 3, 4, 6, 8}))
@@ -86,13 +77,7 @@ Job add_quantize(CLI::App& command) {
       "Some rows of the text are seen by no step; they decide whether the tweak is kept.");
   command.add_option("MODEL", choices->options.model, "The float model")->required();
   command.add_option("-o,--output", choices->options.output, "Folder to write")->required();
-  std::vector<std::string> formats;
-  std::string help = "What to write: ";
-  for (const auto& format : pipeline::save_formats()) {
-    formats.emplace_back(format.name);
-    help += fmt::format("{} ({}); ", format.name, format.description);
-  }
-  command.add_option("--format", choices->options.format, help)->capture_default_str()->check(CLI::IsMember(formats));
+  add_choice(command, "--format", choices->options.format, "What to write", pipeline::save_formats());
   command
       .add_option("--store-dtype", choices->store_type,
                   "Type of the stored floats: f32, f16 or bf16 (default: the model's)")
