@@ -94,11 +94,11 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using namespace normtweak::cli;
-  remove_unfinished_on_signals();
   try {
-    begin_job();
+    begin_job();  // keeps SIGTERM from the threads that come after it
   } catch (const normtweak::Error& error) {
     return fail_with(error.what());
   }
+  remove_unfinished_on_signals();
   return end_job(run(argc, argv));
 }
