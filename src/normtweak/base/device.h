@@ -14,8 +14,8 @@ namespace normtweak {
 // present one of this thread; naming one is an error then.
 c10::Device choose_device(std::string_view name, std::optional<int> process = std::nullopt);
 
-// True where bf16 products run on matrix units: CUDA, and CPUs with AMX. AVX512-BF16 alone does not count: its products
-// were measured no faster than F32 ones (docs/architecture.md).
+// True where bf16 products are several times faster than F32 ones: CUDA, CPUs with AMX, and AMD's with AVX512-BF16.
+// Intel's with AVX512-BF16 and no AMX do not count (docs/architecture.md has what was measured).
 bool has_fast_bf16(c10::Device device);
 
 // "f32", "bf16" or "f16" (also float32, bfloat16, float16). Throws Error otherwise.

@@ -60,7 +60,7 @@ void add_common(CLI::App& command, Common& common) {
   command
       .add_option("--dtype", common.type,
                   "Type of matrix products: f32 or bf16 (default: f32 for scores and logits; else bf16 on GPUs and "
-                  "CPUs with AMX)")
+                  "CPUs that multiply it fast)")
       ->check(CLI::IsMember({"f32", "bf16", "float32", "bfloat16"}))
       ->group("General");
   command.add_option("--seed", common.seed, "Seed of everything random")->capture_default_str()->group("General");

@@ -11,7 +11,7 @@ namespace normtweak::evaluate {
 namespace {
 
 constexpr std::int64_t kPassTokensCpu = 2048, kPassTokensGpu = 16384;
-constexpr std::int64_t kChunkBytesCpu = std::int64_t{16} << 20, kChunkBytesGpu = std::int64_t{512} << 20;
+constexpr std::int64_t kChunkBytesCpu = std::int64_t{64} << 20, kChunkBytesGpu = std::int64_t{512} << 20;
 
 }  // namespace
 

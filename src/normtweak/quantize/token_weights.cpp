@@ -17,7 +17,7 @@ namespace normtweak::quantize {
 namespace {
 
 constexpr std::int64_t kTokensCpu = 2048, kTokensGpu = 8192;  // that go through the model together
-constexpr std::int64_t kLogitBytesCpu = std::int64_t{16} << 20, kLogitBytesGpu = std::int64_t{768} << 20;
+constexpr std::int64_t kLogitBytesCpu = std::int64_t{64} << 20, kLogitBytesGpu = std::int64_t{768} << 20;
 
 // d(Σ −log p(next token)) / d hidden, with full logits for a chunk of tokens at a time.
 // hidden: [rows, tokens, hidden] after the final norm; counted: f32 [rows, tokens], 1 where the next token counts.

@@ -13,8 +13,8 @@
 namespace normtweak::tweak {
 namespace {
 
-// F32 logits of so many bytes at a time: on a CPU about what its caches hold.
-constexpr std::int64_t kChunkBytesCpu = std::int64_t{16} << 20, kChunkBytesGpu = std::int64_t{512} << 20;
+// F32 logits of so many bytes at a time: on a CPU a few hundred tokens, so that the head is read from memory few times.
+constexpr std::int64_t kChunkBytesCpu = std::int64_t{64} << 20, kChunkBytesGpu = std::int64_t{512} << 20;
 
 std::int64_t chunk_tokens(const at::Tensor& head, std::int64_t workspace) {
   constexpr std::int64_t kTensors = 16;  // of the size of a chunk's logits, at most, with room to spare
