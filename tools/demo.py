@@ -15,7 +15,7 @@ import sys
 SAMPLES = 24       # calibration rows that the model writes
 TOKENS = 256       # tokens in each
 MAX_TOKENS = 4096  # tokens of WikiText-2 that are scored
-PASSES = 2         # of the tweak over them
+PASSES = 4         # of the tweak over them
 BITS = (4, 3)
 GROUP_SIZE = 64
 

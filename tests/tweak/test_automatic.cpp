@@ -98,8 +98,9 @@ TEST(Automatic, ChoosesRateBatchAndSteps) {
 
 TEST(Automatic, StepsAndRatesRepeatARun) {
   const auto problem = make_problem();
-  const auto first = run(problem, {.budget = {.seconds = 1.0}});
+  const auto first = run(problem, {.budget = {.seconds = 1.0}, .checks = 2});  // too few checks to stop early
   EndToEndOptions again;
+  again.checks = 2;
   again.steps = first.planned_steps;
   again.norm_rate = first.rates.norms;
   again.scale_rate = first.rates.scales;
@@ -148,6 +149,20 @@ TEST(Automatic, StartsWhereItIsTold) {
   for (const auto& candidate : result.candidates) of_result = std::min(of_result, candidate.divergence);
   EXPECT_NEAR(of_result, of_good, 1e-4 * of_good);
   EXPECT_NEAR(result.candidates.front().divergence, good.candidates.front().divergence, 1e-9);  // still the student
+}
+
+TEST(Automatic, StopsWhereNothingIsGainedAnyMore) {
+  const auto problem = make_problem(16, 8);  // little text: it is soon learned by heart
+  EndToEndOptions options;
+  options.norm_rate = options.scale_rate = 5e-3;
+  options.passes = 60;
+  options.checks = 30;
+  const auto result = run(problem, options);
+  EXPECT_NE(result.stopped_early.find("no gain on held-out rows in 3 checks"), std::string::npos)
+      << result.stopped_early;
+  EXPECT_LT(result.steps, result.planned_steps);
+  options.steps = result.planned_steps;  // asked for by number, all are taken
+  EXPECT_EQ(run(problem, options).steps, result.planned_steps);
 }
 
 // Raises SIGINT once some steps have been taken.

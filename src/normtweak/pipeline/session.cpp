@@ -1,5 +1,7 @@
 #include "normtweak/pipeline/session.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/tensor.h>
 #include <fmt/format.h>
 
 #include <chrono>
@@ -7,6 +9,18 @@
 #include "normtweak/pipeline/calibration_text.h"
 
 namespace normtweak::pipeline {
+namespace {
+
+// Each process reads the file itself: on several machines it may be another one.
+void check_same_text(const calibrate::TokenBatch& text, const Processes& processes) {
+  const auto facts = at::tensor({text.samples(), text.tokens(), text.ids.sum().item<std::int64_t>()}, at::kLong);
+  const auto sum = facts.clone();
+  processes.all_reduce_sum({sum});
+  if (!sum.equal(facts * processes.size()))
+    fail("the processes have different calibration texts; give all the same file");
+}
+
+}  // namespace
 
 FloatModel load_float_model(model::Checkpoint checkpoint, const Compute& compute, const RunMemory& memory) {
   FloatModel model = {.checkpoint = std::move(checkpoint), .exact = {}, .passes = {}};
@@ -32,6 +46,7 @@ RunText prepare_text(const TextSource& source, const FloatModel& floats, Progres
   RunText text;
   text.all = calibration_text(source, floats.checkpoint, floats.passes, progress, processes);
   if (text.all.tokens() < 2) fail("rows of 1 token: at least 2 are needed, since what follows a token is predicted");
+  check_same_text(text.all, processes);
   text.split = tweak::split_text(text.all);
   progress.note(fmt::format("text: {} rows of {} tokens; {} to quantize and tweak, {} to choose, {} to confirm",
                             text.all.samples(), text.all.tokens(), text.split.train.samples(),

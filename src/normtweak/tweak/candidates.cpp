@@ -5,6 +5,8 @@
 #include <ATen/ops/zeros_like.h>
 #include <fmt/format.h>
 
+#include <set>
+
 namespace normtweak::tweak {
 
 State state_of(const Student& student) {
@@ -50,11 +52,16 @@ void Candidates::consider_parts_of(const State& from) {
     for (auto& change : state) change = change * share;
     consider(fmt::format("{} of the way", share), state);
   }
-  const auto groups = student_.tunables().groups();
-  for (std::size_t i = 0; i < groups.size() && groups.size() > 1; ++i) {
+  const auto groups = student_.tunables().groups();  // a kind of group may be there in several types
+  std::set<TunableGroup> kinds;
+  for (const auto& group : groups) kinds.insert(group.group);
+  for (const auto kind : kinds) {
+    if (kinds.size() == 1) break;
     auto state = whole;
-    state[i] = at::zeros_like(state[i]);
-    consider(fmt::format("without {}", group_name(groups[i].group)), state);
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+      if (groups[i].group == kind) state[i] = at::zeros_like(state[i]);
+    }
+    consider(fmt::format("without {}", group_name(kind)), state);
   }
 }
 

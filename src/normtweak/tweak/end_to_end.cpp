@@ -31,8 +31,8 @@ State changes_to(const model::Decoder& start, const Student& student, const std:
   const auto before = state_of(student);
   const c10::NoGradGuard no_gradients;
   for (std::size_t i = 0; i < ours.size(); ++i) {
-    const auto difference = wanted[i].value - ours[i].value;
-    ours[i].change.copy_(at::where(ours[i].unit == 0, 0.0, difference / ours[i].unit));
+    const auto same = wanted[i].value.eq(ours[i].value).logical_or(ours[i].unit == 0);
+    ours[i].change.copy_(at::where(same, 0.0, (wanted[i].value - ours[i].start) / ours[i].unit));
   }
   auto changes = state_of(student);
   for (std::size_t i = 0; i < before.size(); ++i) student.tunables().groups()[i].change.copy_(before[i]);
@@ -109,7 +109,9 @@ class Run {
   std::int64_t trial_cost() const { return static_cast<std::int64_t>(result_.trials.size()) * trial_steps_taken_; }
 
   void plan_rates(double untouched) {
-    const auto steps = options_.norm_rate && options_.scale_rate ? 0 : trial_steps(asked_steps());
+    const bool given = options_.norm_rate && options_.scale_rate;
+    if (limited_by_time() && !given) measure_step();
+    const auto steps = given ? 0 : trial_steps(steps_in_budget());
     double factor = 1;
     if (steps > 0) {
       trial_steps_taken_ = steps;
@@ -147,22 +149,30 @@ class Run {
   }
 
   void plan_steps() {
-    training_.steps = asked_steps();
-    if (options_.budget.seconds <= 0 || options_.steps > 0) return;
-    if (seconds_per_step_ == 0) measure_step();
+    if (limited_by_time() && seconds_per_step_ == 0) measure_step();
+    training_.steps = steps_in_budget();
+  }
+
+  bool limited_by_time() const { return options_.budget.seconds > 0 && options_.steps == 0; }
+
+  // Steps that the options ask for and that what is left of a budget of seconds allows, the same in all processes.
+  std::int64_t steps_in_budget() const {
+    const auto asked = asked_steps();
+    if (!limited_by_time()) return asked;
     const double scoring = static_cast<double>(options_.checks + 8) * seconds_per_score_;
     const double left = options_.budget.seconds - (now() - begin_) - scoring;
     const auto by_time = std::max<std::int64_t>(1, static_cast<std::int64_t>(left / seconds_per_step_));
     const bool passes_given = options_.passes > 0 || options_.budget.tokens > 0;
-    const auto steps = at::scalar_tensor(passes_given ? std::min(training_.steps, by_time) : by_time, at::kLong);
+    const auto steps = at::scalar_tensor(passes_given ? std::min(asked, by_time) : by_time, at::kLong);
     processes_.broadcast({steps});  // clocks differ
-    training_.steps = steps.item<std::int64_t>();
+    return steps.item<std::int64_t>();
   }
 
   void measure_step() {
-    training_.steps = 1;
+    training_.steps = 2;
     set_state(student_, start_);
     Training training(student_, train_, training_, pass_, processes_);
+    training.step();  // the first one also loads kernels
     const double begin = now();
     training.step();
     seconds_per_step_ = now() - begin;
@@ -204,6 +214,8 @@ class Run {
         if (!(score < kDiverged * untouched)) {
           result_.stopped_early =
               fmt::format("the loss diverged by step {}; the best state before it counts", step + 1);
+        } else if (options_.steps == 0 && checks_without_gain == kPatience) {
+          result_.stopped_early = fmt::format("no gain on held-out rows in {} checks, by step {}", kPatience, step + 1);
         }
       }
     }

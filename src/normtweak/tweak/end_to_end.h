@@ -61,7 +61,7 @@ struct EndToEndResult {
   LearningRates rates;            // that the steps had
   std::vector<RateTrial> trials;  // by which they were found; empty where they were given
   std::int64_t batch_rows = 0;
-  std::int64_t planned_steps = 0;  // `steps` = this and `rates` repeat the run
+  std::int64_t planned_steps = 0;  // `steps` = this and `rates` repeat the run, unless it stopped early
   std::int64_t steps = 0;          // taken; trials not counted
   std::int64_t tokens = 0;         // that the steps saw
   double seconds = 0;              // of the steps alone

@@ -4,7 +4,9 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_file.h>
 #include <ATen/ops/index_select.h>
+#include <ATen/ops/scalar_tensor.h>
 #include <c10/util/accumulate.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,9 +25,10 @@ at::Tensor empty_on_disk(at::IntArrayRef shape, std::int64_t count, at::ScalarTy
   auto path = (fs::temp_directory_path() / "normtweak-hidden-XXXXXX").string();
   const int file = ::mkstemp(path.data());
   if (file < 0) fail("{}: cannot be written; name another folder in TMPDIR", path);
+  const auto bytes = static_cast<off_t>(count) * static_cast<off_t>(c10::elementSize(type));
+  const bool fits = ::posix_fallocate(file, 0, bytes) == 0;  // a sparse file would end in SIGBUS on a full disk
   ::close(file);
-  const auto bytes = static_cast<std::uintmax_t>(count) * c10::elementSize(type);
-  if (fs::space(path).available < bytes) {
+  if (!fits) {
     fs::remove(path);
     fail(
         "{}: the float model's hidden states take {:.1f} GiB and the disk has less; use fewer --samples, or name "
@@ -51,7 +54,10 @@ TaughtRows::TaughtRows(const model::Decoder& teacher, const calibrate::TokenBatc
     return std::vector<std::int64_t>{rows, text.tokens(), teacher.config.hidden};
   };
   const auto elements = c10::multiply_integers(shape_of(text.samples()));
-  if (elements * static_cast<std::int64_t>(c10::elementSize(teacher.type)) > memory_bytes) {
+  const bool too_large = elements * static_cast<std::int64_t>(c10::elementSize(teacher.type)) > memory_bytes;
+  const auto on_disk = at::scalar_tensor(too_large ? 1 : 0, at::kLong);
+  processes.all_reduce_sum({on_disk});  // machines differ; all take the same way
+  if (on_disk.item<std::int64_t>() > 0) {
     hidden_ = empty_on_disk(shape_of(text.samples()), elements, teacher.type);
     teach(teacher, {0, text.samples()}, hidden_, stage);
     return;

@@ -77,13 +77,13 @@ double Training::step() {
   const auto share = processes_.share(chosen.size(0));
   auto sum = at::zeros({}, at::TensorOptions(at::kDouble).device(device));
   for (const auto& part : parts(chosen.narrow(0, share.begin, share.count), pass_.rows)) {
-    sum += student_.backward(rows_.pick(part, device), 1 / tokens, pass_.keep_activations).sum();
+    sum += student_.backward(rows_.pick(part, device), 1 / std::max(1.0, tokens), pass_.keep_activations).sum();
   }
   std::vector<at::Tensor> shared = {sum};
   for (const auto& group : student_.tunables().groups()) shared.push_back(group.gradient);
   processes_.all_reduce_sum(shared);
-  const double divergence = sum.item<double>() / tokens;
-  if (std::isfinite(divergence)) adam_.step(rate_share(step_, options_));
+  const double divergence = tokens > 0 ? sum.item<double>() / tokens : 0;
+  if (tokens > 0 && std::isfinite(divergence)) adam_.step(rate_share(step_, options_));
   ++step_;
   tokens_ += chosen.size(0) * rows_.row_tokens();
   return divergence;
