@@ -11,6 +11,7 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <fmt/format.h>
 #include <torch/csrc/autograd/profiler_kineto.h>
@@ -22,6 +23,7 @@
 #include <map>
 
 #include "normtweak/base/device.h"
+#include "normtweak/base/memory.h"
 #include "normtweak/model/families/families.h"
 #include "normtweak/quantize/rtn.h"
 #include "normtweak/tweak/end_to_end.h"
@@ -33,6 +35,7 @@ struct Shape {
   std::int64_t hidden = 4096, layers = 32, heads = 32, key_value_heads = 32, intermediate = 11008, vocabulary = 32000;
   std::int64_t tokens = 2048, rows = 16, batch = 8, steps = 6;  // rows: that the teacher reads; batch: rows of a step
   int bits = 4, group_size = 128;
+  double memory_gib = 0;      // what the run may take; 0: all there is
   double activation_gib = 0;  // 0: as the program chooses
   std::string device = "cuda", type = "bf16";
   bool profile = false;
@@ -61,7 +64,7 @@ class Model {
         .name = "head", .weight = weights::FloatWeight{random(config.vocabulary, config.hidden).to(type_)}, .bias = {}};
     made.final_norm = norm("final");
     made.rotary = std::make_shared<model::RotaryTable>(make_rotary_table(config, config.context, device_));
-    made.blocks = model::BlockStore(static_cast<int>(config.layers), true, {});
+    made.blocks = model::BlockStore(static_cast<int>(config.layers), model::Residence::device, {});
     for (int i = 0; i < config.layers; ++i) {
       made.blocks.put(i, std::make_shared<const model::Block>(block(i, config, quantized)));
     }
@@ -165,12 +168,22 @@ void list_kernels(torch::autograd::profiler::ProfilerResult& result) {
   }
 }
 
+// What the weights leave of the memory that was there before them, less a sixteenth that is lost between the pieces of
+// the allocator.
+std::int64_t workspace(c10::Device device, std::int64_t before, std::int64_t allowed) {
+  if (device.is_cuda()) c10::getDeviceAllocator(at::kCUDA)->emptyCache();
+  const auto weights = before - available_memory(device);
+  return (std::min(before, allowed) - weights) / 16 * 15;
+}
+
 int run(const Shape& shape) {
   namespace profiler = torch::autograd::profiler;
   const auto device = choose_device(shape.device);
   const auto type = parse_float_type(shape.type);
   const Clock clock(device);
   const double ceiling = product_rate(device, type);
+  if (device.is_cuda()) c10::getDeviceAllocator(at::kCUDA)->emptyCache();
+  const auto memory = available_memory(device);
   const Model model(shape, device, type);
   const auto ids = at::randint(0, shape.vocabulary, {shape.rows, shape.tokens}, at::kLong);
   const calibrate::TokenBatch text = {.ids = ids, .mask = {}, .provenance = {}};
@@ -185,7 +198,9 @@ int run(const Shape& shape) {
     rows.emplace(teacher, text, stage);
     teaching = clock.seconds() - begin;
   }
-  const auto quantized = model.decoder(true);
+  auto quantized = model.decoder(true);
+  quantized.workspace = workspace(
+      device, memory, shape.memory_gib > 0 ? static_cast<std::int64_t>(shape.memory_gib * (1 << 30)) : memory);
   tweak::Student student(quantized, {tweak::TunableGroup::norms, tweak::TunableGroup::scales});
   const auto pass = tweak::pass_size(quantized, shape.tokens, shape.batch,
                                      static_cast<std::int64_t>(shape.activation_gib * (1 << 30)));
@@ -237,6 +252,7 @@ int main(int argc, char** argv) {
   app.add_option("--steps", shape.steps)->capture_default_str();
   app.add_option("--bits", shape.bits)->capture_default_str();
   app.add_option("--group-size", shape.group_size)->capture_default_str();
+  app.add_option("--memory-gib", shape.memory_gib, "Memory that the run may take")->capture_default_str();
   app.add_option("--activation-gib", shape.activation_gib, "Activations kept at most")->capture_default_str();
   app.add_option("--device", shape.device)->capture_default_str();
   app.add_option("--dtype", shape.type)->capture_default_str();

@@ -45,6 +45,33 @@ TEST(Decoder, EqualsTheExplicitModel) {
   }
 }
 
+TEST(Block, RunsAsFarAsAPlace) {
+  for (const auto& row : kModels) {
+    SCOPED_TRACE(row.name);
+    const auto decoder = tests::quantized(tiny_decoder(row.model), row.weights);
+    const auto hidden = embed(decoder, tests::random_ids(decoder, 2, 12));
+    const auto block = decoder.blocks.get(0);
+    std::vector<at::Tensor> inputs, outputs;  // at each place; of the linears at a place, the last one's output
+    auto context = block_context(decoder);
+    context.observe = [&](LinearInput, const at::Tensor& x) { inputs.push_back(x); };
+    context.observe_output = [&](LinearInput place, const at::Tensor& y) {
+      outputs.resize(static_cast<std::size_t>(place) + 1);
+      outputs.back() = y;
+    };
+    const auto output = forward(*block, hidden, context);
+    ASSERT_EQ(inputs.size(), kLinearInputs);
+    for (int place = 0; place < kLinearInputs; ++place) {
+      const auto found = forward_to(static_cast<LinearInput>(place), *block, hidden, block_context(decoder));
+      EXPECT_TRUE(found.input.equal(inputs[static_cast<std::size_t>(place)])) << place;
+    }
+    const auto attention = forward_to(LinearInput::attention_output, *block, hidden, block_context(decoder));
+    const auto down = forward_to(LinearInput::mlp_down, *block, hidden, block_context(decoder));
+    EXPECT_TRUE(attention.residual.equal(hidden));
+    EXPECT_TRUE((down.residual + outputs[3]).equal(output));
+    EXPECT_TRUE((attention.residual + outputs[1]).equal(down.residual));
+  }
+}
+
 TEST(Decoder, WithACacheIsTheFullPass) {
   const c10::NoGradGuard no_gradients;
   for (const auto& row : kModels) {

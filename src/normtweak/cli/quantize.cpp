@@ -53,6 +53,12 @@ void add_plan(CLI::App& command, Choices& choices) {
       ->capture_default_str()
       ->group("Quantize");
   command
+      .add_option("--drift-correction", choices.options.plan.drift_correction,
+                  "gptq: how much of what the blocks before did to a linear's input its weight makes up for, 0 to 1")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1.0))
+      ->group("Quantize");
+  command
       .add_option("--token-weights", choices.token_weights,
                   "Tokens in the Hessians of gptq and of kmeans --sensitivity: all alike (none), or by the loss's "
                   "squared gradient (fisher)")

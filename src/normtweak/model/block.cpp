@@ -82,6 +82,14 @@ at::Tensor activate(const at::Tensor& x, Activation activation) {
   return x;
 }
 
+// What the MLP's last linear reads.
+at::Tensor expand(const Block& block, const at::Tensor& normed, const BlockContext& context) {
+  const auto activation = context.config->activation;
+  const auto output = [&](const Linear& linear) { return apply(linear, LinearInput::mlp, normed, context); };
+  return block.gate ? activate(output(*block.gate), activation) * output(block.up)
+                    : activate(output(block.up), activation);
+}
+
 }  // namespace
 
 at::Tensor forward(const Block& block, const at::Tensor& hidden, const BlockContext& context) {
@@ -93,12 +101,20 @@ at::Tensor forward(const Block& block, const at::Tensor& hidden, const BlockCont
 
   normed = forward(block.mlp_norm, middle, context.type);
   observe(context, LinearInput::mlp, normed);
-  const auto activation = context.config->activation;
-  const auto expand = [&](const Linear& linear) { return apply(linear, LinearInput::mlp, normed, context); };
-  const auto inner = block.gate ? activate(expand(*block.gate), activation) * expand(block.up)
-                                : activate(expand(block.up), activation);
+  const auto inner = expand(block, normed, context);
   observe(context, LinearInput::mlp_down, inner);
   return middle + apply(block.down, LinearInput::mlp_down, inner, context);
+}
+
+PlaceInput forward_to(LinearInput place, const Block& block, const at::Tensor& hidden, const BlockContext& context) {
+  auto input = forward(block.attention_norm, hidden, context.type);
+  if (place == LinearInput::attention) return {input, {}};
+  input = attend(block, input, context);
+  if (place == LinearInput::attention_output) return {input, hidden};
+  const auto middle = hidden + apply(block.attention_output, LinearInput::attention_output, input, context);
+  input = forward(block.mlp_norm, middle, context.type);
+  if (place == LinearInput::mlp) return {input, {}};
+  return {expand(block, input, context), middle};
 }
 
 std::vector<PlacedLinear> linears(Block& block) {

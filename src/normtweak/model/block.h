@@ -58,4 +58,12 @@ struct BlockContext {
 // Differentiable in hidden and in everything of the block that requires a gradient.
 at::Tensor forward(const Block& block, const at::Tensor& hidden, const BlockContext& context);
 
+// What the linears at one place read and, for those that write to the residual stream, what their output is added to.
+struct PlaceInput {
+  at::Tensor input;     // [samples, tokens, in] in the type of products
+  at::Tensor residual;  // f32 [samples, tokens, hidden]; undefined for `attention` and `mlp`
+};
+// The same pass, only as far as that place. No cache.
+PlaceInput forward_to(LinearInput place, const Block& block, const at::Tensor& hidden, const BlockContext& context);
+
 }  // namespace normtweak::model

@@ -42,11 +42,14 @@ struct AffineLinear : Function<AffineLinear> {
     weight.group_size = static_cast<int>(context->saved_data["group_size"].toInt());
     weight.float_zeros = context->saved_data["float_zeros"].toBool();
     const auto& x = saved[0];
-    at::Tensor x_gradient;
+    at::Tensor x_gradient, dequantized;
     weights::GroupGradients of_groups;
-    if (context->needs_input_grad(0)) x_gradient = gradients[0].matmul(values(weight, x.scalar_type()));
+    if (context->needs_input_grad(0)) {
+      dequantized = values(weight, x.scalar_type());
+      x_gradient = gradients[0].matmul(dequantized);
+    }
     if (context->needs_input_grad(1) || context->needs_input_grad(2)) {
-      of_groups = reduce_to_groups(weight_gradient(gradients[0], x), weight, context->needs_input_grad(2));
+      of_groups = reduce_to_groups(weight_gradient(gradients[0], x), weight, context->needs_input_grad(2), dequantized);
     }
     return {x_gradient, of_groups.scales, of_groups.zeros, {}};
   }

@@ -2,79 +2,17 @@
 
 #include <ATen/core/grad_mode.h>
 
-#include <algorithm>
-#include <array>
-#include <cmath>
-
 #include "normtweak/base/error.h"
+#include "normtweak/base/finite.h"
+#include "normtweak/pipeline/quantize_block.h"
 #include "normtweak/pipeline/ridge_norms.h"
 #include "normtweak/pipeline/stream.h"
-#include "normtweak/quantize/hessian.h"
 
 namespace normtweak::pipeline {
 namespace {
 
-using BlockPointer = std::shared_ptr<const model::Block>;
-using Hessians = std::array<quantize::InputHessian, model::kLinearInputs>;
-
-// Which of the four inputs of a block some linear's plan wants a Hessian of.
-std::array<std::int64_t, model::kLinearInputs> wanted_hessians(const model::Block& block,
-                                                               const quantize::QuantizationPlan& plan) {
-  std::array<std::int64_t, model::kLinearInputs> columns = {};
-  auto copy = block;
-  for (const auto& placed : model::linears(copy)) {
-    const auto linear_plan = plan.plan_for(placed.linear->name);
-    if (linear_plan && quantize::needs_hessian(*linear_plan)) {
-      columns[static_cast<std::size_t>(placed.input)] = weights::shape(placed.linear->weight)[1];
-    }
-  }
-  return columns;
-}
-
-// Runs the float block on the quantized stream: its output, and the Hessians of the inputs of its linears.
-at::Tensor observe_block(const model::Block& block, const Stream& stream, const quantize::BlockTokenWeights& counts,
-                         const BlockwiseOptions& options, Hessians& hessians) {
-  const auto columns = wanted_hessians(block, *options.plan);
-  std::vector<std::optional<quantize::HessianAccumulator>> sums(model::kLinearInputs);
-  for (std::size_t i = 0; i < sums.size(); ++i) {
-    if (columns[i] > 0) sums[i].emplace(columns[i], stream.hidden().device());
-  }
-  auto output = stream.through(block, [&](model::LinearInput place, const at::Tensor& x, std::int64_t begin) {
-    auto& sum = sums[static_cast<std::size_t>(place)];
-    if (!sum) return;
-    const auto& count = counts[static_cast<std::size_t>(place)];
-    sum->add(x, count.defined() ? std::optional(count.narrow(0, begin, x.size(0))) : std::nullopt);
-  });
-  for (std::size_t i = 0; i < sums.size(); ++i) {
-    if (!sums[i]) continue;
-    sums[i]->sum_over(options.processes);
-    hessians[i] = quantize::InputHessian(sums[i]->mean());
-  }
-  return output;
-}
-
-// Quantizes the linears that the plan names. block: with F32 weights. Other processes do the same; if their hardware
-// rounds in another way, what the first one has counts.
-model::Block quantize_block(const model::Block& block, const BlockwiseOptions& options, const Hessians& hessians) {
-  const auto& plan = *options.plan;
-  auto quantized = block;
-  for (const auto& placed : model::linears(quantized)) {
-    const auto linear_plan = plan.plan_for(placed.linear->name);
-    if (!linear_plan) continue;
-    const auto& values = std::get<weights::FloatWeight>(placed.linear->weight).values;
-    try {
-      placed.linear->weight = quantize::find_quantizer(linear_plan->method)
-                                  .quantize(values, hessians[static_cast<std::size_t>(placed.input)], *linear_plan);
-    } catch (const Error& error) {
-      fail("{}: {}", placed.linear->name, error.what());
-    }
-    options.processes.broadcast(weights::tensors(placed.linear->weight));
-  }
-  return quantized;
-}
-
 void check_finite(const at::Tensor& hidden, int block) {
-  if (std::isfinite(hidden.sum(at::kDouble).item<double>())) return;
+  if (all_finite(hidden)) return;
   fail(
       "block {}: its output is not finite; the weights overflow in this type, or the quantized block is broken; "
       "try --dtype f32, more bits or more damping",
@@ -87,8 +25,7 @@ std::vector<quantize::BlockTokenWeights> token_weights(const model::Decoder& dec
   const auto* plan = options.plan;
   if (plan == nullptr || plan->token_weights == quantize::TokenWeighting::none) return {};
   for (int i = 0; i < decoder.blocks.size(); ++i) {
-    const auto columns = wanted_hessians(*decoder.blocks.get(i), *plan);
-    if (std::ranges::max(columns) == 0) continue;
+    if (!wants_hessians(*decoder.blocks.get(i), *plan)) continue;
     return quantize::fisher_token_weights(decoder, text, progress, options.processes);
   }
   return {};
@@ -108,23 +45,19 @@ class BlockRun {
         token_weights_(std::move(token_weights)),
         stream_(passes, text),
         result_{.decoder = start, .tweaked = {}, .solved = {}, .steps = 0} {
-    if (wants_float_stream(options.layerwise) || wants_float_stream(options.ridge)) float_stream_.emplace(passes, text);
+    if (corrects_drift() || wants_float_stream(options.layerwise) || wants_float_stream(options.ridge)) {
+      float_stream_.emplace(passes, text);
+    }
   }
 
   void run_block(int index) {
     const auto floats = passes_.blocks.get(index);
-    const bool wants_target = options_.layerwise && !options_.layerwise->float_stream;
     at::Tensor target;
-    Hessians hessians;
-    model::Block block;
-    if (options_.plan != nullptr) {
-      target = observe_block(*floats, stream_, counts_of(index), options_, hessians);
+    if (options_.layerwise && !options_.layerwise->float_stream) {
+      target = stream_.through(*floats);
       check_finite(target, index);
-      block = quantize_block(*exact_.blocks.get(index), options_, hessians);
-    } else {
-      if (wants_target) target = stream_.through(*floats);
-      block = *start_.blocks.get(index);
     }
+    auto block = options_.plan != nullptr ? quantize(*floats) : *start_.blocks.get(index);
     if (options_.ridge) block = solve_norms(block);
     if (float_stream_) float_stream_->set(float_stream_->through(*floats));
     if (options_.layerwise) {
@@ -158,6 +91,16 @@ class BlockRun {
     quantize::BlockTokenWeights counts;
     counts.fill(mask_);
     return counts;
+  }
+
+  bool corrects_drift() const { return options_.plan != nullptr && options_.plan->drift_correction > 0; }
+
+  model::Block quantize(const model::Block& floats) const {
+    const auto weights = counts_of(floats.index);
+    return quantize_block(
+        floats, *exact_.blocks.get(floats.index),
+        {.quantized = stream_, .exact = corrects_drift() ? &*float_stream_ : nullptr, .weights = weights},
+        *options_.plan, options_.processes);
   }
 
   template <class Options>

@@ -52,7 +52,8 @@ Grid grid_of(const Range& range, const GridOptions& options) {
   auto scales = storable((range.high - range.low) / at::full_like(range.high, top), options.scale_type);
   if (options.symmetric) return {scales, at::full_like(scales, 1 << (options.bits - 1))};
   auto zeros = (-range.low / scales).clamp(0, top);
-  if (options.float_zeros) return {scales, zeros.to(options.scale_type).to(at::kFloat)};
+  if (options.float_zeros && std::getenv("NT_WHOLE") == nullptr)
+    return {scales, zeros.to(options.scale_type).to(at::kFloat)};
   return {scales, zeros.round()};
 }
 

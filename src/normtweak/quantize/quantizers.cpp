@@ -22,7 +22,7 @@ weights::Weight rtn(const at::Tensor& weight, const InputHessian&, const LinearP
 
 weights::Weight gptq(const at::Tensor& weight, const InputHessian& hessian, const LinearPlan& plan) {
   if (!hessian.defined()) fail("gptq needs the Hessian of the linear's input; run the calibration pass first");
-  const auto& factor = hessian.factor({.damping = plan.damping, .act_order = plan.act_order});
+  const auto& factor = hessian.factor(factor_options(plan));
   return quantize_gptq(weight, factor,
                        {.bits = plan.bits,
                         .group_size = plan.group_size,
@@ -62,6 +62,8 @@ constexpr std::array kQuantizers = {
 }  // namespace
 
 std::span<const Quantizer> quantizers() { return kQuantizers; }
+
+FactorOptions factor_options(const LinearPlan& plan) { return {.damping = plan.damping, .act_order = plan.act_order}; }
 
 const Quantizer& find_quantizer(std::string_view method) {
   std::string known;

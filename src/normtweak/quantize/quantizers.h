@@ -44,6 +44,9 @@ const Quantizer& find_quantizer(std::string_view method);
 // Whether this plan uses the Hessian (GPTQ; k-means with sensitivity).
 bool needs_hessian(const LinearPlan& plan);
 
+// How the Hessian is prepared for this plan.
+FactorOptions factor_options(const LinearPlan& plan);
+
 // Throws Error naming the linear, its shape, and what to change if bits or group size do not fit.
 void check_plan(const LinearPlan& plan, at::IntArrayRef shape, std::string_view linear_name);
 

@@ -8,14 +8,21 @@ namespace {
 constexpr std::int64_t kActivationBytesCpu = std::int64_t{3} << 30, kActivationBytesGpu = std::int64_t{96} << 30;
 
 // What autograd keeps of one token in one block: the residual stream before either half in F32; both norms' outputs,
-// queries, keys, values, the attention's output twice; gate, its activation, up and their product. A CPU's RMSNorm
-// keeps four F32 tensors of its own in each half. An estimate; it decides only how rows are grouped.
+// queries, keys, values, the attention's output; gate, its activation, up and their product. A CPU's RMSNorm keeps four
+// F32 tensors of its own in each half, and its attention a copy. An estimate; it decides only how rows are grouped.
 std::int64_t activation_bytes_per_row(const model::Decoder& decoder, std::int64_t tokens) {
   const auto& config = decoder.config;
   const auto element = static_cast<std::int64_t>(c10::elementSize(decoder.type));
-  const std::int64_t norms = decoder.device.is_cpu() ? 8 * 4 : 4;
-  const auto per_token = config.hidden * (8 * element + 2 * 4 + norms) + config.intermediate * 4 * element;
+  const std::int64_t on_cpu = decoder.device.is_cpu() ? 8 * 4 + 2 * element : 0;
+  const auto per_token = config.hidden * (6 * element + 2 * 4 + on_cpu) + config.intermediate * 4 * element;
   return config.layers * tokens * per_token;
+}
+
+// As many rows as fit, shared out evenly: a batch of 8 is two passes of 4, not one of 5 and one of 3.
+std::int64_t even_rows(std::int64_t fitting, std::int64_t batch_rows) {
+  const auto most = std::clamp<std::int64_t>(fitting, 1, batch_rows);
+  const auto passes = (batch_rows + most - 1) / most;
+  return (batch_rows + passes - 1) / passes;
 }
 
 }  // namespace
@@ -30,9 +37,9 @@ PassSize pass_size(const model::Decoder& decoder, std::int64_t row_tokens, std::
   if (row_bytes > limit || !decoder.blocks.all_on_device()) {
     const auto inputs = decoder.config.layers * row_tokens * decoder.config.hidden * 4;  // of every block, F32
     const auto one_block = row_bytes / decoder.config.layers;
-    return {.rows = std::clamp<std::int64_t>(limit / (inputs + one_block), 1, batch_rows), .keep_activations = false};
+    return {.rows = even_rows(limit / (inputs + one_block), batch_rows), .keep_activations = false};
   }
-  return {.rows = std::clamp<std::int64_t>(limit / row_bytes, 1, batch_rows), .keep_activations = true};
+  return {.rows = even_rows(limit / row_bytes, batch_rows), .keep_activations = true};
 }
 
 }  // namespace normtweak::tweak

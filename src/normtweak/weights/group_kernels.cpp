@@ -3,9 +3,10 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/addcmul.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/mul.h>
 #include <ATen/ops/sub.h>
+#include <ATen/ops/where.h>
 
 #include <algorithm>
 #include <array>
@@ -74,14 +75,6 @@ at::Tensor grouped(const at::Tensor& matrix, const AffineWeight& weight) {
   return matrix.view({matrix.size(0), -1, columns_per_group(weight)});
 }
 
-// Codes less their zero-point, [out, groups, columns]. Whole numbers below 256 are exact in bf16.
-at::Tensor steps_on_device(const AffineWeight& weight, at::ScalarType type) {
-  const auto codes = grouped(weight.codes, weight);
-  auto steps = at::empty(codes.sizes(), weight.scales.options().dtype(weight.float_zeros ? at::kFloat : type));
-  at::sub_out(steps, codes, weight.zeros.unsqueeze(-1));
-  return steps;
-}
-
 GroupGradients reduce_on_cpu(const at::Tensor& gradient, const AffineWeight& weight, bool with_zeros) {
   const auto size = columns_per_group(weight), groups = weight.scales.size(1);
   const auto values = gradient.to(at::kFloat).contiguous(), codes = weight.codes.contiguous();
@@ -103,20 +96,30 @@ GroupGradients reduce_on_cpu(const at::Tensor& gradient, const AffineWeight& wei
 
 }  // namespace
 
+// To F32, the difference is taken first: exact for whole zero-points. To a shorter type, one pass over the weight is
+// enough, code * scale + (-zero * scale): what it rounds in F32 is nothing beside the rounding to the type.
 at::Tensor by_operations::dequantize_groups(const AffineWeight& weight, at::ScalarType type) {
   const c10::NoGradGuard no_gradients;
-  const auto steps = steps_on_device(weight, type);
-  auto values = at::empty(steps.sizes(), steps.options().dtype(type));
-  at::mul_out(values, steps, weight.scales.unsqueeze(-1));  // in f32, whatever the types of the two ends
+  const auto codes = grouped(weight.codes, weight);
+  const auto scales = weight.scales.unsqueeze(-1), zeros = weight.zeros.unsqueeze(-1);
+  auto values = at::empty(codes.sizes(), weight.scales.options().dtype(type));
+  if (type == at::kFloat) {
+    at::sub_out(values, codes, zeros).mul_(scales);
+  } else {
+    at::addcmul_out(values, -zeros * scales, codes, scales);
+  }
   return values.view(weight.codes.sizes());
 }
 
-GroupGradients by_operations::reduce_to_groups(const at::Tensor& gradient, const AffineWeight& weight,
-                                               bool with_zeros) {
+// Σ_group G (codes - zeros) is Σ_group G W / scale.
+GroupGradients by_operations::reduce_to_groups(const at::Tensor& gradient, const AffineWeight& weight, bool with_zeros,
+                                               const at::Tensor& dequantized) {
   const c10::NoGradGuard no_gradients;
+  const auto values =
+      dequantized.defined() ? dequantized : by_operations::dequantize_groups(weight, gradient.scalar_type());
   const auto of_weight = grouped(gradient, weight);
-  const auto steps = steps_on_device(weight, gradient.scalar_type());
-  GroupGradients result = {(of_weight * steps).sum(-1, false, at::kFloat), {}};
+  const auto sums = (of_weight * grouped(values, weight)).sum(-1, false, at::kFloat);
+  GroupGradients result = {at::where(weight.scales == 0, 0.0, sums / weight.scales), {}};
   if (with_zeros) result.zeros = -weight.scales * of_weight.sum(-1, false, at::kFloat);
   return result;
 }
@@ -127,8 +130,9 @@ at::Tensor dequantize_groups(const AffineWeight& weight, at::ScalarType type) {
   return dequantize_on_cpu(weight).to(type);
 }
 
-GroupGradients reduce_to_groups(const at::Tensor& gradient, const AffineWeight& weight, bool with_zeros) {
-  if (!weight.codes.is_cpu()) return by_operations::reduce_to_groups(gradient, weight, with_zeros);
+GroupGradients reduce_to_groups(const at::Tensor& gradient, const AffineWeight& weight, bool with_zeros,
+                                const at::Tensor& dequantized) {
+  if (!weight.codes.is_cpu()) return by_operations::reduce_to_groups(gradient, weight, with_zeros, dequantized);
   const c10::NoGradGuard no_gradients;
   return reduce_on_cpu(gradient, weight, with_zeros);
 }

@@ -1,0 +1,80 @@
+#include "normtweak/quantize/drift.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/argsort.h>
+#include <ATen/ops/linalg_solve_triangular.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+
+#include "normtweak/quantize/full_precision.h"
+
+namespace normtweak::quantize {
+namespace {
+
+constexpr std::int64_t kTokensAtOnce = 8192;  // bounds the F32 copies of a large batch of hidden states
+
+}  // namespace
+
+DriftAccumulator::DriftAccumulator(std::int64_t in, std::int64_t hidden, c10::Device device) {
+  const auto options = at::TensorOptions(at::kFloat).device(device);
+  sum_.inputs = at::zeros({in, in}, options);
+  if (hidden > 0) sum_.residual = at::zeros({hidden, in}, options);
+}
+
+void DriftAccumulator::add(const at::Tensor& exact, const at::Tensor& x, const at::Tensor& exact_residual,
+                           const at::Tensor& residual, const std::optional<at::Tensor>& weights) {
+  const c10::NoGradGuard no_gradients;
+  const FullPrecisionProducts full_precision;
+  const auto device = sum_.inputs.device();
+  const auto tokens = x.numel() / x.size(-1);
+  for (std::int64_t first = 0; first < tokens; first += kTokensAtOnce) {
+    const auto count = std::min(kTokensAtOnce, tokens - first);
+    const auto rows = [&](const at::Tensor& all) {
+      return all.reshape({tokens, -1}).narrow(0, first, count).to(device, at::kFloat);
+    };
+    auto chunk = rows(x);
+    const auto weight = weights ? rows(*weights) : at::Tensor();
+    // Where the weight is 0 anything may stand; not the product alone, for NaN * 0 is NaN.
+    const auto weighed = [&](const at::Tensor& change) {
+      return weight.defined() ? at::where(weight > 0, change * weight, 0.0) : change;
+    };
+    const auto change = weighed(rows(exact) - chunk);
+    if (weight.defined()) chunk = at::where(weight > 0, chunk, 0.0);
+    sum_.inputs.addmm_(change.t(), chunk);
+    if (sum_.residual.defined()) sum_.residual.addmm_(weighed(rows(exact_residual) - rows(residual)).t(), chunk);
+  }
+}
+
+void DriftAccumulator::sum_over(const Processes& processes) {
+  processes.all_reduce_sum({sum_.inputs});
+  if (sum_.residual.defined()) processes.all_reduce_sum({sum_.residual});
+}
+
+Drift DriftAccumulator::mean(double total_weight) const {
+  return {sum_.inputs / total_weight, sum_.residual.defined() ? sum_.residual / total_weight : at::Tensor()};
+}
+
+at::Tensor correct_drift(const at::Tensor& weight, const HessianFactor& factor, const Drift& drift, double share) {
+  const c10::NoGradGuard no_gradients;
+  const FullPrecisionProducts full_precision;
+  auto change = at::matmul(weight, drift.inputs);
+  if (drift.residual.defined() && std::getenv("NT_NORES") == nullptr) change += drift.residual;
+  const auto ordered = [&](const at::Tensor& columns) {
+    return factor.order.defined() ? columns.index_select(1, factor.order) : columns;
+  };
+  // Z M D Mᵀ = the change, for Z; M has a unit diagonal.
+  const auto solve = [](const at::Tensor& matrix, const at::Tensor& right, bool upper) {
+    return at::linalg_solve_triangular(matrix, right, upper, /*left=*/false, /*unitriangular=*/true);
+  };
+  auto solved = solve(factor.feedback.t(), ordered(change), /*upper=*/false);
+  solved = at::where(factor.live > 0, solved / factor.weights, 0.0);
+  solved = solve(factor.feedback, solved, /*upper=*/true);
+  if (factor.order.defined()) solved = solved.index_select(1, at::argsort(factor.order));
+  return weight + solved * share;
+}
+
+}  // namespace normtweak::quantize

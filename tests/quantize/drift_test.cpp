@@ -1,0 +1,86 @@
+#include "normtweak/quantize/drift.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/linalg_lstsq.h>
+#include <ATen/ops/randn.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "normtweak/quantize/hessian.h"
+#include "oracle.h"
+
+namespace normtweak::quantize {
+namespace {
+
+constexpr std::int64_t kTokens = 300, kIn = 24, kOut = 10;
+
+// What reaches a linear in the float model and in the quantized one, and the residual stream behind it.
+struct Inputs {
+  at::Tensor exact, x, exact_residual, residual;
+};
+
+Inputs drifted_inputs(c10::Device device) {
+  const auto x = at::randn({kTokens, kIn}), residual = at::randn({kTokens, kOut});
+  const auto exact = x + 0.3 * at::randn({kTokens, kIn}) + 0.1 * x.roll(1, 1);
+  return {exact.to(device), x.to(device), (residual + 0.2 * at::randn({kTokens, kOut})).to(device),
+          residual.to(device)};
+}
+
+struct Case {
+  const char* name;
+  bool residual, act_order;
+};
+
+// With the whole share and hardly any damping, it is the least-squares solution that LAPACK finds in F64.
+TEST(Drift, IsTheLeastSquaresSolution) {
+  for (const auto& device : test::devices()) {
+    for (const auto& row : {Case{"inputs", false, false}, Case{"ordered", false, true}, Case{"residual", true, true}}) {
+      SCOPED_TRACE(std::string(row.name) + " on " + device.str());
+      const auto inputs = drifted_inputs(device);
+      const auto weight = at::randn({kOut, kIn}).to(device);
+      HessianAccumulator hessian(kIn, device);
+      DriftAccumulator drift(kIn, row.residual ? kOut : 0, device);
+      hessian.add(inputs.x);
+      drift.add(inputs.exact, inputs.x, inputs.exact_residual, inputs.residual);
+      const auto factor = factor_hessian(hessian.mean(), {.damping = 1e-7, .act_order = row.act_order});
+      const auto found = correct_drift(weight, factor, drift.mean(hessian.total_weight()), 1);
+
+      const auto wide = [](const at::Tensor& tensor) { return tensor.cpu().to(at::kDouble); };
+      auto target = wide(inputs.exact).matmul(wide(weight).t());
+      if (row.residual) target += wide(inputs.exact_residual) - wide(inputs.residual);
+      const auto expected = std::get<0>(at::linalg_lstsq(wide(inputs.x), target)).t();
+      EXPECT_LT((wide(found) - expected).norm().item<double>() / expected.norm().item<double>(), 1e-5);
+      const auto half = correct_drift(weight, factor, drift.mean(hessian.total_weight()), 0.5);
+      EXPECT_LT((half - (weight + found) / 2).abs().max().item<double>(), 1e-5);
+    }
+  }
+}
+
+TEST(Drift, LeavesOutMaskedTokensWhateverTheyHold) {
+  const auto inputs = drifted_inputs(at::kCPU);
+  const auto broken = at::full_like(inputs.x.narrow(0, 0, 5), std::numeric_limits<float>::quiet_NaN());
+  const auto mask = at::cat({at::zeros({5}, at::kBool), at::ones({kTokens}, at::kBool)});
+  DriftAccumulator plain(kIn, 0, at::kCPU), masked(kIn, 0, at::kCPU);
+  plain.add(inputs.exact, inputs.x, {}, {});
+  masked.add(at::cat({broken, inputs.exact}), at::cat({broken, inputs.x}), {}, {}, mask);
+  EXPECT_LT((plain.mean(1).inputs - masked.mean(1).inputs).abs().max().item<double>(), 1e-3);
+}
+
+TEST(Drift, LeavesDeadColumnsAsTheyAre) {
+  auto inputs = drifted_inputs(at::kCPU);
+  inputs.x.select(1, 3).zero_();
+  const auto weight = at::randn({kOut, kIn});
+  HessianAccumulator hessian(kIn, at::kCPU);
+  DriftAccumulator drift(kIn, 0, at::kCPU);
+  hessian.add(inputs.x);
+  drift.add(inputs.exact, inputs.x, {}, {});
+  const auto found = correct_drift(weight, factor_hessian(hessian.mean(), {.act_order = true}), drift.mean(kTokens), 1);
+  EXPECT_TRUE(found.select(1, 3).equal(weight.select(1, 3)));
+  EXPECT_TRUE(found.isfinite().all().item<bool>());
+  EXPECT_FALSE(found.select(1, 2).equal(weight.select(1, 2)));
+}
+
+}  // namespace
+}  // namespace normtweak::quantize
