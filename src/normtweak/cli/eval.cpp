@@ -1,6 +1,6 @@
 #include "normtweak/base/error.h"
 #include "normtweak/cli/commands.h"
-#include "normtweak/cli/common.h"
+#include "normtweak/cli/general_options.h"
 #include "normtweak/evaluate/lambada.h"
 #include "normtweak/evaluate/scores.h"
 #include "normtweak/pipeline/calibration_text.h"
