@@ -1,6 +1,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
+#include "normtweak/cli/number_checks.h"
 #include "normtweak/evaluate/lambada.h"
 #include "normtweak/evaluate/scores.h"
 #include "normtweak/pipeline/calibration_text.h"
@@ -147,16 +148,16 @@ Job add_eval(CLI::App& command) {
       ->check(CLI::IsMember({"gptq"}));
   command.add_option("--context", choices->context, "Tokens in a window, at most the model's context")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(within(kPositiveCount));
   command.add_option("--max-tokens", choices->max_tokens, "Only so many tokens; 0: all")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(within(kCount));
   command.add_option("--max-examples", choices->max_examples, "Only so many rows of LAMBADA; 0: all")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(within(kCount));
   command.add_option("--batch-rows", choices->batch_rows, "Windows or texts in one pass; 0: chosen for the device")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(within(kCount));
   add_common(command, choices->common);
   return [choices] { run(*choices); };
 }

@@ -13,6 +13,7 @@
 #include "normtweak/base/writable.h"
 #include "normtweak/cli/choices.h"
 #include "normtweak/cli/job.h"
+#include "normtweak/cli/number_checks.h"
 #include "normtweak/cli/progress_bar.h"
 #include "normtweak/cli/version.h"
 
@@ -31,9 +32,12 @@ void add_common(CLI::App& command, Common& common) {
                   "CPUs that multiply it fast)")
       ->check(CLI::IsMember({"f32", "bf16", "float32", "bfloat16"}))
       ->group("General");
-  command.add_option("--seed", common.seed, "Seed of everything random")->capture_default_str()->group("General");
+  command.add_option("--seed", common.seed, "Seed of everything random")
+      ->capture_default_str()
+      ->check(within(kSeed))
+      ->group("General");
   command.add_option("--threads", common.threads, "CPU threads (default: all cores)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(within(kThreads))
       ->group("General");
   command
       .add_option("--memory", common.memory,

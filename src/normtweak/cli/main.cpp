@@ -32,12 +32,6 @@ constexpr std::array<Command, 6> kCommands = {{
 // LibTorch's messages go on for pages; the first line says what happened.
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
-// A number below the least that an option takes: CLI11 adds the largest double there is, in 309 digits.
-std::string without_open_bound(const std::string& text) {
-  const auto bounds = text.find(" not in range 0.000000 to 1797");
-  return bounds == std::string::npos ? text : text.substr(0, bounds) + " is too small";
-}
-
 int fail_with(const std::string& message, bool lost = false) {
   const auto words = last_words(first_line(message), lost);
   if (words) std::fprintf(stderr, "normtweak: %s\n", words->c_str());
@@ -68,7 +62,7 @@ int run(int argc, char** argv) {
     return is_first_process() ? app.exit(help_or_version) : 0;
   } catch (const CLI::ParseError& error) {
     const auto chosen = app.get_subcommands();
-    fail_with(fmt::format("{}; see `normtweak {}--help`", without_open_bound(first_line(error.what())),
+    fail_with(fmt::format("{}; see `normtweak {}--help`", first_line(error.what()),
                           chosen.empty() ? "" : chosen.front()->get_name() + " "));
     return 2;
   }

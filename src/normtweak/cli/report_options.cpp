@@ -1,5 +1,7 @@
 #include "normtweak/cli/report_options.h"
 
+#include "normtweak/cli/number_checks.h"
+
 namespace normtweak::cli {
 
 void add_external(CLI::App& command, ExternalChoice& choice) {
@@ -13,13 +15,17 @@ void add_external(CLI::App& command, ExternalChoice& choice) {
       .add_option("--eval-lambada", choice.lambada,
                   "Report LAMBADA, too: a file of JSON lines with a key \"text\" (see eval --help)")
       ->group("Report");
-  command.add_option("--context", choice.context, "Tokens in a window")->capture_default_str()->group("Report");
+  command.add_option("--context", choice.context, "Tokens in a window")
+      ->capture_default_str()
+      ->check(within(kPositiveCount))
+      ->group("Report");
   command.add_option("--max-tokens", choice.max_tokens, "Only so many tokens of each text; 0: all")
       ->capture_default_str()
+      ->check(within(kCount))
       ->group("Report");
   command.add_option("--max-examples", choice.max_examples, "Only so many rows of LAMBADA; 0: all")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber)
+      ->check(within(kCount))
       ->group("Report");
 }
 

@@ -4,6 +4,7 @@
 
 #include "normtweak/calibrate/languages.h"
 #include "normtweak/cli/choices.h"
+#include "normtweak/cli/number_checks.h"
 
 namespace normtweak::cli {
 
@@ -11,11 +12,11 @@ void add_text_writing(CLI::App& command, TextChoice& choice) {
   auto& self = choice.source.self;
   command.add_option("--samples", self.samples, "Rows of calibration text")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber)
+      ->check(within(kPositiveCount))
       ->group("Text");
   command.add_option("--tokens", self.tokens, "Tokens in a row")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber)
+      ->check(within(kPositiveCount))
       ->group("Text");
   add_choice(command, "--strategy", self.strategy, "How a text starts", calibrate::strategies())->group("Text");
   command
@@ -25,15 +26,19 @@ void add_text_writing(CLI::App& command, TextChoice& choice) {
       ->group("Text");
   command.add_option("--temperature", self.sampling.temperature, "Divides the logits")
       ->capture_default_str()
+      ->check(within(kPositive))
       ->group("Text");
   command.add_option("--top-k", self.sampling.top_k, "Sample from the k likeliest tokens; 0: from all")
       ->capture_default_str()
+      ->check(within(kCount))
       ->group("Text");
   command.add_option("--top-p", self.sampling.top_p, "Sample from the likeliest tokens with this probability together")
       ->capture_default_str()
+      ->check(within(kPositiveShare))
       ->group("Text");
   command.add_option("--generate-batch", self.batch, "Rows written together; 0: as many as memory allows")
       ->capture_default_str()
+      ->check(within(kCount))
       ->group("Text");
   command.add_option("--text", choice.source.real_text, "Cut the rows from this text file instead")
       ->check(CLI::ExistingFile)

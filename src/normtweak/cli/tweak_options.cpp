@@ -6,6 +6,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/cli/choices.h"
+#include "normtweak/cli/number_checks.h"
 #include "normtweak/tweak/objectives.h"
 
 namespace normtweak::cli {
@@ -19,13 +20,16 @@ tweak::Budget parse_budget(const std::string& text) {
   };
   constexpr std::array<Unit, 6> kUnits = {
       {{"s", 1, 0}, {"m", 60, 0}, {"h", 3600, 0}, {"-tokens", 0, 1}, {"k-tokens", 0, 1e3}, {"M-tokens", 0, 1e6}}};
+  constexpr double kMostSeconds = 1e9, kMostTokens = 1e15;  // the steps that fit must stay countable
   char* end = nullptr;
   const double count = std::strtod(text.c_str(), &end);
   for (const auto& unit : kUnits) {
     if (end == text.c_str() || unit.name != end || !(count > 0) || !std::isfinite(count)) continue;
-    return {.seconds = count * unit.seconds, .tokens = static_cast<std::int64_t>(count * unit.tokens)};
+    const double seconds = count * unit.seconds, tokens = count * unit.tokens;
+    if (seconds > kMostSeconds || tokens > kMostTokens || (unit.tokens > 0 && tokens < 1)) continue;
+    return {.seconds = seconds, .tokens = static_cast<std::int64_t>(tokens)};
   }
-  fail("--budget {}: a time or a number of tokens is expected, such as 90s, 5m, 1h, 500k-tokens or 2M-tokens", text);
+  fail("{}: a time or a number of tokens is expected, such as 90s, 5m, 1h, 500k-tokens or 2M-tokens", text);
 }
 
 }  // namespace
@@ -49,29 +53,30 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
       ->check(accepted_by([](const std::string& text) { parse_budget(text); }))
       ->group("Tweak");
   command.add_option("--lr", choice.rate, "Learning rate (default: end-to-end found by short trials, layerwise 1e-5)")
-      ->check(CLI::PositiveNumber)
+      ->check(within(kPositive))
       ->group("Tweak");
   command
       .add_option("--lr-scales", choice.scale_rate, "End-to-end: of scales and codebooks, relative (default: as --lr)")
-      ->check(CLI::PositiveNumber)
+      ->check(within(kPositive))
       ->group("Tweak");
   command
       .add_option("--lr-zeros", choice.zero_rate,
                   "End-to-end: of float zero-points, in steps of the codes (default: as --lr-scales)")
-      ->check(CLI::PositiveNumber)
+      ->check(within(kPositive))
       ->group("Tweak");
   command.add_option("--epochs", choice.passes, "Passes over the text (default: end-to-end 8, layerwise 1)")
-      ->check(CLI::PositiveNumber)
+      ->check(within(kPositiveCount))
       ->group("Tweak");
   command.add_option("--steps", choice.steps, "End-to-end: exactly so many steps, whatever --budget and --epochs say")
-      ->check(CLI::PositiveNumber)
+      ->check(within(kPositiveCount))
       ->group("Tweak");
   command.add_option("--batch", choice.batch, "Rows in one step (default: end-to-end about 8192 tokens, layerwise 1)")
-      ->check(CLI::PositiveNumber)
+      ->check(within(kPositiveCount))
       ->group("Tweak");
   add_choice(command, "--loss", choice.loss, "Layerwise: what is matched", tweak::objectives())->group("Tweak");
   command.add_option("--lr-scale", choice.rate_growth, "Layerwise: block i of L learns with lr (1 + this i / L)")
       ->capture_default_str()
+      ->check(within({.name = "[-1,inf)", .least = -1}))
       ->group("Tweak");
   command
       .add_option(
@@ -92,7 +97,7 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
       .add_option("--ridge-lambda", choice.ridge_lambda,
                   "Ridge: pull toward the present norm, as a share of the mean diagonal of its equations")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber)
+      ->check(within(kPositive))
       ->group("Tweak");
 }
 
