@@ -1,6 +1,8 @@
 """What is wrong is said in one line, and nothing is left half-written."""
+import functools
 import json
 import random
+import re
 import resource
 import shutil
 import signal
@@ -150,7 +152,8 @@ CASES = [
     ("logits good --tokens long_ids.safetensors -o out/x", 1, ["129", "128"]),
     ("logits overflowing --tokens ids.safetensors -o out/x", 1, ["block 1", "not finite"]),
     ("logits nan --tokens ids.safetensors -o out/x", 1, [UP, "NaN"]),
-    ("eval no_tokenizer --text text.txt", 1, ["tokenizer.json"]),
+    ("eval no_tokenizer --text text.txt", 1, ["tokenizer.json", "--reference"]),
+    ("eval no_tokenizer --reference no_tokenizer --text text.txt", 1, ["no_tokenizer: no tokenizer.json"]),
     ("eval bad_tokenizer --text text.txt", 1, ["tokenizer.json"]),
     ("eval good --text short.txt --context 64", 1, ["short.txt", "64"]),
     ("eval good --text missing.txt", 1, ["missing.txt"]),
@@ -167,6 +170,7 @@ CASES = [
     ("eval good --lambada no_last_word.jsonl", 1, ["no_last_word.jsonl:1", "last word"]),
     ("eval good --lambada long_word.jsonl", 1, ["long_word.jsonl:1", "128"]),
     ("generate no_tokenizer -o out/x", 1, ["tokenizer"]),
+    ("generate no_tokenizer -o out/x --text text.txt", 1, ["tokenizer.json", "--strategy llm-qat"]),
     ("generate good -o out/x --tokens 4000", 1, ["4000", "128"]),
     ("generate good -o out/x --samples 2 --tokens 8 --languages en,xx", 1, ["xx"]),
     (f"quantize good {QUANTIZE} --group-size 48", 1, ["48", "q_proj", "64"]),
@@ -179,6 +183,7 @@ CASES = [
     (f"quantize good {QUANTIZE} --rule lm_head=bits:8", 1, ["lm_head", "matches no linear"]),
     (f"quantize good {QUANTIZE} --calibration short_rows.safetensors", 1, ["1 token", "at least 2"]),
     (f"quantize good {QUANTIZE} --eval-text short.txt", 1, ["short.txt"]),
+    (f"quantize no_tokenizer {QUANTIZE} --eval-text text.txt", 1, ["tokenizer.json", "leave out --eval-text"]),
     (f"quantize good {QUANTIZE} --eval-lambada one_word.jsonl", 1, ["one_word.jsonl:3"]),
     (f"quantize good {QUANTIZE} -o file", 1, ["file", "not a folder"]),
     (f"quantize good {QUANTIZE} -o good", 1, ["good", "holds the float model"]),
@@ -207,6 +212,11 @@ def arguments(line, home):
     return [str(home / word) if word in named and i > 0 else word for i, word in enumerate(words)]
 
 
+@functools.cache
+def options_of(command):
+    return set(re.findall(r"--[a-z-]+", cli_program.call(command, "--help").stdout))
+
+
 @pytest.mark.parametrize("line, status, words", CASES, ids=[line or "nothing" for line, _, _ in CASES])
 def test_one_line(line, status, words, home):
     names, old = sorted(home.iterdir()), cli_program.file_bytes(home / "out")
@@ -216,6 +226,8 @@ def test_one_line(line, status, words, home):
     assert problem.startswith("normtweak: ")
     for word in words:
         assert word in problem
+    if status == 1:  # what is advised can be done
+        assert set(re.findall(r" (--[a-z-]+)", problem)) <= options_of(line.split()[0])
     noise = [note for note in finished.stderr.splitlines()[:-1] if not note.startswith("text: ")]
     assert noise == [] and finished.stdout == ""
     assert cli_program.file_bytes(home / "out") == old
@@ -252,6 +264,21 @@ def test_inspect_says_why_a_tokenizer_cannot_be_used(home, tmp_path):
     figures = cli_program.report("inspect", home / "bad_tokenizer", to=tmp_path)
     assert (figures["tokenizer"], figures["sound"]) == (False, True)
     assert "Unigram" in figures["tokenizer_problem"]
+
+
+def limit_memory():
+    resource.setrlimit(resource.RLIMIT_AS, (2**36, 2**36))
+
+
+def test_out_of_memory(home, tmp_path):
+    """The rows written together need 160 GB for keys and values."""
+    command = [cli_program.PROGRAM, "generate", home / "good", "-o", tmp_path / "out", "--samples", "20000000",
+               "--tokens", "128", "--generate-batch", "20000000", "--quiet"]
+    finished = subprocess.run(command, env=cli_program.ENVIRONMENT, capture_output=True, text=True, check=False,
+                              preexec_fn=limit_memory)
+    assert finished.returncode == 1 and finished.stderr.count("\n") == 1
+    assert finished.stderr.startswith("normtweak: out of memory; use fewer --samples or --tokens")
+    assert list(tmp_path.iterdir()) == []
 
 
 def limit_file_size():

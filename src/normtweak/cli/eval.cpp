@@ -67,7 +67,9 @@ struct Tokens {
 Tokens tokenize(const Choices& choices, const Models& models) {
   // The float model's tokenizer where there is one: a quantized checkpoint may have come without.
   const bool own = models.checkpoint.side_files.contains("tokenizer.json") || !models.reference;
-  const auto tokenizer = load_tokenizer(own ? models.checkpoint : *models.reference);
+  const auto tokenizer =
+      load_tokenizer(own ? models.checkpoint : *models.reference,
+                     models.reference ? "" : "name the float model as --reference: its tokenizer is taken then");
   const auto limit = models.checkpoint.numbers.context;
   Tokens tokens;
   if (!choices.text.empty() || !choices.rows.empty()) {
