@@ -22,8 +22,7 @@ import cli_program
 def home(tmp_path_factory):
     """Everything that the calls below name; `out` is the result of an earlier run."""
     folder = tmp_path_factory.mktemp("bad")
-    cli_models.save(cli_models.llama(), folder / "good")
-    cli_models.save_tokenizer(folder / "good")
+    cli_models.save_with_tokenizer(cli_models.llama(), folder / "good")
     cli_program.save_ids(folder / "ids.safetensors", cli_models.ids(8, 32))
     cli_program.save_ids(folder / "ids_too_large.safetensors", cli_models.ids(8, 32) + 200)
     cli_program.save_ids(folder / "few_ids.safetensors", cli_models.ids(3, 32))
