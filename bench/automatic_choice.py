@@ -1,48 +1,34 @@
 #!/usr/bin/env python3
 """What the end-to-end tweak chooses by itself, against a grid of learning rates and passes.
 
-    bench/automatic_choice.py MODEL [--bits 3] [--samples 64] [--tokens 256] [--device cuda] [--out bench-results/choice]
+    bench/automatic_choice.py MODEL [--bits 3] [--samples 64] [--tokens 256] [--device cuda]
 
 The model writes the text; GPTQ (group 64) quantizes it once for each bit width. Every run starts from that checkpoint.
-The gain is what the KL divergence on the confirmation rows fell by, whether or not the guard accepts it; the share is that
-of the best run of the grid. Standard library only.
+The gain is what the KL divergence on the confirmation rows fell by, whether or not the guard accepts it; the share is
+that of the best run of the grid. Standard library only.
 """
-import argparse
-from pathlib import Path
-
-from real_model import ROOT, normtweak
+import program
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
-    parser.add_argument("--program", default=str(ROOT / "build" / "normtweak"))
+    parser = program.parser(__doc__, samples=64, tokens=256, out="choice")
     parser.add_argument("--bits", type=int, nargs="+", default=[3])
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 2e-3, 4e-3, 8e-3])
     parser.add_argument("--passes", type=int, nargs="+", default=[2, 8])
-    parser.add_argument("--samples", type=int, default=64)
-    parser.add_argument("--tokens", type=int, default=256)
-    parser.add_argument("--device", default="")
-    parser.add_argument("--out", default=str(ROOT / "bench-results" / "choice"))
     options = parser.parse_args()
-    out = Path(options.out)
-    out.mkdir(parents=True, exist_ok=True)
-    device = ["--device", options.device] if options.device else []
-    run = lambda *arguments, name: normtweak(options.program, *arguments, *device, report=out / f"{name}.json")
-
-    text = out / "calibration.safetensors"
-    run("generate", options.model, "-o", text, "--samples", options.samples, "--tokens", options.tokens, name="generate")
+    normtweak = program.Program(options)
+    text, _ = normtweak.write_text()
     print("| bits | rate | passes | KLD | gain | share | seconds |\n|-|-|-|-|-|-|-|", flush=True)
     for bits in options.bits:
-        saved = out / f"gptq-{bits}"
-        run("quantize", options.model, "-o", saved, "--bits", bits, "--group-size", 64, "--tweak", "none", "--calibration",
-            text, name=f"gptq-{bits}")
+        saved = normtweak.out / f"gptq-{bits}"
+        normtweak.run("quantize", options.model, "-o", saved, "--bits", bits, "--group-size", 64, "--tweak", "none",
+                      "--calibration", text, name=f"gptq-{bits}")
         choices = [(f"{rate:g}", str(passes), ["--lr", rate, "--epochs", passes])
                    for passes in options.passes for rate in options.rates]
         runs = []
         for rate, passes, arguments in [*choices, ("automatic", "automatic", [])]:
-            found = run("tweak", saved, "--reference", options.model, "-o", out / "tweaked", "--calibration", text,
-                        *arguments, name=f"tweak-{bits}-{len(runs)}")
+            found = normtweak.run("tweak", saved, "--reference", options.model, "-o", normtweak.out / "tweaked",
+                                  "--calibration", text, *arguments, name=f"tweak-{bits}-{len(runs)}")
             if rate == "automatic":
                 rate += f" ({found['training']['rates']['norms']:g})"
             runs.append((rate, passes, found))

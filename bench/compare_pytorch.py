@@ -5,7 +5,8 @@
 
 MODEL is a LLaMA in Hugging Face layout or a .gguf file, which is first exported to that layout; both sides read the
 same folder. Each run is a process of its own on either side, in turn: normtweak, PyTorch, normtweak, PyTorch ...
-Timed is the work alone, after the model is loaded. `--repeat 2` lets each PyTorch process do its work twice and counts the second.
+Timed is the work alone, after the model is loaded. `--repeat 2` lets each PyTorch process do its work twice and counts
+the second.
 
     evaluation   perplexity, windows of 2048 that do not overlap, f32: LlamaForCausalLM with sdpa attention
     generation   sampling, top-k 50, temperature 1: transformers' `generate`

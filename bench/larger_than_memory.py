@@ -5,16 +5,13 @@
 
 Runs `quantize` with the end-to-end tweak, `tweak` on its untouched result, and `eval`, first with all the memory there
 is and then with each cap, on the same text. Prints figures, peak memory and seconds side by side. Exits with 1 if a
-run took more than its cap, or if a figure of the quantized model differs by more than one in a hundred, or a tweaked one
-by more than one in twenty. Standard library only.
+run took more than its cap, or if a figure of the quantized model differs by more than one in a hundred, or a tweaked
+one by more than one in twenty. Standard library only.
 """
-import argparse
-import json
-import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+import program
+
 UNITS = {"GiB": 2**30, "MiB": 2**20}
 
 
@@ -23,44 +20,33 @@ def in_bytes(size):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
-    parser.add_argument("--program", default=str(ROOT / "build" / "normtweak"))
+    parser = program.parser(__doc__, samples=24, tokens=512, out="larger-than-memory", device="cuda")
     parser.add_argument("--memory", nargs="+", default=["1GiB", "512MiB"], help="caps, in GiB or MiB")
-    parser.add_argument("--samples", type=int, default=24)
-    parser.add_argument("--tokens", type=int, default=512)
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--out", default=str(ROOT / "bench-results" / "larger-than-memory"))
     options = parser.parse_args()
-    out = Path(options.out)
-    out.mkdir(parents=True, exist_ok=True)
-    text = out / "calibration.safetensors"
-    wrong = []
+    normtweak = program.Program(options)
+    out, wrong = normtweak.out, []
 
-    def run(name, *arguments, cap=None):
-        report = out / f"{name}-{cap}.json"
-        command = [options.program, *map(str, arguments), "--json", report, "--device", options.device]
-        done = subprocess.run([*command, *(["--memory", cap] if cap else [])], capture_output=True, text=True)
-        if done.returncode != 0:
-            wrong.append(f"{name} with {cap or 'all memory'}: {done.stderr.strip().splitlines()[-1]}")
+    def run(name, *arguments, cap):
+        try:
+            figures, lines = normtweak.call(*arguments, *(["--memory", cap] if cap else []), name=f"{name}-{cap}")
+        except program.Failure as failure:
+            wrong.append(f"{name} with {cap or 'all memory'}: {str(failure).strip().splitlines()[-1]}")
             return None
-        placed = [line for line in done.stderr.splitlines() if "memory:" in line]
-        figures = json.loads(report.read_text())
+        placed = [line for line in lines if "memory:" in line]
         if cap and figures["peak_memory_bytes"] > in_bytes(cap):
             wrong.append(f"{name}: {figures['peak_memory_bytes'] / 2**20:.0f} MiB taken of {cap}")
         return figures | {"placed": placed[0].strip() if placed else ""}
 
-    run("generate", "generate", options.model, "-o", text, "--samples", options.samples, "--tokens", options.tokens)
-    shared = ["--calibration", text]
+    shared = ["--calibration", normtweak.write_text()[0]]
     jobs = {
         "quantize": lambda saved: ["quantize", options.model, "-o", saved, "--bits", 3, "--group-size", 64, *shared],
         "tweak": lambda saved: ["tweak", out / "untouched", "--reference", options.model, "-o", saved, *shared],
         "eval": lambda saved: ["eval", out / "untouched", "--reference", options.model, "--rows", out / "text.txt",
                                "--context", 256],
     }
-    run("untouched", "quantize", options.model, "-o", out / "untouched", "--bits", 3, "--group-size", 64, "--tweak",
-        "none", *shared)
-    (out / "text.txt").write_text((ROOT / "docs" / "methods.md").read_text())
+    normtweak.run("quantize", options.model, "-o", out / "untouched", "--bits", 3, "--group-size", 64, "--tweak",
+                  "none", *shared, name="untouched")
+    (out / "text.txt").write_text((program.ROOT / "docs" / "methods.md").read_text())
 
     print("| | cap | KLD quantized | tweaked | MiB | seconds | |\n|-|-|-|-|-|-|-|")
     for job, arguments in jobs.items():
@@ -71,8 +57,8 @@ def main():
                 continue
             kld = figures["kld"] if job != "eval" else {"quantized": figures["kld"]["mean"], "tweaked": 0}
             print(f"| {job} | {cap or '-'} | {kld['quantized']:.5f} | {kld['tweaked']:.5f} | "
-                  f"{figures['peak_memory_bytes'] / 2**20:.0f} | {figures['seconds']['total']:.1f} | {figures['placed']} |",
-                  flush=True)
+                  f"{figures['peak_memory_bytes'] / 2**20:.0f} | {figures['seconds']['total']:.1f} | "
+                  f"{figures['placed']} |", flush=True)
             whole = whole or kld
             for key, tolerance in (("quantized", 0.01), ("tweaked", 0.05)):
                 if abs(kld[key] - whole[key]) > tolerance * whole[key]:

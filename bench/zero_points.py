@@ -52,8 +52,9 @@ def main():
     for bits in (2, 3, 4):
         for name, hessian in hessians.items():
             weight = model.get_submodule(f"model.layers.{name}").weight.detach().numpy()[:CHANNELS]
+            whole = {search: errors(weight, hessian, bits, search, False) for search in (False, True)}
             row = [ratio for search in (False, True)
-                   for ratio in errors(weight, hessian, bits, search, True) / errors(weight, hessian, bits, search, False)]
+                   for ratio in errors(weight, hessian, bits, search, True) / whole[search]]
             print(f"| {bits} | {name} | " + " | ".join(f"{ratio:.2f}" for ratio in row) + " |", flush=True)
 
 

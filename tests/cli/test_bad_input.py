@@ -1,6 +1,8 @@
 """What is wrong is said in one line, and nothing is left half-written."""
+import functools
 import json
 import random
+import re
 import resource
 import shutil
 import signal
@@ -20,8 +22,7 @@ import cli_program
 def home(tmp_path_factory):
     """Everything that the calls below name; `out` is the result of an earlier run."""
     folder = tmp_path_factory.mktemp("bad")
-    cli_models.save(cli_models.llama(), folder / "good")
-    cli_models.save_tokenizer(folder / "good")
+    cli_models.save_with_tokenizer(cli_models.llama(), folder / "good")
     cli_program.save_ids(folder / "ids.safetensors", cli_models.ids(8, 32))
     cli_program.save_ids(folder / "ids_too_large.safetensors", cli_models.ids(8, 32) + 200)
     cli_program.save_ids(folder / "few_ids.safetensors", cli_models.ids(3, 32))
@@ -116,18 +117,16 @@ CASES = [
     ("logits good -o out/x", 2, ["--tokens"]),
     ("eval good", 2, ["--text", "--rows", "--lambada"]),
     ("eval good --text text.txt --rows text.txt", 2, ["--text", "--rows"]),
-    ("eval good --lambada rows.jsonl --max-examples -1", 2, ["--max-examples"]),
     ("eval good --text text.txt --protocol lm-eval", 2, ["lm-eval", "gptq"]),
     (f"quantize good {QUANTIZE} --bits 5", 2, ["5", "2,3,4,6,8"]),
     (f"quantize good {QUANTIZE} --symmetric --float-zeros", 2, ["--symmetric", "--float-zeros"]),
     (f"quantize good {QUANTIZE} --token-weights all", 2, ["all", "fisher"]),
-    (f"quantize good {QUANTIZE} --bits four", 2, ["four"]),
+    (f"quantize good {QUANTIZE} --bits four", 2, ["four", "2,3,4,6,8"]),
     (f"quantize good {QUANTIZE} --method magic", 2, ["magic", "gptq"]),
     (f"quantize good {QUANTIZE} --format awq", 2, ["awq", "compressed-tensors"]),
     (f"quantize good {QUANTIZE} --rule *=bits:5", 2, ["*=bits:5"]),
     (f"quantize good {QUANTIZE} --tune everything", 2, ["everything", "norms"]),
     (f"quantize good {QUANTIZE} --store-dtype int8", 2, ["int8"]),
-    (f"quantize good {QUANTIZE} --group-size -1", 2, ["--group-size", "-1 is too small"]),
     (f"quantize good {QUANTIZE} --dtype f8", 2, ["f8", "bf16"]),
     # what it names
     ("inspect missing", 1, ["missing", "no such file"]),
@@ -152,7 +151,8 @@ CASES = [
     ("logits good --tokens long_ids.safetensors -o out/x", 1, ["129", "128"]),
     ("logits overflowing --tokens ids.safetensors -o out/x", 1, ["block 1", "not finite"]),
     ("logits nan --tokens ids.safetensors -o out/x", 1, [UP, "NaN"]),
-    ("eval no_tokenizer --text text.txt", 1, ["tokenizer.json"]),
+    ("eval no_tokenizer --text text.txt", 1, ["tokenizer.json", "--reference"]),
+    ("eval no_tokenizer --reference no_tokenizer --text text.txt", 1, ["no_tokenizer: no tokenizer.json"]),
     ("eval bad_tokenizer --text text.txt", 1, ["tokenizer.json"]),
     ("eval good --text short.txt --context 64", 1, ["short.txt", "64"]),
     ("eval good --text missing.txt", 1, ["missing.txt"]),
@@ -169,6 +169,7 @@ CASES = [
     ("eval good --lambada no_last_word.jsonl", 1, ["no_last_word.jsonl:1", "last word"]),
     ("eval good --lambada long_word.jsonl", 1, ["long_word.jsonl:1", "128"]),
     ("generate no_tokenizer -o out/x", 1, ["tokenizer"]),
+    ("generate no_tokenizer -o out/x --text text.txt", 1, ["tokenizer.json", "--strategy llm-qat"]),
     ("generate good -o out/x --tokens 4000", 1, ["4000", "128"]),
     ("generate good -o out/x --samples 2 --tokens 8 --languages en,xx", 1, ["xx"]),
     (f"quantize good {QUANTIZE} --group-size 48", 1, ["48", "q_proj", "64"]),
@@ -181,6 +182,7 @@ CASES = [
     (f"quantize good {QUANTIZE} --rule lm_head=bits:8", 1, ["lm_head", "matches no linear"]),
     (f"quantize good {QUANTIZE} --calibration short_rows.safetensors", 1, ["1 token", "at least 2"]),
     (f"quantize good {QUANTIZE} --eval-text short.txt", 1, ["short.txt"]),
+    (f"quantize no_tokenizer {QUANTIZE} --eval-text text.txt", 1, ["tokenizer.json", "leave out --eval-text"]),
     (f"quantize good {QUANTIZE} --eval-lambada one_word.jsonl", 1, ["one_word.jsonl:3"]),
     (f"quantize good {QUANTIZE} -o file", 1, ["file", "not a folder"]),
     (f"quantize good {QUANTIZE} -o good", 1, ["good", "holds the float model"]),
@@ -209,6 +211,11 @@ def arguments(line, home):
     return [str(home / word) if word in named and i > 0 else word for i, word in enumerate(words)]
 
 
+@functools.cache
+def options_of(command):
+    return set(re.findall(r"--[a-z-]+", cli_program.call(command, "--help").stdout))
+
+
 @pytest.mark.parametrize("line, status, words", CASES, ids=[line or "nothing" for line, _, _ in CASES])
 def test_one_line(line, status, words, home):
     names, old = sorted(home.iterdir()), cli_program.file_bytes(home / "out")
@@ -218,6 +225,8 @@ def test_one_line(line, status, words, home):
     assert problem.startswith("normtweak: ")
     for word in words:
         assert word in problem
+    if status == 1:  # what is advised can be done
+        assert set(re.findall(r" (--[a-z-]+)", problem)) <= options_of(line.split()[0])
     noise = [note for note in finished.stderr.splitlines()[:-1] if not note.startswith("text: ")]
     assert noise == [] and finished.stdout == ""
     assert cli_program.file_bytes(home / "out") == old
@@ -254,6 +263,21 @@ def test_inspect_says_why_a_tokenizer_cannot_be_used(home, tmp_path):
     figures = cli_program.report("inspect", home / "bad_tokenizer", to=tmp_path)
     assert (figures["tokenizer"], figures["sound"]) == (False, True)
     assert "Unigram" in figures["tokenizer_problem"]
+
+
+def limit_memory():
+    resource.setrlimit(resource.RLIMIT_AS, (2**36, 2**36))
+
+
+def test_out_of_memory(home, tmp_path):
+    """The rows written together need 160 GB for keys and values."""
+    command = [cli_program.PROGRAM, "generate", home / "good", "-o", tmp_path / "out", "--samples", "20000000",
+               "--tokens", "128", "--generate-batch", "20000000", "--quiet"]
+    finished = subprocess.run(command, env=cli_program.ENVIRONMENT, capture_output=True, text=True, check=False,
+                              preexec_fn=limit_memory)
+    assert finished.returncode == 1 and finished.stderr.count("\n") == 1
+    assert finished.stderr.startswith("normtweak: out of memory; use fewer --samples or --tokens")
+    assert list(tmp_path.iterdir()) == []
 
 
 def limit_file_size():

@@ -19,8 +19,7 @@ def models(tmp_path_factory):
     tokenizer."""
     folder = tmp_path_factory.mktemp("models")
     exact = cli_models.llama()
-    cli_models.save(exact, folder / "exact")
-    cli_models.save_tokenizer(folder / "exact")
+    cli_models.save_with_tokenizer(exact, folder / "exact")
     noisy = cli_models.llama()
     generator = torch.Generator().manual_seed(5)
     for parameter in noisy.parameters():

@@ -14,8 +14,7 @@ NEED = "2.2MB"
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("memory")
-    cli_models.save(cli_models.llama(num_hidden_layers=8), folder / "model")
-    cli_models.save_tokenizer(folder / "model")
+    cli_models.save_with_tokenizer(cli_models.llama(num_hidden_layers=8), folder / "model")
     (folder / "text.txt").write_text(cli_models.text(600))
     cli_program.save_ids(folder / "calibration.safetensors", cli_models.ids(8, 32))
     return folder

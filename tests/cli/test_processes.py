@@ -37,8 +37,7 @@ def run(processes, *arguments):
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
-    cli_models.save(cli_models.llama(), folder / "model")
-    cli_models.save_tokenizer(folder / "model")
+    cli_models.save_with_tokenizer(cli_models.llama(), folder / "model")
     cli_program.save_ids(folder / "ids.safetensors", cli_models.ids(19, 64))
     mask = (torch.arange(64) < torch.arange(4, 61, 3)[:, None]).long()  # rows of 4 to 58 tokens
     cli_program.save_ids(folder / "masked.safetensors", cli_models.ids(19, 64), attention_mask=mask)

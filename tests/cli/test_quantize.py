@@ -42,8 +42,7 @@ AFFINE = [name for name in PLANS if name not in EXTENDED]
 def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("quantize")
     for name, make in (("llama", cli_models.llama), ("gpt2", cli_models.gpt2)):
-        cli_models.save(make(), folder / name)
-        cli_models.save_tokenizer(folder / name)
+        cli_models.save_with_tokenizer(make(), folder / name)
         (folder / name / "tokenizer_config.json").write_text('{"an odd":   "file"}\n\n')
     cli_program.save_ids(folder / "calibration.safetensors", cli_models.ids(8, 32))
     return folder

@@ -81,6 +81,12 @@ def save(model, folder, **options):
     return folder
 
 
+def save_with_tokenizer(model, folder):
+    """A checkpoint that every subcommand takes."""
+    save(model, folder)
+    save_tokenizer(folder)
+
+
 def logits(model, token_ids):
     if not getattr(model, "is_quantized", False):
         model = model.float()

@@ -1,6 +1,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/cli/commands.h"
-#include "normtweak/cli/common.h"
+#include "normtweak/cli/general_options.h"
+#include "normtweak/cli/number_checks.h"
 #include "normtweak/evaluate/lambada.h"
 #include "normtweak/evaluate/scores.h"
 #include "normtweak/pipeline/calibration_text.h"
@@ -66,7 +67,9 @@ struct Tokens {
 Tokens tokenize(const Choices& choices, const Models& models) {
   // The float model's tokenizer where there is one: a quantized checkpoint may have come without.
   const bool own = models.checkpoint.side_files.contains("tokenizer.json") || !models.reference;
-  const auto tokenizer = load_tokenizer(own ? models.checkpoint : *models.reference);
+  const auto tokenizer =
+      load_tokenizer(own ? models.checkpoint : *models.reference,
+                     models.reference ? "" : "name the float model as --reference: its tokenizer is taken then");
   const auto limit = models.checkpoint.numbers.context;
   Tokens tokens;
   if (!choices.text.empty() || !choices.rows.empty()) {
@@ -147,16 +150,16 @@ Job add_eval(CLI::App& command) {
       ->check(CLI::IsMember({"gptq"}));
   command.add_option("--context", choices->context, "Tokens in a window, at most the model's context")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(within(kPositiveCount));
   command.add_option("--max-tokens", choices->max_tokens, "Only so many tokens; 0: all")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(within(kCount));
   command.add_option("--max-examples", choices->max_examples, "Only so many rows of LAMBADA; 0: all")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(within(kCount));
   command.add_option("--batch-rows", choices->batch_rows, "Windows or texts in one pass; 0: chosen for the device")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(within(kCount));
   add_common(command, choices->common);
   return [choices] { run(*choices); };
 }

@@ -3,7 +3,8 @@
 #include "normtweak/base/error.h"
 #include "normtweak/base/writable.h"
 #include "normtweak/cli/commands.h"
-#include "normtweak/cli/common.h"
+#include "normtweak/cli/general_options.h"
+#include "normtweak/cli/text_options.h"
 #include "normtweak/pipeline/calibration_text.h"
 #include "normtweak/pipeline/memory_plan.h"
 

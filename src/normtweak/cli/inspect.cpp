@@ -7,7 +7,7 @@
 #include "normtweak/base/device.h"
 #include "normtweak/base/error.h"
 #include "normtweak/cli/commands.h"
-#include "normtweak/cli/common.h"
+#include "normtweak/cli/general_options.h"
 #include "normtweak/formats/compressed_tensors_config.h"
 #include "normtweak/formats/safetensors.h"
 #include "normtweak/model/decoder.h"

@@ -8,7 +8,7 @@
 #include "normtweak/base/writable.h"
 #include "normtweak/calibrate/token_batch.h"
 #include "normtweak/cli/commands.h"
-#include "normtweak/cli/common.h"
+#include "normtweak/cli/general_options.h"
 #include "normtweak/formats/safetensors.h"
 #include "normtweak/model/decoder.h"
 #include "normtweak/model/finite_outputs.h"

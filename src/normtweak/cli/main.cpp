@@ -1,4 +1,5 @@
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <exception>
@@ -17,25 +18,28 @@ namespace {
 struct Command {
   const char *name, *description;
   Job (*add)(CLI::App&);
+  const char* less_memory;  // how the user can make do with less
 };
 
 // To add a subcommand: its file, its line in commands.h, and its row here.
+constexpr const char* kLessText = "use fewer --samples or --tokens, or --dtype bf16";
 constexpr std::array<Command, 6> kCommands = {{
-    {"quantize", "Quantize a float model, tweak it, judge it, save it", &add_quantize},
-    {"tweak", "Tweak a model that is quantized already; its codes stay", &add_tweak_command},
-    {"generate", "Let a model write calibration text", &add_generate},
-    {"eval", "Perplexity, and KL divergence from a reference", &add_eval},
-    {"logits", "Write a model's logits for given token ids", &add_logits},
-    {"inspect", "What is in a file or folder, is it sound, who can load it", &add_inspect},
+    {"quantize", "Quantize a float model, tweak it, judge it, save it", &add_quantize, kLessText},
+    {"tweak", "Tweak a model that is quantized already; its codes stay", &add_tweak_command, kLessText},
+    {"generate", "Let a model write calibration text", &add_generate, kLessText},
+    {"eval", "Perplexity, and KL divergence from a reference", &add_eval,
+     "use a smaller --batch-rows or --context, or --dtype bf16"},
+    {"logits", "Write a model's logits for given token ids", &add_logits, "give fewer rows, or use --dtype bf16"},
+    {"inspect", "What is in a file or folder, is it sound, who can load it", &add_inspect, "use --quick"},
 }};
 
 // LibTorch's messages go on for pages; the first line says what happened.
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
-// A number below the least that an option takes: CLI11 adds the largest double there is, in 309 digits.
-std::string without_open_bound(const std::string& text) {
-  const auto bounds = text.find(" not in range 0.000000 to 1797");
-  return bounds == std::string::npos ? text : text.substr(0, bounds) + " is too small";
+// What LibTorch says when CUDA, or malloc on one system or another, gives it nothing.
+bool tells_of_memory(const std::string& what) {
+  constexpr std::array<const char*, 3> kWords = {"out of memory", "can't allocate memory", "not enough memory"};
+  return std::ranges::any_of(kWords, [&](const char* words) { return what.find(words) != std::string::npos; });
 }
 
 int fail_with(const std::string& message, bool lost = false) {
@@ -57,10 +61,14 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", kVersion);
   app.require_subcommand(1);
   Job job;
+  const char* less_memory = nullptr;
   for (const auto& row : kCommands) {
     auto* command = app.add_subcommand(row.name, row.description);
     auto chosen = row.add(*command);
-    command->callback([&job, chosen] { job = chosen; });
+    command->callback([&, chosen] {
+      job = chosen;
+      less_memory = row.less_memory;
+    });
   }
   try {
     app.parse(argc, argv);
@@ -68,7 +76,7 @@ int run(int argc, char** argv) {
     return is_first_process() ? app.exit(help_or_version) : 0;
   } catch (const CLI::ParseError& error) {
     const auto chosen = app.get_subcommands();
-    fail_with(fmt::format("{}; see `normtweak {}--help`", without_open_bound(first_line(error.what())),
+    fail_with(fmt::format("{}; see `normtweak {}--help`", first_line(error.what()),
                           chosen.empty() ? "" : chosen.front()->get_name() + " "));
     return 2;
   }
@@ -79,12 +87,10 @@ int run(int argc, char** argv) {
   } catch (const Error& error) {
     return fail_with(error.what());
   } catch (const std::bad_alloc&) {
-    return fail_with("out of memory; use fewer --samples or --tokens, or --dtype bf16");
+    return fail_with(fmt::format("out of memory; {}", less_memory));
   } catch (const std::exception& error) {
     const std::string what = error.what();
-    const bool memory =
-        what.find("out of memory") != std::string::npos || what.find("not enough memory") != std::string::npos;
-    return fail_with(memory ? "out of memory; use fewer --samples or --tokens, or --dtype bf16: " + what : what);
+    return fail_with(tells_of_memory(what) ? fmt::format("out of memory; {}: {}", less_memory, what) : what);
   }
   return 0;
 }

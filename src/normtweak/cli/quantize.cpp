@@ -1,7 +1,13 @@
 #include "normtweak/base/device.h"
 #include "normtweak/base/error.h"
+#include "normtweak/cli/choices.h"
 #include "normtweak/cli/commands.h"
-#include "normtweak/cli/common.h"
+#include "normtweak/cli/general_options.h"
+#include "normtweak/cli/number_checks.h"
+#include "normtweak/cli/report_options.h"
+#include "normtweak/cli/run_summary.h"
+#include "normtweak/cli/text_options.h"
+#include "normtweak/cli/tweak_options.h"
 #include "normtweak/pipeline/run.h"
 #include "normtweak/pipeline/save_checkpoint.h"
 #include "normtweak/report/run_report.h"
@@ -26,11 +32,11 @@ void add_plan(CLI::App& command, Choices& choices) {
   add_choice(command, "--method", plan.method, "How weights are rounded", quantize::quantizers())->group("Quantize");
   command.add_option("--bits", plan.bits, "Bits of a code")
       ->capture_default_str()
-      ->check(CLI::IsMember({2, 3, 4, 6, 8}))
+      ->check(CLI::IsMember({"2", "3", "4", "6", "8"}))
       ->group("Quantize");
   command.add_option("--group-size", plan.group_size, "Input columns that share a scale; 0: the whole row")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber)
+      ->check(within(kCount))
       ->group("Quantize");
   auto* symmetric =
       command.add_flag("--symmetric", plan.symmetric, "Zero-points fixed at the middle code, and not stored");
@@ -51,6 +57,7 @@ void add_plan(CLI::App& command, Choices& choices) {
       ->group("Quantize");
   command.add_option("--damping", plan.damping, "gptq: added to the Hessian's diagonal, as a share of its mean")
       ->capture_default_str()
+      ->check(within(kShare))
       ->group("Quantize");
   command
       .add_option("--drift-correction", choices.options.plan.drift_correction,

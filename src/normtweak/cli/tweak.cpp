@@ -1,5 +1,9 @@
 #include "normtweak/cli/commands.h"
-#include "normtweak/cli/common.h"
+#include "normtweak/cli/general_options.h"
+#include "normtweak/cli/report_options.h"
+#include "normtweak/cli/run_summary.h"
+#include "normtweak/cli/text_options.h"
+#include "normtweak/cli/tweak_options.h"
 #include "normtweak/pipeline/run.h"
 #include "normtweak/report/run_report.h"
 

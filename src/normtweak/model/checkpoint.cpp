@@ -78,13 +78,13 @@ Checkpoint open_checkpoint(const std::string& model) {
   fail("{}: neither a folder in Hugging Face layout nor a .gguf file", path.string());
 }
 
-text::Tokenizer load_tokenizer(const Checkpoint& checkpoint) {
+text::Tokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view advice) {
   const auto found = checkpoint.side_files.find("tokenizer.json");
   if (found == checkpoint.side_files.end()) {
     fail(
-        "{}: no tokenizer.json, and this command needs the tokenizer; save one beside the model "
-        "(AutoTokenizer.from_pretrained(...).save_pretrained(...)), or give token ids with --calibration",
-        checkpoint.path);
+        "{}: no tokenizer.json, and text cannot be read without; save one beside the model "
+        "(AutoTokenizer.from_pretrained(...).save_pretrained(...)){}{}",
+        checkpoint.path, advice.empty() ? "" : ", or ", advice);
   }
   const auto origin = checkpoint.path + "/tokenizer.json";
   return text::Tokenizer(parse_json(found->second, origin), origin);

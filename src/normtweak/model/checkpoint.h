@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "normtweak/base/json.h"
 #include "normtweak/formats/tensor_source.h"
@@ -27,8 +28,8 @@ struct Checkpoint {
 // Throws Error saying what was expected there.
 Checkpoint open_checkpoint(const std::string& model);
 
-// The checkpoint's tokenizer. Throws Error if it has none.
-text::Tokenizer load_tokenizer(const Checkpoint& checkpoint);
+// The checkpoint's tokenizer. Throws Error if it has none; `advice` ends the message: what else can be done.
+text::Tokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view advice = "");
 
 // Ids that end a document, from generation_config.json and config.json; may be empty.
 std::vector<std::int64_t> end_of_text_ids(const Checkpoint& checkpoint);

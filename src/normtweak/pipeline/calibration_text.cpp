@@ -20,9 +20,10 @@ calibrate::TokenBatch calibration_text(const TextSource& source, const model::Ch
     return text;
   }
   if (source.real_text.empty()) return calibrate::make_text(checkpoint, decoder, source.self, progress, processes);
+  const auto tokenizer = load_tokenizer(checkpoint, "let the model write instead, with --strategy llm-qat");
   const auto corpus = text::read_text(source.real_text);
-  return calibrate::cut_text(load_tokenizer(checkpoint).encode(corpus.text, true), source.self.samples,
-                             source.self.tokens, source.real_text.string());
+  return calibrate::cut_text(tokenizer.encode(corpus.text, true), source.self.samples, source.self.tokens,
+                             source.real_text.string());
 }
 
 std::int64_t calibration_tokens(const TextSource& source, const model::Checkpoint& checkpoint) {
@@ -40,7 +41,7 @@ calibrate::TokenBatch external_windows(const ExternalText& text, const text::Tok
 ExternalTokens read_external(const External& external, const model::Checkpoint& checkpoint) {
   ExternalTokens tokens;
   if (external.texts.empty() && !external.lambada) return tokens;
-  const auto tokenizer = load_tokenizer(checkpoint);
+  const auto tokenizer = load_tokenizer(checkpoint, "leave out --eval-text, --eval-rows and --eval-lambada");
   const auto context = checkpoint.numbers.context;
   for (const auto& text : external.texts) {
     tokens.texts.push_back({text.path.filename().string(), external_windows(text, tokenizer, context)});

@@ -1,0 +1,27 @@
+// Options whose values are words that somebody else knows: the names in a table, or what a parser takes.
+#pragma once
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace normtweak::cli {
+
+// For Option::check: what `parse` throws an Error for is a usage error.
+CLI::Validator accepted_by(std::function<void(const std::string&)> parse);
+
+// An option whose values are the names in a table; its help lists them with their descriptions.
+template <class Rows>
+CLI::Option* add_choice(CLI::App& command, const std::string& flag, std::string& value, std::string help,
+                        const Rows& rows) {
+  std::vector<std::string> names;
+  for (const auto& row : rows) {
+    help += fmt::format("{} {} ({})", names.empty() ? ":" : ";", row.name, row.description);
+    names.emplace_back(row.name);
+  }
+  return command.add_option(flag, value, help)->capture_default_str()->check(CLI::IsMember(names));
+}
+
+}  // namespace normtweak::cli

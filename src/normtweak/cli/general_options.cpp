@@ -1,0 +1,102 @@
+#include "normtweak/cli/general_options.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "normtweak/base/device.h"
+#include "normtweak/base/error.h"
+#include "normtweak/base/file.h"
+#include "normtweak/base/memory.h"
+#include "normtweak/base/writable.h"
+#include "normtweak/cli/choices.h"
+#include "normtweak/cli/job.h"
+#include "normtweak/cli/number_checks.h"
+#include "normtweak/cli/progress_bar.h"
+#include "normtweak/cli/version.h"
+
+namespace normtweak::cli {
+
+void add_common(CLI::App& command, Common& common) {
+  command.add_option("--json", common.json, "Write the figures to this file")->group("General");
+  command.add_flag("--quiet", common.quiet, "No progress, no summary")->group("General");
+  command
+      .add_option("--device", common.device,
+                  "cpu, cuda or cuda:N (default: a GPU if there is one; with torchrun, one for each process)")
+      ->group("General");
+  command
+      .add_option("--dtype", common.type,
+                  "Type of matrix products: f32 or bf16 (default: f32 for scores and logits; else bf16 on GPUs and "
+                  "CPUs that multiply it fast)")
+      ->check(CLI::IsMember({"f32", "bf16", "float32", "bfloat16"}))
+      ->group("General");
+  command.add_option("--seed", common.seed, "Seed of everything random")
+      ->capture_default_str()
+      ->check(within(kSeed))
+      ->group("General");
+  command.add_option("--threads", common.threads, "CPU threads (default: all cores)")
+      ->check(within(kThreads))
+      ->group("General");
+  command
+      .add_option("--memory", common.memory,
+                  "The most of the device's memory to take, as 16GiB or 800MiB; what does not fit is brought from host "
+                  "memory block by block (default: what is free)")
+      ->check(accepted_by([](const std::string& size) { parse_bytes(size); }))
+      ->group("General");
+  command.add_flag("--deterministic", common.deterministic, "On a GPU: the same bytes in every run, somewhat slower")
+      ->group("General");
+}
+
+pipeline::Compute start(const Common& common, bool fast, bool several) {
+  if (rank_on_machine() && !several) fail("this command runs in one process; start it without torchrun");
+  if (!common.json.empty()) check_file_target(common.json);
+  if (common.threads > 0) at::set_num_threads(common.threads);
+  pipeline::Compute compute;
+  compute.device = choose_device(common.device, rank_on_machine());
+  if (!common.memory.empty()) {
+    compute.memory = parse_bytes(common.memory);
+    limit_device_memory(compute.device, compute.memory);
+  }
+  if (common.deterministic) at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+  if (compute.device.is_cuda()) {
+    // cuDNN's attention builds a plan for every new length, which takes longer than a step of decoding.
+    at::globalContext().setSDPUseCuDNN(false);
+    // cuBLAS repeats itself only with a workspace of a fixed size.
+    if (common.deterministic) ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);
+  }
+  if (!common.type.empty()) {
+    compute.type = parse_float_type(common.type);
+  } else if (fast && has_fast_bf16(compute.device)) {
+    compute.type = at::kBFloat16;
+  }
+  compute.processes = connect_processes(compute.device);
+  return compute;
+}
+
+std::unique_ptr<ProgressSink> progress_for(const Common& common) {
+  class Quiet : public ProgressSink {
+    void report(const ProgressReport&) override {}
+    void note(std::string_view) override {}
+  };
+  if (common.quiet || !is_first_process()) return std::make_unique<Quiet>();
+  return std::make_unique<ProgressBar>();
+}
+
+void finish(Json figures, const Common& common, const pipeline::Compute& compute, const std::string& summary) {
+  if (!is_first_process()) return;
+  if (compute.processes.size() > 1) figures["processes"] = compute.processes.size();
+  figures["peak_memory_bytes"] = peak_memory_bytes(compute.device);
+  figures["device"] = compute.device.str();
+  figures["dtype"] = float_type_name(compute.type);
+  figures["threads"] = at::get_num_threads();
+  figures["seed"] = common.seed;
+  figures["version"] = kVersion;
+  if (!common.json.empty()) {
+    write_file_atomically(common.json, [&](std::ostream& file) { file << figures.dump(2) << "\n"; });
+  }
+  if (!common.quiet) std::fputs(summary.c_str(), stdout);
+}
+
+}  // namespace normtweak::cli

@@ -1,0 +1,40 @@
+#include "normtweak/cli/report_options.h"
+
+#include "normtweak/cli/number_checks.h"
+
+namespace normtweak::cli {
+
+void add_external(CLI::App& command, ExternalChoice& choice) {
+  command.add_option("--eval-text", choice.texts, "Report perplexity on this text file, too (gptq protocol)")
+      ->allow_extra_args(false)
+      ->group("Report");
+  command.add_option("--eval-rows,--rows", choice.rows, "The same for a data set with one row a line")
+      ->allow_extra_args(false)
+      ->group("Report");
+  command
+      .add_option("--eval-lambada", choice.lambada,
+                  "Report LAMBADA, too: a file of JSON lines with a key \"text\" (see eval --help)")
+      ->group("Report");
+  command.add_option("--context", choice.context, "Tokens in a window")
+      ->capture_default_str()
+      ->check(within(kPositiveCount))
+      ->group("Report");
+  command.add_option("--max-tokens", choice.max_tokens, "Only so many tokens of each text; 0: all")
+      ->capture_default_str()
+      ->check(within(kCount))
+      ->group("Report");
+  command.add_option("--max-examples", choice.max_examples, "Only so many rows of LAMBADA; 0: all")
+      ->capture_default_str()
+      ->check(within(kCount))
+      ->group("Report");
+}
+
+pipeline::External external(const ExternalChoice& choice) {
+  pipeline::External all;
+  for (const auto& path : choice.rows) all.texts.push_back({path, true, choice.context, choice.max_tokens});
+  for (const auto& path : choice.texts) all.texts.push_back({path, false, choice.context, choice.max_tokens});
+  if (!choice.lambada.empty()) all.lambada = {.path = choice.lambada, .max_examples = choice.max_examples};
+  return all;
+}
+
+}  // namespace normtweak::cli

@@ -1,0 +1,20 @@
+// What to report on besides the held-out rows: --eval-text, --eval-rows, --eval-lambada, --context, ...
+#pragma once
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "normtweak/pipeline/run_types.h"
+
+namespace normtweak::cli {
+
+struct ExternalChoice {
+  std::vector<std::string> texts, rows;
+  std::string lambada;
+  std::int64_t context = 2048, max_tokens = 0, max_examples = 0;
+};
+void add_external(CLI::App& command, ExternalChoice& choice);
+pipeline::External external(const ExternalChoice& choice);
+
+}  // namespace normtweak::cli

@@ -1,0 +1,39 @@
+#include "normtweak/cli/run_summary.h"
+
+#include <fmt/format.h>
+
+namespace normtweak::cli {
+namespace {
+
+// What was chosen for the steps: with these options the run repeats itself.
+std::string steps_line(const tweak::EndToEndResult& run) {
+  const auto stopped = run.stopped_early.empty() ? "" : fmt::format(" ({})", run.stopped_early);
+  return fmt::format("  steps: {} of {}{}, --batch {} --lr {:g} --lr-scales {:g}\n", run.steps, run.planned_steps,
+                     stopped, run.batch_rows, run.rates.norms, run.rates.scales);
+}
+
+std::string text_line(const pipeline::TextFigures& text) {
+  return fmt::format("  {:<36} perplexity  float {:.2f}  quantized {:.2f}  saved {:.2f}   KLD {:.4f} -> {:.4f}\n",
+                     text.name, text.quantized.reference_perplexity(), text.quantized.perplexity(),
+                     text.tweaked.perplexity(), text.quantized.divergence.mean(), text.tweaked.divergence.mean());
+}
+
+}  // namespace
+
+std::string run_summary(const pipeline::RunResult& result, const std::string& output) {
+  auto summary = fmt::format("{}: {} bits, {:.3f} bits per weight, kept: {}\n", output, result.bits,
+                             result.bits_per_weight, result.kept);
+  if (result.end_to_end) summary += steps_line(*result.end_to_end);
+  if (!result.verdict.reason.empty()) summary += fmt::format("  guard: {}\n", result.verdict.reason);
+  summary += text_line(result.held_out);
+  for (const auto& text : result.external) summary += text_line(text);
+  if (result.lambada) {
+    const auto& found = *result.lambada;
+    summary +=
+        fmt::format("  {:<36} accuracy    float {:.2f}%  quantized {:.2f}%  saved {:.2f}%\n", found.name,
+                    100 * found.exact.accuracy(), 100 * found.quantized.accuracy(), 100 * found.tweaked.accuracy());
+  }
+  return summary;
+}
+
+}  // namespace normtweak::cli

@@ -1,0 +1,136 @@
+#include "normtweak/cli/tweak_options.h"
+
+#include <array>
+#include <cmath>
+#include <cstdlib>
+
+#include "normtweak/base/error.h"
+#include "normtweak/cli/choices.h"
+#include "normtweak/cli/number_checks.h"
+#include "normtweak/tweak/objectives.h"
+
+namespace normtweak::cli {
+namespace {
+
+// "90s", "5m", "1.5h", "500k-tokens", "2M-tokens". Throws Error saying what is expected.
+tweak::Budget parse_budget(const std::string& text) {
+  struct Unit {
+    std::string_view name;
+    double seconds, tokens;
+  };
+  constexpr std::array<Unit, 6> kUnits = {
+      {{"s", 1, 0}, {"m", 60, 0}, {"h", 3600, 0}, {"-tokens", 0, 1}, {"k-tokens", 0, 1e3}, {"M-tokens", 0, 1e6}}};
+  constexpr double kMostSeconds = 1e9, kMostTokens = 1e15;  // the steps that fit must stay countable
+  char* end = nullptr;
+  const double count = std::strtod(text.c_str(), &end);
+  for (const auto& unit : kUnits) {
+    if (end == text.c_str() || unit.name != end || !(count > 0) || !std::isfinite(count)) continue;
+    const double seconds = count * unit.seconds, tokens = count * unit.tokens;
+    if (seconds > kMostSeconds || tokens > kMostTokens || (unit.tokens > 0 && tokens < 1)) continue;
+    return {.seconds = seconds, .tokens = static_cast<std::int64_t>(tokens)};
+  }
+  fail("{}: a time or a number of tokens is expected, such as 90s, 5m, 1h, 500k-tokens or 2M-tokens", text);
+}
+
+}  // namespace
+
+void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, bool may_be_none) {
+  std::vector<pipeline::TweakMethodName> methods;
+  for (const auto& row : pipeline::kTweakMethods) {
+    if (row.method != pipeline::TweakMethod::none || may_be_none) methods.push_back(row);
+  }
+  add_choice(command, flag, choice.method, "How to tweak", methods)->group("Tweak");
+  command
+      .add_option("--tune", choice.tune,
+                  "Floats to tune end to end: some of norms,biases,scales,zeros,codebooks (default: norms,scales, and "
+                  "zeros where the file holds floats; scales takes codebooks along)")
+      ->check(accepted_by([](const std::string& list) { tweak::parse_groups(list); }))
+      ->group("Tweak");
+  command
+      .add_option_function<std::string>(
+          "--budget", [&choice](const std::string& text) { choice.budget = parse_budget(text); },
+          "End-to-end: what the tweak may take, as 90s, 5m, 1h or 500k-tokens, 2M-tokens (default: 8 passes)")
+      ->check(accepted_by([](const std::string& text) { parse_budget(text); }))
+      ->group("Tweak");
+  command.add_option("--lr", choice.rate, "Learning rate (default: end-to-end found by short trials, layerwise 1e-5)")
+      ->check(within(kPositive))
+      ->group("Tweak");
+  command
+      .add_option("--lr-scales", choice.scale_rate, "End-to-end: of scales and codebooks, relative (default: as --lr)")
+      ->check(within(kPositive))
+      ->group("Tweak");
+  command
+      .add_option("--lr-zeros", choice.zero_rate,
+                  "End-to-end: of float zero-points, in steps of the codes (default: as --lr-scales)")
+      ->check(within(kPositive))
+      ->group("Tweak");
+  command.add_option("--epochs", choice.passes, "Passes over the text (default: end-to-end 8, layerwise 1)")
+      ->check(within(kPositiveCount))
+      ->group("Tweak");
+  command.add_option("--steps", choice.steps, "End-to-end: exactly so many steps, whatever --budget and --epochs say")
+      ->check(within(kPositiveCount))
+      ->group("Tweak");
+  command.add_option("--batch", choice.batch, "Rows in one step (default: end-to-end about 8192 tokens, layerwise 1)")
+      ->check(within(kPositiveCount))
+      ->group("Tweak");
+  add_choice(command, "--loss", choice.loss, "Layerwise: what is matched", tweak::objectives())->group("Tweak");
+  command.add_option("--lr-scale", choice.rate_growth, "Layerwise: block i of L learns with lr (1 + this i / L)")
+      ->capture_default_str()
+      ->check(within({.name = "[-1,inf)", .least = -1}))
+      ->group("Tweak");
+  command
+      .add_option(
+          "--target", choice.target,
+          "Layerwise, ridge: float-block (the float block on the quantized stream) or float-stream (the float model's "
+          "own)")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"float-block", "float-stream"}))
+      ->group("Tweak");
+  command.add_flag("--final-norm", choice.final_norm, "Layerwise, ridge: tweak the norm after the last block, too")
+      ->group("Tweak");
+  command
+      .add_option("--start", choice.start, "End-to-end: begin with norms in closed form (ridge), or as they are (none)")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"none", "ridge"}))
+      ->group("Tweak");
+  command
+      .add_option("--ridge-lambda", choice.ridge_lambda,
+                  "Ridge: pull toward the present norm, as a share of the mean diagonal of its equations")
+      ->capture_default_str()
+      ->check(within(kPositive))
+      ->group("Tweak");
+}
+
+pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& common) {
+  pipeline::TweakOptions options;
+  for (const auto& method : pipeline::kTweakMethods) {
+    if (choice.method == method.name) options.method = method.method;
+  }
+  auto& layerwise = options.layerwise;
+  auto& end_to_end = options.end_to_end;
+  if (choice.rate > 0) {
+    layerwise.rate = choice.rate;
+    end_to_end.norm_rate = end_to_end.scale_rate = choice.rate;
+  }
+  if (choice.scale_rate > 0) end_to_end.scale_rate = choice.scale_rate;
+  if (choice.zero_rate > 0) end_to_end.zero_rate = choice.zero_rate;
+  end_to_end.steps = choice.steps;
+  end_to_end.budget = choice.budget;
+  if (choice.passes > 0) layerwise.passes = end_to_end.passes = choice.passes;
+  if (choice.batch > 0) layerwise.rows_per_step = end_to_end.batch_rows = choice.batch;
+  if (!choice.tune.empty()) end_to_end.groups = tweak::parse_groups(choice.tune);
+  layerwise.loss = choice.loss;
+  layerwise.rate_growth = choice.rate_growth;
+  layerwise.float_stream = choice.target == "float-stream";
+  layerwise.final_norm = choice.final_norm;
+  options.ridge = {
+      .lambda = choice.ridge_lambda, .final_norm = layerwise.final_norm, .float_stream = layerwise.float_stream};
+  options.start_with_ridge = choice.start == "ridge";
+  if (options.start_with_ridge && !end_to_end.groups.contains(tweak::TunableGroup::norms)) {
+    fail("--start ridge: moves the norms, which --tune {} leaves as they are", choice.tune);
+  }
+  end_to_end.seed = common.seed;
+  return options;
+}
+
+}  // namespace normtweak::cli

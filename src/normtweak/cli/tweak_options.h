@@ -1,0 +1,25 @@
+// How to tweak: --tune, --budget, --lr, --epochs, --loss, ...
+#pragma once
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <string>
+
+#include "normtweak/cli/general_options.h"
+#include "normtweak/pipeline/run_types.h"
+
+namespace normtweak::cli {
+
+struct TweakChoice {
+  std::string method = "end-to-end", start = "none", tune, target = "float-block";
+  tweak::Budget budget;
+  double rate = 0, scale_rate = 0, zero_rate = 0, rate_growth = 1;
+  std::int64_t passes = 0, batch = 0, steps = 0;
+  std::string loss = "dist";
+  double ridge_lambda = tweak::RidgeOptions{}.lambda;
+  bool final_norm = false;
+};
+// flag: "--tweak" (quantize) or "--method" (tweak)
+void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, bool may_be_none);
+pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& common);
+
+}  // namespace normtweak::cli
