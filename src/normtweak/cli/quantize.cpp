@@ -17,7 +17,7 @@ namespace {
 
 struct Choices {
   pipeline::QuantizeOptions options;
-  CLI::Option *search_grid = nullptr, *act_order = nullptr;
+  CLI::Option *search_grid = nullptr, *act_order = nullptr, *drift_correction = nullptr;
   std::string token_weights = "none";
   std::vector<std::string> rules;
   std::string store_type;
@@ -59,12 +59,13 @@ void add_plan(CLI::App& command, Choices& choices) {
       ->capture_default_str()
       ->check(within(kShare))
       ->group("Quantize");
-  command
-      .add_option("--drift-correction", choices.options.plan.drift_correction,
-                  "gptq: how much of what the blocks before did to a linear's input its weight makes up for, 0 to 1")
-      ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0))
-      ->group("Quantize");
+  choices.drift_correction =
+      command
+          .add_option("--drift-correction", choices.options.plan.drift_correction,
+                      "gptq: how much of what the linears before it did to its inputs a weight makes up for before it "
+                      "is rounded (default: 0.5)")
+          ->check(within(kShare))
+          ->group("Quantize");
   command
       .add_option("--token-weights", choices.token_weights,
                   "Tokens in the Hessians of gptq and of kmeans --sensitivity: all alike (none), or by the loss's "
@@ -105,6 +106,7 @@ Job add_quantize(CLI::App& command) {
     auto& plan = options.plan.standard;
     if (choices->search_grid->empty()) plan.search_grid = plan.method == "gptq";
     if (choices->act_order->empty()) plan.act_order = plan.method == "gptq";
+    if (choices->drift_correction->empty()) options.plan.drift_correction = plan.method == "gptq" ? 0.5 : 0;
     if (choices->token_weights == "fisher") options.plan.token_weights = quantize::TokenWeighting::fisher;
     for (const auto& rule : choices->rules) options.plan.rules.push_back(quantize::parse_rule(rule));
     if (!choices->store_type.empty()) options.store_type = parse_float_type(choices->store_type);

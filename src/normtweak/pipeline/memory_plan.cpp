@@ -55,10 +55,10 @@ Residence off_device(const Compute& compute, std::int64_t bytes, std::int64_t& h
   return Residence::host;
 }
 
-// The least that the run over the blocks works with: a hidden stream before and after a block, the F32 block with what
-// the quantizer makes of it, and a Hessian with its factor in F64.
+// The least that the run over the blocks works with: a hidden stream before and after a block, the float model's beside
+// it, the F32 block with what the quantizer makes of it, a Hessian with its factor in F64, and as much for drift.
 std::int64_t least_work(const Sizes& sizes, const model::ModelConfig& config, const RunNeeds& needs) {
-  return 2 * needs.calibration_tokens * config.hidden * 4 + sizes.block * 12 + sizes.widest * sizes.widest * 20;
+  return 3 * needs.calibration_tokens * config.hidden * 4 + sizes.block * 12 + sizes.widest * sizes.widest * 28;
 }
 
 }  // namespace

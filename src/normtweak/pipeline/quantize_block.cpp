@@ -67,8 +67,8 @@ weights::Weight quantize_linear(const model::Linear& linear, const quantize::Lin
   auto values = std::get<weights::FloatWeight>(linear.weight).values;
   try {
     if (observed.drift && quantize::needs_hessian(plan)) {
-      values = quantize::correct_drift(values, observed.hessian.factor(quantize::factor_options(plan)), *observed.drift,
-                                       drift_share);
+      const auto& factor = observed.hessian.factor(quantize::factor_options(plan));
+      values = quantize::correct_drift(values, factor, *observed.drift, drift_share);
     }
     return quantize::find_quantizer(plan.method).quantize(values, observed.hessian, plan);
   } catch (const Error& error) {

@@ -62,7 +62,7 @@ at::Tensor correct_drift(const at::Tensor& weight, const HessianFactor& factor, 
   const c10::NoGradGuard no_gradients;
   const FullPrecisionProducts full_precision;
   auto change = at::matmul(weight, drift.inputs);
-  if (drift.residual.defined() && std::getenv("NT_NORES") == nullptr) change += drift.residual;
+  if (drift.residual.defined()) change += drift.residual;
   const auto ordered = [&](const at::Tensor& columns) {
     return factor.order.defined() ? columns.index_select(1, factor.order) : columns;
   };

@@ -18,7 +18,7 @@ namespace normtweak::tweak {
 namespace {
 
 constexpr LearningRates kStandardRates = {};
-constexpr std::int64_t kStandardPasses = 8, kStandardBatchTokens = 8192;
+constexpr std::int64_t kStandardPasses = 8;
 constexpr int kPatience = 3;     // checks of the selection rows without a gain, after which a run ends
 constexpr double kDiverged = 2;  // times the untouched divergence: nothing good comes after that
 
@@ -87,11 +87,14 @@ class Run {
     return std::ranges::any_of(start_, [](const at::Tensor& change) { return change.any().item<bool>(); });
   }
 
-  // Rows of about kStandardBatchTokens, but at least eight steps in a pass.
+  // Rows of about 8192 tokens, but at least 8 steps in a pass; up to 16384 tokens where 28 steps or more remain, since
+  // a small model's step is too short for a GPU otherwise.
   std::int64_t batch_rows() const {
     if (options_.batch_rows > 0) return options_.batch_rows;
-    const auto by_tokens = std::max<std::int64_t>(1, kStandardBatchTokens / train_.row_tokens());
-    return std::clamp<std::int64_t>(by_tokens, 1, std::max<std::int64_t>(1, train_.rows() / 8));
+    const auto rows = [&](std::int64_t tokens, std::int64_t least_steps) {
+      return std::min(tokens / train_.row_tokens(), train_.rows() / least_steps);
+    };
+    return std::max<std::int64_t>({1, rows(8192, 8), rows(16384, 28)});
   }
 
   std::int64_t batches() const { return (train_.rows() + training_.batch_rows - 1) / training_.batch_rows; }
