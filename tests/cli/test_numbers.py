@@ -19,7 +19,7 @@ NO_COUNTS, NO_NUMBERS = ["1.5", "nan", "0x8"], ["nan", "inf", "fast"]
 CASES = [
     (["--group-size"], "quantize", ["-1"], "is too small; at least 0"),
     (["--damping"], "quantize", ["-0.1"], "is too small; at least 0"),
-    (["--damping"], "quantize", ["1.1"], "is too large; at most 1"),
+    (["--damping", "--drift-correction"], "quantize", ["1.1"], "is too large; at most 1"),
     (["--lr", "--lr-scales", "--lr-zeros", "--ridge-lambda"], "tweak", ["0", "-1e-3"], "is too small; more than 0"),
     (["--lr-scale"], "tweak", ["-1.5"], "is too small; at least -1"),
     (["--epochs", "--steps", "--batch", "--context"], "tweak", ["0", "-1"], "is too small; at least 1"),

@@ -44,7 +44,7 @@ def range_grid(low, high, bits, symmetric, scale_type, float_zeros):
     if symmetric:
         return scale, np.full_like(scale, 2 ** (bits - 1))
     zero = np.clip(-low / scale, 0, top)
-    return scale, store(zero, scale_type).astype(low.dtype) if float_zeros and bits > 2 else np.rint(zero)
+    return scale, store(zero, scale_type).astype(low.dtype) if float_zeros else np.rint(zero)
 
 
 def nearest(values, scale, zero, bits):

@@ -1,12 +1,15 @@
 #include "normtweak/quantize/drift.h"
 
+#include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/linalg_lstsq.h>
 #include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
+#include <utility>
 
 #include "normtweak/quantize/hessian.h"
 #include "oracle.h"
@@ -80,6 +83,57 @@ TEST(Drift, LeavesDeadColumnsAsTheyAre) {
   EXPECT_TRUE(found.select(1, 3).equal(weight.select(1, 3)));
   EXPECT_TRUE(found.isfinite().all().item<bool>());
   EXPECT_FALSE(found.select(1, 2).equal(weight.select(1, 2)));
+}
+
+struct ShareCase {
+  const char* name;
+  double common, noise;  // how much of the drift follows from the inputs, and how much is by chance
+  double least, most;    // bounds of the share
+};
+
+// One half of a text whose drift is partly a linear map of the inputs.
+struct Half {
+  at::Tensor x, y;
+  DriftHalf sums() const {
+    HessianAccumulator hessian(kIn, at::kCPU);
+    DriftAccumulator drift(kIn, 0, at::kCPU);
+    hessian.add(x);
+    drift.add(y, x, {}, {});
+    return {hessian.mean(), drift.mean(hessian.total_weight())};
+  }
+};
+
+TEST(Drift, OnlyWhatBothHalvesShowCarriesOver) {
+  for (const auto& row : {ShareCase{"common", 0.2, 0.001, 0.99, 1}, ShareCase{"by chance", 0, 0.5, 0, 0.1},
+                          ShareCase{"both", 0.2, 0.5, 0.02, 0.9}}) {
+    SCOPED_TRACE(row.name);
+    at::manual_seed(1);
+    const auto weight = at::randn({kOut, kIn}), map = at::randn({kIn, kIn});
+    const auto half = [&] {
+      const auto x = at::randn({100, kIn});
+      return Half{x, x + row.common * x.matmul(map) / std::sqrt(kIn) + row.noise * at::randn({100, kIn})};
+    };
+    const Half first = half(), second = half();
+    const FactorOptions options = {.damping = 1e-4, .act_order = true};
+    const double share = share_that_carries_over(weight, {first.sums(), second.sums()}, options);
+    EXPECT_GE(share, row.least);
+    EXPECT_LE(share, row.most);
+    // No other share does better on the halves that the corrections were not made from, in F64 and token by token.
+    const auto error = [&](double tried) {
+      double sum = 0;
+      for (const auto& [made_from, other] : {std::pair(first, second), std::pair(second, first)}) {
+        const auto sums = made_from.sums();
+        const auto moved = correct_drift(weight, sums.hessian.factor(options), sums.drift, tried).to(at::kDouble);
+        const auto wanted = other.y.to(at::kDouble).matmul(weight.to(at::kDouble).t());
+        sum += (wanted - other.x.to(at::kDouble).matmul(moved.t())).square().sum().item<double>();
+      }
+      return sum;
+    };
+    for (const double other : {share - 0.05, share + 0.05}) {
+      if (other < 0 || other > 1) continue;
+      EXPECT_GT(error(other), error(share)) << other;
+    }
+  }
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include "normtweak/base/error.h"
 #include "normtweak/tweak/adam.h"
@@ -18,6 +19,7 @@
 #include "normtweak/tweak/guard.h"
 #include "normtweak/tweak/head_loss.h"
 #include "normtweak/tweak/objectives.h"
+#include "normtweak/tweak/pass_size.h"
 #include "normtweak/tweak/tunables.h"
 #include "support/explicit_model.h"
 #include "support/temporary_folder.h"
@@ -265,6 +267,21 @@ TEST(SplitText, SharesAreDisjointAndTogetherEverything) {
     EXPECT_LE(split.select.samples() + split.confirm.samples(), std::max<std::int64_t>(3, samples / 5));
   }
   EXPECT_THROW(split_text({.ids = at::rand({3, 3}), .mask = {}, .provenance = {}}), Error);
+}
+
+TEST(PassSize, SharesTheRowsOfABatchOutEvenly) {
+  const auto decoder = tests::tiny_decoder();
+  std::set<std::int64_t> seen;
+  bool kept = false, computed_again = false;
+  for (std::int64_t bytes = 1 << 10; bytes < 1 << 24; bytes += bytes / 8) {
+    const auto pass = pass_size(decoder, 16, 8, bytes);
+    const auto passes = (8 + pass.rows - 1) / pass.rows;
+    EXPECT_EQ(pass.rows, (8 + passes - 1) / passes) << bytes;  // 4 and 4, not 5 and 3
+    seen.insert(pass.rows);
+    (pass.keep_activations ? kept : computed_again) = true;
+  }
+  EXPECT_EQ(seen, (std::set<std::int64_t>{1, 2, 3, 4, 8}));
+  EXPECT_TRUE(kept && computed_again);
 }
 
 }  // namespace

@@ -1,5 +1,4 @@
 #include "normtweak/base/device.h"
-#include "normtweak/base/error.h"
 #include "normtweak/cli/choices.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
@@ -63,7 +62,7 @@ void add_plan(CLI::App& command, Choices& choices) {
       command
           .add_option("--drift-correction", choices.options.plan.drift_correction,
                       "gptq: how much of what the linears before it did to its inputs a weight makes up for before it "
-                      "is rounded (default: 0.5)")
+                      "is rounded; with little text less (default: 0.5; 0 with the layer-wise tweak and ridge)")
           ->check(within(kShare))
           ->group("Quantize");
   command
@@ -80,6 +79,12 @@ void add_plan(CLI::App& command, Choices& choices) {
       ->allow_extra_args(false)
       ->check(accepted_by([](const std::string& rule) { quantize::parse_rule(rule); }))
       ->group("Quantize");
+}
+
+// Whether norms are matched to the float block on the quantized stream: that is another aim than the float model's own.
+bool matches_norms(const pipeline::TweakOptions& tweak) {
+  return tweak.method == pipeline::TweakMethod::layerwise || tweak.method == pipeline::TweakMethod::ridge ||
+         tweak.start_with_ridge;
 }
 
 }  // namespace
@@ -106,11 +111,11 @@ Job add_quantize(CLI::App& command) {
     auto& plan = options.plan.standard;
     if (choices->search_grid->empty()) plan.search_grid = plan.method == "gptq";
     if (choices->act_order->empty()) plan.act_order = plan.method == "gptq";
-    if (choices->drift_correction->empty()) options.plan.drift_correction = plan.method == "gptq" ? 0.5 : 0;
     if (choices->token_weights == "fisher") options.plan.token_weights = quantize::TokenWeighting::fisher;
     for (const auto& rule : choices->rules) options.plan.rules.push_back(quantize::parse_rule(rule));
     if (!choices->store_type.empty()) options.store_type = parse_float_type(choices->store_type);
     options.tweak = tweak_options(choices->tweak, choices->common);
+    if (choices->drift_correction->empty()) options.plan.drift_correction = matches_norms(options.tweak) ? 0 : 0.5;
     options.text = text_source(choices->text, choices->common);
     options.external = external(choices->external);
     options.compute = start(choices->common, true, true);

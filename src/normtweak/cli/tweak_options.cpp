@@ -70,7 +70,9 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
   command.add_option("--steps", choice.steps, "End-to-end: exactly so many steps, whatever --budget and --epochs say")
       ->check(within(kPositiveCount))
       ->group("Tweak");
-  command.add_option("--batch", choice.batch, "Rows in one step (default: end-to-end about 8192 tokens, layerwise 1)")
+  command
+      .add_option("--batch", choice.batch,
+                  "Rows in one step (default: end-to-end 8192 to 16384 tokens together, layerwise 1)")
       ->check(within(kPositiveCount))
       ->group("Tweak");
   add_choice(command, "--loss", choice.loss, "Layerwise: what is matched", tweak::objectives())->group("Tweak");

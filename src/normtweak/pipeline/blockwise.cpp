@@ -24,28 +24,28 @@ std::vector<quantize::BlockTokenWeights> token_weights(const model::Decoder& dec
                                                        const BlockwiseOptions& options, ProgressSink& progress) {
   const auto* plan = options.plan;
   if (plan == nullptr || plan->token_weights == quantize::TokenWeighting::none) return {};
-  for (int i = 0; i < decoder.blocks.size(); ++i) {
-    if (!wants_hessians(*decoder.blocks.get(i), *plan)) continue;
-    return quantize::fisher_token_weights(decoder, text, progress, options.processes);
-  }
-  return {};
+  if (!wants_hessians(decoder, *plan)) return {};
+  return quantize::fisher_token_weights(decoder, text, progress, options.processes);
 }
 
 // The state of a run: the quantized stream, and the float model's own where something is matched to it.
 class BlockRun {
  public:
   BlockRun(const model::Decoder& exact, const model::Decoder& passes, const model::Decoder& start,
-           const calibrate::TokenBatch& text, const BlockwiseOptions& options,
+           const calibrate::TokenBatch& text, const BlockwiseOptions& options, std::int64_t first_row,
            std::vector<quantize::BlockTokenWeights> token_weights)
       : exact_(exact),
         passes_(passes),
         start_(start),
         options_(options),
+        first_row_(first_row),
+        corrects_drift_(options.plan != nullptr && options.plan->drift_correction > 0 &&
+                        wants_hessians(passes, *options.plan)),
         mask_(text.mask.defined() ? text.mask.to(passes.device) : at::Tensor()),
         token_weights_(std::move(token_weights)),
         stream_(passes, text),
         result_{.decoder = start, .tweaked = {}, .solved = {}, .steps = 0} {
-    if (corrects_drift() || wants_float_stream(options.layerwise) || wants_float_stream(options.ridge)) {
+    if (corrects_drift_ || wants_float_stream(options.layerwise) || wants_float_stream(options.ridge)) {
       float_stream_.emplace(passes, text);
     }
   }
@@ -93,14 +93,14 @@ class BlockRun {
     return counts;
   }
 
-  bool corrects_drift() const { return options_.plan != nullptr && options_.plan->drift_correction > 0; }
-
   model::Block quantize(const model::Block& floats) const {
     const auto weights = counts_of(floats.index);
-    return quantize_block(
-        floats, *exact_.blocks.get(floats.index),
-        {.quantized = stream_, .exact = corrects_drift() ? &*float_stream_ : nullptr, .weights = weights},
-        *options_.plan, options_.processes);
+    return quantize_block(floats, *exact_.blocks.get(floats.index),
+                          {.quantized = stream_,
+                           .exact = corrects_drift_ ? &*float_stream_ : nullptr,
+                           .weights = weights,
+                           .first_row = first_row_},
+                          *options_.plan, options_.processes);
   }
 
   template <class Options>
@@ -141,6 +141,8 @@ class BlockRun {
 
   const model::Decoder &exact_, &passes_, &start_;
   const BlockwiseOptions& options_;
+  std::int64_t first_row_;  // of the whole text, among those of this process
+  bool corrects_drift_;
   at::Tensor mask_;
   std::vector<quantize::BlockTokenWeights> token_weights_;  // of each block; empty where all tokens count alike
   Stream stream_;
@@ -164,7 +166,7 @@ BlockwiseResult run_blocks(const model::Decoder& exact, const model::Decoder& pa
   const auto own_rows = rows(text, share.begin, share.count);
   auto weights = token_weights(passes, own_rows, options, progress);
   Stage stage(progress, name, blocks, "blocks");
-  BlockRun run(exact, passes, start, own_rows, options, std::move(weights));
+  BlockRun run(exact, passes, start, own_rows, options, share.begin, std::move(weights));
   for (int index = 0; index < blocks; ++index) {
     run.run_block(index);
     stage.advance(1);

@@ -55,10 +55,13 @@ Residence off_device(const Compute& compute, std::int64_t bytes, std::int64_t& h
   return Residence::host;
 }
 
-// The least that the run over the blocks works with: a hidden stream before and after a block, the float model's beside
-// it, the F32 block with what the quantizer makes of it, a Hessian with its factor in F64, and as much for drift.
+// The least that the run over the blocks works with: a hidden stream before and after a block, the F32 block with what
+// the quantizer makes of it, and a Hessian with its factor in F64. To correct drift, the float model's stream, too, and
+// Hessian, drift and factor of either half of the text and of both.
 std::int64_t least_work(const Sizes& sizes, const model::ModelConfig& config, const RunNeeds& needs) {
-  return 3 * needs.calibration_tokens * config.hidden * 4 + sizes.block * 12 + sizes.widest * sizes.widest * 28;
+  const auto streams = needs.corrects_drift ? 4 : 2, square = needs.corrects_drift ? 44 : 20;
+  return streams * needs.calibration_tokens * config.hidden * 4 + sizes.block * 12 +
+         square * sizes.widest * sizes.widest;
 }
 
 }  // namespace

@@ -30,6 +30,7 @@ struct RunNeeds {
   double quantized_bytes = 1.25;        // of a weight in memory: a byte for its code, and its share of scale and zero
   bool quantized_is_loaded = false;     // tweak: the quantized model has an embedding and a head of its own
   std::int64_t calibration_tokens = 0;  // whose hidden states pass from block to block
+  bool corrects_drift = false;          // those of the float model pass beside them
 };
 
 // F32 blocks are needed one at a time, so that they stay on a GPU only where they take a small part of it. Those of the

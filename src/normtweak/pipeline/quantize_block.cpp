@@ -1,6 +1,11 @@
 #include "normtweak/pipeline/quantize_block.h"
 
+#include <ATen/TensorOperators.h>
+
+#include <algorithm>
 #include <array>
+#include <optional>
+#include <vector>
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/finite.h"
@@ -13,7 +18,8 @@ namespace {
 // What calibration finds about the inputs of the linears at one place.
 struct Observed {
   quantize::InputHessian hessian;
-  std::optional<quantize::Drift> drift;
+  quantize::Drift drift;                                     // undefined where it is not corrected
+  std::optional<std::array<quantize::DriftHalf, 2>> halves;  // of the text; nothing where one of them is empty
 };
 
 // The columns that linears read at each place where one of them wants a Hessian; 0 elsewhere.
@@ -30,35 +36,85 @@ std::array<std::int64_t, model::kLinearInputs> wanted_columns(const model::Block
   return columns;
 }
 
-// passes: the float block; so_far: the same with the linears before this place quantized.
+// Sums over one half of the text.
+struct HalfSums {
+  quantize::HessianAccumulator hessian;
+  quantize::DriftAccumulator drift;
+};
+
+bool adds_to_residual(model::LinearInput place) {
+  return place == model::LinearInput::attention_output || place == model::LinearInput::mlp_down;
+}
+
+// Adds what the linears at this place read, in every `step`th row of [begin, end). passes: the float block; so_far: the
+// same with the linears before this place quantized.
+void add_rows(HalfSums& sums, model::LinearInput place, const model::Block& passes, const model::Block& so_far,
+              const BlockStreams& streams, std::int64_t begin, std::int64_t end, std::int64_t step) {
+  if (begin >= end) return;
+  const auto rows = [&](const at::Tensor& all) { return all.slice(0, begin, end, step); };
+  const auto& weights = streams.weights[static_cast<std::size_t>(place)];
+  const auto of_rows = weights.defined() ? std::optional(rows(weights)) : std::nullopt;
+  const auto& context = streams.quantized.context();
+  const auto found = forward_to(place, so_far, rows(streams.quantized.hidden()), context);
+  sums.hessian.add(found.input, of_rows);
+  if (streams.exact == nullptr) return;
+  const auto wanted = forward_to(place, passes, rows(streams.exact->hidden()), context);
+  sums.drift.add(wanted.input, found.input, wanted.residual, found.residual, of_rows);
+}
+
+// The mean over both halves of what each has a mean of.
+at::Tensor mean_of(const at::Tensor& first, const at::Tensor& second, double first_share) {
+  return first.defined() ? first * first_share + second * (1 - first_share) : at::Tensor();
+}
+
+// sums: of all rows, or of both halves of them.
+Observed conclude(const std::vector<HalfSums>& sums) {
+  const auto &first = sums.front(), &second = sums.back();
+  const double counted = first.hessian.total_weight(), others = second.hessian.total_weight();
+  if (sums.size() == 1 || counted == 0 || others == 0) {
+    return {.hessian = (counted > 0 ? first : second).hessian.mean(), .drift = {}, .halves = std::nullopt};
+  }
+  const double share = counted / (counted + others);
+  Observed observed = {
+      .hessian = mean_of(first.hessian.mean(), second.hessian.mean(), share), .drift = {}, .halves = std::nullopt};
+  observed.halves = {
+      {{first.hessian.mean(), first.drift.mean(counted)}, {second.hessian.mean(), second.drift.mean(others)}}};
+  const auto &one = observed.halves->front().drift, &other = observed.halves->back().drift;
+  observed.drift = {mean_of(one.inputs, other.inputs, share), mean_of(one.residual, other.residual, share)};
+  return observed;
+}
+
+void check_finite(const Observed& observed, int block) {
+  for (const auto& seen : {observed.hessian.mean(), observed.drift.inputs, observed.drift.residual}) {
+    if (!seen.defined() || all_finite(seen)) continue;
+    fail("block {}: what its linears read is not finite; the weights overflow in this type; try --dtype f32", block);
+  }
+}
+
+// To correct drift, even and odd rows are kept apart. Which is which does not depend on the number of processes.
 Observed observe(model::LinearInput place, std::int64_t columns, const model::Block& passes, const model::Block& so_far,
                  const BlockStreams& streams, const Processes& processes) {
   const auto& hidden = streams.quantized.hidden();
-  const bool to_residual = place == model::LinearInput::attention_output || place == model::LinearInput::mlp_down;
-  quantize::HessianAccumulator hessian(columns, hidden.device());
-  std::optional<quantize::DriftAccumulator> drift;
-  if (streams.exact != nullptr) drift.emplace(columns, to_residual ? hidden.size(-1) : 0, hidden.device());
-  const auto& weights = streams.weights[static_cast<std::size_t>(place)];
+  const bool with_drift = streams.exact != nullptr;
+  const auto residual = adds_to_residual(place) ? hidden.size(-1) : 0;
+  const std::int64_t halves = with_drift ? 2 : 1;
+  std::vector<HalfSums> sums;
+  for (std::int64_t half = 0; half < halves; ++half) {
+    sums.push_back(
+        {{columns, hidden.device()}, {with_drift ? columns : 0, with_drift ? residual : 0, hidden.device()}});
+  }
   streams.quantized.in_parts([&](std::int64_t begin, std::int64_t count) {
-    const auto part = [&](const at::Tensor& all) { return all.narrow(0, begin, count); };
-    const auto of_part = weights.defined() ? std::optional(part(weights)) : std::nullopt;
-    const auto& context = streams.quantized.context();
-    const auto found = forward_to(place, so_far, part(hidden), context);
-    hessian.add(found.input, of_part);
-    if (!drift) return;
-    const auto wanted = forward_to(place, passes, part(streams.exact->hidden()), context);
-    drift->add(wanted.input, found.input, wanted.residual, found.residual, of_part);
+    for (std::int64_t half = 0; half < halves; ++half) {
+      const auto first = begin + (streams.first_row + begin + half) % halves;
+      add_rows(sums[static_cast<std::size_t>(half)], place, passes, so_far, streams, first, begin + count, halves);
+    }
   });
-  hessian.sum_over(processes);
-  if (!all_finite(hessian.mean())) {
-    fail("block {}: what its linears read is not finite; the weights overflow in this type; try --dtype f32",
-         passes.index);
+  for (auto& half : sums) {
+    half.hessian.sum_over(processes);
+    if (with_drift) half.drift.sum_over(processes);
   }
-  Observed observed = {.hessian = quantize::InputHessian(hessian.mean()), .drift = std::nullopt};
-  if (drift) {
-    drift->sum_over(processes);
-    observed.drift = drift->mean(hessian.total_weight());
-  }
+  auto observed = conclude(sums);
+  check_finite(observed, passes.index);
   return observed;
 }
 
@@ -66,9 +122,10 @@ weights::Weight quantize_linear(const model::Linear& linear, const quantize::Lin
                                 double drift_share) {
   auto values = std::get<weights::FloatWeight>(linear.weight).values;
   try {
-    if (observed.drift && quantize::needs_hessian(plan)) {
-      const auto& factor = observed.hessian.factor(quantize::factor_options(plan));
-      values = quantize::correct_drift(values, factor, *observed.drift, drift_share);
+    if (observed.halves && quantize::find_quantizer(plan.method).needs_hessian) {
+      const auto options = quantize::factor_options(plan);
+      const auto share = drift_share * quantize::share_that_carries_over(values, *observed.halves, options);
+      values = quantize::correct_drift(values, observed.hessian.factor(options), observed.drift, share);
     }
     return quantize::find_quantizer(plan.method).quantize(values, observed.hessian, plan);
   } catch (const Error& error) {
@@ -78,8 +135,11 @@ weights::Weight quantize_linear(const model::Linear& linear, const quantize::Lin
 
 }  // namespace
 
-bool wants_hessians(const model::Block& block, const quantize::QuantizationPlan& plan) {
-  return wanted_columns(block, plan) != decltype(wanted_columns(block, plan)){};
+bool wants_hessians(const model::Decoder& decoder, const quantize::QuantizationPlan& plan) {
+  for (int i = 0; i < decoder.blocks.size(); ++i) {
+    if (std::ranges::max(wanted_columns(*decoder.blocks.get(i), plan)) > 0) return true;
+  }
+  return false;
 }
 
 model::Block quantize_block(const model::Block& passes, const model::Block& exact, const BlockStreams& streams,

@@ -42,7 +42,8 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
 
     const auto memory = plan_run(checkpoint, options.compute,
                                  {.quantized_bytes = quantized_bytes(plan.standard),
-                                  .calibration_tokens = calibration_tokens(options.text, checkpoint)},
+                                  .calibration_tokens = calibration_tokens(options.text, checkpoint),
+                                  .corrects_drift = plan.drift_correction > 0},
                                  available_memory(options.compute));
     if (const auto note = describe(memory); !note.empty()) progress.note(note);
     const auto floats = load_float_model(checkpoint, options.compute, memory);

@@ -1,8 +1,6 @@
 #include "normtweak/pipeline/stream.h"
 
-#include <ATen/ops/cat.h>
-
-#include <vector>
+#include <ATen/ops/empty_like.h>
 
 namespace normtweak::pipeline {
 namespace {
@@ -19,15 +17,15 @@ Stream::Stream(const model::Decoder& decoder, const calibrate::TokenBatch& text)
       hidden_(embed(decoder, text.ids.to(decoder.device))) {}
 
 at::Tensor Stream::through(const model::Block& block, const Observer& observe) const {
-  std::vector<at::Tensor> outputs;
+  auto output = at::empty_like(hidden_);
   auto context = context_;
   in_parts([&](std::int64_t begin, std::int64_t count) {
     if (observe) {
       context.observe = [&](model::LinearInput place, const at::Tensor& x) { observe(place, x, begin); };
     }
-    outputs.push_back(forward(block, hidden_.narrow(0, begin, count), context));
+    output.narrow(0, begin, count).copy_(forward(block, hidden_.narrow(0, begin, count), context));
   });
-  return at::cat(outputs);
+  return output;
 }
 
 }  // namespace normtweak::pipeline

@@ -58,11 +58,21 @@ Drift DriftAccumulator::mean(double total_weight) const {
   return {sum_.inputs / total_weight, sum_.residual.defined() ? sum_.residual / total_weight : at::Tensor()};
 }
 
+namespace {
+
+// W D + R: what H⁻¹ turns into a change of the weight.
+at::Tensor wanted_change(const at::Tensor& weight, const Drift& drift) {
+  auto change = at::matmul(weight, drift.inputs);
+  if (drift.residual.defined()) change += drift.residual;
+  return change;
+}
+
+}  // namespace
+
 at::Tensor correct_drift(const at::Tensor& weight, const HessianFactor& factor, const Drift& drift, double share) {
   const c10::NoGradGuard no_gradients;
   const FullPrecisionProducts full_precision;
-  auto change = at::matmul(weight, drift.inputs);
-  if (drift.residual.defined()) change += drift.residual;
+  const auto change = wanted_change(weight, drift);
   const auto ordered = [&](const at::Tensor& columns) {
     return factor.order.defined() ? columns.index_select(1, factor.order) : columns;
   };
@@ -75,6 +85,22 @@ at::Tensor correct_drift(const at::Tensor& weight, const HessianFactor& factor, 
   solved = solve(factor.feedback, solved, /*upper=*/true);
   if (factor.order.defined()) solved = solved.index_select(1, at::argsort(factor.order));
   return weight + solved * share;
+}
+
+// The error on the other half is a parabola in the share: a constant - 2 share tr(Δ Cᵀ) + share² tr(Δ H Δᵀ), with the
+// correction Δ of the one half and C = W D + R and H of the other.
+double share_that_carries_over(const at::Tensor& weight, const std::array<DriftHalf, 2>& halves,
+                               const FactorOptions& options) {
+  const c10::NoGradGuard no_gradients;
+  const FullPrecisionProducts full_precision;
+  double gain = 0, cost = 0;
+  for (std::size_t i = 0; i < halves.size(); ++i) {
+    const auto &made_from = halves.at(i), &other = halves.at(1 - i);
+    const auto change = correct_drift(weight, made_from.hessian.factor(options), made_from.drift, 1) - weight;
+    gain += (change * wanted_change(weight, other.drift)).sum(at::kDouble).item<double>();
+    cost += (at::matmul(change, other.hessian.mean()) * change).sum(at::kDouble).item<double>();
+  }
+  return cost > 0 ? std::clamp(gain / cost, 0.0, 1.0) : 0;
 }
 
 }  // namespace normtweak::quantize

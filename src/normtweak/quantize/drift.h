@@ -11,6 +11,7 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
 #include <optional>
 
@@ -47,5 +48,16 @@ class DriftAccumulator {
 // W + share * (W D + R) H⁻¹, f32 [out, in], with the Hessian as it was damped for its factor. Dead columns stay as they
 // are.
 at::Tensor correct_drift(const at::Tensor& weight, const HessianFactor& factor, const Drift& drift, double share);
+
+// What one half of the text shows.
+struct DriftHalf {
+  InputHessian hessian;
+  Drift drift;
+};
+
+// How much of a correction carries over to text that it was not made from: the share, in [0, 1], with which the whole
+// correction that either half of the text asks for does best on the other half. With little text it is small.
+double share_that_carries_over(const at::Tensor& weight, const std::array<DriftHalf, 2>& halves,
+                               const FactorOptions& options);
 
 }  // namespace normtweak::quantize

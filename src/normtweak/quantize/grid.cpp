@@ -28,10 +28,6 @@ double smallest_normal(at::ScalarType type) { return type == at::kHalf ? 0x1p-14
 
 double top_code(int bits) { return (1 << bits) - 1; }
 
-// Among four values one has to be 0, where most weights are: with unrounded zero-points 2-bit models were far worse,
-// while those of 3 bits were better (docs/benchmarks.md).
-bool has_whole_zeros(const GridOptions& options) { return !options.float_zeros || options.bits == 2; }
-
 // A subnormal scale has lost digits, and some kernels take it for 0. The codes are computed for the rounded scale,
 // the only one that a reader of the file ever sees.
 at::Tensor storable(const at::Tensor& scales, at::ScalarType type) {
@@ -56,8 +52,8 @@ Grid grid_of(const Range& range, const GridOptions& options) {
   auto scales = storable((range.high - range.low) / at::full_like(range.high, top), options.scale_type);
   if (options.symmetric) return {scales, at::full_like(scales, 1 << (options.bits - 1))};
   auto zeros = (-range.low / scales).clamp(0, top);
-  if (has_whole_zeros(options)) return {scales, zeros.round()};
-  return {scales, zeros.to(options.scale_type).to(at::kFloat)};
+  if (options.float_zeros) return {scales, zeros.to(options.scale_type).to(at::kFloat)};
+  return {scales, zeros.round()};
 }
 
 at::Tensor total_error(const at::Tensor& groups, const Grid& grid, const GridOptions& options) {
@@ -116,8 +112,8 @@ at::Tensor nearest_steps(const at::Tensor& groups, const Grid& grid, const GridO
   const auto zeros = grid.zeros.unsqueeze(-1);
   auto steps = groups / grid.scales.unsqueeze(-1);
   const auto top = top_code(options.bits);
-  if (has_whole_zeros(options)) return steps.round_().clamp_(-zeros, top - zeros);
-  return steps.add_(zeros).round_().clamp_(0, top).sub_(zeros);
+  if (options.float_zeros) return steps.add_(zeros).round_().clamp_(0, top).sub_(zeros);
+  return steps.round_().clamp_(-zeros, top - zeros);
 }
 
 at::Tensor phase_of(const at::Tensor& zeros) { return zeros.round() - zeros; }

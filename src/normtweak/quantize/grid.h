@@ -8,14 +8,14 @@ namespace normtweak::quantize {
 struct GridOptions {
   int bits = 4;                           // 2, 3, 4, 6 or 8
   bool symmetric = false;                 // zero-point fixed at 2^(bits-1)
-  bool float_zeros = false;               // above 2 bits, zero-points are rounded to the scale type alone
+  bool float_zeros = false;               // zero-points are not rounded to whole codes, but to the scale type
   bool search = false;                    // shrink each group's range to the least sum of |error|^2.4
   at::ScalarType scale_type = at::kHalf;  // scales are rounded to it, before anything is derived from them
 };
 
 struct Grid {
   at::Tensor scales;  // f32 [...], values of the scale type, at least its smallest normal number
-  at::Tensor zeros;   // f32 [...], in [0, 2^bits); whole numbers unless float_zeros says otherwise
+  at::Tensor zeros;   // f32 [...], in [0, 2^bits); whole numbers unless the options say float
 };
 
 // The grid of each row of `groups`, f32 [..., group_size], by range or by search as the options say.

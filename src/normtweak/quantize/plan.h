@@ -42,7 +42,7 @@ struct QuantizationPlan {
   LinearPlan standard;
   std::vector<PlanRule> rules;  // all that match apply, in order: a later one wins where both set a field
   TokenWeighting token_weights = TokenWeighting::none;  // in the Hessians, where some linear needs one
-  double drift_correction = 0;                          // share of drift.h's correction, where a Hessian is used
+  double drift_correction = 0;                          // share of drift.h's correction, for GPTQ's linears
 
   // Nothing: the linear stays float.
   std::optional<LinearPlan> plan_for(std::string_view name) const;

@@ -32,7 +32,7 @@ struct EndToEndOptions {
   std::optional<double> norm_rate = {};   // of norms and biases, absolute
   std::optional<double> scale_rate = {};  // of scales and codebooks, relative to their size
   std::optional<double> zero_rate = {};   // of zero-points, in steps of the codes; nothing: as scale_rate if given
-  std::int64_t batch_rows = 0;            // rows in one step; 0: rows of about 8192 tokens together
+  std::int64_t batch_rows = 0;            // rows in one step; 0: rows of 8192 to 16384 tokens together
   std::int64_t steps = 0;                 // exactly so many; 0: by `passes` and `budget`
   std::int64_t passes = 0;                // over the text; 0: 8, or what the budget allows
   Budget budget = {};

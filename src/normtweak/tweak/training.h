@@ -13,9 +13,9 @@ namespace normtweak::tweak {
 
 // Learning rates of changes, by what is changed.
 struct LearningRates {
-  double norms = 2e-3;   // norms and biases, absolute
-  double scales = 2e-3;  // scales and codebooks, relative to their size
-  double zeros = 2e-3;   // zero-points, in steps of the codes
+  double norms = 1e-3;   // norms and biases, absolute
+  double scales = 1e-3;  // scales and codebooks, relative to their size
+  double zeros = 1e-3;   // zero-points, in steps of the codes
 };
 
 struct TrainingOptions {
