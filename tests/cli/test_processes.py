@@ -69,10 +69,14 @@ def quantize(home, method, text="ids", tweak="none"):
             "--calibration", home / f"{text}.safetensors", "--tweak", tweak]
 
 
-@pytest.mark.parametrize("method, text", [("rtn", "ids"), ("gptq", "ids"), ("gptq", "masked"), ("kmeans", "ids")])
-def test_quantize(method, text, home, tmp_path):
-    """Two processes see the rows of one. Sums in another order may turn a code that lies on an edge."""
-    arguments = quantize(home, method, text)
+@pytest.mark.parametrize("method, text, drift, least", [
+    ("rtn", "ids", 0, 1), ("gptq", "ids", 0, 0.999), ("gptq", "masked", 0, 0.999), ("kmeans", "ids", 0, 0.999),
+    ("gptq", "ids", 0.5, 0.99), ("gptq", "masked", 0.5, 0.95)])
+def test_quantize(method, text, drift, least, home, tmp_path):
+    """Two processes see the rows of one. Sums in another order may turn a code that lies on an edge. A correction of
+    drift moves all weights by what the sums differ in, and these texts hold little more tokens than a weight has columns.
+    """
+    arguments = [*quantize(home, method, text), "--drift-correction", drift]
     one = cli_program.report(*arguments, "-o", tmp_path / "one", to=tmp_path)
     run(2, *arguments, "-o", tmp_path / "two", "--json", tmp_path / "two.json")
     found, expected = cli_program.tensors(tmp_path / "two"), cli_program.tensors(tmp_path / "one")
@@ -81,10 +85,10 @@ def test_quantize(method, text, home, tmp_path):
     for name, tensor in expected.items():
         same += (found[name] == tensor).sum().item()
         total += tensor.numel()
-    assert same == total if method == "rtn" else same >= 0.999 * total
+    assert same >= least * total
     two = cli_program.json.loads((tmp_path / "two.json").read_text())
     assert two["processes"] == 2 and "processes" not in one
-    assert two["kld"]["quantized"] == pytest.approx(one["kld"]["quantized"], rel=1e-3)
+    assert two["kld"]["quantized"] == pytest.approx(one["kld"]["quantized"], rel=1e-2 if drift else 1e-3)
 
 
 def test_hessians_need_every_row(home, tmp_path):

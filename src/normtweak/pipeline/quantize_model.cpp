@@ -16,6 +16,12 @@ double quantized_bytes(const quantize::LinearPlan& plan) {
   return 1 + (plan.group_size > 0 ? 8.0 / static_cast<double>(plan.group_size) : 0);
 }
 
+// Whether some linear may have its weight corrected; rules can give any linear any method.
+bool may_correct_drift(const quantize::QuantizationPlan& plan) {
+  return plan.drift_correction > 0 &&
+         (quantize::find_quantizer(plan.standard.method).needs_hessian || !plan.rules.empty());
+}
+
 }  // namespace
 
 RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress) {
@@ -43,7 +49,7 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
     const auto memory = plan_run(checkpoint, options.compute,
                                  {.quantized_bytes = quantized_bytes(plan.standard),
                                   .calibration_tokens = calibration_tokens(options.text, checkpoint),
-                                  .corrects_drift = plan.drift_correction > 0},
+                                  .corrects_drift = may_correct_drift(plan)},
                                  available_memory(options.compute));
     if (const auto note = describe(memory); !note.empty()) progress.note(note);
     const auto floats = load_float_model(checkpoint, options.compute, memory);
