@@ -209,6 +209,18 @@ def test_inspect_says_who_loads_it(home, tmp_path):
         assert any(row["kind"].endswith("float zero-points") for row in found) == (not others)
 
 
+def test_drift_correction(home):
+    """On by default where GPTQ aims at the float model's stream; it moves codes, and it is what the option gives."""
+    standard = quantize(home, "gptq-3-g16")
+    given = quantize(home, "gptq-3-g16", more=["--drift-correction", "5e-1"])
+    left = quantize(home, "gptq-3-g16", more=["--drift-correction", 0])
+    assert cli_program.file_bytes(standard) == cli_program.file_bytes(given) != cli_program.file_bytes(left)
+    share = lambda folder: json.loads(folder.with_suffix(".json").read_text()).get("drift_correction")
+    assert share(standard) == share(given) == 0.5 and share(left) is None
+    assert share(quantize(home, "gptq-4-g32", more=["--final-norm"], tweak="layerwise")) is None
+    assert share(quantize(home, "rtn-4-g32")) is None
+
+
 def test_token_weights(home):
     """They change what GPTQ rounds to, and nothing where no Hessian is needed."""
     for name, changes in (("gptq-4-g32", True), ("kmeans-3-sensitivity", True), ("rtn-4-g32", False)):

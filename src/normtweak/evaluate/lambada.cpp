@@ -143,8 +143,9 @@ LambadaScores score_lambada(const model::Decoder& model, const std::vector<Lamba
     const auto longest = static_cast<std::int64_t>(examples[order[begin]].ids.size()) - 1;
     count = static_cast<std::size_t>(options.batch_rows > 0 ? options.batch_rows : rows_in_pass(model, longest));
     const auto chosen = std::span(order).subspan(begin, std::min(count, order.size() - begin));
-    const auto table = judge_tokens(model, make_pass(examples, chosen, model.device));
-    check_finite(table[0].sum().item<double>(), model, "the model");
+    const auto pass = make_pass(examples, chosen, model.device);
+    const auto table = judge_tokens(model, pass);
+    check_finite(table[0].sum().item<double>(), model, "", pass.ids);
     const auto figures = table.accessor<float, 2>();
     std::int64_t token = 0;
     for (const auto i : chosen) {

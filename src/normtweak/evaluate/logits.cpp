@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "normtweak/base/error.h"
+#include "normtweak/model/finite_outputs.h"
 
 namespace normtweak::evaluate {
 namespace {
@@ -33,10 +33,8 @@ at::Tensor at_ids(const at::Tensor& values, const at::Tensor& ids) {
   return values.gather(1, ids.unsqueeze(1)).squeeze(1);
 }
 
-void check_finite(double sum, const model::Decoder& model, std::string_view whose) {
-  if (std::isfinite(sum)) return;
-  fail("the logits of {} are not finite; it is damaged, or its weights overflow in {}; try --dtype f32", whose,
-       c10::toString(model.type));
+void check_finite(double sum, const model::Decoder& model, std::string_view whose, const at::Tensor& ids) {
+  if (!std::isfinite(sum)) model::fail_where_not_finite(model, ids, whose);
 }
 
 }  // namespace normtweak::evaluate

@@ -29,7 +29,8 @@ void log_softmax_in_place(at::Tensor& logits);
 // values: f32 [tokens, vocabulary], ids: i64 [tokens] → f32 [tokens]
 at::Tensor at_ids(const at::Tensor& values, const at::Tensor& ids);
 
-// Throws Error unless `sum`, of figures made from the logits of `model`, is finite. whose: "the model", ...
-void check_finite(double sum, const model::Decoder& model, std::string_view whose);
+// Throws Error, naming the block, unless `sum`, of figures made from the logits of `model` for ids (i64 [rows,
+// tokens]), is finite. whose: "the model", ..., or "" where there is only one.
+void check_finite(double sum, const model::Decoder& model, std::string_view whose, const at::Tensor& ids);
 
 }  // namespace normtweak::evaluate

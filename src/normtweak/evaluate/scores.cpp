@@ -75,7 +75,7 @@ class Scorer {
       for (const auto& states : hidden) part.push_back(states.narrow(0, begin, count));
       score_chunk(part, rows.next.narrow(0, begin, count), table.narrow(1, begin, count));
     });
-    sum_up(table.cpu(), rows.lengths);
+    sum_up(table.cpu(), rows.lengths, batch.ids);
   }
 
   std::vector<Scores> take() { return std::move(scores_); }
@@ -102,7 +102,7 @@ class Scorer {
     }
   }
 
-  void sum_up(const at::Tensor& table, const std::vector<std::int64_t>& lengths) {
+  void sum_up(const at::Tensor& table, const std::vector<std::int64_t>& lengths, const at::Tensor& ids) {
     for (std::size_t i = 0; i < models_.size(); ++i) {
       std::int64_t begin = 0;
       for (const auto length : lengths) {
@@ -111,10 +111,11 @@ class Scorer {
         begin += length;
       }
       const auto& scores = scores_[i];
-      if (reference_ != nullptr)
-        check_finite(scores.reference_negative_log_likelihood.sum, *reference_, "the reference");
-      check_finite(scores.negative_log_likelihood.sum, *models_[i], "the model");
-      check_finite(scores.divergence.sum, *models_[i], "the model or of the reference");
+      if (reference_ != nullptr) {
+        check_finite(scores.reference_negative_log_likelihood.sum, *reference_, "the reference", ids);
+      }
+      check_finite(scores.negative_log_likelihood.sum, *models_[i], "the model", ids);
+      check_finite(scores.divergence.sum, *models_[i], "the model", ids);
     }
   }
 

@@ -1,5 +1,7 @@
 #include "normtweak/model/finite_outputs.h"
 
+#include <ATen/core/grad_mode.h>
+
 #include "normtweak/base/error.h"
 #include "normtweak/base/finite.h"
 
@@ -19,9 +21,10 @@ std::string first_not_finite(const Decoder& decoder, const at::Tensor& ids) {
 
 }  // namespace
 
-void fail_where_not_finite(const Decoder& decoder, const at::Tensor& ids) {
-  fail("{}: its output is not finite; the model is damaged, or its numbers overflow in {}; try --dtype f32",
-       first_not_finite(decoder, ids), c10::toString(decoder.type));
+void fail_where_not_finite(const Decoder& decoder, const at::Tensor& ids, std::string_view whose) {
+  const c10::NoGradGuard no_gradients;
+  fail("{}{}{}: its output is not finite; the model is damaged, or its numbers overflow in {}; try --dtype f32", whose,
+       whose.empty() ? "" : ", ", first_not_finite(decoder, ids.to(decoder.device)), c10::toString(decoder.type));
 }
 
 }  // namespace normtweak::model

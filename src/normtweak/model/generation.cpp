@@ -18,6 +18,7 @@
 #include <limits>
 
 #include "normtweak/base/error.h"
+#include "normtweak/model/finite_outputs.h"
 
 namespace normtweak::model {
 namespace {
@@ -111,12 +112,6 @@ at::Tensor decode_step(const Decoder& decoder, std::vector<KeyValueCache>& cache
   return logits(decoder, forward(decoder.final_norm, hidden, decoder.type).squeeze(1));
 }
 
-void check_finite(const at::Tensor& next_logits, const Decoder& decoder) {
-  if (std::isfinite(next_logits.sum().item<float>())) return;
-  fail("the logits are not finite; the model is damaged, or its weights overflow in {}; try --dtype f32",
-       c10::toString(decoder.type));
-}
-
 at::Tensor generate_batch(const Decoder& decoder, const GenerationOptions& options, std::int64_t rows,
                           std::uint64_t seed, Stage& stage) {
   DocumentWriter writer(options, rows, decoder.device, make_generator(decoder.device, seed));
@@ -130,7 +125,7 @@ at::Tensor generate_batch(const Decoder& decoder, const GenerationOptions& optio
       writer.advance_script();
       columns.push_back(writer.scripted());
     } else {
-      check_finite(next_logits, decoder);
+      if (!std::isfinite(next_logits.sum().item<float>())) fail_where_not_finite(decoder, at::stack(columns, 1));
       if (never.numel() > 0) next_logits.index_fill_(1, never, kImpossible);
       columns.push_back(writer.next(next_logits, columns.back()));
     }

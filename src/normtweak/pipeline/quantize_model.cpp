@@ -45,6 +45,7 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
     result.method = plan.standard.method;
     result.bits = plan.standard.bits;
     result.group_size = plan.standard.group_size;
+    if (may_correct_drift(plan)) result.drift_correction = plan.drift_correction;
 
     const auto memory = plan_run(checkpoint, options.compute,
                                  {.quantized_bytes = quantized_bytes(plan.standard),

@@ -109,6 +109,7 @@ struct LambadaFigures {
 struct RunResult {
   std::string model, method, tweak_method;
   int bits = 0, group_size = 0;
+  std::optional<double> drift_correction;  // quantize: the share asked for, where some linear may have it
   double bits_per_weight = 0;
   std::int64_t samples = 0, tokens_per_sample = 0;  // of the calibration text, held-out rows included
   std::int64_t held_out_samples = 0;

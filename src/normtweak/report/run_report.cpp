@@ -108,6 +108,7 @@ Json run_report(const pipeline::RunResult& result) {
   json["method"] = result.method;
   json["bits"] = result.bits;
   json["group_size"] = result.group_size;
+  if (result.drift_correction) json["drift_correction"] = *result.drift_correction;
   json["bits_per_weight"] = result.bits_per_weight;
   json["samples"] = result.samples;
   json["tokens"] = result.tokens_per_sample;
