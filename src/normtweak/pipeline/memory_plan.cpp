@@ -104,7 +104,7 @@ RunMemory plan_run(const model::Checkpoint& floats, const Compute& compute, cons
            (short_passes ? blocks_bytes(sizes, 4, plan.exact) : 0);
   };
   const bool small = blocks_bytes(sizes, 4, Residence::device) <= available.device / kExactShare;
-  if (short_passes && !(small || (!gpu && left() >= wanted))) plan.exact = Residence::file;
+  if (short_passes && !small && (gpu || left() < wanted)) plan.exact = Residence::file;
   if (left() < wanted) plan.passes = off_device(compute, scaled(sizes.all(), passes_bytes), host);
   if (gpu && left() < wanted) {
     plan.quantized = Residence::host;

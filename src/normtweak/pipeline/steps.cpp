@@ -81,22 +81,22 @@ void finish(const FloatModel& floats, const model::Decoder& quantized, const std
   const auto untouched = with_blocks(destination.outside, quantized);
   std::optional<model::Decoder> changed;
   if (tweaked) changed = with_blocks(destination.outside, *tweaked);
-  std::optional<Judged> judged;
+  Judged judged;
   timed(result.seconds, "evaluate", [&] {
     judged = judge_on_held_out(floats.exact, untouched, changed, text.split.confirm, progress);
-    const auto* kept = judged->figures.kept == "untouched" ? nullptr : &judged->kept;
+    const auto* kept = judged.figures.kept == "untouched" ? nullptr : &judged.kept;
     result.external = score_external(floats.exact, untouched, kept, external.texts, progress);
     if (!external.lambada.empty()) result.lambada = score_lambada(floats.exact, untouched, kept, external, progress);
   });
-  result.held_out = judged->figures.held_out;
-  result.held_out_samples = judged->figures.held_out_samples;
-  result.verdict = judged->figures.verdict;
-  result.kept = judged->figures.kept == "tweaked" && !chosen.empty() ? chosen : judged->figures.kept;
+  result.held_out = judged.figures.held_out;
+  result.held_out_samples = judged.figures.held_out_samples;
+  result.verdict = judged.figures.verdict;
+  result.kept = judged.figures.kept == "tweaked" && !chosen.empty() ? chosen : judged.figures.kept;
   if (!tweaked && result.tweak_method != "none")
     result.verdict.reason = "no candidate was better than the untouched state";
-  result.bits_per_weight = bits_per_weight(judged->kept);
+  result.bits_per_weight = bits_per_weight(judged.kept);
   timed(result.seconds, "save",
-        [&] { save_checkpoint(destination.original, judged->kept, destination.output, destination.format); });
+        [&] { save_checkpoint(destination.original, judged.kept, destination.output, destination.format); });
 }
 
 }  // namespace normtweak::pipeline

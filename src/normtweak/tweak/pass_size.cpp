@@ -13,8 +13,9 @@ constexpr std::int64_t kActivationBytesCpu = std::int64_t{3} << 30, kActivationB
 std::int64_t activation_bytes_per_row(const model::Decoder& decoder, std::int64_t tokens) {
   const auto& config = decoder.config;
   const auto element = static_cast<std::int64_t>(c10::elementSize(decoder.type));
-  const std::int64_t on_cpu = decoder.device.is_cpu() ? 8 * 4 + 2 * element : 0;
-  const auto per_token = config.hidden * (6 * element + 2 * 4 + on_cpu) + config.intermediate * 4 * element;
+  constexpr std::int64_t kFloat = 4;  // bytes
+  const std::int64_t on_cpu = decoder.device.is_cpu() ? 8 * kFloat + 2 * element : 0;
+  const auto per_token = config.hidden * (6 * element + 2 * kFloat + on_cpu) + config.intermediate * 4 * element;
   return config.layers * tokens * per_token;
 }
 
