@@ -5,9 +5,9 @@
 
 The model writes the calibration text itself. For each bit width GPTQ (group 64, asymmetric) quantizes it: plainly, with
 weights that make up for drift, and that with float zero-points; each is then tweaked end to end. `--all-tweaks` adds
-the other tweaks of the second one, `--kmeans` 4-bit codebooks. Figures are those of the saved models: WikiText-2 test
-as rows and PTB validation as plain text, found through NORMTWEAK_TEST_DATA, protocol `gptq` at 2048. Standard library
-only.
+the tweaks of blocks to the first one, whose aim is theirs, and norms alone to the second; `--kmeans` adds 4-bit
+codebooks. Figures are those of the saved models: WikiText-2 test as rows and PTB validation as plain text, found
+through NORMTWEAK_TEST_DATA, protocol `gptq` at 2048. Standard library only.
 """
 import os
 import sys
@@ -15,20 +15,20 @@ import sys
 import program
 
 # name, arguments of `normtweak tweak`
-OTHER_TWEAKS = [
+BLOCK_TWEAKS = [
     ("layer-wise, the paper's loss and rate", ["--method", "layerwise"]),
     ("closed form (ridge)", ["--method", "ridge"]),
-    ("end to end, norms", ["--tune", "norms"]),
     ("end to end, norms + scales, from the closed form", ["--start", "ridge"]),
 ]
+NORMS_ALONE = [("end to end, norms", ["--tune", "norms"])]
 
 
 def checkpoints(bits, kmeans):
     """Name of a checkpoint, what its tweak moves, arguments of `normtweak quantize`, the other tweaks wanted of it."""
     for width in bits:
         common = ["--method", "gptq", "--bits", width, "--group-size", 64]
-        yield f"{width} bits, GPTQ, drift left", "norms + scales", [*common, "--drift-correction", 0], []
-        yield f"{width} bits, GPTQ", "norms + scales", common, OTHER_TWEAKS
+        yield f"{width} bits, GPTQ, drift left", "norms + scales", [*common, "--drift-correction", 0], BLOCK_TWEAKS
+        yield f"{width} bits, GPTQ", "norms + scales", common, NORMS_ALONE
         yield f"{width} bits, GPTQ, float zeros", "norms + scales + zeros", [*common, "--float-zeros"], []
     if kmeans:
         yield "4 bits, k-means", "norms + codebooks", ["--method", "kmeans", "--bits", 4], []

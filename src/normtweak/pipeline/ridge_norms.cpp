@@ -2,31 +2,19 @@
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/ones_like.h>
-#include <ATen/ops/zeros.h>
 
 namespace normtweak::pipeline {
 namespace {
 
-// The block as far as its MLP: what mlp_norm normalised goes on unscaled, to an MLP of one channel that adds nothing.
-model::Block without_mlp(const model::Block& block) {
-  auto cut = block;
-  const auto& weight = block.mlp_norm.weight;
-  const auto none = [&](at::IntArrayRef shape) {
-    return model::Linear{.name = {}, .weight = weights::FloatWeight{at::zeros(shape, weight.options())}, .bias = {}};
-  };
-  cut.mlp_norm.weight = at::ones_like(weight);
-  cut.mlp_norm.bias.reset();
-  cut.gate.reset();
-  cut.up = none({1, weight.size(0)});
-  cut.down = none({weight.size(0), 1});
-  return cut;
-}
-
 // What mlp_norm multiplies with its weight, on this stream: [samples, tokens, hidden].
 at::Tensor normalised_before_mlp(const model::Block& block, const Stream& stream) {
+  auto unscaled = block;
+  unscaled.mlp_norm.weight = at::ones_like(block.mlp_norm.weight);
+  unscaled.mlp_norm.bias.reset();
   std::vector<at::Tensor> parts;
-  stream.through(without_mlp(block), [&](model::LinearInput place, const at::Tensor& x, std::int64_t) {
-    if (place == model::LinearInput::mlp) parts.push_back(x);
+  stream.in_parts([&](std::int64_t begin, std::int64_t count) {
+    const auto rows = stream.hidden().narrow(0, begin, count);
+    parts.push_back(forward_to(model::LinearInput::mlp, unscaled, rows, stream.context()).input);
   });
   return at::cat(parts);
 }

@@ -16,14 +16,10 @@ Stream::Stream(const model::Decoder& decoder, const calibrate::TokenBatch& text)
       step_(rows_at_a_time(decoder, text.tokens())),
       hidden_(embed(decoder, text.ids.to(decoder.device))) {}
 
-at::Tensor Stream::through(const model::Block& block, const Observer& observe) const {
+at::Tensor Stream::through(const model::Block& block) const {
   auto output = at::empty_like(hidden_);
-  auto context = context_;
   in_parts([&](std::int64_t begin, std::int64_t count) {
-    if (observe) {
-      context.observe = [&](model::LinearInput place, const at::Tensor& x) { observe(place, x, begin); };
-    }
-    output.narrow(0, begin, count).copy_(forward(block, hidden_.narrow(0, begin, count), context));
+    output.narrow(0, begin, count).copy_(forward(block, hidden_.narrow(0, begin, count), context_));
   });
   return output;
 }

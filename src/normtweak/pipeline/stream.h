@@ -3,7 +3,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <algorithm>
-#include <functional>
 
 #include "normtweak/calibrate/token_batch.h"
 #include "normtweak/model/decoder.h"
@@ -25,11 +24,8 @@ class Stream {
     for (std::int64_t begin = 0; begin < rows; begin += step_) work(begin, std::min(step_, rows - begin));
   }
 
-  // Sees the input of a linear for a part of the rows, and the first of these.
-  using Observer = std::function<void(model::LinearInput, const at::Tensor& input, std::int64_t begin)>;
-
-  // The output of `block` on this stream. `observe`, where given, sees the inputs of its linears.
-  at::Tensor through(const model::Block& block, const Observer& observe = {}) const;
+  // The output of `block` on this stream.
+  at::Tensor through(const model::Block& block) const;
 
   void set(at::Tensor hidden) { hidden_ = std::move(hidden); }
 

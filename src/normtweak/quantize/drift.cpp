@@ -17,6 +17,13 @@ namespace {
 
 constexpr std::int64_t kTokensAtOnce = 8192;  // bounds the F32 copies of a large batch of hidden states
 
+// W D + R: what H⁻¹ turns into a change of the weight.
+at::Tensor wanted_change(const at::Tensor& weight, const Drift& drift) {
+  auto change = at::matmul(weight, drift.inputs);
+  if (drift.residual.defined()) change += drift.residual;
+  return change;
+}
+
 }  // namespace
 
 DriftAccumulator::DriftAccumulator(std::int64_t in, std::int64_t hidden, c10::Device device) {
@@ -57,17 +64,6 @@ void DriftAccumulator::sum_over(const Processes& processes) {
 Drift DriftAccumulator::mean(double total_weight) const {
   return {sum_.inputs / total_weight, sum_.residual.defined() ? sum_.residual / total_weight : at::Tensor()};
 }
-
-namespace {
-
-// W D + R: what H⁻¹ turns into a change of the weight.
-at::Tensor wanted_change(const at::Tensor& weight, const Drift& drift) {
-  auto change = at::matmul(weight, drift.inputs);
-  if (drift.residual.defined()) change += drift.residual;
-  return change;
-}
-
-}  // namespace
 
 at::Tensor correct_drift(const at::Tensor& weight, const HessianFactor& factor, const Drift& drift, double share) {
   const c10::NoGradGuard no_gradients;
