@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <stdexcept>
+#include <string_view>
 #include <utility>
 
 namespace normtweak {
@@ -10,7 +11,9 @@ namespace normtweak {
 // what() is a whole sentence for the user; `cli/` prints it after "normtweak: " and exits with status 1.
 class Error : public std::runtime_error {
  public:
-  using std::runtime_error::runtime_error;
+  // A message often quotes what a file holds. Control characters in it are spelled out, so that it stays one line, is
+  // whole, and cannot command the terminal.
+  explicit Error(std::string_view message);
 };
 
 template <class... Arguments>
