@@ -31,6 +31,14 @@ TEST_F(JsonTest, AMistakeIsOneLineNamingTheFileAndThePlace) {
   }
 }
 
+// Much reads JSON by recursion: as it stands here, but also to print it or to copy it.
+TEST_F(JsonTest, DeepNestingIsRefused) {
+  const auto nested = [](std::size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
+  EXPECT_EQ(parse_json(nested(60), "text").dump(), nested(60));
+  const auto message = message_of<Error>([&] { parse_json(nested(200'000), "text"); });
+  EXPECT_EQ(message, "text: not valid JSON: arrays and objects are nested deeper than 100");
+}
+
 TEST_F(JsonTest, TextFromElsewhereIsNamedByItsOrigin) {
   const auto message = message_of<Error>([] { parse_json("{]", "header of model.safetensors"); });
   EXPECT_EQ(message.rfind("header of model.safetensors: not valid JSON: ", 0), 0U) << message;

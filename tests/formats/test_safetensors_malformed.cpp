@@ -59,6 +59,11 @@ const Malformed kMalformed[] = {
     {"NotJson", file_with("{\"a\":", 0), "not valid JSON"},
     {"NotUtf8", file_with("{\"\xff\":1}", 0), "not valid JSON"},
     {"DeepJson", file_with(std::string(100'000, '['), 0), "not valid JSON"},
+    {"DeepShape",
+     file_with(R"({"a":{"dtype":"F32","shape":)" + std::string(200'000, '[') + std::string(200'000, ']') +
+                   R"(,"data_offsets":[0,4]}})",
+               4),
+     "nested deeper than"},
     {"NotObject", file_with("[]", 0), "expected a JSON object"},
     {"MetadataList", file_with(R"({"__metadata__":[]})", 0), "__metadata__ must be an object"},
     {"MetadataNumber", file_with(R"({"__metadata__":{"a":1}})", 0), "__metadata__.a must be text"},

@@ -56,6 +56,10 @@ class DocumentBuilder : public nlohmann::json_sax<Json> {
     return true;
   }
   bool open(Json value) {
+    if (open_.size() > kDeepestJson) {
+      message_ = fmt::format("arrays and objects are nested deeper than {}", kDeepestJson);
+      return false;
+    }
     Json& placed = place(std::move(value));
     if (&placed != open_.back()) open_.push_back(&placed);  // else it is the document itself
     return true;
@@ -78,6 +82,8 @@ Json parse_json(std::string_view text, std::string_view origin) {
   if (!Json::sax_parse(text, &builder)) fail("{}: not valid JSON: {}", origin, builder.message());
   return document;
 }
+
+std::string show(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
 Json read_json(const std::filesystem::path& path) { return parse_json(read_file(path), path.string()); }
 

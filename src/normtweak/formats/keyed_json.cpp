@@ -1,13 +1,33 @@
 #include "normtweak/formats/keyed_json.h"
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/json.h"
 
 namespace normtweak::formats {
+namespace {
+
+// Asked at every value; keeps them all, as far as they are not too deep.
+class DepthGuard {
+ public:
+  explicit DepthGuard(std::string_view origin) : origin_(origin) {}
+
+  bool operator()(int depth, KeyedJson::parse_event_t, const KeyedJson&) const {
+    if (static_cast<std::size_t>(depth) > kDeepestJson) {
+      fail("{}: not valid JSON: arrays and objects are nested deeper than {}", origin_, kDeepestJson);
+    }
+    return true;
+  }
+
+ private:
+  std::string_view origin_;
+};
+
+}  // namespace
 
 KeyedJson parse_keyed_json(std::string_view text, std::string_view origin) {
   KeyedJson document;
   try {
-    document = KeyedJson::parse(text);
+    document = KeyedJson::parse(text, DepthGuard(origin));
   } catch (const KeyedJson::exception& error) {
     fail("{}: not valid JSON: {}", origin, error.what());
   }

@@ -10,7 +10,7 @@ namespace normtweak::formats {
 
 using KeyedJson = nlohmann::json;
 
-// An object. Throws Error naming `origin`.
+// An object. Throws Error naming `origin`, as parse_json() does.
 KeyedJson parse_keyed_json(std::string_view text, std::string_view origin);
 
 }  // namespace normtweak::formats
