@@ -81,7 +81,9 @@ TEST(ShardedSafetensors, IsOneSource) {
 }
 
 struct BrokenIndex {
-  const char *name, *index, *message;
+  const char* name;
+  std::string index;
+  const char* message;
 };
 
 class BrokenIndexes : public testing::TestWithParam<BrokenIndex> {};
@@ -101,6 +103,7 @@ INSTANTIATE_TEST_SUITE_P(
         BrokenIndex{"MissingTensor", R"({"weight_map": {"x": "one.safetensors"}})", "one.safetensors: has no tensor x"},
         BrokenIndex{"Outside", R"({"weight_map": {"x": "../one.safetensors"}})", "not the name of a file beside it"},
         BrokenIndex{"Parent", R"({"weight_map": {"x": ".."}})", "not a regular file"},
+        BrokenIndex{"LongName", R"({"weight_map": {"x": ")" + std::string(5000, 'a') + R"("}})", "cannot be opened"},
         BrokenIndex{"Number", R"({"weight_map": {"x": 3}})", "must be the name of a file"},
         BrokenIndex{"NoMap", R"({"metadata": {}})", "`weight_map` must be"},
         BrokenIndex{"List", "[1]", "expected a JSON object"},
