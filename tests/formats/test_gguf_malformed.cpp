@@ -1,42 +1,23 @@
 // No file, however damaged, does anything but throw an Error, and none makes the reader allocate what it announces.
+#include "gguf_bytes.h"
 #include "normtweak/formats/gguf.h"
 #include "support.h"
 
 namespace normtweak::formats {
 namespace {
+using namespace gguf_bytes;
 
 constexpr std::uint64_t kHuge = ~std::uint64_t{0};
 
-std::string text(const std::string& value) { return raw(std::uint64_t{value.size()}) + value; }
-
-std::string start(std::uint64_t tensors, std::uint64_t keys, std::uint32_t version = 3) {
-  return "GGUF" + raw(version) + raw(tensors) + raw(keys);
-}
-
-std::string key(const std::string& name, std::uint32_t type, const std::string& value) {
-  return text(name) + raw(type) + value;
-}
-
-std::string tensor(const std::string& name, const std::vector<std::uint64_t>& extents, std::uint32_t type,
-                   std::uint64_t offset) {
-  auto bytes = text(name) + raw(static_cast<std::uint32_t>(extents.size()));
-  for (const auto extent : extents) bytes += raw(extent);
-  return bytes + raw(type) + raw(offset);
-}
-
-std::string with_data(std::string header, std::size_t data_bytes) {
-  header.resize((header.size() + 31) / 32 * 32, '\0');
-  return header + std::string(data_bytes, '\1');
-}
-
 std::string sound_file() {
-  return with_data(start(2, 3) + key("general.architecture", 8, text("llama")) +
-                       key("list", 9, raw(std::uint32_t{8}) + raw(std::uint64_t{2}) + text("a") + text("bc")) +
-                       key("nested", 9,
-                           raw(std::uint32_t{9}) + raw(std::uint64_t{1}) + raw(std::uint32_t{4}) +
-                               raw(std::uint64_t{2}) + raw(std::uint32_t{7}) + raw(std::uint32_t{8})) +
-                       tensor("a", {32, 2}, 2, 0) + tensor("b", {3}, 0, 64),
-                   76);
+  return with_data(
+      start(2, 3) + key("general.architecture", 8, gguf_text("llama")) +
+          key("list", 9, raw(std::uint32_t{8}) + raw(std::uint64_t{2}) + gguf_text("a") + gguf_text("bc")) +
+          key("nested", 9,
+              raw(std::uint32_t{9}) + raw(std::uint64_t{1}) + raw(std::uint32_t{4}) + raw(std::uint64_t{2}) +
+                  raw(std::uint32_t{7}) + raw(std::uint32_t{8})) +
+          tensor("a", {32, 2}, 2, 0) + tensor("b", {3}, 0, 64),
+      76);
 }
 
 TEST(MalformedGguf, SoundFileIsRead) {
@@ -89,7 +70,7 @@ const Malformed kMalformed[] = {
     {"BigEndian", start(0, 0, 0x03000000), "GGUF version 3 in big-endian order"},
     {"ManyTensors", start(kHuge, 0), "18446744073709551615 tensors are announced"},
     {"ManyKeys", start(0, kHuge), "18446744073709551615 keys are announced"},
-    {"TooManyKeys", start(0, 70'000) + std::string(1'000'000, '\0'), "at most 65536 are read"},
+    {"TooManyKeys", start(0, 5'000) + std::string(1'000'000, '\0'), "at most 4096 are read"},
     {"LongKey", start(0, 1) + raw(kHuge) + std::string(32, 'x'), "needs 18446744073709551615 bytes"},
     {"LongText", start(0, 1) + key("k", 8, raw(kHuge)), "k needs 18446744073709551615 bytes"},
     {"LongArray", start(0, 1) + key("k", 9, raw(std::uint32_t{0}) + raw(kHuge)), "values of key k are announced"},
@@ -106,8 +87,8 @@ const Malformed kMalformed[] = {
     {"AlignmentOdd", start(0, 1) + key("general.alignment", 4, raw(std::uint32_t{33})), "power of two, found 33"},
     {"AlignmentHuge", start(1, 1) + key("general.alignment", 10, raw(std::uint64_t{1} << 63)) + tensor("a", {4}, 0, 0),
      "the file has 0"},
-    {"AlignmentText", start(0, 1) + key("general.alignment", 8, text("x")), "power of two, found \"x\""},
-    {"ManyDimensions", start(1, 0) + text("a") + raw(~std::uint32_t{0}) + std::string(32, '\0'),
+    {"AlignmentText", start(0, 1) + key("general.alignment", 8, gguf_text("x")), "power of two, found \"x\""},
+    {"ManyDimensions", start(1, 0) + gguf_text("a") + raw(~std::uint32_t{0}) + std::string(32, '\0'),
      "4294967295 dimensions"},
     {"HugeExtent", with_data(start(1, 0) + tensor("a", {kHuge}, 0, 0), 64), "an extent of 18446744073709551615"},
     {"ShapeOverflow", with_data(start(1, 0) + tensor("a", {std::uint64_t{1} << 32, std::uint64_t{1} << 32}, 0, 0), 64),

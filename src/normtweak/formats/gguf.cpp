@@ -13,8 +13,8 @@ namespace {
 
 constexpr std::uint64_t kSmallestKey = 8 + 4 + 1;         // length of the name, type, a byte
 constexpr std::uint64_t kSmallestTensor = 8 + 4 + 4 + 8;  // length of the name, dimensions, type, offset
-constexpr std::uint64_t kMostKeys = 65536;                // real files have fewer than 100
-constexpr std::uint32_t kMostDimensions = 4;              // of ggml
+constexpr std::uint64_t kMostKeys = 4096;     // real files have fewer than 100; each is compared with those before it
+constexpr std::uint32_t kMostDimensions = 4;  // of ggml
 constexpr std::uint64_t kDefaultAlignment = 32;
 
 std::vector<std::int64_t> read_shape(ByteCursor& cursor, std::string_view where) {
@@ -103,8 +103,7 @@ std::uint64_t GgufFile::alignment() const {
   if (found == metadata_.end()) return kDefaultAlignment;
   const auto value = found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
   if (!std::has_single_bit(value)) {
-    const auto text = found->dump(-1, ' ', false, Json::error_handler_t::replace);  // it may be text that is not UTF-8
-    fail("{}: general.alignment must be a power of two, found {}", origin_, text);
+    fail("{}: general.alignment must be a power of two, found {}", origin_, show(*found));
   }
   return value;
 }
