@@ -2,6 +2,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/model/family.h"
+#include "normtweak/model/tensor_loader.h"
 #include "support/temporary_folder.h"
 
 namespace normtweak::model {
@@ -51,10 +52,16 @@ TEST(Config, ErrorsNameFileAndKey) {
       {"hidden_size", changed(llama, {{"hidden_size", nullptr}})},
       {"hidden_size", changed(llama, {{"hidden_size", "64"}})},
       {"hidden_size", changed(llama, {{"hidden_size", 0}})},
+      {"hidden_size", changed(llama, {{"hidden_size", 64.5}})},
+      {"hidden_size", changed(llama, {{"hidden_size", 1e300}})},
+      {"hidden_size", changed(llama, {{"hidden_size", std::uint64_t{1} << 63}})},
+      {"hidden_size", changed(llama, {{"hidden_size", std::int64_t{1} << 62}, {"intermediate_size", nullptr}})},
       {"num_hidden_layers", changed(llama, {{"num_hidden_layers", -1}})},
+      {"num_hidden_layers", changed(llama, {{"num_hidden_layers", std::int64_t{1} << 40}})},
       {"num_attention_heads", changed(llama, {{"num_attention_heads", 6}})},
       {"key-value heads", changed(llama, {{"num_key_value_heads", 3}})},
       {"head_dim", changed(llama, {{"head_dim", 7}})},
+      {"head_dim", changed(llama, {{"head_dim", std::int64_t{1} << 62}})},
       {"vocab_size", changed(llama, {{"vocab_size", nullptr}})},
       {"rms_norm_eps", changed(llama, {{"rms_norm_eps", nullptr}})},
       {"hidden_act", changed(llama, {{"hidden_act", "mish"}})},
@@ -92,6 +99,10 @@ TEST(Config, DefaultsAreTheFamilys) {
   EXPECT_TRUE(gpt2.query_key_value_bias && gpt2.attention_output_bias && gpt2.mlp_bias);
 }
 
+TEST(Config, WholeNumbersMayBeSpelledAsFractions) {
+  EXPECT_EQ(read(changed(llama_config(), {{"max_position_embeddings", 1e6}})).context, 1'000'000);
+}
+
 TEST(Config, BothSpellingsOfTheRotaryScaling) {
   const Json scaling = {{"rope_type", "llama3"},
                         {"factor", 8},
@@ -115,6 +126,27 @@ TEST(Config, NumbersOfTheHeadAndItsType) {
   EXPECT_EQ(config.key_value_heads, 4);
   EXPECT_EQ(config.stored_type, at::kBFloat16);
 }
+
+void open_loader(const Json& quantization_config) {
+  Checkpoint checkpoint;
+  checkpoint.path = "m";
+  checkpoint.config = {{"quantization_config", quantization_config}};
+  const TensorLoader loader(checkpoint, at::kCPU, at::kFloat);
+}
+
+TEST(Config, QuantizationOfOthersIsNamed) {
+  const std::pair<std::string_view, std::string> cases[] = {{R"({"quant_method": "awq"})", R"("awq")"},
+                                                            {R"({"quant_method": 4})", "4"},
+                                                            {R"({"bits": 4})", R"({"bits":4})"},
+                                                            {"[1]", "[1]"}};
+  for (const auto& [config, found] : cases) {
+    EXPECT_EQ(tests::message_of<Error>([&] { open_loader(parse_json(config, "a config")); }),
+              "m/config.json: quantization_config: method " + found +
+                  " is not supported; supported is compressed-tensors (pack-quantized)");
+  }
+}
+
+TEST(Config, NoQuantizationMayBeSpelledOut) { open_loader(nullptr); }
 
 }  // namespace
 }  // namespace normtweak::model

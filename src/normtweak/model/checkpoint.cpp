@@ -115,6 +115,9 @@ std::string stored_name(const Checkpoint& checkpoint, const std::string& name) {
   return checkpoint.tensors->contains(old_name) ? old_name : name;
 }
 
-bool is_quantized(const Checkpoint& checkpoint) { return checkpoint.config.contains("quantization_config"); }
+bool is_quantized(const Checkpoint& checkpoint) {
+  const auto found = checkpoint.config.find("quantization_config");
+  return found != checkpoint.config.end() && !found->is_null();
+}
 
 }  // namespace normtweak::model

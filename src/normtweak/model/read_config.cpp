@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cmath>
+#include <optional>
 #include <utility>
 
 #include "normtweak/base/device.h"
@@ -10,6 +12,20 @@
 
 namespace normtweak::model {
 namespace {
+
+// Beyond any model; with less, no product of two or three sizes can overflow.
+constexpr std::int64_t kLargestSize = 1 << 24, kMostLayers = 1 << 11, kLongestContext = std::int64_t{1} << 31;
+
+// 4096, or 4096.0 as some tools write it.
+std::optional<std::int64_t> whole_number(const Json& value) {
+  constexpr double kExact = 9007199254740992;  // 2^53: every whole number below is a double
+  if (value.is_number_unsigned() && value.get<std::uint64_t>() >> 63 != 0) return std::nullopt;
+  if (value.is_number_integer()) return value.get<std::int64_t>();
+  if (!value.is_number_float()) return std::nullopt;
+  const auto number = value.get<double>();
+  const bool is_whole = std::abs(number) <= kExact && number == std::floor(number);  // not so for NaN
+  return is_whole ? std::optional(static_cast<std::int64_t>(number)) : std::nullopt;
+}
 
 // Reads keys of one JSON object with errors that name the file and the key.
 class Keys {
@@ -24,7 +40,7 @@ class Keys {
     try {
       return object_.at(key).get<T>();
     } catch (const Json::exception&) {
-      fail("{}: `{}` is {}, which is of the wrong type", origin_, key, object_.at(key).dump());
+      fail("{}: `{}` is {}, which is of the wrong type", origin_, key, show(object_.at(key)));
     }
   }
 
@@ -33,10 +49,13 @@ class Keys {
     return has(key) ? required<T>(key) : fallback;
   }
 
-  std::int64_t positive(std::string_view key) const {
-    const auto value = required<std::int64_t>(key);
-    if (value <= 0) fail("{}: `{}` is {}, a positive number is needed", origin_, key, value);
-    return value;
+  std::int64_t positive(std::string_view key, std::int64_t most = kLargestSize) const {
+    const auto given = required<Json>(key);
+    const auto value = whole_number(given);
+    if (!value || *value <= 0 || *value > most) {
+      fail("{}: `{}` is {}, a whole number from 1 to {} is needed", origin_, key, show(given), most);
+    }
+    return *value;
   }
 
   const Json& object() const { return object_; }
@@ -128,13 +147,13 @@ ModelConfig read_config(const Family& family, const Json& json, std::string_view
   const auto& names = family.keys;
   ModelConfig config;
   config.hidden = keys.positive(names.hidden);
-  config.layers = keys.positive(names.layers);
+  config.layers = keys.positive(names.layers, kMostLayers);
   config.heads = keys.positive(names.heads);
   config.key_value_heads = keys.has(names.key_value_heads) ? keys.positive(names.key_value_heads) : config.heads;
   config.head_size = read_head_size(keys, family, config);
   config.intermediate = keys.has(names.intermediate) ? keys.positive(names.intermediate) : 4 * config.hidden;
   config.vocabulary = keys.positive("vocab_size");
-  config.context = keys.positive(names.context);
+  config.context = keys.positive(names.context, kLongestContext);
   config.norm_epsilon = keys.required<double>(names.norm_epsilon);
   config.activation = read_activation(keys, names.activation);
   if (family.position == Position::rotary) read_rotary(keys, config);

@@ -12,8 +12,9 @@ TensorLoader::TensorLoader(const Checkpoint& checkpoint, c10::Device device, at:
   const auto& config = checkpoint.config.at("quantization_config");
   const auto origin = checkpoint.path + "/config.json";
   if (!formats::is_packed_config(config)) {
-    fail("{}: quantization_config {} is not supported; supported is compressed-tensors (pack-quantized)", origin,
-         config.value("quant_method", std::string("without quant_method")));
+    const bool has_method = config.is_object() && config.contains("quant_method");
+    fail("{}: quantization_config: method {} is not supported; supported is compressed-tensors (pack-quantized)",
+         origin, show(has_method ? config.at("quant_method") : config));
   }
   packed_.emplace(config, origin);
 }
