@@ -16,6 +16,10 @@ namespace {
 // The rule's other numbers are the same in all these models; what follows from them is checked against the file.
 Json rotary_scaling_from_factors(const at::Tensor& factors, double base, std::int64_t head_size,
                                  const std::string& origin) {
+  if (factors.scalar_type() != at::kFloat || factors.dim() != 1 || factors.numel() != head_size / 2) {
+    fail("{}: tensor rope_freqs.weight: {} numbers in F32 expected, the file has {} {}", origin, head_size / 2,
+         c10::toString(factors.scalar_type()), c10::str(factors.sizes()));
+  }
   const double factor = factors.max().item<double>();
   constexpr double low = 1, high = 4, original_context = 8192;
   const auto* divisors = factors.const_data_ptr<float>();
@@ -24,7 +28,8 @@ Json rotary_scaling_from_factors(const at::Tensor& factors, double base, std::in
     const double turns = original_context * frequency / (2 * std::numbers::pi);
     const double share = std::clamp((turns - low) / (high - low), 0.0, 1.0);
     const double expected = 1 / (share + (1 - share) / factor);
-    if (std::abs(expected - divisors[i]) > 1e-3 * expected) {
+    const bool follows = std::abs(expected - divisors[i]) <= 1e-3 * expected;  // not so for NaN
+    if (!follows) {
       fail("{}: tensor rope_freqs.weight does not follow the llama3 rule of rotary scaling, no other is supported",
            origin);
     }
@@ -68,6 +73,12 @@ void copy_rotary(const formats::GgufFile& file, const Metadata& metadata, std::i
   }
 }
 
+std::int64_t rows_of_matrix(const formats::GgufFile& file, const std::string& name) {
+  const auto shape = file.info(name).shape;
+  if (shape.size() == 2) return shape.front();
+  fail("{}: tensor {}: a matrix expected, the file has {}", file.file_of(name), name, c10::str(at::IntArrayRef(shape)));
+}
+
 Json make_config(const formats::GgufFile& file, const Family& family) {
   const Metadata metadata(file, std::string(family.gguf.architecture));
   const auto& keys = family.keys;
@@ -86,7 +97,7 @@ Json make_config(const formats::GgufFile& file, const Family& family) {
       metadata.get(family.gguf.norm == NormKind::rms ? "attention.layer_norm_rms_epsilon"
                                                      : "attention.layer_norm_epsilon"));
   put(config, keys.activation, tensors.gate.empty() ? "gelu_new" : "silu");
-  config["vocab_size"] = file.info(fmt::format("{}.weight", tensors.embedding)).shape.front();
+  config["vocab_size"] = rows_of_matrix(file, fmt::format("{}.weight", tensors.embedding));
   config["tie_word_embeddings"] = !file.contains(fmt::format("{}.weight", tensors.head));
   const auto has_bias = [&](std::string_view part) { return file.contains(fmt::format("blk.0.{}.bias", part)); };
   if (!family.attention_output_bias.key.empty()) {
@@ -94,10 +105,8 @@ Json make_config(const formats::GgufFile& file, const Family& family) {
   }
   if (!family.mlp_bias.key.empty()) put(config, family.mlp_bias.key, has_bias(tensors.down));
   if (family.position == Position::rotary) {
-    const auto* key_length = metadata.find("attention.key_length");
-    const auto head_size = key_length != nullptr ? key_length->get<std::int64_t>()
-                                                 : metadata.get("embedding_length").get<std::int64_t>() /
-                                                       metadata.get("attention.head_count").get<std::int64_t>();
+    if (const auto* size = metadata.find("attention.key_length")) put(config, keys.head_size, *size);
+    const auto head_size = read_config(family, config, file.file_of({})).head_size;  // refuses numbers that make none
     put(config, keys.head_size, head_size);
     copy_rotary(file, metadata, head_size, config);
   }

@@ -1,5 +1,6 @@
 #include "normtweak/model/gguf_tensors.h"
 
+#include <algorithm>
 #include <unordered_map>
 
 #include "normtweak/base/error.h"
@@ -32,6 +33,7 @@ class GgufTensors : public formats::TensorSource {
   formats::TensorInfo info(const std::string& name) const override {
     const auto& origin = find(name);
     auto info = file_->info(origin.gguf_name);
+    check(origin, info.shape);
     if (origin.transpose) std::swap(info.shape.front(), info.shape.back());
     return info;
   }
@@ -39,6 +41,7 @@ class GgufTensors : public formats::TensorSource {
   at::Tensor read(const std::string& name) const override {
     const auto& origin = find(name);
     auto tensor = file_->read(origin.gguf_name);
+    check(origin, tensor.sizes());
     if (origin.rotary_heads > 0) {
       // stored: [head, half position, which half, ...] flattened; wanted: [head, which half, half position, ...]
       const auto shape = tensor.sizes().vec();
@@ -53,6 +56,21 @@ class GgufTensors : public formats::TensorSource {
     const auto found = origins_.find(name);
     if (found == origins_.end()) fail("{}: no tensor for {}", file_->file_of({}), name);
     return found->second;
+  }
+
+  // That there are rows to put in order, or two dimensions to exchange. Whether the shape is the model's, those look at
+  // who ask for the tensor.
+  void check(const Origin& origin, at::IntArrayRef shape) const {
+    const auto refuse = [&](const std::string& expected) {
+      fail("{}: tensor {}: {} expected, the file has {}", file_->file_of({}), origin.gguf_name, expected,
+           c10::str(shape));
+    };
+    if (origin.transpose && shape.size() != 2) refuse("a matrix");
+    if (origin.rotary_heads == 0) return;
+    const bool is_empty = shape.empty() || std::ranges::find(shape, 0) != shape.end();
+    if (is_empty || shape[0] % (2 * origin.rotary_heads) != 0) {
+      refuse(fmt::format("rows of {} heads", origin.rotary_heads));
+    }
   }
 
   void add_module(std::string_view module, std::string_view gguf_module, const Origin& kind) {

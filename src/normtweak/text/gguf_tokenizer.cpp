@@ -26,16 +26,22 @@ const GgufPreTokenizer& read_pre_tokenizer(const JsonPart& metadata) {
   return *row;
 }
 
+// JSON holds nothing but UTF-8, and the text of GGUF files may be anything.
+const std::string& utf8_text(const JsonPart& part) {
+  const auto& text = part.text();
+  if (std::string storage; valid_utf8(text, storage).data() != text.data()) {
+    part.fail("the text is not UTF-8; is the file damaged?");
+  }
+  return text;
+}
+
 std::vector<std::string> read_tokens(const JsonPart& metadata) {
   const auto part = metadata["tokenizer.ggml.tokens"];
   std::vector<std::string> tokens;
   std::unordered_map<std::string, std::size_t> seen;
   for (const auto& element : part.elements()) {
-    if (std::string storage; valid_utf8(element.text(), storage).data() != element.text().data()) {
-      element.fail("the token is not UTF-8; is the file damaged?");
-    }
     // Some files have an empty string where a token was taken out; an id needs a name of its own.
-    auto token = element.text().empty() ? fmt::format("[EMPTY_{}]", tokens.size()) : element.text();
+    auto token = utf8_text(element).empty() ? fmt::format("[EMPTY_{}]", tokens.size()) : element.text();
     const auto [row, is_new] = seen.emplace(token, tokens.size());
     if (!is_new) element.fail("the token {} stands at {} already", token, row->second);
     tokens.push_back(std::move(token));
@@ -66,7 +72,7 @@ Json read_merges(const JsonPart& metadata) {
   const auto part = metadata["tokenizer.ggml.merges"];
   if (!part.is_array()) part.fail("is missing");
   auto merges = Json::array();
-  for (const auto& element : part.elements()) merges.push_back(element.text());
+  for (const auto& element : part.elements()) merges.push_back(utf8_text(element));
   return merges;
 }
 
@@ -182,7 +188,7 @@ Json tokenizer_config_from_gguf(const Json& metadata, std::string_view origin) {
     const auto limit = part[fmt::format("{}.context_length", architecture.text())];
     if (!limit.is_null()) config["model_max_length"] = limit.integer();
   }
-  if (const auto chat = part["tokenizer.chat_template"]; !chat.is_null()) config["chat_template"] = chat.text();
+  if (const auto chat = part["tokenizer.chat_template"]; !chat.is_null()) config["chat_template"] = utf8_text(chat);
   return config;
 }
 

@@ -1,0 +1,132 @@
+// GGUF files that are no sound model: each is an Error that names the file and the key or the tensor.
+#include "formats/gguf_bytes.h"
+#include "normtweak/base/error.h"
+#include "normtweak/model/gguf_checkpoint.h"
+#include "support/temporary_folder.h"
+
+namespace normtweak::model {
+namespace {
+using namespace formats::gguf_bytes;
+using formats::raw;
+
+struct Value {
+  std::uint32_t type;
+  std::string bytes;
+};
+using Metadata = std::map<std::string, Value>;
+
+Value number(std::uint32_t value) { return {4, raw(value)}; }
+Value large_number(std::uint64_t value) { return {10, raw(value)}; }
+Value words(const std::string& value) { return {8, gguf_text(value)}; }
+Value list(const std::vector<std::string>& values) {
+  auto bytes = raw(std::uint32_t{8}) + raw(std::uint64_t{values.size()});
+  for (const auto& value : values) bytes += gguf_text(value);
+  return {9, bytes};
+}
+
+struct Tensor {
+  std::string name;
+  std::vector<std::uint64_t> extents;
+  std::uint32_t type = 0;  // F32
+};
+
+constexpr std::size_t kRoom = 256;  // bytes between two tensors, enough for each
+
+std::string file_of(const Metadata& metadata, const std::vector<Tensor>& tensors) {
+  auto bytes = start(tensors.size(), metadata.size());
+  for (const auto& [name, value] : metadata) bytes += key(name, value.type, value.bytes);
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    bytes += tensor(tensors[i].name, tensors[i].extents, tensors[i].type, i * kRoom);
+  }
+  return with_data(bytes, tensors.size() * kRoom);
+}
+
+const Tensor kEmbedding = {"token_embd.weight", {8, 2}};
+
+Metadata sound_metadata() {
+  return {{"general.architecture", words("llama")},
+          {"llama.embedding_length", number(8)},
+          {"llama.block_count", number(1)},
+          {"llama.attention.head_count", number(2)},
+          {"llama.feed_forward_length", number(8)},
+          {"llama.context_length", number(16)},
+          {"llama.attention.layer_norm_rms_epsilon", {6, raw(1e-5F)}},
+          {"tokenizer.ggml.model", words("gpt2")},
+          {"tokenizer.ggml.tokens", list({"a", "b"})},
+          {"tokenizer.ggml.merges", list({})}};
+}
+
+class GgufCheckpoint : public tests::TemporaryFolder {
+ protected:
+  // Opens a file whose metadata differ from sound ones by `change`, and reads its tensors.
+  Checkpoint open(const Metadata& change, const std::vector<Tensor>& tensors = {kEmbedding}) const {
+    auto metadata = sound_metadata();
+    for (const auto& [name, value] : change) metadata[name] = value;
+    write(folder() / "m.gguf", file_of(metadata, tensors));
+    auto checkpoint = open_gguf_checkpoint(folder() / "m.gguf");
+    for (const auto& name : checkpoint.tensors->names()) {
+      checkpoint.tensors->info(name);
+      checkpoint.tensors->read(name);
+    }
+    return checkpoint;
+  }
+
+  void expect_refused(const Metadata& change, const std::vector<Tensor>& tensors, const std::string& message) const {
+    const auto found = tests::message_of<Error>([&] { open(change, tensors); });
+    EXPECT_TRUE(found.starts_with((folder() / "m.gguf").string() + ": ")) << found;
+    EXPECT_NE(found.find(message), std::string::npos) << found;
+  }
+};
+
+TEST_F(GgufCheckpoint, ASoundOneIsOpened) {
+  const auto checkpoint = open({});
+  EXPECT_EQ(checkpoint.numbers.head_size, 4);
+  EXPECT_EQ(checkpoint.numbers.vocabulary, 2);
+  EXPECT_EQ(load_tokenizer(checkpoint).size(), 2);
+}
+
+TEST_F(GgufCheckpoint, NumbersThatAreNoModelAreRefused) {
+  const std::vector<Tensor> tensors = {kEmbedding};
+  expect_refused({{"llama.attention.head_count", number(0)}}, tensors, "`num_attention_heads` is 0");
+  expect_refused({{"llama.embedding_length", number(9)}}, tensors, "`num_attention_heads` is 2, which does not divide");
+  expect_refused({{"llama.block_count", large_number(std::uint64_t{1} << 40)}}, tensors,
+                 "`num_hidden_layers` is 1099511627776");
+  expect_refused({{"llama.block_count", list({"\xff"})}}, tensors, "`num_hidden_layers` is [\"\uFFFD\"]");
+  expect_refused({{"llama.rope.freq_base", words("x")}}, tensors, "of the wrong type");
+}
+
+TEST_F(GgufCheckpoint, ShapesThatAreNoModelAreRefused) {
+  expect_refused({}, {{"token_embd.weight", {}}}, "tensor token_embd.weight: a matrix expected, the file has []");
+  expect_refused({}, {kEmbedding, {"blk.0.attn_q.weight", {8, 3}}},
+                 "tensor blk.0.attn_q.weight: rows of 2 heads expected, the file has [3, 8]");
+  expect_refused({}, {kEmbedding, {"blk.0.attn_q.weight", {}}}, "rows of 2 heads expected, the file has []");
+  expect_refused({}, {kEmbedding, {"blk.0.attn_q.weight", {0, 8}}}, "rows of 2 heads expected, the file has [8, 0]");
+  const Metadata gpt2 = {{"general.architecture", words("gpt2")},
+                         {"gpt2.embedding_length", number(8)},
+                         {"gpt2.block_count", number(1)},
+                         {"gpt2.attention.head_count", number(2)},
+                         {"gpt2.feed_forward_length", number(8)},
+                         {"gpt2.context_length", number(16)},
+                         {"gpt2.attention.layer_norm_epsilon", {6, raw(1e-5F)}}};
+  expect_refused(gpt2, {kEmbedding, {"blk.0.ffn_up.weight", {}}},
+                 "tensor blk.0.ffn_up.weight: a matrix expected, the file has []");
+  expect_refused(gpt2, {kEmbedding, {"blk.0.ffn_up.weight", {2, 2, 2}}}, "a matrix expected, the file has [2, 2, 2]");
+}
+
+TEST_F(GgufCheckpoint, RotaryFactorsThatAreNoFactorsAreRefused) {
+  const std::string message = "tensor rope_freqs.weight: 2 numbers in F32 expected, the file has ";
+  expect_refused({}, {kEmbedding, {"rope_freqs.weight", {2}, 1}}, message + "Half [2]");
+  expect_refused({}, {kEmbedding, {"rope_freqs.weight", {0}}}, message + "Float [0]");
+  expect_refused({}, {kEmbedding, {"rope_freqs.weight", {3}}}, message + "Float [3]");
+}
+
+TEST_F(GgufCheckpoint, TextOfTheTokenizerMustBeUtf8) {
+  const std::vector<Tensor> tensors = {kEmbedding};
+  expect_refused({{"tokenizer.ggml.merges", list({"a \xff"})}}, tensors,
+                 "tokenizer.ggml.merges[0]: the text is not UTF-8");
+  expect_refused({{"tokenizer.chat_template", words("\xff")}}, tensors,
+                 "tokenizer.chat_template: the text is not UTF-8");
+}
+
+}  // namespace
+}  // namespace normtweak::model
