@@ -61,6 +61,10 @@ constexpr Case kCases[] = {
      "post_processor.single[0].SpecialToken.id: special_tokens has no ids for <s>"},
     {R"({"post_processor": {"type": "TemplateProcessing", "single": []}})",
      "post_processor.single: the template does not hold the text, A"},
+    {R"({"post_processor": {"type": "RobertaProcessing", "cls": ["<s>", -1], "sep": ["</s>", 2]}})",
+     "post_processor: -1 is not the id of a token; there are 3"},
+    {R"({"post_processor": {"type": "RobertaProcessing", "cls": ["<s>", 0], "sep": ["</s>", 3]}})",
+     "post_processor: 3 is not the id of a token; there are 3"},
     {R"({"decoder": {"type": "WordPiece"}})", "decoder: the decoder WordPiece is not supported; ByteLevel is"},
     {R"({"added_tokens": {"a": 1}})", "added_tokens: expected an array, found object"},
     {R"({"added_tokens": [{"id": 5}]})", "added_tokens[0].content: expected a string, found null"},
@@ -72,6 +76,17 @@ TEST(MalformedTokenizer, IsRefusedInOneLine) {
     document.merge_patch(parse_json(patch, "a patch"));
     EXPECT_EQ(message_of<Error>([&] { text::Tokenizer(document, "t.json"); }), "t.json: " + std::string(message));
   }
+}
+
+// Each step doubles the text: forty of them would fill any memory.
+TEST(MalformedTokenizer, TextThatGrowsWithoutEndIsRefused) {
+  auto document = small_tokenizer();
+  const Json twice = {{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", "aa"}};
+  document["normalizer"] = {{"type", "Sequence"}, {"normalizers", Json::array()}};
+  for (int i = 0; i < 40; ++i) document["normalizer"]["normalizers"].push_back(twice);
+  const text::Tokenizer tokenizer(document, "t.json");
+  EXPECT_EQ(message_of<Error>([&] { tokenizer.encode("ab", false); }),
+            "the normalizer makes more than 1048608 bytes of a text; the tokenizer is damaged");
 }
 
 TEST(MalformedTokenizer, NotAnObject) {

@@ -38,6 +38,15 @@ TEST(Regex, LongTextDoesNotExhaustTheStack) {
   EXPECT_EQ(matches(Regex(R"(\s+(?!\S)|\s+)"), std::string(1'000'000, ' ') + "x").size(), 2U);
 }
 
+// Too long for the compiler's stack; and each step back keeps all groups, 32 kB of them.
+TEST(Regex, MemoryThatAMatchTakesIsLimited) {
+  std::string pattern = "(?:(a)";
+  for (int i = 0; i < 2000; ++i) pattern += "|(b)";
+  const Regex regex(pattern + ")+$");
+  const auto message = message_of<Error>([&] { matches(regex, std::string(1'000'000, 'a') + "c"); });
+  EXPECT_NE(message.find("gave up on a text of 1000001 bytes: heap limit exceeded"), std::string::npos) << message;
+}
+
 TEST(RegexSyntax, IsRewritten) {
   EXPECT_EQ(to_pcre2(R"(\s[^\s\S]\\s)"), R"(\p{White_Space}[^\p{White_Space}\P{White_Space}]\\s)");
   EXPECT_EQ(to_pcre2("[a[bc]d]e]"), "[abcd]e]");

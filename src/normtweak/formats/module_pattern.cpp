@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::string_view kRegexPrefix = "re:";
 constexpr std::uint32_t kMostSteps = 100'000;  // of PCRE2's matcher; a pattern from a file may be made to take forever
+constexpr std::uint32_t kMostHeap = 48 << 10;  // KiB that it may take meanwhile; each group costs some at each step
 
 std::shared_ptr<void> compile(std::string_view expression) {
   int code = 0;
@@ -41,6 +42,7 @@ bool ModulePattern::matches_name(std::string_view module) const {
   const std::unique_ptr<pcre2_match_context, void (*)(pcre2_match_context*)> context(
       pcre2_match_context_create(nullptr), &pcre2_match_context_free);
   pcre2_set_match_limit(context.get(), kMostSteps);
+  pcre2_set_heap_limit(context.get(), kMostHeap);
   const auto result =
       pcre2_match(regex, reinterpret_cast<PCRE2_SPTR>(module.data()), module.size(), 0, 0, data.get(), context.get());
   if (result < 0 && result != PCRE2_ERROR_NOMATCH) fail("`{}` cannot be matched against {}", text_, module);

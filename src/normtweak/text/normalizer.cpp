@@ -21,6 +21,13 @@ constexpr std::array<std::pair<std::string_view, int>, 4> kUnicodeForms = {{
     {"NFKD", UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT},
 }};
 
+// The Unicode forms make at most eleven bytes of one.
+constexpr std::size_t kMostGrowth = 16, kMostBeside = 1 << 20;
+
+void check_growth(std::size_t size, std::size_t most) {
+  if (size > most) fail("the normalizer makes more than {} bytes of a text; the tokenizer is damaged", most);
+}
+
 }  // namespace
 
 Normalizer::Normalizer(const JsonPart& part) {
@@ -50,32 +57,36 @@ bool Normalizer::add_unicode_form(std::string_view type) {
 
 std::string_view Normalizer::normalize(std::string_view text, std::string& storage) const {
   if (text.empty()) return text;
+  const auto most = kMostGrowth * text.size() + kMostBeside;
   for (const auto& step : steps_) {
     // Most text is plain, and plain text is in every form already.
     if (std::holds_alternative<UnicodeForm>(step) && is_ascii(text)) continue;
-    storage = std::visit([&](const auto& change) { return apply(change, text); }, step);
+    storage = std::visit([&](const auto& change) { return apply(change, text, most); }, step);
     text = storage;
   }
   return text;
 }
 
-std::string Normalizer::apply(const UnicodeForm& form, std::string_view text) {
+std::string Normalizer::apply(const UnicodeForm& form, std::string_view text, std::size_t most) {
   utf8proc_uint8_t* mapped = nullptr;
   const auto length =
       utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
                    &mapped, static_cast<utf8proc_option_t>(form.options));
   const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(mapped, &std::free);
   if (length < 0) fail("Unicode normalisation of {} bytes failed: {}", text.size(), utf8proc_errmsg(length));
+  check_growth(static_cast<std::size_t>(length), most);
   return {reinterpret_cast<const char*>(mapped), static_cast<std::size_t>(length)};
 }
 
-std::string Normalizer::apply(const Prepend& prepend, std::string_view text) {
+std::string Normalizer::apply(const Prepend& prepend, std::string_view text, std::size_t most) {
+  check_growth(prepend.what.size() + text.size(), most);
   return fmt::format("{}{}", prepend.what, text);
 }
 
-std::string Normalizer::apply(const Replace& replace, std::string_view text) {
+std::string Normalizer::apply(const Replace& replace, std::string_view text, std::size_t most) {
   std::vector<Span> matches;
   replace.pattern.find_all(text, matches);
+  check_growth(matches.size() * replace.by.size(), most);
   std::string result;
   std::size_t done = 0;
   for (const auto& match : matches) {

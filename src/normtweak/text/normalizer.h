@@ -16,7 +16,8 @@ class Normalizer {
  public:
   explicit Normalizer(const JsonPart& part);  // throws Error naming what is not supported
 
-  // `text`: valid UTF-8. The result is `text` itself where nothing changes, else a view of `storage`.
+  // `text`: valid UTF-8. The result is `text` itself where nothing changes, else a view of `storage`. Throws Error if
+  // the text grows beyond reason: each of a file's steps may double it.
   std::string_view normalize(std::string_view text, std::string& storage) const;
 
  private:
@@ -34,9 +35,10 @@ class Normalizer {
   void add(const JsonPart& part);
   bool add_unicode_form(std::string_view type);
 
-  static std::string apply(const UnicodeForm& form, std::string_view text);
-  static std::string apply(const Prepend& prepend, std::string_view text);
-  static std::string apply(const Replace& replace, std::string_view text);
+  // `most`: bytes that the result may have.
+  static std::string apply(const UnicodeForm& form, std::string_view text, std::size_t most);
+  static std::string apply(const Prepend& prepend, std::string_view text, std::size_t most);
+  static std::string apply(const Replace& replace, std::string_view text, std::size_t most);
 
   std::vector<std::variant<UnicodeForm, Prepend, Replace>> steps_;
 };

@@ -17,6 +17,10 @@ namespace {
 // Ruby syntax: ^ and $ stand at every line, and a line ends with \n.
 constexpr std::uint32_t kOptions = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
 
+// What a match may take where the just-in-time compiler's stack is too small, in bytes: a step back at each byte of the
+// text, for a regex of a few groups. PCRE2 itself would take 20 GB.
+constexpr std::size_t kHeapPerByte = 256, kHeapBeside = 32 << 20;
+
 std::string describe(int code) {
   std::array<PCRE2_UCHAR, 256> message = {};
   pcre2_get_error_message(code, message.data(), message.size());
@@ -80,6 +84,8 @@ Regex::Regex(std::string_view shown, std::string_view pattern, unsigned options)
 void Regex::find_all(std::string_view text, std::vector<Span>& matches) const {
   matches.clear();
   auto& space = workspace();
+  const auto most_heap = kHeapBeside + kHeapPerByte * text.size();
+  pcre2_set_heap_limit(space.context, static_cast<std::uint32_t>(std::min<std::size_t>(most_heap >> 10, UINT32_MAX)));
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
   const auto* found = pcre2_get_ovector_pointer(space.match);
   const auto match_from = [&](std::size_t from, std::uint32_t options) {

@@ -38,7 +38,22 @@ struct Tokenizer::State {
         added(document["added_tokens"], vocabulary, normalizer),
         pre_tokenizer(document["pre_tokenizer"]),
         special(read_post_processor(document["post_processor"])) {
+    check_special(document["post_processor"]);
     check_decoder(document["decoder"]);
+  }
+
+  std::int64_t size() const {
+    const auto& tokens = added.by_id();
+    return std::max(vocabulary.largest_id(), tokens.empty() ? -1 : tokens.rbegin()->first) + 1;
+  }
+
+  // An id that no token has would be looked up in the model's embedding all the same.
+  void check_special(const JsonPart& post_processor) const {
+    for (const auto* ids : {&special.before, &special.after}) {
+      for (const auto id : *ids) {
+        if (id < 0 || id >= size()) post_processor.fail("{} is not the id of a token; there are {}", id, size());
+      }
+    }
   }
 
   // Null if nothing has this id.
@@ -99,10 +114,7 @@ std::string Tokenizer::decode(const std::vector<std::int64_t>& ids, bool skip_sp
   return text;
 }
 
-std::int64_t Tokenizer::size() const {
-  const auto& added = state_->added.by_id();
-  return std::max(state_->vocabulary.largest_id(), added.empty() ? -1 : added.rbegin()->first) + 1;
-}
+std::int64_t Tokenizer::size() const { return state_->size(); }
 
 std::optional<std::int64_t> Tokenizer::id_of(std::string_view token) const {
   const auto& added = state_->added.by_content();
