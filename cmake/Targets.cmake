@@ -20,6 +20,9 @@ if(NORMTWEAK_SANITIZE)
   target_compile_options(normtweak_flags INTERFACE
     -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-sanitize=vptr)
   target_link_options(normtweak_flags INTERFACE -fsanitize=address,undefined)
+  if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    target_compile_options(normtweak_flags INTERFACE -fsanitize=fuzzer-no-link)  # libFuzzer sees which code has run
+  endif()
   # LibTorch keeps global state until the end, which counts as leaked.
   list(APPEND NORMTWEAK_TEST_ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0" "UBSAN_OPTIONS=print_stacktrace=1")
 endif()

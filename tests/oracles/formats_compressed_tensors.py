@@ -88,14 +88,23 @@ CONFIGS = {
 }
 
 
+def config_of(groups, ignore):
+    """groups: name → (targets, arguments of settings)"""
+    return QuantizationConfig(
+        config_groups={key: QuantizationScheme(targets=targets, weights=settings(*weights))
+                       for key, (targets, weights) in groups.items()},
+        ignore=ignore, format="pack-quantized", quantization_status="compressed")
+
+
+def as_json(config):
+    return json.loads(json.dumps(config.to_dict(), default=str))
+
+
 def write_configs(out):
     """Each config as the package writes it, and which settings the package then gives to each linear."""
     table = []
     for name, (groups, ignore) in CONFIGS.items():
-        config = QuantizationConfig(
-            config_groups={key: QuantizationScheme(targets=targets, weights=settings(*weights))
-                           for key, (targets, weights) in groups.items()},
-            ignore=ignore, format="pack-quantized", quantization_status="compressed")
+        config = config_of(groups, ignore)
         model = small_llama()
         apply_quantization_config(model, config, show_progress=False)
         expected = {}
@@ -104,7 +113,7 @@ def write_configs(out):
                 scheme = getattr(module, "quantization_scheme", None)
                 weights = scheme.weights if scheme else None
                 expected[module_name] = [weights.num_bits, weights.group_size or 0, weights.symmetric] if weights else None
-        table.append({"name": name, "config": json.loads(json.dumps(config.to_dict(), default=str)), "expected": expected})
+        table.append({"name": name, "config": as_json(config), "expected": expected})
     (out / "configs.json").write_text(json.dumps(table))
 
 
@@ -118,4 +127,5 @@ def main():
     small_llama().save_pretrained(out / "llama")
 
 
-main()
+if __name__ == "__main__":
+    main()

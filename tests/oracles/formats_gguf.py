@@ -77,4 +77,5 @@ def main():
               out / "expected.safetensors")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -68,4 +68,5 @@ def main():
     write_sharded(out / "sharded")
 
 
-main()
+if __name__ == "__main__":
+    main()

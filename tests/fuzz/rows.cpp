@@ -1,0 +1,38 @@
+// Texts to evaluate on: as they are, with one row a line, and as LAMBADA's lines of JSON.
+#include "contract.h"
+#include "normtweak/base/error.h"
+#include "normtweak/evaluate/lambada.h"
+#include "normtweak/text/corpus.h"
+#include "sources.h"
+
+namespace normtweak::fuzz {
+namespace {
+
+constexpr std::int64_t kContext = 16;
+
+const text::Tokenizer& tokenizer() {
+  static const text::Tokenizer instance(parse_json(R"({
+      "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2, "\u0120": 3, "?": 4}, "merges": ["a b"],
+                "unk_token": "?"},
+      "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "use_regex": true}})",
+                                                   "a tokenizer"),
+                                        "a tokenizer");
+  return instance;
+}
+
+void read(std::string_view bytes) {
+  const MemoryFile file(bytes);
+  tokenizer().encode(text::read_text(file.path()).text, false);
+  tokenizer().encode(text::read_rows(file.path()).text, false);
+  for (const auto& example : evaluate::read_lambada(file.path(), tokenizer(), kContext, 0)) {
+    require(example.word_tokens > 0 && std::ssize(example.ids) <= kContext + 1, "an example fits the context");
+    require(example.word_tokens < std::ssize(example.ids), "something stands before the last word");
+  }
+}
+
+}  // namespace
+}  // namespace normtweak::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  return normtweak::fuzz::check(data, size, &normtweak::fuzz::read);
+}

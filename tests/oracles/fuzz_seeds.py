@@ -1,0 +1,169 @@
+"""Small valid inputs for the targets in tests/fuzz, a folder for each, as other implementations write them."""
+import json
+import pathlib
+import struct
+import sys
+import warnings
+
+import gguf
+import numpy as np
+import torch
+from safetensors.torch import save
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+import cli_gguf
+import formats_compressed_tensors
+import formats_gguf
+import formats_safetensors
+import text_oracle
+import text_tokenizers
+
+ByteLevel, Sequence = pre_tokenizers.ByteLevel, pre_tokenizers.Sequence
+
+
+def safetensors_seeds():
+    """A file, and headers without a frame, whose tensors fill 64 bytes."""
+    tensors, _ = formats_safetensors.every_type()
+    yield "types.safetensors", save(tensors, metadata={"format": "pt"})
+    data = save({"a": torch.zeros(2, 2, 3), "b": torch.zeros(8, dtype=torch.int8), "c": torch.zeros(4).half()})
+    (length,) = struct.unpack_from("<Q", data)
+    yield "header.json", data[8:8 + length]
+
+
+def index_seeds():
+    files = {"a": "one.safetensors", "b": "one.safetensors", "c": "two.safetensors"}
+    yield "index.json", json.dumps({"metadata": {"total_size": 72}, "weight_map": files})
+
+
+def small_tokenizer(pre_tokenizer, normalizer=None, **options):
+    tokens = [*text_tokenizers.CONTROL, *"abcehtĠĊ'1", "ab", "abc", "Ġa", "th", "the"]
+    merges = [("a", "b"), ("ab", "c"), ("Ġ", "a"), ("t", "h"), ("th", "e")]
+    tokenizer = Tokenizer(models.BPE({token: id for id, token in enumerate(tokens)}, merges, **options))
+    tokenizer.pre_tokenizer = pre_tokenizer
+    if normalizer is not None:
+        tokenizer.normalizer = normalizer
+    tokenizer.add_special_tokens(text_tokenizers.CONTROL)
+    return tokenizer
+
+
+def tokenizers():
+    yield "llama3", small_tokenizer(text_tokenizers.splits(text_tokenizers.LLAMA3), ignore_merges=True)
+    steps = [normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Prepend("a")]
+    rewriting = small_tokenizer(ByteLevel(add_prefix_space=True), normalizers.Sequence(steps), unk_token="<|endoftext|>")
+    text_tokenizers.begin_with(rewriting, "<|im_start|>", "<|im_end|>")
+    yield "rewriting", text_tokenizers.add_demanding(rewriting)
+    steps = [pre_tokenizers.Punctuation("contiguous"), ByteLevel(add_prefix_space=False), pre_tokenizers.Digits(False),
+             pre_tokenizers.Split("ab", "merged_with_next", invert=True)]
+    roberta = small_tokenizer(Sequence(steps), fuse_unk=True)
+    roberta.post_processor = processors.RobertaProcessing(("<|im_end|>", 2), ("<|im_start|>", 1))
+    yield "roberta", roberta
+
+
+def tokenizer_seeds():
+    for name, tokenizer in tokenizers():
+        yield f"{name}.json", tokenizer.to_str()
+
+
+def small_models():
+    torch.manual_seed(0)
+    rotary = {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}
+    yield "llama", LlamaForCausalLM(LlamaConfig(
+        hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1,
+        vocab_size=18, max_position_embeddings=16, rope_parameters=rotary, architectures=["LlamaForCausalLM"]))
+    yield "gpt2", GPT2LMHeadModel(GPT2Config(
+        n_embd=8, n_layer=1, n_head=2, n_positions=16, vocab_size=18, architectures=["GPT2LMHeadModel"]))
+
+
+def add_tokenizer(writer):
+    tokenizer = small_tokenizer(text_tokenizers.splits(text_tokenizers.LLAMA3))
+    for key, value in text_oracle.gguf_metadata(tokenizer, "llama-bpe").items():
+        if not key.startswith("tokenizer."):
+            continue
+        if isinstance(value, list):
+            writer.add_array(key, value)
+        elif isinstance(value, str):
+            writer.add_string(key, value)
+        else:
+            writer.add_uint32(key, value)
+
+
+def write_gguf(path, kind, model):
+    """The model in F32, with values of every type among its metadata and blocks of every type among its tensors."""
+    writer = gguf.GGUFWriter(path, kind)
+    cli_gguf.add_metadata(writer, model.config, kind)
+    formats_gguf.add_metadata(writer)
+    add_tokenizer(writer)
+    for name, tensor in model.state_dict().items():
+        if name != "lm_head.weight" or not model.config.tie_word_embeddings:
+            transposed = kind == "gpt2" and tensor.ndim == 2 and ".c_" in name
+            values = tensor.float().numpy()
+            writer.add_tensor(cli_gguf.gguf_name(name, kind), values.T.copy() if transposed else values)
+    rng = np.random.default_rng(7)
+    for block_type in formats_gguf.K_HALVES:
+        writer.add_tensor(f"t.{block_type.name}", formats_gguf.random_blocks(rng, block_type)[:1], raw_dtype=block_type)
+    for block_type in formats_gguf.SMALL:
+        blocks = gguf.quantize(rng.normal(0, 1, (1, 64)).astype(np.float32), block_type)
+        writer.add_tensor(f"t.{block_type.name}", blocks, raw_dtype=block_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def config_seeds():
+    llama3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+              "original_max_position_embeddings": 8192, "rope_theta": 5e5}
+    for name, model in small_models():
+        yield f"{name}.json", model.config.to_json_string(use_diff=False)
+    scaled = next(small_models())[1].config
+    scaled.rope_parameters = llama3
+    document = json.loads(scaled.to_json_string())
+    document["quantization_config"] = quantization_config()
+    yield "quantized.json", json.dumps(document)
+
+
+def quantization_config():
+    groups = {"group_0": (["Linear", "re:.*bits4.*"], (4, 32, True)), "group_1": (["re:.*bits3.*asym.*"], (3, 16, False))}
+    return formats_compressed_tensors.as_json(formats_compressed_tensors.config_of(groups, ["lm_head"]))
+
+
+def compressed_tensors_seeds():
+    torch.manual_seed(3)
+    packed, _ = formats_compressed_tensors.pack((3, 5, 32, 16, False, torch.float16), "bits3.asymmetric")
+    more, _ = formats_compressed_tensors.pack((4, 3, 64, 32, True, torch.bfloat16), "bits4")
+    yield "packed.safetensors", save({**packed, **more}, {"quantization_config": json.dumps(quantization_config())})
+
+
+def token_batch_seeds():
+    ids = torch.arange(12).reshape(3, 4)
+    yield "ids.safetensors", save({"input_ids": ids}, {"strategy": "text"})
+    mask = torch.ones(3, 4, dtype=torch.int64)
+    mask[1, 2:] = 0
+    yield "masked.safetensors", save({"input_ids": ids.int(), "attention_mask": mask})
+
+
+def rows_seeds():
+    texts = ["ab a b", "naïve “ab” b ab\nab", "a 日本 ab"]
+    yield "lambada.jsonl", "\n".join(json.dumps({"text": text}) for text in texts) + "\n\n" + json.dumps(
+        {"text": texts[1]}, ensure_ascii=False)
+
+
+SEEDS = {"safetensors": safetensors_seeds, "safetensors_index": index_seeds, "tokenizer": tokenizer_seeds,
+         "config": config_seeds, "compressed_tensors": compressed_tensors_seeds, "token_batch": token_batch_seeds,
+         "rows": rows_seeds}
+
+
+def main(out):
+    warnings.simplefilter("ignore")
+    for target, seeds in SEEDS.items():
+        (out / target).mkdir(parents=True, exist_ok=True)
+        for name, content in seeds():
+            (out / target / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    (out / "gguf").mkdir(exist_ok=True)
+    for kind, model in small_models():
+        write_gguf(out / "gguf" / f"{kind}.gguf", kind, model)
+
+
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1]))
