@@ -260,7 +260,7 @@ EndToEndResult tweak_end_to_end(const model::Decoder& teacher, const model::Deco
   const double begin = now();
   std::optional<Stage> stage(std::in_place, progress, "float model", text.train.ids.numel() + text.select.ids.numel(),
                              "tokens");
-  const auto memory = TaughtRows::quarter_of_memory();
+  const auto memory = TaughtRows::share_of_memory(processes);
   const TaughtRows train(teacher, text.train, *stage, memory, processes),
       select(teacher, text.select, *stage, memory, processes);
   stage.reset();
