@@ -347,3 +347,5 @@ def test_killed(home, tmp_path):
         quantize(bits, duration * draw.uniform(0.6, 1.05))  # what writes is near the end
         assert cli_program.file_bytes(tmp_path / "out") in (before, after)
         bits = 12 - bits
+    quantize(8)  # removes what the killed ones left
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/leftovers.h"
 #include "normtweak/base/memory.h"
 
 namespace normtweak {
@@ -71,6 +72,7 @@ void check_folder_target(const fs::path& target) {
 
 void check_room(const fs::path& target, std::int64_t bytes) {
   const auto full = full_path(target);
+  remove_leftovers(full);
   std::error_code unknown;
   const auto free = fs::space(nearest_existing(full), unknown).available;
   if (unknown || bytes <= 0 || static_cast<std::uintmax_t>(bytes) <= free) return;

@@ -12,7 +12,8 @@ namespace normtweak {
 void check_file_target(const std::filesystem::path& target);
 void check_folder_target(const std::filesystem::path& target);
 
-// Throws Error if the disk that `target` will lie on has less room than `bytes`.
+// Throws Error if the disk that `target` will lie on has less room than `bytes`, once what killed runs to the same
+// target left there is removed.
 void check_room(const std::filesystem::path& target, std::int64_t bytes);
 
 }  // namespace normtweak
