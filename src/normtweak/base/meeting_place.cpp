@@ -119,6 +119,7 @@ void await_all(c10d::Store& store, const Launch& launch) {
   const auto note_of = [](int rank) { return "arrived " + std::to_string(rank); };
   store.add(note_of(launch.rank), 1);
   std::vector<std::string> notes;
+  notes.reserve(static_cast<std::size_t>(launch.size));
   for (int rank = 0; rank < launch.size; ++rank) notes.push_back(note_of(rank));
   store.wait(notes, 2 * launch.timeout);
 }
