@@ -31,9 +31,9 @@ import sys
 import time
 from pathlib import Path
 
+import program
 from float_export import export_float
 
-ROOT = Path(__file__).resolve().parent.parent
 KINDS = ["evaluation", "generation", "layerwise", "end-to-end"]
 TWEAKS = ["layerwise", "end-to-end"]
 TYPES = {"f32": "float32", "bf16": "bfloat16"}
@@ -385,19 +385,11 @@ class Bench:
     def __init__(self, options):
         self.options = options
         self.folder = Path(options.work)
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
-        self.common = ["--threads", options.threads, "--device", options.device]
+        further = ["--threads", options.threads]
+        self.normtweak = program.Program(options, self.folder, further, self.environment).run
         self.model = export_float(self.normtweak, options.model, self.folder / "float")
         self.notes = set()
-
-    def normtweak(self, *arguments):
-        report = self.folder / "normtweak.json"
-        command = [self.options.program, *map(str, arguments), *map(str, self.common), "--quiet", "--json", str(report)]
-        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, env=self.environment)
-        if done.returncode != 0:
-            sys.exit(f"{' '.join(command)}\n{done.stderr}")
-        return json.loads(report.read_text())
 
     def pytorch(self, job, repeat):
         job_file, result = self.folder / "job.json", self.folder / "pytorch.json"
@@ -561,7 +553,7 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS)
-    parser.add_argument("--program", default=str(ROOT / "build" / "normtweak"))
+    parser.add_argument("--program", default=str(program.ROOT / "build" / "normtweak"))
     parser.add_argument("--device", help="default: a GPU if there is one")
     parser.add_argument("--dtype", choices=TYPES, help="of generation and tweaks; default: bf16 on a GPU, else f32")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
@@ -588,7 +580,8 @@ def parse():
                         "default: all of a step on a GPU, else 1")
     parser.add_argument("--bits", type=int, choices=[2, 4, 8], default=4)
     parser.add_argument("--group-size", type=int, default=64)
-    parser.add_argument("--work", default=str(ROOT / "bench-results" / "compare"), help="folder for models and rows")
+    parser.add_argument("--work", default=str(program.ROOT / "bench-results" / "compare"),
+                        help="folder for models and rows")
     parser.add_argument("--out", help="JSON file with every figure")
     options = parser.parse_args()
     set_defaults(options)

@@ -25,24 +25,28 @@ class Failure(Exception):
 
 
 class Program:
-    """Subcommands on the device and in the folder that the arguments name."""
+    """Subcommands on the device that the arguments name, with figures in `folder` (default: the one they name).
 
-    def __init__(self, options):
+    further: options of every subcommand; environment: in place of this process's own.
+    """
+
+    def __init__(self, options, folder=None, further=(), environment=None):
         self.options = options
-        self.out = Path(options.out)
+        self.out = Path(folder or options.out)
         self.out.mkdir(parents=True, exist_ok=True)
-        self.device = ["--device", options.device] if options.device else []
+        self.further = [*(["--device", options.device] if options.device else []), *map(str, further)]
+        self.environment = environment
 
-    def call(self, *arguments, name):
+    def call(self, *arguments, name="normtweak"):
         """The figures of a subcommand, also left in NAME.json, and the lines that it wrote to stderr."""
         report = self.out / f"{name}.json"
-        command = [self.options.program, *map(str, arguments), *self.device, "--json", str(report)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        command = [self.options.program, *map(str, arguments), *self.further, "--json", str(report)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=self.environment)
         if done.returncode != 0:
             raise Failure(f"{' '.join(command)}\n{done.stderr}")
         return json.loads(report.read_text()), done.stderr.splitlines()
 
-    def run(self, *arguments, name):
+    def run(self, *arguments, name="normtweak"):
         """The figures alone. A failure ends the benchmark."""
         try:
             return self.call(*arguments, "--quiet", name=name)[0]

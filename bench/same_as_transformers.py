@@ -23,28 +23,20 @@ import importlib.util
 import json
 import platform
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+import program
 import torch
 import transformers
 from float_export import export_float
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
-ROOT = Path(__file__).resolve().parent.parent
 EXACT = 1e-4  # of the largest logit: sums in another order differ by a few ulp times the depth
 ROUNDED = 5e-3  # each weight rounded to 11 bits, of a model that stores F16
 CODES = (".weight_packed", ".weight_zero_point", ".weight_shape")
 SAVES = {"symmetric": ["--symmetric"], "asymmetric": []}  # further arguments of `normtweak quantize`
-
-
-def normtweak(options, *arguments):
-    command = [options.program, *map(str, arguments), "--device", "cpu", "--quiet"]
-    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)}\n{done.stderr}")
 
 
 def tensors(folder):
@@ -54,7 +46,7 @@ def tensors(folder):
 
 def our_logits(options, model):
     path = Path(options.work) / "logits.safetensors"
-    normtweak(options, "logits", model, "--tokens", options.rows, "-o", path, "--dtype", "f32")
+    options.normtweak("logits", model, "--tokens", options.rows, "-o", path, "--dtype", "f32")
     return load_file(path)["logits"]
 
 
@@ -108,12 +100,12 @@ def compare_codes(what, before, after):
 
 def packed_results(options, float_model):
     calibration = Path(options.work) / "calibration.safetensors"
-    normtweak(options, "generate", float_model, "-o", calibration, "--samples", 8, "--tokens", 128, "--seed", 1)
+    options.normtweak("generate", float_model, "-o", calibration, "--samples", 8, "--tokens", 128, "--seed", 1)
     for name, arguments in SAVES.items():
         packed, tweaked = Path(options.work) / name, Path(options.work) / f"{name}-tweaked"
-        normtweak(options, "quantize", float_model, "-o", packed, "--method", "rtn", "--bits", 4, "--group-size", 64,
+        options.normtweak("quantize", float_model, "-o", packed, "--method", "rtn", "--bits", 4, "--group-size", 64,
                   *arguments, "--tweak", "none", "--calibration", calibration)
-        normtweak(options, "tweak", packed, "--reference", float_model, "-o", tweaked, "--calibration", calibration)
+        options.normtweak("tweak", packed, "--reference", float_model, "-o", tweaked, "--calibration", calibration)
         dequantize = name == "asymmetric"
         yield from compare_packed(options, f"packed, {name}", packed, dequantize)
         yield from compare_packed(options, f"packed, {name}, tweaked", tweaked, dequantize)
@@ -122,7 +114,7 @@ def packed_results(options, float_model):
 
 def results(options):
     model = options.model
-    export = export_float(lambda *arguments: normtweak(options, *arguments), model, Path(options.work) / "float")
+    export = export_float(options.normtweak, model, Path(options.work) / "float")
     if Path(model).is_file() and importlib.util.find_spec("accelerate"):
         yield compare("GGUF file", our_logits(options, model), their_logits(options, model, False), EXACT)
     yield compare("folder", our_logits(options, export), their_logits(options, export, False), EXACT)
@@ -132,22 +124,25 @@ def results(options):
 def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
-    parser.add_argument("--program", default=str(ROOT / "build" / "normtweak"))
+    parser.add_argument("--program", default=str(program.ROOT / "build" / "normtweak"))
     parser.add_argument("--samples", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=128)
-    parser.add_argument("--work", default=str(ROOT / "bench-results" / "same"), help="folder for models and rows")
+    parser.add_argument("--work", default=str(program.ROOT / "bench-results" / "same"),
+                        help="folder for models and rows")
     parser.add_argument("--out", help="JSON file with every figure")
-    return parser.parse_args()
+    parser.set_defaults(device="cpu")
+    options = parser.parse_args()
+    options.normtweak = program.Program(options, options.work).run
+    return options
 
 
 def main():
     options = parse()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    Path(options.work).mkdir(parents=True, exist_ok=True)
     options.rows = Path(options.work) / "rows.safetensors"
-    normtweak(options, "generate", options.model, "-o", options.rows, "--samples", options.samples, "--tokens",
-              options.tokens)
+    options.normtweak("generate", options.model, "-o", options.rows, "--samples", options.samples, "--tokens",
+                      options.tokens)
     print(f"{options.samples} rows of {options.tokens} tokens that the model wrote, F32 on the CPU; torch "
           f"{torch.__version__}, transformers {transformers.__version__}, Python {platform.python_version()}.\n\n"
           "| | largest difference / largest logit | same likeliest token |\n|-|-|-|", flush=True)

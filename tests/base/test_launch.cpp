@@ -19,7 +19,7 @@ const Variables kTwo = {
 
 // launch_from_environment() with these variables, and none other of those that it reads.
 Launch launch_with(const Variables& variables) {
-  for (const auto* name : {"WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT",
+  for (const auto* name : {"WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
                            "TORCHELASTIC_USE_AGENT_STORE", "TORCHELASTIC_RESTART_COUNT", "NORMTWEAK_TIMEOUT"}) {
     ::unsetenv(name);
   }
@@ -50,6 +50,7 @@ TEST(Launch, ReadsWhatTorchrunSets) {
   EXPECT_EQ(launch.size, 2);
   EXPECT_EQ(launch.rank, 1);
   EXPECT_EQ(launch.local_rank, 0);
+  EXPECT_EQ(launch.local_size, 2);  // where nothing says otherwise, all are on this machine
   EXPECT_EQ(launch.address, "host");
   EXPECT_EQ(launch.port, 29400);
   EXPECT_FALSE(launch.has_store);
@@ -57,6 +58,7 @@ TEST(Launch, ReadsWhatTorchrunSets) {
   launch = launch_with(with(with(kTwo, "TORCHELASTIC_USE_AGENT_STORE", "True"), "NORMTWEAK_TIMEOUT", "7"));
   EXPECT_TRUE(launch.has_store);
   EXPECT_EQ(launch.timeout, std::chrono::seconds(7));
+  EXPECT_EQ(launch_with(with(kTwo, "LOCAL_WORLD_SIZE", "1")).local_size, 1);
   EXPECT_FALSE(launch_with(with(kTwo, "TORCHELASTIC_USE_AGENT_STORE", "False")).has_store);
   EXPECT_EQ(launch_with(without(kTwo, "LOCAL_RANK")).local_rank, 1);  // other starters do not say
 }
@@ -70,6 +72,8 @@ TEST(Launch, NamesTheVariableThatIsWrong) {
                                                   {"MASTER_PORT=70000", with(kTwo, "MASTER_PORT", "70000")},
                                                   {"MASTER_PORT=1x", with(kTwo, "MASTER_PORT", "1x")},
                                                   {"LOCAL_RANK=5", with(kTwo, "LOCAL_RANK", "5")},
+                                                  {"LOCAL_WORLD_SIZE=0", with(kTwo, "LOCAL_WORLD_SIZE", "0")},
+                                                  {"LOCAL_WORLD_SIZE=3", with(kTwo, "LOCAL_WORLD_SIZE", "3")},
                                                   {"NORMTWEAK_TIMEOUT=0", with(kTwo, "NORMTWEAK_TIMEOUT", "0")}};
   for (const auto& [beginning, variables] : cases) {
     const auto message = tests::message_of<Error>([&] { launch_with(variables); });

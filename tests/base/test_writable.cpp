@@ -47,6 +47,14 @@ TEST_F(WritableTest, SaysWhyNot) {
   }
 }
 
+TEST_F(WritableTest, AsksForRoomOnTheDisk) {
+  const auto target = folder() / "far" / "below" / "x";
+  check_room(target, 1);
+  const auto message = message_of<Error>([&] { check_room(target, std::numeric_limits<std::int64_t>::max()); });
+  EXPECT_TRUE(message.starts_with(target.string() + ": the result takes about 8589934592.0 GiB and the disk has "))
+      << message;
+}
+
 TEST_F(WritableTest, RefusesAnEmptyName) {
   EXPECT_EQ(message_of<Error>([] { check_folder_target(""); }), "the name of the output is empty");
   EXPECT_EQ(message_of<Error>([] { check_file_target(""); }), "the name of the output is empty");

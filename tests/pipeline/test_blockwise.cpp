@@ -1,5 +1,9 @@
+#include <ATen/TensorIndexing.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/inverse.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/zeros_like.h>
 #include <gtest/gtest.h>
 
 #include <limits>
@@ -140,6 +144,94 @@ TEST(RunBlocks, CorrectsDrift) {
   };
   const double none = drift(0);
   EXPECT_LT(drift(0.5), 0.95 * none);
+}
+
+// What block 1 reads at one place, and what the output there is added to, on one of the two streams: f64.
+struct Read {
+  at::Tensor input, residual;  // [samples, tokens, columns]
+};
+
+// Block by block with whole passes; the residual by hand from the outputs before this place.
+Read read_in_block_1(const model::Decoder& decoder, const at::Tensor& ids, model::LinearInput place) {
+  auto context = block_context(decoder);
+  const auto hidden = forward(*decoder.blocks.get(0), embed(decoder, ids), context);
+  Read read = {.input = {}, .residual = hidden.to(at::kDouble)};
+  context.observe = [&](model::LinearInput at, const at::Tensor& x) {
+    if (at == place) read.input = x.to(at::kDouble);
+  };
+  context.observe_output = [&](model::LinearInput at, const at::Tensor& y) {
+    if (at == model::LinearInput::attention_output && at != place) read.residual = read.residual + y;
+  };
+  forward(*decoder.blocks.get(1), hidden, context);
+  return read;
+}
+
+// H, and what is multiplied by H⁻¹, over the tokens of some rows.
+struct Means {
+  at::Tensor hessian, wanted, damped_inverse;
+  at::Tensor change() const { return wanted.matmul(damped_inverse); }  // (W D + R) H⁻¹
+};
+
+Means means_of(const at::Tensor& weight, const Read& floats, const Read& quantized, const at::Tensor& mask,
+               double damping) {
+  const auto tokens = [&](const at::Tensor& all) { return all.index({mask}); };  // [those that count, columns]
+  const auto x = tokens(quantized.input), drift = tokens(floats.input) - x;
+  const auto residual = tokens(floats.residual) - tokens(quantized.residual);
+  const auto count = static_cast<double>(x.size(0));
+  Means means;
+  means.hessian = x.t().matmul(x) / count;
+  means.wanted = (weight.matmul(drift.t().matmul(x)) + residual.t().matmul(x)) / count;
+  const auto identity = at::eye(x.size(1), x.options());
+  means.damped_inverse = at::inverse(means.hessian + identity * (means.hessian.diagonal().mean() * damping));
+  return means;
+}
+
+at::Tensor every_other_row(const at::Tensor& mask, std::int64_t first) {
+  auto half = at::zeros_like(mask);
+  half.slice(0, first, std::nullopt, 2).copy_(mask.slice(0, first, std::nullopt, 2));
+  return half;
+}
+
+// Where outputs are added to the residual stream, GPTQ is given V = W + share c (W D + R) H⁻¹, c what carries over from
+// one half of the rows to the other. Tokens of the mask alone count.
+TEST(RunBlocks, GivesTheQuantizerTheWeightThatMakesUpForDrift) {
+  const auto decoder = tiny_decoder();
+  auto text = calibrate::TokenBatch{.ids = tests::random_ids(decoder, 24, 16), .mask = {}, .provenance = {}};
+  text.mask = at::ones(text.ids.sizes(), at::kBool);
+  for (const int row : {1, 4, 6}) text.mask[row].slice(0, 3 + row).fill_(false);
+  auto plan = plan_of("gptq");
+  plan.drift_correction = 1;
+  plan.rules.push_back(quantize::parse_rule("re:.*(o|down)=bits:8"));  // fine enough to see what they were given
+  const auto found =
+      run_blocks(decoder, decoder, decoder, text, {.plan = &plan, .layerwise = {}}, silent_progress()).decoder;
+  for (const auto place : {model::LinearInput::attention_output, model::LinearInput::mlp_down}) {
+    const auto linear_of = [&](const model::Decoder& of) {
+      const auto block = of.blocks.get(1);
+      return place == model::LinearInput::mlp_down ? block->down : block->attention_output;
+    };
+    SCOPED_TRACE(linear_of(decoder).name);
+    const auto weight = weights::dequantize(linear_of(decoder).weight).to(at::kDouble);
+    const auto floats = read_in_block_1(decoder, text.ids, place), quantized = read_in_block_1(found, text.ids, place);
+    const auto over = [&](const at::Tensor& mask) {
+      return means_of(weight, floats, quantized, mask, plan.standard.damping);
+    };
+    const auto all = over(text.mask), even = over(every_other_row(text.mask, 0)),
+               odd = over(every_other_row(text.mask, 1));
+    const auto gain = (even.change() * odd.wanted + odd.change() * even.wanted).sum().item<double>();
+    const auto cost =
+        (even.change().matmul(odd.hessian) * even.change() + odd.change().matmul(even.hessian) * odd.change())
+            .sum()
+            .item<double>();
+    const double carries_over = gain / cost;
+    EXPECT_GT(carries_over, 0.1);
+    EXPECT_LT(carries_over, 1);
+    const auto expected = weight + all.change() * carries_over;
+    const auto linear_plan = *plan.plan_for(linear_of(decoder).name);
+    const auto rounded = weights::dequantize(
+        quantize::find_quantizer("gptq").quantize(expected.to(at::kFloat), all.hessian.to(at::kFloat), linear_plan));
+    EXPECT_GT(tests::relative_error(weight, expected), 0.03);
+    EXPECT_LT(tests::relative_error(weights::dequantize(linear_of(found).weight), rounded), 2e-3);
+  }
 }
 
 // The weights reach the Hessians of their own block and place: block 0's down projection is what GPTQ makes of them.

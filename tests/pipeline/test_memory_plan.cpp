@@ -6,6 +6,8 @@
 #include "normtweak/base/error.h"
 #include "normtweak/model/families/families.h"
 #include "normtweak/pipeline/memory_plan.h"
+#include "normtweak/pipeline/tuned_floats.h"
+#include "normtweak/tweak/taught_rows.h"
 #include "support/temporary_folder.h"
 
 namespace normtweak::pipeline {
@@ -95,6 +97,64 @@ TEST(MemoryPlan, TheWorkGetsWhatWeightsLeave) {
   EXPECT_EQ(plan.workspace, available - kOutside * 6 - kBlocks * 2 - kBlocks * 5 / 4 - 3 * kBlock * 4);
 }
 
+TEST(MemoryPlan, WhatTheTweakMovesIsCountedTwelveTimes) {
+  const AvailableMemory available = {55 * kGiB, 0};
+  const auto workspace = [&](std::int64_t tuned_floats) {
+    return plan_run(llama_7b(), kGpu, {.calibration_tokens = 2048, .tuned_floats = tuned_floats}, available).workspace;
+  };
+  EXPECT_EQ(workspace(0) - workspace(50'000'000), std::int64_t{50'000'000} * 12 * 4);
+}
+
+TEST(TunedFloats, FollowFromThePlan) {
+  constexpr std::int64_t kNorms = 65 * 4096, kOutputs = std::int64_t{32} * (5 * 4096 + 2 * 11008);
+  struct Case {
+    const char *name, *rule, *groups;
+    TweakMethod method;
+    std::int64_t expected;
+  };
+  const auto end_to_end = TweakMethod::end_to_end;
+  const Case cases[] = {
+      {"groups", "*=group:128", "norms,scales,zeros", end_to_end, kNorms + kBlocks / 128},
+      {"float zeros", "*=group:128,float-zeros", "norms,scales,zeros", end_to_end, kNorms + 2 * kBlocks / 128},
+      {"whole rows", "*=group:0", "norms,scales", end_to_end, kNorms + kOutputs},
+      {"norms alone", "*=group:128", "norms", end_to_end, kNorms},
+      {"codebooks", "*=method:kmeans,bits:3", "scales", end_to_end, 8 * kOutputs},
+      {"some stay float", "*mlp*=skip", "scales", end_to_end, std::int64_t{32} * 4 * 4096 * 4096 / 128},
+      {"block by block", "*=group:128", "norms,scales", TweakMethod::layerwise, 0},
+  };
+  for (const auto& row : cases) {
+    SCOPED_TRACE(row.name);
+    quantize::QuantizationPlan plan;
+    plan.rules.push_back(quantize::parse_rule(row.rule));
+    TweakOptions tweak;
+    tweak.method = row.method;
+    tweak.end_to_end.groups = tweak::parse_groups(row.groups);
+    EXPECT_EQ(tuned_floats(llama_7b(), plan, tweak), row.expected);
+  }
+}
+
+// Every linear with scales [10, 4] and zero-points of some type beside them.
+class Packed : public TypesOnly {
+ public:
+  explicit Packed(at::ScalarType zeros) : TypesOnly(at::kBFloat16), zeros_(zeros) {}
+  bool contains(const std::string& name) const override { return !name.ends_with(".weight_codebook"); }
+  formats::TensorInfo info(const std::string& name) const override {
+    return {name.ends_with(".weight_zero_point") ? zeros_ : at::kBFloat16, {10, 4}};
+  }
+
+ private:
+  at::ScalarType zeros_;
+};
+
+TEST(TunedFloats, AreThoseOfAQuantizedCheckpoint) {
+  constexpr std::int64_t kNorms = 65 * 4096, kScales = 32 * 7 * 40;
+  auto checkpoint = llama_7b();
+  checkpoint.tensors = std::make_shared<Packed>(at::kInt);
+  EXPECT_EQ(tuned_floats(checkpoint, {}), kNorms + kScales);
+  checkpoint.tensors = std::make_shared<Packed>(at::kBFloat16);
+  EXPECT_EQ(tuned_floats(checkpoint, {}), kNorms + 2 * kScales);
+}
+
 TEST(MemoryPlan, TooLittleIsSaidBeforeAnythingIsLoaded) {
   const auto plan = [](std::int64_t memory, std::int64_t tokens) {
     auto compute = kGpu;
@@ -141,6 +201,28 @@ TEST(MemoryPlan, TheOptionIsACap) {
   EXPECT_LT(available_memory(compute).device, compute.memory);
   compute.memory = std::int64_t{1} << 60;
   EXPECT_EQ(available_memory(compute).device, all);
+}
+
+// Four processes, two of them on this machine.
+class TwoOfFour : public Transport {
+ public:
+  int rank() const override { return 0; }
+  int size() const override { return 4; }
+  int on_machine() const override { return 2; }
+  c10::Device device() const override { return at::kCPU; }
+  void all_reduce_sum(at::Tensor) override {}
+  void broadcast(at::Tensor, int) override {}
+};
+
+TEST(MemoryPlan, ProcessesShareTheMachine) {
+  auto compute = kCpu;
+  const auto alone = available_memory(compute);
+  compute.processes = Processes(std::make_shared<TwoOfFour>());
+  const auto shared = available_memory(compute);
+  EXPECT_NEAR(static_cast<double>(shared.device), static_cast<double>(alone.device) / 2, 2);
+  // What other programs take changes from one look to the next.
+  EXPECT_NEAR(static_cast<double>(shared.host) / static_cast<double>(alone.host), 0.5, 0.1);
+  EXPECT_EQ(tweak::TaughtRows::share_of_memory(compute.processes), tweak::TaughtRows::share_of_memory({}) / 2);
 }
 
 }  // namespace

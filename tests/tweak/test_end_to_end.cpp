@@ -1,5 +1,6 @@
 // Both tweaks, from beginning to end on tiny models.
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/full_like.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
@@ -14,6 +15,7 @@
 #include "normtweak/tweak/layerwise.h"
 #include "normtweak/tweak/objectives.h"
 #include "support/explicit_model.h"
+#include "support/temporary_folder.h"
 #include "support/tiny_decoder.h"
 
 namespace normtweak::tweak {
@@ -131,6 +133,48 @@ TEST(EndToEnd, StopsAtALossThatIsNotFinite) {
   EXPECT_NE(result.stopped_early.find("step 1"), std::string::npos) << result.stopped_early;
   EXPECT_EQ(result.chosen, "untouched");
   EXPECT_TRUE(same(result.decoder, problem.student));
+}
+
+// What the attention norm gives is so large, and the scales that read it so small, that only a gradient overflows.
+model::Decoder with_overflow_on_the_way_back(const model::Decoder& decoder) {
+  return tests::with_block(decoder, 1, [](model::Block& block) {
+    block.attention_norm.weight = block.attention_norm.weight * 1e36;
+    for (auto& linear : block.query_key_value) {
+      auto& weight = std::get<weights::AffineWeight>(linear.weight);
+      weight.scales = at::full_like(weight.scales, 1e-44);
+      weight.zeros = at::full_like(weight.zeros, -1e7);
+    }
+  });
+}
+
+TEST(EndToEnd, StopsAtAGradientThatIsNotFinite) {
+  auto problem = make_problem(true, Weights::groups);
+  problem.student = with_overflow_on_the_way_back(problem.student);
+  const auto result = tweak_end_to_end(problem.teacher, problem.student, problem.text, {}, silent_progress());
+  EXPECT_TRUE(std::isfinite(result.candidates.front().divergence));
+  EXPECT_EQ(result.steps, 1);
+  EXPECT_NE(result.stopped_early.find("a gradient was not finite at step 1"), std::string::npos)
+      << result.stopped_early;
+  EXPECT_EQ(result.chosen, "untouched");
+  EXPECT_TRUE(same(result.decoder, problem.student));
+}
+
+TEST(Training, AGradientThatIsNotFiniteMovesNothing) {
+  const auto problem = make_problem(true, Weights::groups);
+  Student student(problem.student, {TunableGroup::norms, TunableGroup::scales});
+  Stage stage(silent_progress(), "float model", 1, "tokens");
+  const TaughtRows rows(problem.teacher, problem.text.train, stage);
+  Training training(student, rows, {}, {});
+  EXPECT_TRUE(training.step().is_sound());
+  const auto before = state_of(student);
+  auto damaged = student.tunables().all()[3].gradient;
+  damaged.flatten()[2] = -kInfinity;  // backward passes add to it
+  const auto report = training.step();
+  EXPECT_TRUE(std::isfinite(report.divergence));
+  EXPECT_FALSE(report.finite_gradients);
+  EXPECT_TRUE(std::ranges::equal(state_of(student), before, [](const auto& a, const auto& b) { return a.equal(b); }));
+  EXPECT_TRUE(training.step().is_sound());
+  EXPECT_FALSE(state_of(student)[0].equal(before[0]));
 }
 
 TEST(EndToEnd, TheSameSeedGivesTheSameBits) {
@@ -257,6 +301,20 @@ TEST(Layerwise, RefusesALossThatIsNotFinite) {
   EXPECT_THROW(tweak_block(problem.block, block_context(problem.decoder), 2, problem.inputs, problem.targets * kNan, {},
                            {}, at::kFloat, nullptr),
                Error);
+}
+
+// The values' linear makes up for a norm that is far too small; its weight is what the norm's gradient is multiplied
+// by.
+TEST(Layerwise, RefusesAGradientThatIsNotFinite) {
+  auto problem = make_layerwise(true);
+  problem.block.attention_norm.weight = problem.block.attention_norm.weight * 1e-38;
+  auto& values = problem.block.query_key_value[2].weight;
+  values = weights::FloatWeight{weights::dequantize(values) * 1e38};
+  const auto tweak = [&] {
+    tweak_block(problem.block, block_context(problem.decoder), 2, problem.inputs, problem.targets + 1e4, {},
+                {.loss = "mse", .passes = 1, .rows_per_step = 4}, at::kFloat, nullptr);
+  };
+  EXPECT_EQ(tests::message_of<Error>(tweak), "a gradient of the tweak is not finite");
 }
 
 TEST(Layerwise, TweaksTheFinalNormToo) {

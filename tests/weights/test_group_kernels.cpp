@@ -83,9 +83,38 @@ TEST(GroupKernels, ReduceGradientsToGroups) {
       };
       check(reduce_to_groups(gradient, weight, true));
       check(by_operations::reduce_to_groups(gradient, weight, true));
-      check(by_operations::reduce_to_groups(gradient, weight, true, dequantize_groups(weight, type)));
+      const auto dequantized = by_operations::dequantize_for_gradients(weight, type);
+      check(by_operations::reduce_to_groups(gradient, weight, true, dequantized));
       EXPECT_FALSE(reduce_to_groups(gradient, weight, false).zeros.defined());
     }
+  }
+}
+
+// The derivative with respect to a scale does not vanish where the scale does, and the input's does.
+TEST(GroupKernels, AScaleOfZeroHasTheGradientOfPlainAutograd) {
+  auto weight = random_weight({"zero scales", 4, 6, 64, 16, true});
+  weight.scales.select(1, 1).zero_();
+  weight.scales.select(0, 2).zero_();
+  const auto scales = weight.scales.to(at::kDouble).requires_grad_(),
+             zeros = weight.zeros.to(at::kDouble).requires_grad_();
+  const auto steps = grouped(weight.codes, weight) - zeros.unsqueeze(-1);
+  const auto exact = (steps * scales.unsqueeze(-1)).view(weight.codes.sizes());
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    const auto gradient = at::randn(weight.codes.sizes()).to(type);
+    scales.mutable_grad() = at::Tensor();
+    zeros.mutable_grad() = at::Tensor();
+    exact.backward(gradient.to(at::kDouble), /*retain_graph=*/true);
+    const double tolerance = type == at::kFloat ? 1e-6 : 2.0 / 256;  // as above
+    const auto check = [&](const at::Tensor& dequantized, const GroupGradients& found) {
+      EXPECT_LT(relative_error(found.scales, scales.grad()), tolerance);
+      EXPECT_LT(relative_error(found.zeros, zeros.grad()), tolerance);
+      EXPECT_TRUE(dequantized[2].to(at::kDouble).allclose(exact[2], 0, 1e-17));
+    };
+    const auto on_cpu = dequantize_for_gradients(weight, type),
+               elsewhere = by_operations::dequantize_for_gradients(weight, type);
+    check(on_cpu, reduce_to_groups(gradient, weight, true, on_cpu));
+    check(elsewhere, by_operations::reduce_to_groups(gradient, weight, true, elsewhere));
+    check(elsewhere, by_operations::reduce_to_groups(gradient, weight, true));
   }
 }
 

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <memory>
 #include <sstream>
 #include <system_error>
 
@@ -19,12 +20,6 @@ namespace fs = std::filesystem;
 namespace {
 
 std::string reason() { return std::strerror(errno); }
-
-// A name beside `target` that no other process takes.
-fs::path staging_name(const fs::path& target) {
-  const auto parent = target.has_parent_path() ? target.parent_path() : fs::path(".");
-  return parent / fmt::format(".{}.{}.partial", target.filename().string(), ::getpid());
-}
 
 void make_parent(const fs::path& target) {
   if (!target.has_parent_path()) return;
@@ -88,9 +83,11 @@ MappedFile::~MappedFile() {
 
 void write_file_atomically(const fs::path& path, const std::function<void(std::ostream&)>& write) {
   make_parent(path);
+  remove_leftovers(path);
   const Unfinished staging(staging_name(path));
   std::ofstream file(staging.path(), std::ios::binary | std::ios::trunc);
   if (!file) fail("{}: cannot be written: {}", path.string(), reason());
+  const Claim claim(staging.path());
   write(file);
   file.close();
   if (!file) fail("{}: writing failed (is the disk full?): {}", path.string(), reason());
@@ -105,10 +102,12 @@ AtomicDirectory::AtomicDirectory(const fs::path& target) : target_(without_slash
     fail("{}: exists and is not a folder; name another output", target_.string());
   }
   make_parent(target_);
-  staging_.emplace(staging_name(target_));
+  remove_leftovers(target_);
+  staging_ = std::make_unique<const Unfinished>(staging_name(target_));
   std::error_code error;
   fs::create_directory(path(), error);
   if (error) fail("{}: cannot be created: {}", target_.string(), error.message());
+  claim_ = std::make_unique<const Claim>(path());
 }
 
 void AtomicDirectory::commit() {

@@ -4,10 +4,11 @@
 #include <filesystem>
 #include <functional>
 #include <iosfwd>
-#include <optional>
+#include <memory>
 #include <span>
 #include <string>
 
+#include "normtweak/base/leftovers.h"
 #include "normtweak/base/unfinished.h"
 
 namespace normtweak {
@@ -36,8 +37,9 @@ class MappedFile {
 // Throws Error (and leaves `path` as it was) when a write fails, as on a full disk.
 void write_file_atomically(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
 
-// A directory that appears, or replaces an older one, all at once: write into `path()`, then `commit()`.
-// Without a commit, what was written goes when this does.
+// A directory that appears, or replaces an older one, all at once: write into `path()`, then `commit()`. What earlier
+// runs to the same target left when they were killed goes first, here and above. Without a commit, what was written
+// goes when this does.
 class AtomicDirectory {
  public:
   // Throws Error if `target` exists and is not a directory, or if its parent cannot be written.
@@ -50,7 +52,8 @@ class AtomicDirectory {
 
  private:
   std::filesystem::path target_;
-  std::optional<Unfinished> staging_;
+  std::unique_ptr<const Unfinished> staging_;
+  std::unique_ptr<const Claim> claim_;
 };
 
 }  // namespace normtweak

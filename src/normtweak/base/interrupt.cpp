@@ -29,6 +29,8 @@ InterruptScope::~InterruptScope() {
   for (std::size_t i = 0; i < kSignals.size(); ++i) std::signal(kSignals[i], before[i]);
 }
 
+// Not static: without a scope there is nothing to ask.
+// NOLINTNEXTLINE(readability-convert-member-functions-to-static)
 bool InterruptScope::requested() const { return noted != 0; }
 
 }  // namespace normtweak

@@ -37,6 +37,8 @@ Launch launch_from_environment() {
   if (launch.size == 1) return launch;
   launch.rank = number("RANK", 0, launch.size - 1);
   launch.local_rank = is_set("LOCAL_RANK") ? number("LOCAL_RANK", 0, launch.rank) : launch.rank;
+  launch.local_size =
+      is_set("LOCAL_WORLD_SIZE") ? number("LOCAL_WORLD_SIZE", launch.local_rank + 1, launch.size) : launch.size;
   launch.address = text_of("MASTER_ADDR");
   launch.port = static_cast<std::uint16_t>(number("MASTER_PORT", 1, UINT16_MAX));
   launch.has_store = is_set("TORCHELASTIC_USE_AGENT_STORE") && text_of("TORCHELASTIC_USE_AGENT_STORE") == "True";

@@ -68,10 +68,11 @@ void finish(c10d::Work& work) {
 
 class C10dTransport : public Transport {
  public:
-  C10dTransport(BackendPointer backend, c10::Device device, WaitingSince since)
-      : backend_(std::move(backend)), device_(device), since_(std::move(since)) {}
+  C10dTransport(BackendPointer backend, c10::Device device, WaitingSince since, int on_machine)
+      : backend_(std::move(backend)), device_(device), since_(std::move(since)), on_machine_(on_machine) {}
   int rank() const override { return backend_->getRank(); }
   int size() const override { return backend_->getSize(); }
+  int on_machine() const override { return on_machine_; }
   c10::Device device() const override { return device_; }
 
   void all_reduce_sum(at::Tensor buffer) override {
@@ -90,6 +91,7 @@ class C10dTransport : public Transport {
   BackendPointer backend_;
   c10::Device device_;
   WaitingSince since_;
+  int on_machine_;
 };
 
 // On a connection of its own: the one that the collectives use is locked while they wait.
@@ -117,6 +119,7 @@ void await_all(c10d::Store& store, const Launch& launch) {
   const auto note_of = [](int rank) { return "arrived " + std::to_string(rank); };
   store.add(note_of(launch.rank), 1);
   std::vector<std::string> notes;
+  notes.reserve(static_cast<std::size_t>(launch.size));
   for (int rank = 0; rank < launch.size; ++rank) notes.push_back(note_of(rank));
   store.wait(notes, 2 * launch.timeout);
 }
@@ -187,7 +190,7 @@ Processes MeetingPlace::connect(c10::Device device) const {
     await_all(*stores_->exchange, launch_);  // NCCL would wait for the others without an end
     backend = make_backend(stores_->exchange, launch_, device);
   });
-  Processes processes(std::make_shared<C10dTransport>(backend, device, waiting_since_));
+  Processes processes(std::make_shared<C10dTransport>(backend, device, waiting_since_, launch_.local_size));
   processes.barrier();  // so that what does not work shows now
   return processes;
 }

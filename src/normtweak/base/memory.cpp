@@ -54,7 +54,8 @@ std::int64_t parse_bytes(std::string_view size) {
   while (unit.starts_with(' ')) unit.remove_prefix(1);
   const auto* found = std::ranges::find(kUnits, unit, &Unit::name);
   const double bytes = found == kUnits.end() ? 0 : std::floor(number * found->bytes);
-  if (error != std::errc() || !(bytes >= 1 && bytes < 9e18)) {
+  const bool is_size = bytes >= 1 && bytes < 9e18;  // NaN is not
+  if (error != std::errc() || !is_size) {
     fail("{}: not a size of memory; write it as 16GiB, 800MiB or 16GB", size);
   }
   return static_cast<std::int64_t>(bytes);

@@ -21,6 +21,7 @@ void sum_together(const std::vector<at::Tensor>& tensors, Transport& transport) 
     return;
   }
   std::vector<at::Tensor> flat;
+  flat.reserve(tensors.size());
   for (const auto& tensor : tensors) flat.push_back(tensor.reshape({-1}).to(transport.device()));
   const auto buffer = at::cat(flat);
   transport.all_reduce_sum(buffer);

@@ -22,7 +22,8 @@ class Transport {
   virtual ~Transport() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
-  virtual c10::Device device() const = 0;  // where buffers have to lie
+  virtual int on_machine() const { return size(); }  // how many of them share this one's machine, itself included
+  virtual c10::Device device() const = 0;            // where buffers have to lie
 
   // Contiguous buffers of the same type and size in all processes. Both throw LostProcess.
   virtual void all_reduce_sum(at::Tensor buffer) = 0;
@@ -36,7 +37,7 @@ struct Share {
 // A cheap handle. As constructed by default it stands for one process alone: nothing is exchanged.
 //
 // All processes have to make the same calls in the same order, with tensors of the same shapes and types; each call
-// returns when the others have made it, too. All but rank() and size() throw LostProcess.
+// returns when the others have made it, too. Those that exchange something throw LostProcess.
 class Processes {
  public:
   Processes() = default;
@@ -44,7 +45,8 @@ class Processes {
 
   int rank() const { return transport_ ? transport_->rank() : 0; }
   int size() const { return transport_ ? transport_->size() : 1; }
-  bool is_first() const { return rank() == 0; }  // the one that writes files and talks
+  int on_machine() const { return transport_ ? transport_->on_machine() : 1; }  // of them, on this machine
+  bool is_first() const { return rank() == 0; }                                 // the one that writes files and talks
 
   // The part of `items` that is this process's: consecutive ones, in the order of ranks, as even as can be.
   Share share(std::int64_t items) const;

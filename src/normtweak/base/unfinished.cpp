@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <ranges>
 #include <system_error>
 #include <vector>
 
@@ -31,7 +32,7 @@ void remove_tree(const fs::path& path) {
       found.push_back(entry->path());
     }
   }
-  for (auto inner = found.rbegin(); inner != found.rend(); ++inner) fs::remove(*inner, ignored);  // contents first
+  for (const auto& inner : std::views::reverse(found)) fs::remove(inner, ignored);  // contents first
   fs::remove(path, ignored);
 }
 

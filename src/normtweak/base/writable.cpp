@@ -7,6 +7,8 @@
 #include <cstring>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/leftovers.h"
+#include "normtweak/base/memory.h"
 
 namespace normtweak {
 namespace fs = std::filesystem;
@@ -66,6 +68,16 @@ void check_folder_target(const fs::path& target) {
   if (exists && is_mount_point(full)) {
     fail("{}: is a mount point, which cannot be replaced; name a folder in it", target.string());
   }
+}
+
+void check_room(const fs::path& target, std::int64_t bytes) {
+  const auto full = full_path(target);
+  remove_leftovers(full);
+  std::error_code unknown;
+  const auto free = fs::space(nearest_existing(full), unknown).available;
+  if (unknown || bytes <= 0 || static_cast<std::uintmax_t>(bytes) <= free) return;
+  fail("{}: the result takes about {} and the disk has {} left; make room or name another output", target.string(),
+       bytes_text(bytes), bytes_text(static_cast<std::int64_t>(free)));
 }
 
 }  // namespace normtweak

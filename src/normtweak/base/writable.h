@@ -1,6 +1,7 @@
 // Whether an output can be written, asked before the work is done of which it is the result. Some reasons only show
 // when it is written, such as a full disk.
 #pragma once
+#include <cstdint>
 #include <filesystem>
 
 namespace normtweak {
@@ -10,5 +11,9 @@ namespace normtweak {
 // which cannot be replaced at once.
 void check_file_target(const std::filesystem::path& target);
 void check_folder_target(const std::filesystem::path& target);
+
+// Throws Error if the disk that `target` will lie on has less room than `bytes`, once what killed runs to the same
+// target left there is removed.
+void check_room(const std::filesystem::path& target, std::int64_t bytes);
 
 }  // namespace normtweak

@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <chrono>
+#include <limits>
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/writable.h"
@@ -17,17 +19,24 @@ struct Choices {
   TextChoice text;
 };
 
+// Two counts that options allow may give more tokens than have bytes that 64 bits can count.
+std::int64_t file_bytes(std::int64_t tokens) {
+  constexpr std::int64_t kId = 8;  // bytes
+  return std::min(tokens, std::numeric_limits<std::int64_t>::max() / kId) * kId;
+}
+
 void run(Choices& choices) {
   const auto compute = start(choices.common, true, true);
   const auto progress = progress_for(choices.common);
   check_file_target(choices.output);
   const auto checkpoint = model::open_checkpoint(choices.model);
+  const auto source = text_source(choices.text, choices.common);
+  check_room(choices.output, file_bytes(pipeline::calibration_tokens(source, checkpoint)));
   const auto load = pipeline::plan_models({&checkpoint}, compute, pipeline::available_memory(compute));
   if (const auto note = pipeline::describe(load); !note.empty()) progress->note(note);
   const auto decoder = load_decoder(checkpoint, load);
   const auto begin = std::chrono::steady_clock::now();
-  const auto batch = pipeline::calibration_text(text_source(choices.text, choices.common), checkpoint, decoder,
-                                                *progress, compute.processes);
+  const auto batch = pipeline::calibration_text(source, checkpoint, decoder, *progress, compute.processes);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   if (compute.processes.is_first()) calibrate::save_token_batch(choices.output, batch);
   Json figures;

@@ -33,6 +33,7 @@ void run(const Choices& choices) {
     fail("{}: rows of {} tokens, and the model's context holds {}", choices.tokens, batch.tokens(),
          checkpoint.numbers.context);
   }
+  check_room(choices.output, batch.ids.numel() * checkpoint.numbers.vocabulary * 4);
   const auto load = pipeline::plan_models({&checkpoint}, compute, pipeline::available_memory(compute));
   if (const auto note = pipeline::describe(load); !note.empty()) progress->note(note);
   const auto decoder = load_decoder(checkpoint, load);

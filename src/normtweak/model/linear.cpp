@@ -45,7 +45,7 @@ struct AffineLinear : Function<AffineLinear> {
     at::Tensor x_gradient, dequantized;
     weights::GroupGradients of_groups;
     if (context->needs_input_grad(0)) {
-      dequantized = values(weight, x.scalar_type());
+      dequantized = dequantize_for_gradients(weight, x.scalar_type());
       x_gradient = gradients[0].matmul(dequantized);
     }
     if (context->needs_input_grad(1) || context->needs_input_grad(2)) {

@@ -20,6 +20,10 @@ constexpr std::int64_t kWorkShare = 4;
 constexpr double kHostShare = 0.6;
 // A streamed store holds the block in use, the next one, and briefly the one before it.
 constexpr std::int64_t kStreamedBlocks = 3;
+// What the end-to-end tweak holds of each float that it moves, in F32: start, unit, change, gradient and value; Adam's
+// two moments, and later the candidates in their place: start, best, last, leader and the one that is scored; and what
+// one rounding takes for a moment.
+constexpr std::int64_t kTunedBytes = (5 + 5 + 2) * 4;
 
 struct Sizes {  // in weights
   std::int64_t block = 0, layers = 0, outside = 0, widest = 0;
@@ -67,9 +71,11 @@ std::int64_t least_work(const Sizes& sizes, const model::ModelConfig& config, co
 }  // namespace
 
 AvailableMemory available_memory(const Compute& compute) {
+  const auto processes = compute.processes.on_machine();
   auto device = normtweak::available_memory(compute.device);
+  if (compute.device.is_cpu()) device /= processes;
   if (compute.memory > 0) device = std::min(device, compute.memory);
-  return {scaled(device, kUsable), scaled(available_host_memory(), kHostShare)};
+  return {scaled(device, kUsable), scaled(available_host_memory() / processes, kHostShare)};
 }
 
 bool stored_in(const model::Checkpoint& checkpoint, at::ScalarType type) {
@@ -101,7 +107,7 @@ RunMemory plan_run(const model::Checkpoint& floats, const Compute& compute, cons
   const auto left = [&] {
     return available.device - outside - blocks_bytes(sizes, passes_bytes, plan.passes) -
            blocks_bytes(sizes, needs.quantized_bytes, plan.quantized) -
-           (short_passes ? blocks_bytes(sizes, 4, plan.exact) : 0);
+           (short_passes ? blocks_bytes(sizes, 4, plan.exact) : 0) - needs.tuned_floats * kTunedBytes;
   };
   const bool small = blocks_bytes(sizes, 4, Residence::device) <= available.device / kExactShare;
   if (short_passes && !small && (gpu || left() < wanted)) plan.exact = Residence::file;

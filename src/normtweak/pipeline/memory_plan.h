@@ -10,7 +10,8 @@
 
 namespace normtweak::pipeline {
 
-// What there is, in bytes. On a CPU the device's memory is the machine's.
+// What there is for this process, in bytes. On a CPU the device's memory is the machine's. Processes of one machine
+// have an even share each of its memory; each has a GPU to itself.
 struct AvailableMemory {
   std::int64_t device = 0;  // at most what --memory says
   std::int64_t host = 0;    // beside a GPU
@@ -31,6 +32,7 @@ struct RunNeeds {
   bool quantized_is_loaded = false;     // tweak: the quantized model has an embedding and a head of its own
   std::int64_t calibration_tokens = 0;  // whose hidden states pass from block to block
   bool corrects_drift = false;          // those of the float model pass beside them
+  std::int64_t tuned_floats = 0;        // that the end-to-end tweak moves
 };
 
 // F32 blocks are needed one at a time, so that they stay on a GPU only where they take a small part of it. Those of the

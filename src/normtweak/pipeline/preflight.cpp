@@ -1,24 +1,14 @@
 #include "normtweak/pipeline/preflight.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/memory.h"
 #include "normtweak/base/writable.h"
 #include "normtweak/model/decoder.h"
 
 namespace normtweak::pipeline {
 namespace fs = std::filesystem;
 namespace {
-
-// The folder, or the nearest one above it that exists.
-fs::path existing_ancestor(fs::path path) {
-  path = fs::absolute(path);
-  while (!fs::exists(path) && path.has_relative_path()) path = path.parent_path();
-  return path;
-}
 
 // A rule that changes nothing is a slip of the pen; only `lm_head=skip` says what is so anyway.
 void check_rules(const quantize::QuantizationPlan& plan, const model::Checkpoint& checkpoint) {
@@ -65,12 +55,7 @@ void check_output(const fs::path& output, const model::Checkpoint& checkpoint) {
   if (fs::is_directory(output) && !fs::is_empty(output) && !fs::exists(output / "config.json")) {
     fail("{}: holds files and no model; it would be replaced as a whole, so name another output", output.string());
   }
-  const auto folder = existing_ancestor(output);
-  const auto needed = estimated_bytes(checkpoint), free = static_cast<std::int64_t>(fs::space(folder).available);
-  if (needed > free) {
-    fail("{}: the result takes about {} and the disk has {} left; make room or name another output", output.string(),
-         bytes_text(needed), bytes_text(free));
-  }
+  check_room(output, estimated_bytes(checkpoint));
 }
 
 }  // namespace normtweak::pipeline

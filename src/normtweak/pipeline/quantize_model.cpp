@@ -4,6 +4,7 @@
 #include "normtweak/pipeline/preflight.h"
 #include "normtweak/pipeline/run.h"
 #include "normtweak/pipeline/steps.h"
+#include "normtweak/pipeline/tuned_floats.h"
 
 namespace normtweak::pipeline {
 namespace {
@@ -50,7 +51,8 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
     const auto memory = plan_run(checkpoint, options.compute,
                                  {.quantized_bytes = quantized_bytes(plan.standard),
                                   .calibration_tokens = calibration_tokens(options.text, checkpoint),
-                                  .corrects_drift = may_correct_drift(plan)},
+                                  .corrects_drift = may_correct_drift(plan),
+                                  .tuned_floats = tuned_floats(checkpoint, plan, options.tweak)},
                                  available_memory(options.compute));
     if (const auto note = describe(memory); !note.empty()) progress.note(note);
     const auto floats = load_float_model(checkpoint, options.compute, memory);

@@ -3,6 +3,7 @@
 #include "normtweak/pipeline/preflight.h"
 #include "normtweak/pipeline/run.h"
 #include "normtweak/pipeline/steps.h"
+#include "normtweak/pipeline/tuned_floats.h"
 
 namespace normtweak::pipeline {
 namespace {
@@ -57,7 +58,8 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
     const auto memory = plan_run(reference, options.compute,
                                  {.quantized_bytes = weight_bytes(quantized_checkpoint, at::kFloat),
                                   .quantized_is_loaded = true,
-                                  .calibration_tokens = calibration_tokens(options.text, reference)},
+                                  .calibration_tokens = calibration_tokens(options.text, reference),
+                                  .tuned_floats = tuned_floats(quantized_checkpoint, options.tweak)},
                                  available_memory(options.compute));
     if (const auto note = describe(memory); !note.empty()) progress.note(note);
     const auto floats = load_float_model(std::move(reference), options.compute, memory);

@@ -141,9 +141,9 @@ class Run {
     Training training(student_, train_, training_, pass_, processes_);
     const double begin = now();
     for (std::int64_t step = 0; step < steps; ++step) {
-      const double divergence = training.step();
-      stage.advance(1, fmt::format("KL {:.4f}", divergence));
-      if (!std::isfinite(divergence) || divergence > 4 * kDiverged * untouched) {
+      const auto report = training.step();
+      stage.advance(1, fmt::format("KL {:.4f}", report.divergence));
+      if (!report.is_sound() || report.divergence > 4 * kDiverged * untouched) {
         return std::numeric_limits<double>::infinity();
       }
     }
@@ -195,14 +195,14 @@ class Run {
     for (std::int64_t step = 0; step < steps && result_.stopped_early.empty(); ++step) {
       const double before = now();
       const auto seen = training.tokens();
-      const double divergence = training.step();
+      const auto report = training.step();
       result_.seconds += now() - before;
       result_.tokens = training.tokens();
       ++result_.steps;
-      stage.advance(training.tokens() - seen, fmt::format("KL {:.4f}", divergence));
-      if (!std::isfinite(divergence)) {
-        result_.stopped_early =
-            fmt::format("the loss was not finite at step {}; the best state before it counts", step + 1);
+      stage.advance(training.tokens() - seen, fmt::format("KL {:.4f}", report.divergence));
+      if (!report.is_sound()) {
+        result_.stopped_early = fmt::format("{} was not finite at step {}; the best state before it counts",
+                                            report.finite_gradients ? "the loss" : "a gradient", step + 1);
       } else if (any_process(interrupt.requested())) {
         result_.stopped_early =
             fmt::format("interrupted after step {} of {}; the best state so far counts", step + 1, steps);
@@ -260,7 +260,7 @@ EndToEndResult tweak_end_to_end(const model::Decoder& teacher, const model::Deco
   const double begin = now();
   std::optional<Stage> stage(std::in_place, progress, "float model", text.train.ids.numel() + text.select.ids.numel(),
                              "tokens");
-  const auto memory = TaughtRows::quarter_of_memory();
+  const auto memory = TaughtRows::share_of_memory(processes);
   const TaughtRows train(teacher, text.train, *stage, memory, processes),
       select(teacher, text.select, *stage, memory, processes);
   stage.reset();

@@ -50,6 +50,7 @@ class NormTweak {
     for (std::int64_t pass = 0; pass < options_.passes; ++pass) {
       for (std::int64_t begin = 0; begin < inputs.size(0); begin += options_.rows_per_step) {
         loss(inputs, targets, mask, begin).backward();
+        if (!set_.finite_gradients()) fail("a gradient of the tweak is not finite");
         adam.step();
       }
     }

@@ -26,7 +26,7 @@ struct LayerwiseReport {
 
 // inputs, targets: f32 [samples, tokens, hidden]; mask: bool [samples, tokens] or undefined.
 // Returns `block` with its norms tweaked and rounded to `stored`, the type they are stored and loaded in; the Adam
-// state starts anew for each block. Throws Error naming the block if a loss is not finite.
+// state starts anew for each block. Throws Error if a loss or a gradient is not finite.
 model::Block tweak_block(const model::Block& block, const model::BlockContext& context, int layers,
                          const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask,
                          const LayerwiseOptions& options, at::ScalarType stored, LayerwiseReport* report);

@@ -13,6 +13,7 @@
 #include <filesystem>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/memory.h"
 
 namespace normtweak::tweak {
 namespace {
@@ -42,8 +43,8 @@ at::Tensor empty_on_disk(at::IntArrayRef shape, std::int64_t count, at::ScalarTy
 
 }  // namespace
 
-std::int64_t TaughtRows::quarter_of_memory() {
-  return std::int64_t{::sysconf(_SC_PHYS_PAGES)} * std::int64_t{::sysconf(_SC_PAGESIZE)} / 4;
+std::int64_t TaughtRows::share_of_memory(const Processes& processes) {
+  return available_memory(at::kCPU) / 4 / processes.on_machine();
 }
 
 TaughtRows::TaughtRows(const model::Decoder& teacher, const calibrate::TokenBatch& text, Stage& stage,

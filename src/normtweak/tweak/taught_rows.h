@@ -17,9 +17,10 @@ class TaughtRows {
   // has no room.
   // Several processes share the pass and then have all rows each, except on disk, where each passes over all of them.
   TaughtRows(const model::Decoder& teacher, const calibrate::TokenBatch& text, Stage& stage,
-             std::int64_t memory_bytes = quarter_of_memory(), const Processes& processes = {});
+             std::int64_t memory_bytes = share_of_memory({}), const Processes& processes = {});
 
-  static std::int64_t quarter_of_memory();  // of the machine's, in bytes
+  // A quarter of the machine's memory, shared by its processes: this one's part, in bytes.
+  static std::int64_t share_of_memory(const Processes& processes);
 
   std::int64_t rows() const { return text_.samples(); }
   std::int64_t row_tokens() const { return text_.tokens(); }  // padding included

@@ -70,7 +70,7 @@ at::Tensor Training::next_rows() {
   return order_.narrow(0, begin, std::min(options_.batch_rows, rows_.rows() - begin));
 }
 
-double Training::step() {
+StepReport Training::step() {
   const auto chosen = next_rows();
   const auto device = student_.device();
   const double tokens = rows_.counted_tokens(chosen);
@@ -82,11 +82,15 @@ double Training::step() {
   std::vector<at::Tensor> shared = {sum};
   for (const auto& group : student_.tunables().groups()) shared.push_back(group.gradient);
   processes_.all_reduce_sum(shared);
-  const double divergence = tokens > 0 ? sum.item<double>() / tokens : 0;
-  if (tokens > 0 && std::isfinite(divergence)) adam_.step(rate_share(step_, options_));
+  StepReport report;
+  if (tokens > 0) {
+    report = {.divergence = sum.item<double>() / tokens, .finite_gradients = student_.tunables().finite_gradients()};
+    if (report.is_sound()) adam_.step(rate_share(step_, options_));
+  }
+  if (!report.is_sound()) student_.tunables().clear_gradients();
   ++step_;
   tokens_ += chosen.size(0) * rows_.row_tokens();
-  return divergence;
+  return report;
 }
 
 double mean_divergence(const Student& student, const TaughtRows& rows, std::int64_t rows_at_a_time,

@@ -2,6 +2,7 @@
 #pragma once
 #include <ATen/core/Generator.h>
 
+#include <cmath>
 #include <cstdint>
 
 #include "normtweak/tweak/adam.h"
@@ -30,6 +31,13 @@ struct TrainingOptions {
 // rate at step t of T, from 0, as a share: min(1, (t + 1) / warm-up) · ½ (1 + cos(π t / T))
 double rate_share(std::int64_t step, const TrainingOptions& options);
 
+struct StepReport {
+  double divergence = 0;         // mean of the step's rows before it, in nats per token
+  bool finite_gradients = true;  // a backward pass may overflow where the forward pass did not
+
+  bool is_sound() const { return std::isfinite(divergence) && finite_gradients; }
+};
+
 class Training {
  public:
   // Starts Adam anew, from the changes as they are. Student and rows must outlive this. Processes share the rows of
@@ -37,9 +45,8 @@ class Training {
   Training(Student& student, const TaughtRows& rows, const TrainingOptions& options, const PassSize& pass,
            Processes processes = {});
 
-  // Takes the next step. Returns the mean divergence of its rows before it, in nats per token; where that is not
-  // finite, nothing has moved.
-  double step();
+  // Takes the next step; where its loss or a gradient is not finite, nothing moves.
+  StepReport step();
 
   std::int64_t tokens() const { return tokens_; }  // that steps have seen
 

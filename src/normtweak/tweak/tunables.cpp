@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/finite.h"
 
 namespace normtweak::tweak {
 namespace {
@@ -156,6 +157,10 @@ std::vector<TunableSet::Group> TunableSet::groups() const {
   std::vector<Group> groups;
   for (const auto& buffers : buffers_) groups.push_back({buffers.group, buffers.change, buffers.gradient});
   return groups;
+}
+
+bool TunableSet::finite_gradients() const {
+  return std::ranges::all_of(buffers_, [](const Buffers& buffers) { return all_finite(buffers.gradient); });
 }
 
 void TunableSet::refresh() {

@@ -65,6 +65,9 @@ class TunableSet {
   const std::vector<Tunable>& all() const { return tunables_; }
   std::vector<Group> groups() const;
 
+  // Whether no gradient is infinite or NaN.
+  bool finite_gradients() const;
+
   // Rounds anew, after changes were moved.
   void refresh();
   void clear_gradients();

@@ -75,6 +75,9 @@ at::Tensor grouped(const at::Tensor& matrix, const AffineWeight& weight) {
   return matrix.view({matrix.size(0), -1, columns_per_group(weight)});
 }
 
+// A power of 2 changes no digit of what is multiplied and divided by it.
+at::Tensor never_zero(const at::Tensor& scales) { return at::where(scales == 0, 0x1p-64, scales); }
+
 GroupGradients reduce_on_cpu(const at::Tensor& gradient, const AffineWeight& weight, bool with_zeros) {
   const auto size = columns_per_group(weight), groups = weight.scales.size(1);
   const auto values = gradient.to(at::kFloat).contiguous(), codes = weight.codes.contiguous();
@@ -111,15 +114,22 @@ at::Tensor by_operations::dequantize_groups(const AffineWeight& weight, at::Scal
   return values.view(weight.codes.sizes());
 }
 
+at::Tensor by_operations::dequantize_for_gradients(const AffineWeight& weight, at::ScalarType type) {
+  const c10::NoGradGuard no_gradients;
+  auto visible = weight;
+  visible.scales = never_zero(weight.scales);
+  return by_operations::dequantize_groups(visible, type);
+}
+
 // Σ_group G (codes - zeros) is Σ_group G W / scale.
 GroupGradients by_operations::reduce_to_groups(const at::Tensor& gradient, const AffineWeight& weight, bool with_zeros,
                                                const at::Tensor& dequantized) {
   const c10::NoGradGuard no_gradients;
   const auto values =
-      dequantized.defined() ? dequantized : by_operations::dequantize_groups(weight, gradient.scalar_type());
+      dequantized.defined() ? dequantized : by_operations::dequantize_for_gradients(weight, gradient.scalar_type());
   const auto of_weight = grouped(gradient, weight);
   const auto sums = (of_weight * grouped(values, weight)).sum(-1, false, at::kFloat);
-  GroupGradients result = {at::where(weight.scales == 0, 0.0, sums / weight.scales), {}};
+  GroupGradients result = {sums / never_zero(weight.scales), {}};
   if (with_zeros) result.zeros = -weight.scales * of_weight.sum(-1, false, at::kFloat);
   return result;
 }
@@ -128,6 +138,11 @@ at::Tensor dequantize_groups(const AffineWeight& weight, at::ScalarType type) {
   if (!weight.codes.is_cpu()) return by_operations::dequantize_groups(weight, type);
   const c10::NoGradGuard no_gradients;
   return dequantize_on_cpu(weight).to(type);
+}
+
+at::Tensor dequantize_for_gradients(const AffineWeight& weight, at::ScalarType type) {
+  return weight.codes.is_cpu() ? dequantize_groups(weight, type)
+                               : by_operations::dequantize_for_gradients(weight, type);
 }
 
 GroupGradients reduce_to_groups(const at::Tensor& gradient, const AffineWeight& weight, bool with_zeros,

@@ -1,0 +1,83 @@
+// What killed runs leave beside an output goes with the next one; what living ones are writing stays.
+#include <fmt/format.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <string>
+#include <vector>
+
+#include "normtweak/base/file.h"
+#include "normtweak/base/leftovers.h"
+#include "support/temporary_folder.h"
+
+namespace normtweak {
+namespace {
+namespace fs = std::filesystem;
+
+// The number of a process that lived.
+::pid_t gone() {
+  const auto child = ::fork();
+  if (child == 0) ::_exit(0);
+  ::waitpid(child, nullptr, 0);
+  return child;
+}
+
+class LeftoversTest : public tests::TemporaryFolder {
+ protected:
+  fs::path staged(const std::string& target, ::pid_t process) const {
+    return folder() / fmt::format(".{}.{}.partial", target, process);
+  }
+
+  fs::path folder_of_files(const fs::path& path) const {
+    fs::create_directory(path);
+    write(path / "weights", "half");
+    return path;
+  }
+};
+
+TEST_F(LeftoversTest, GoWithTheNextRun) {
+  const auto tree = folder_of_files(staged("out", gone()));
+  write(staged("file", gone()), "half");
+  AtomicDirectory(folder() / "out").commit();
+  EXPECT_FALSE(fs::exists(tree));
+  write_file_atomically(folder() / "file", [](std::ostream& file) { file << "whole"; });
+  EXPECT_EQ(entries(), 2U);  // the results
+}
+
+TEST_F(LeftoversTest, OfLivingProcessesStay) {
+  const auto parent = folder_of_files(staged("out", ::getppid())), init = staged("out", 1);
+  write(init, "half");
+  remove_leftovers(folder() / "out");
+  EXPECT_TRUE(fs::exists(parent / "weights"));
+  EXPECT_TRUE(fs::exists(init));
+}
+
+// As a process in another container, whose number says nothing here.
+TEST_F(LeftoversTest, WhatIsClaimedStays) {
+  const auto tree = folder_of_files(staged("out", gone())), file = staged("out", gone());
+  write(file, "half");
+  {
+    const Claim of_tree(tree), of_file(file);
+    remove_leftovers(folder() / "out");
+    EXPECT_TRUE(fs::exists(tree / "weights"));
+    EXPECT_TRUE(fs::exists(file));
+  }
+  remove_leftovers(folder() / "out");
+  EXPECT_EQ(entries(), 0U);
+}
+
+TEST_F(LeftoversTest, OtherNamesStay) {
+  const auto number = gone();
+  const std::vector<std::string> names = {fmt::format(".other.{}.partial", number),
+                                          fmt::format(".out.{}.partial.x", number),
+                                          fmt::format(".out.0{}.partial", number),
+                                          fmt::format(".out.x.{}.partial", number),
+                                          ".out..partial",
+                                          ".out.-1.partial"};
+  for (const auto& name : names) write(folder() / name, "kept");
+  remove_leftovers(folder() / "out");
+  EXPECT_EQ(entries(), names.size());
+}
+
+}  // namespace
+}  // namespace normtweak
