@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The tables of docs/benchmarks.md on a real model: what quantization costs and what each tweak wins back.
 
-    bench/real_model.py MODEL [--bits 4 3] [--samples 512] [--tokens 1024] [--device cuda] [--out bench-results]
+    bench/real_model.py MODEL [--bits 4 3] [--samples 1024] [--tokens 512] [--device cuda] [--out bench-results]
 
 The model writes the calibration text itself. For each bit width GPTQ (group 64, asymmetric) quantizes it: plainly, with
 weights that make up for drift, and that with float zero-points; each is then tweaked end to end. `--all-tweaks` adds
@@ -53,7 +53,7 @@ def row(name, figures, which):
 
 
 def main():
-    parser = program.parser(__doc__, samples=512, tokens=1024, out="")
+    parser = program.parser(__doc__, samples=1024, tokens=512, out="")
     parser.add_argument("--bits", type=int, nargs="+", default=[4, 3, 2])
     parser.add_argument("--all-tweaks", action="store_true", help="not only the end-to-end tweak")
     parser.add_argument("--kmeans", action="store_true", help="4-bit codebooks per channel as well")

@@ -16,8 +16,8 @@ namespace normtweak::calibrate {
 struct TextOptions {
   std::string strategy = "language";            // a row of strategies()
   std::vector<std::string> languages = {"en"};  // `language`: the first token is a word of one of these
-  std::int64_t samples = 128;                   // rows
-  std::int64_t tokens = 1024;                   // a row; 0: the model's context
+  std::int64_t samples = 256;                   // rows
+  std::int64_t tokens = 512;                    // a row; 0: the model's context
   std::int64_t batch = 0;                       // rows decoded together; 0: as many as memory and an even share allow
   model::SamplingOptions sampling;
   std::uint64_t seed = 0;

@@ -16,7 +16,7 @@ namespace {
 
 struct Choices {
   pipeline::QuantizeOptions options;
-  CLI::Option *search_grid = nullptr, *act_order = nullptr, *drift_correction = nullptr;
+  CLI::Option *search_grid = nullptr, *act_order = nullptr, *sweeps = nullptr, *drift_correction = nullptr;
   std::string token_weights = "none";
   std::vector<std::string> rules;
   std::string store_type;
@@ -52,6 +52,12 @@ void add_plan(CLI::App& command, Choices& choices) {
                                        "gptq: columns that matter most first; groups stay as they are, no g_idx "
                                        "(default: on)");
   for (auto* flag : {choices.search_grid, choices.act_order}) flag->group("Quantize");
+  choices.sweeps = command
+                       .add_option("--sweeps", plan.sweeps,
+                                   "gptq: how often scales, then codes are fitted again with all others known; 0: GPTQ "
+                                   "as published (default: 2)")
+                       ->check(within(kCount))
+                       ->group("Quantize");
   command.add_flag("--sensitivity", plan.sensitivity, "kmeans: weight columns by the size of their inputs")
       ->group("Quantize");
   command.add_option("--damping", plan.damping, "gptq: added to the Hessian's diagonal, as a share of its mean")
@@ -111,6 +117,7 @@ Job add_quantize(CLI::App& command) {
     auto& plan = options.plan.standard;
     if (choices->search_grid->empty()) plan.search_grid = plan.method == "gptq";
     if (choices->act_order->empty()) plan.act_order = plan.method == "gptq";
+    if (choices->sweeps->empty()) plan.sweeps = plan.method == "gptq" ? 2 : 0;
     if (choices->token_weights == "fisher") options.plan.token_weights = quantize::TokenWeighting::fisher;
     for (const auto& rule : choices->rules) options.plan.rules.push_back(quantize::parse_rule(rule));
     if (!choices->store_type.empty()) options.store_type = parse_float_type(choices->store_type);

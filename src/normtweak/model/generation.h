@@ -13,7 +13,7 @@ namespace normtweak::model {
 
 struct SamplingOptions {
   double temperature = 1.0;  // divides the logits; must be positive
-  std::int64_t top_k = 50;   // only the k likeliest tokens; 0: all
+  std::int64_t top_k = 0;    // only the k likeliest tokens; 0: all
   double top_p = 1.0;        // only the likeliest tokens that together have this probability; 1: all
 };
 

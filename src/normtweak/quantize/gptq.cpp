@@ -130,7 +130,7 @@ class GptqRun {
                  .scales = scales,
                  .lowest = -zeros,
                  .highest = ((1 << options_.bits) - 1) - zeros,
-                 .phase = phase_of(zeros),
+                 .phase = options_.float_zeros ? phase_of(zeros) : at::Tensor(),
                  .feedback = feedback_block(first, last, first, last).contiguous(),
                  .steps = steps,
                  .errors = errors_.slice(0, first, last)});

@@ -36,7 +36,7 @@ NORMTWEAK_FOR_EACH_CPU void round_lanes(const Rows& rows, std::int64_t first) {
       const float scale = rows.scales[at + lane];
       float step = work[j][lane] / scale;
       step = std::min(std::max(step, rows.lowest[at + lane]), rows.highest[at + lane]);
-      const float phase = rows.phase[at + lane];
+      const float phase = rows.phase == nullptr ? 0 : rows.phase[at + lane];
       step = ((step - phase + kRounder) - kRounder) + phase;
       rows.steps[at + lane] = step;
       error[lane] = rows.original[at + lane] - step * scale;
@@ -58,7 +58,7 @@ void round_on_cpu(const GptqBlock& block) {
                      .scales = block.scales.const_data_ptr<float>(),
                      .lowest = block.lowest.const_data_ptr<float>(),
                      .highest = block.highest.const_data_ptr<float>(),
-                     .phase = block.phase.const_data_ptr<float>(),
+                     .phase = block.phase.defined() ? block.phase.const_data_ptr<float>() : nullptr,
                      .feedback = block.feedback.const_data_ptr<float>(),
                      .steps = block.steps.data_ptr<float>(),
                      .errors = block.errors.data_ptr<float>(),
@@ -72,9 +72,10 @@ void round_by_columns(const GptqBlock& block) {
   for (std::int64_t j = 0; j < columns; ++j) {
     const auto target = block.target.select(0, j), scale = block.scales.select(0, j);
     auto step = block.steps.select(0, j), error = block.errors.select(0, j);
-    const auto phase = block.phase.select(0, j);
     at::div_out(step, target, scale).clamp_(block.lowest.select(0, j), block.highest.select(0, j));
-    step.sub_(phase).round_().add_(phase);
+    if (block.phase.defined()) step.sub_(block.phase.select(0, j));
+    step.round_();
+    if (block.phase.defined()) step.add_(block.phase.select(0, j));
     at::addcmul_out(error, block.original.select(0, j), step, scale, -1);
     const auto rest = columns - j - 1;
     if (rest > 0) block.target.narrow(0, j + 1, rest).addr_(block.feedback.select(0, j).narrow(0, j + 1, rest), error);

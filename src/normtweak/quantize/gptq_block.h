@@ -14,7 +14,8 @@ struct GptqBlock {
   at::Tensor scales;    // [columns, out]
   at::Tensor lowest;    // [columns, out]: the least and the largest step of the grid, -zero and 2^bits - 1 - zero
   at::Tensor highest;   // [columns, out]
-  at::Tensor phase;     // [columns, out]: every step of the grid is a whole number plus this, within half a step
+  at::Tensor phase;     // [columns, out]: every step of the grid is a whole number plus this, within half a step;
+                        // undefined where zero-points are whole
   at::Tensor feedback;  // [columns, columns]: M of HessianFactor
   at::Tensor steps;     // [columns, out], written: value / scale
   at::Tensor errors;    // [columns, out], written: original - value

@@ -74,6 +74,12 @@ double parse_damping(std::string_view text) {
   return damping;
 }
 
+int parse_sweeps(std::string_view text) {
+  const auto sweeps = parse_number<int>(text);
+  if (sweeps < 0) fail("sweeps are 0 or more");
+  return sweeps;
+}
+
 struct Key {
   std::string_view name;
   void (*set)(LinearPlan& plan, std::string_view value);
@@ -88,6 +94,7 @@ constexpr std::array kKeys = {
     Key{"search-grid", [](LinearPlan& plan, std::string_view value) { plan.search_grid = parse_switch(value); }},
     Key{"act-order", [](LinearPlan& plan, std::string_view value) { plan.act_order = parse_switch(value); }},
     Key{"sensitivity", [](LinearPlan& plan, std::string_view value) { plan.sensitivity = parse_switch(value); }},
+    Key{"sweeps", [](LinearPlan& plan, std::string_view value) { plan.sweeps = parse_sweeps(value); }},
     Key{"damping", [](LinearPlan& plan, std::string_view value) { plan.damping = parse_damping(value); }},
     Key{"scale-type", [](LinearPlan& plan, std::string_view value) { plan.scale_type = parse_float_type(value); }},
 };

@@ -4,6 +4,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/quantize/checks.h"
+#include "normtweak/quantize/coordinate_descent.h"
 #include "normtweak/quantize/gptq.h"
 #include "normtweak/quantize/kmeans.h"
 #include "normtweak/quantize/rtn.h"
@@ -23,14 +24,16 @@ weights::Weight rtn(const at::Tensor& weight, const InputHessian&, const LinearP
 weights::Weight gptq(const at::Tensor& weight, const InputHessian& hessian, const LinearPlan& plan) {
   if (!hessian.defined()) fail("gptq needs the Hessian of the linear's input; run the calibration pass first");
   const auto& factor = hessian.factor(factor_options(plan));
-  return quantize_gptq(weight, factor,
-                       {.bits = plan.bits,
-                        .group_size = plan.group_size,
-                        .symmetric = plan.symmetric,
-                        .float_zeros = plan.float_zeros,
-                        .search_grid = plan.search_grid,
-                        .scale_type = plan.scale_type})
-      .weight;
+  auto result = quantize_gptq(weight, factor,
+                              {.bits = plan.bits,
+                               .group_size = plan.group_size,
+                               .symmetric = plan.symmetric,
+                               .float_zeros = plan.float_zeros,
+                               .search_grid = plan.search_grid,
+                               .scale_type = plan.scale_type})
+                    .weight;
+  if (plan.sweeps > 0) descend(result, weight, hessian.mean(), factor.added, plan.sweeps);
+  return result;
 }
 
 weights::Weight kmeans(const at::Tensor& weight, const InputHessian& hessian, const LinearPlan& plan) {
@@ -86,6 +89,7 @@ void check_plan(const LinearPlan& plan, at::IntArrayRef shape, std::string_view 
     if (find_quantizer(plan.method).uses_groups) resolve_group_size(plan.group_size, shape[1]);
     const bool is_share = plan.damping >= 0 && plan.damping <= 1;  // not so for NaN
     if (!is_share) fail("damping {}: use a share between 0 and 1", plan.damping);
+    if (plan.sweeps < 0) fail("{} sweeps: use 0 or more", plan.sweeps);
     check_scale_type(plan.scale_type);
     if (plan.symmetric && plan.float_zeros) {
       fail("symmetric weights have no zero-points to be stored as floats; leave out one of the two");

@@ -21,6 +21,7 @@ struct LinearPlan {
   bool search_grid = false;               // shrink each group's range to the least |error|^2.4
   bool act_order = false;                 // GPTQ: columns in the order of falling Hessian diagonal
   bool sensitivity = false;               // k-means: weight each column by its Hessian diagonal
+  int sweeps = 0;                         // GPTQ: of coordinate_descent.h after it
   double damping = 0.01;                  // GPTQ: added to the Hessian's diagonal, as a share of its mean
   at::ScalarType scale_type = at::kHalf;  // what scales and codebooks are stored in
 };

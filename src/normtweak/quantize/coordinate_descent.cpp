@@ -1,0 +1,196 @@
+#include "normtweak/quantize/coordinate_descent.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ThreadLocalState.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/bmm.h>
+#include <ATen/ops/constant_pad_nd.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/linalg_solve_ex.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/where.h>
+
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+#include "normtweak/quantize/full_precision.h"
+#include "normtweak/quantize/gptq_block.h"
+#include "normtweak/quantize/grid.h"
+
+namespace normtweak::quantize {
+namespace {
+
+constexpr std::int64_t kLanes = 16;   // output channels are padded to a multiple, for round_block()
+constexpr std::int64_t kBlock = 128;  // columns that round_block() sees at once
+constexpr std::int64_t kSlice = 96;   // output channels that one thread takes at a time on the CPU
+
+// Added to the diagonal of the normal equations, as a share of it: scales that the text hardly tells apart stay put.
+constexpr double kRidge = 1e-3;
+
+// The Hessian, damped, without its dead columns.
+struct Curvature {
+  at::Tensor hessian;  // f32 [in, in]
+  at::Tensor pull;     // f32 [in, in]: hessian[j, k] / hessian[k, k], and 0 on the diagonal
+};
+
+Curvature curvature_of(const at::Tensor& hessian, double added) {
+  const auto live = hessian.diagonal() > 0;
+  auto damped = at::where(live.unsqueeze(0) & live.unsqueeze(1), hessian, 0.0);
+  damped.diagonal().add_(live * added);
+  auto pull = damped / at::where(live, damped.diagonal(), 1.0);
+  pull.diagonal().zero_();
+  return {damped, pull};
+}
+
+// The work on some output channels. Everything is held with the columns of the weight as rows.
+class Descent {
+ public:
+  Descent(const weights::AffineWeight& rounded, const at::Tensor& weight, const Curvature& curvature)
+      : start_(rounded),
+        curvature_(curvature),
+        out_(weight.size(0)),
+        in_(weight.size(1)),
+        group_size_(weights::columns_per_group(rounded)),
+        padded_((out_ + kLanes - 1) / kLanes * kLanes),
+        weight_(as_columns(weight, 0)),
+        scales_(as_columns(rounded.scales, 1)),
+        zeros_(as_columns(rounded.zeros, 0)),
+        steps_(as_columns(rounded.codes.to(at::kFloat), 0).sub_(for_columns(zeros_))) {
+    take_values();
+  }
+
+  void sweep() {
+    fit_scales();
+    for (std::int64_t first = 0; first < in_; first += kBlock) round_columns(first, std::min(in_, first + kBlock));
+  }
+
+  weights::AffineWeight result() const {
+    auto fitted = start_;
+    fitted.codes = (steps_ + for_columns(zeros_)).round_().to(at::kByte).t().slice(0, 0, out_).contiguous();
+    fitted.scales = scales_.t().slice(0, 0, out_).contiguous();
+    return fitted;
+  }
+
+ private:
+  at::Tensor as_columns(const at::Tensor& channels, double padding) const {
+    return at::constant_pad_nd(channels.t(), {0, padded_ - out_}, padding).contiguous();
+  }
+
+  at::Tensor for_columns(const at::Tensor& by_group) const { return by_group.repeat_interleave(group_size_, 0); }
+
+  // [in, out] -> [out, groups]
+  at::Tensor sum_by_group(const at::Tensor& columns) const {
+    return columns.view({in_ / group_size_, group_size_, padded_}).sum(1).t();
+  }
+
+  void take_values() {
+    values_ = steps_ * for_columns(scales_);
+    errors_ = weight_ - values_;
+  }
+
+  // A of the header, f32 [out, groups, groups].
+  at::Tensor normal_matrix() const {
+    std::vector<at::Tensor> rows;
+    for (std::int64_t first = 0; first < in_; first += group_size_) {
+      const auto last = first + group_size_;
+      const auto product = at::matmul(curvature_.hessian.slice(1, first, last), steps_.slice(0, first, last));
+      rows.push_back(sum_by_group(product.mul_(steps_)));
+    }
+    return at::stack(rows, 1);
+  }
+
+  // Solved for the change of the scales. What is kept is judged after rounding, channel by channel: a group whose scale
+  // would leave its bounds keeps it, and then the others' changes may do harm.
+  void fit_scales() {
+    const auto matrix = normal_matrix().to(at::kDouble);
+    const auto right = sum_by_group(at::matmul(curvature_.hessian, errors_).mul_(steps_)).to(at::kDouble);
+    auto ridged = matrix.clone();
+    ridged.diagonal(0, 1, 2).mul_(1 + kRidge).add_(std::numeric_limits<float>::min());
+    const auto wanted = std::get<0>(at::linalg_solve_ex(ridged, right.unsqueeze(-1))).squeeze(-1).t();
+    auto fitted = (scales_ + wanted).to(start_.scale_type).to(at::kFloat);
+    fitted = at::where((fitted > scales_ / 2) & (fitted < scales_ * 2), fitted, scales_);  // not so for NaN
+
+    const auto change = (fitted - scales_).t().to(at::kDouble);
+    const auto bent = at::bmm(matrix, change.unsqueeze(-1)).squeeze(-1);
+    const auto gain = (change * (right * 2 - bent)).sum(1);
+    scales_ = at::where((gain > 0).unsqueeze(0), fitted, scales_).contiguous();
+    take_values();
+  }
+
+  void round_columns(std::int64_t first, std::int64_t last) {
+    const auto pull = curvature_.pull.slice(1, first, last);
+    const auto spread = [&](const at::Tensor& by_group) {
+      return for_columns(by_group).slice(0, first, last).contiguous();
+    };
+    const auto target = weight_.slice(0, first, last) + at::matmul(pull.t(), errors_);
+    const auto scales = spread(scales_), zeros = spread(zeros_);
+    const auto moved = at::empty_like(target);
+    // Where GPTQ passes on what rounding changed of the weight, here it is what it changed of the value before.
+    round_block({.target = target,
+                 .original = values_.slice(0, first, last),
+                 .scales = scales,
+                 .lowest = -zeros,
+                 .highest = ((1 << start_.bits) - 1) - zeros,
+                 .phase = start_.float_zeros ? phase_of(zeros) : at::Tensor(),
+                 .feedback = pull.slice(0, first, last).contiguous(),
+                 .steps = steps_.slice(0, first, last),
+                 .errors = moved});
+    errors_.slice(0, first, last).add_(moved);
+    values_.slice(0, first, last).sub_(moved);
+  }
+
+  const weights::AffineWeight& start_;
+  const Curvature& curvature_;
+  std::int64_t out_, in_, group_size_, padded_;
+  at::Tensor weight_;           // f32 [in, out]
+  at::Tensor scales_, zeros_;   // f32 [groups, out]
+  at::Tensor steps_;            // f32 [in, out]: code - zero
+  at::Tensor values_, errors_;  // f32 [in, out]: steps * scales, and weight - values
+};
+
+weights::AffineWeight descended(const weights::AffineWeight& rounded, const at::Tensor& weight,
+                                const Curvature& curvature, int sweeps) {
+  Descent descent(rounded, weight, curvature);
+  for (int sweep = 0; sweep < sweeps; ++sweep) descent.sweep();
+  return descent.result();
+}
+
+// Threads meet once for each linear. The slices do not depend on the number of threads, nor do the results.
+void descend_in_slices(weights::AffineWeight& rounded, const at::Tensor& weight, const Curvature& curvature,
+                       int sweeps) {
+  rounded.codes = rounded.codes.clone();  // others may hold what they were
+  rounded.scales = rounded.scales.clone();
+  const at::ThreadLocalState state;  // grad and inference mode of the caller
+  at::parallel_for(0, (weight.size(0) + kSlice - 1) / kSlice, 1, [&](std::int64_t begin, std::int64_t end) {
+    const at::ThreadLocalStateGuard guard(state);
+    for (auto slice = begin; slice < end; ++slice) {
+      const auto rows = [slice](const at::Tensor& all) { return all.slice(0, slice * kSlice, (slice + 1) * kSlice); };
+      auto part = rounded;
+      part.codes = rows(rounded.codes);
+      part.scales = rows(rounded.scales);
+      part.zeros = rows(rounded.zeros);
+      const auto result = descended(part, rows(weight), curvature, sweeps);
+      part.codes.copy_(result.codes);
+      part.scales.copy_(result.scales);
+    }
+  });
+}
+
+}  // namespace
+
+void descend(weights::AffineWeight& rounded, const at::Tensor& weight, const at::Tensor& hessian, double added,
+             int sweeps) {
+  const at::NoGradGuard no_grad;
+  const FullPrecisionProducts full_precision;
+  const auto curvature = curvature_of(hessian, added);
+  if (weight.is_cpu()) {
+    descend_in_slices(rounded, weight, curvature, sweeps);
+  } else {
+    rounded = descended(rounded, weight, curvature, sweeps);
+  }
+}
+
+}  // namespace normtweak::quantize
