@@ -221,6 +221,14 @@ def test_drift_correction(home):
     assert share(quantize(home, "rtn-4-g32")) is None
 
 
+def test_sweeps(home):
+    """Two by default after GPTQ; they move codes, and none are what the option says."""
+    standard = quantize(home, "gptq-3-g16")
+    given = quantize(home, "gptq-3-g16", more=["--sweeps", 2])
+    published = quantize(home, "gptq-3-g16", more=["--sweeps", 0])
+    assert cli_program.file_bytes(standard) == cli_program.file_bytes(given) != cli_program.file_bytes(published)
+
+
 def test_token_weights(home):
     """They change what GPTQ rounds to, and nothing where no Hessian is needed."""
     for name, changes in (("gptq-4-g32", True), ("kmeans-3-sensitivity", True), ("rtn-4-g32", False)):

@@ -36,7 +36,7 @@ TEST(Plan, RulesApplyInOrder) {
   QuantizationPlan plan;
   for (const auto* rule :
        {"*.mlp.*=bits:3,group:64,act-order", "lm_head=skip", "*.down_proj=bits:8,symmetric:true,method:rtn",
-        "*=scale-type:bf16,damping:0.05", "*.up_proj=float-zeros"}) {
+        "*=scale-type:bf16,damping:0.05,sweeps:3", "*.up_proj=float-zeros"}) {
     plan.rules.push_back(parse_rule(rule));
   }
   const auto down = plan.plan_for("model.layers.2.mlp.down_proj");
@@ -48,6 +48,7 @@ TEST(Plan, RulesApplyInOrder) {
   EXPECT_TRUE(down->act_order);
   EXPECT_EQ(down->scale_type, at::kBFloat16);
   EXPECT_EQ(down->damping, 0.05);
+  EXPECT_EQ(down->sweeps, 3);
 
   const auto query = plan.plan_for("model.layers.2.self_attn.q_proj");
   ASSERT_TRUE(query);

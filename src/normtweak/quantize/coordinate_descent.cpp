@@ -1,8 +1,6 @@
 #include "normtweak/quantize/coordinate_descent.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
-#include <ATen/ThreadLocalState.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/constant_pad_nd.h>
@@ -16,6 +14,7 @@
 #include <limits>
 #include <vector>
 
+#include "normtweak/quantize/channel_slices.h"
 #include "normtweak/quantize/full_precision.h"
 #include "normtweak/quantize/gptq_block.h"
 #include "normtweak/quantize/grid.h"
@@ -23,38 +22,27 @@
 namespace normtweak::quantize {
 namespace {
 
-constexpr std::int64_t kLanes = 16;   // output channels are padded to a multiple, for round_block()
-constexpr std::int64_t kBlock = 128;  // columns that round_block() sees at once
-constexpr std::int64_t kSlice = 96;   // output channels that one thread takes at a time on the CPU
-
 // Added to the diagonal of the normal equations, as a share of it: scales that the text hardly tells apart stay put.
 constexpr double kRidge = 1e-3;
 
 // The Hessian, damped, without its dead columns.
-struct Curvature {
-  at::Tensor hessian;  // f32 [in, in]
-  at::Tensor pull;     // f32 [in, in]: hessian[j, k] / hessian[k, k], and 0 on the diagonal
-};
-
-Curvature curvature_of(const at::Tensor& hessian, double added) {
+at::Tensor live_part(const at::Tensor& hessian, double added) {
   const auto live = hessian.diagonal() > 0;
   auto damped = at::where(live.unsqueeze(0) & live.unsqueeze(1), hessian, 0.0);
   damped.diagonal().add_(live * added);
-  auto pull = damped / at::where(live, damped.diagonal(), 1.0);
-  pull.diagonal().zero_();
-  return {damped, pull};
+  return damped;
 }
 
 // The work on some output channels. Everything is held with the columns of the weight as rows.
 class Descent {
  public:
-  Descent(const weights::AffineWeight& rounded, const at::Tensor& weight, const Curvature& curvature)
+  Descent(const weights::AffineWeight& rounded, const at::Tensor& weight, const at::Tensor& hessian)
       : start_(rounded),
-        curvature_(curvature),
+        hessian_(hessian),
         out_(weight.size(0)),
         in_(weight.size(1)),
         group_size_(weights::columns_per_group(rounded)),
-        padded_((out_ + kLanes - 1) / kLanes * kLanes),
+        padded_((out_ + kRoundedLanes - 1) / kRoundedLanes * kRoundedLanes),
         weight_(as_columns(weight, 0)),
         scales_(as_columns(rounded.scales, 1)),
         zeros_(as_columns(rounded.zeros, 0)),
@@ -64,7 +52,9 @@ class Descent {
 
   void sweep() {
     fit_scales();
-    for (std::int64_t first = 0; first < in_; first += kBlock) round_columns(first, std::min(in_, first + kBlock));
+    for (std::int64_t first = 0; first < in_; first += kRoundedColumns) {
+      round_columns(first, std::min(in_, first + kRoundedColumns));
+    }
   }
 
   weights::AffineWeight result() const {
@@ -96,7 +86,7 @@ class Descent {
     std::vector<at::Tensor> rows;
     for (std::int64_t first = 0; first < in_; first += group_size_) {
       const auto last = first + group_size_;
-      const auto product = at::matmul(curvature_.hessian.slice(1, first, last), steps_.slice(0, first, last));
+      const auto product = at::matmul(hessian_.slice(1, first, last), steps_.slice(0, first, last));
       rows.push_back(sum_by_group(product.mul_(steps_)));
     }
     return at::stack(rows, 1);
@@ -106,7 +96,7 @@ class Descent {
   // would leave its bounds keeps it, and then the others' changes may do harm.
   void fit_scales() {
     const auto matrix = normal_matrix().to(at::kDouble);
-    const auto right = sum_by_group(at::matmul(curvature_.hessian, errors_).mul_(steps_)).to(at::kDouble);
+    const auto right = sum_by_group(at::matmul(hessian_, errors_).mul_(steps_)).to(at::kDouble);
     auto ridged = matrix.clone();
     ridged.diagonal(0, 1, 2).mul_(1 + kRidge).add_(std::numeric_limits<float>::min());
     const auto wanted = std::get<0>(at::linalg_solve_ex(ridged, right.unsqueeze(-1))).squeeze(-1).t();
@@ -120,8 +110,16 @@ class Descent {
     take_values();
   }
 
+  // f32 [in, last - first]: H[j, k] / H[k, k], and 0 where j is k.
+  at::Tensor pull_on(std::int64_t first, std::int64_t last) const {
+    const auto diagonal = hessian_.diagonal().slice(0, first, last);
+    auto pull = hessian_.slice(1, first, last) / at::where(diagonal > 0, diagonal, 1.0);
+    pull.slice(0, first, last).diagonal().zero_();
+    return pull;
+  }
+
   void round_columns(std::int64_t first, std::int64_t last) {
-    const auto pull = curvature_.pull.slice(1, first, last);
+    const auto pull = pull_on(first, last);
     const auto spread = [&](const at::Tensor& by_group) {
       return for_columns(by_group).slice(0, first, last).contiguous();
     };
@@ -143,7 +141,7 @@ class Descent {
   }
 
   const weights::AffineWeight& start_;
-  const Curvature& curvature_;
+  const at::Tensor& hessian_;  // f32 [in, in]: live_part()
   std::int64_t out_, in_, group_size_, padded_;
   at::Tensor weight_;           // f32 [in, out]
   at::Tensor scales_, zeros_;   // f32 [groups, out]
@@ -152,30 +150,25 @@ class Descent {
 };
 
 weights::AffineWeight descended(const weights::AffineWeight& rounded, const at::Tensor& weight,
-                                const Curvature& curvature, int sweeps) {
-  Descent descent(rounded, weight, curvature);
+                                const at::Tensor& hessian, int sweeps) {
+  Descent descent(rounded, weight, hessian);
   for (int sweep = 0; sweep < sweeps; ++sweep) descent.sweep();
   return descent.result();
 }
 
-// Threads meet once for each linear. The slices do not depend on the number of threads, nor do the results.
-void descend_in_slices(weights::AffineWeight& rounded, const at::Tensor& weight, const Curvature& curvature,
+void descend_in_slices(weights::AffineWeight& rounded, const at::Tensor& weight, const at::Tensor& hessian,
                        int sweeps) {
   rounded.codes = rounded.codes.clone();  // others may hold what they were
   rounded.scales = rounded.scales.clone();
-  const at::ThreadLocalState state;  // grad and inference mode of the caller
-  at::parallel_for(0, (weight.size(0) + kSlice - 1) / kSlice, 1, [&](std::int64_t begin, std::int64_t end) {
-    const at::ThreadLocalStateGuard guard(state);
-    for (auto slice = begin; slice < end; ++slice) {
-      const auto rows = [slice](const at::Tensor& all) { return all.slice(0, slice * kSlice, (slice + 1) * kSlice); };
-      auto part = rounded;
-      part.codes = rows(rounded.codes);
-      part.scales = rows(rounded.scales);
-      part.zeros = rows(rounded.zeros);
-      const auto result = descended(part, rows(weight), curvature, sweeps);
-      part.codes.copy_(result.codes);
-      part.scales.copy_(result.scales);
-    }
+  for_each_slice(weight.size(0), kRoundedChannels, [&](std::int64_t first, std::int64_t count) {
+    const auto rows = [&](const at::Tensor& all) { return all.narrow(0, first, count); };
+    auto part = rounded;
+    part.codes = rows(rounded.codes);
+    part.scales = rows(rounded.scales);
+    part.zeros = rows(rounded.zeros);
+    const auto result = descended(part, rows(weight), hessian, sweeps);
+    part.codes.copy_(result.codes);
+    part.scales.copy_(result.scales);
   });
 }
 
@@ -185,11 +178,11 @@ void descend(weights::AffineWeight& rounded, const at::Tensor& weight, const at:
              int sweeps) {
   const at::NoGradGuard no_grad;
   const FullPrecisionProducts full_precision;
-  const auto curvature = curvature_of(hessian, added);
+  const auto live = live_part(hessian, added);
   if (weight.is_cpu()) {
-    descend_in_slices(rounded, weight, curvature, sweeps);
+    descend_in_slices(rounded, weight, live, sweeps);
   } else {
-    rounded = descended(rounded, weight, curvature, sweeps);
+    rounded = descended(rounded, weight, live, sweeps);
   }
 }
 

@@ -1,8 +1,6 @@
 #include "normtweak/quantize/gptq.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
-#include <ATen/ThreadLocalState.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/argsort.h>
@@ -18,6 +16,7 @@
 #include <vector>
 
 #include "normtweak/base/error.h"
+#include "normtweak/quantize/channel_slices.h"
 #include "normtweak/quantize/checks.h"
 #include "normtweak/quantize/full_precision.h"
 #include "normtweak/quantize/gptq_block.h"
@@ -25,10 +24,6 @@
 
 namespace normtweak::quantize {
 namespace {
-
-constexpr std::int64_t kLanes = 16;   // output channels are padded to a multiple, for the inner loop
-constexpr std::int64_t kBlock = 128;  // columns that the inner loop sees at once; the paper's lazy batch
-constexpr std::int64_t kSlice = 96;   // output channels that one thread takes at a time on the CPU
 
 // The work on one linear, or on some of its output channels. Everything is held with the columns of the weight as rows
 // and in the factor's order.
@@ -40,7 +35,7 @@ class GptqRun {
         out_(weight.size(0)),
         in_(weight.size(1)),
         group_size_(resolve_group_size(options.group_size, in_)),
-        padded_((out_ + kLanes - 1) / kLanes * kLanes),
+        padded_((out_ + kRoundedLanes - 1) / kRoundedLanes * kRoundedLanes),
         weight_(at::constant_pad_nd(weight.t(), {0, padded_ - out_}).contiguous()) {
     const auto floats = weight_.options();
     const auto columns = at::arange(in_, floats.dtype(at::kLong));
@@ -112,8 +107,8 @@ class GptqRun {
 
   // pull: [end - begin, out], the feedback of the columns before `begin`; undefined if there are none.
   void round_span(std::int64_t begin, std::int64_t end, const at::Tensor& pull) {
-    for (auto first = begin; first < end; first += kBlock) {
-      const auto last = std::min(end, first + kBlock);
+    for (auto first = begin; first < end; first += kRoundedColumns) {
+      const auto last = std::min<std::int64_t>(end, first + kRoundedColumns);
       auto target = weight_.slice(0, first, last).clone();
       if (pull.defined()) target.add_(pull.slice(0, first - begin, last - begin));
       if (first > begin) target.add_(feedback(begin, first, first, last));
@@ -170,17 +165,13 @@ class GptqRun {
   at::Tensor loss_;            // f64 []
 };
 
-// Threads meet once for each linear, not in each of thousands of small operations. The slices do not depend on the
-// number of threads, nor do the results.
+// Threads meet once for each linear, not in each of thousands of small operations.
 GptqResult run_in_slices(const at::Tensor& weight, const HessianFactor& factor, const GptqOptions& options) {
-  const auto slices = weight.split(kSlice);
+  const auto slices = weight.split(kRoundedChannels);
   std::vector<GptqResult> results(slices.size());
-  const at::ThreadLocalState state;  // grad and inference mode of the caller
-  at::parallel_for(0, static_cast<std::int64_t>(slices.size()), 1, [&](std::int64_t begin, std::int64_t end) {
-    const at::ThreadLocalStateGuard guard(state);
-    for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
-      results[i] = GptqRun(slices[i], factor, options).run();
-    }
+  for_each_slice(weight.size(0), kRoundedChannels, [&](std::int64_t first, std::int64_t) {
+    const auto i = static_cast<std::size_t>(first / kRoundedChannels);
+    results[i] = GptqRun(slices[i], factor, options).run();
   });
 
   const auto joined = [&results](at::Tensor weights::AffineWeight::*part) {

@@ -10,9 +10,6 @@
 namespace normtweak::quantize {
 namespace {
 
-constexpr int kLanes = 16;  // output channels rounded side by side: one AVX-512 register, two of AVX2
-constexpr int kMostColumns = 128;
-
 // Adding and taking off 1.5 * 2^23 rounds a float below 2^22 to the nearest whole number, halves to even, in two
 // instructions that every CPU has as vectors.
 constexpr float kRounder = 12582912.0F;
@@ -25,14 +22,14 @@ struct Rows {
 };
 
 NORMTWEAK_FOR_EACH_CPU void round_lanes(const Rows& rows, std::int64_t first) {
-  alignas(64) float work[kMostColumns][kLanes];
+  alignas(64) float work[kRoundedColumns][kRoundedLanes];
   for (std::int64_t j = 0; j < rows.columns; ++j) {
-    std::copy_n(rows.target + j * rows.out + first, kLanes, work[j]);
+    std::copy_n(rows.target + j * rows.out + first, kRoundedLanes, work[j]);
   }
   for (std::int64_t j = 0; j < rows.columns; ++j) {
     const auto at = j * rows.out + first;
-    alignas(64) float error[kLanes];
-    for (int lane = 0; lane < kLanes; ++lane) {
+    alignas(64) float error[kRoundedLanes];
+    for (int lane = 0; lane < kRoundedLanes; ++lane) {
       const float scale = rows.scales[at + lane];
       float step = work[j][lane] / scale;
       step = std::min(std::max(step, rows.lowest[at + lane]), rows.highest[at + lane]);
@@ -44,11 +41,11 @@ NORMTWEAK_FOR_EACH_CPU void round_lanes(const Rows& rows, std::int64_t first) {
     }
     const float* feedback = rows.feedback + j * rows.columns;
     for (std::int64_t k = j + 1; k < rows.columns; ++k) {
-      for (int lane = 0; lane < kLanes; ++lane) work[k][lane] += error[lane] * feedback[k];
+      for (int lane = 0; lane < kRoundedLanes; ++lane) work[k][lane] += error[lane] * feedback[k];
     }
   }
   for (std::int64_t j = 0; j < rows.columns; ++j) {
-    std::copy_n(work[j], kLanes, rows.target + j * rows.out + first);
+    std::copy_n(work[j], kRoundedLanes, rows.target + j * rows.out + first);
   }
 }
 
@@ -64,7 +61,7 @@ void round_on_cpu(const GptqBlock& block) {
                      .errors = block.errors.data_ptr<float>(),
                      .columns = block.target.size(0),
                      .out = block.target.size(1)};
-  for (std::int64_t first = 0; first < rows.out; first += kLanes) round_lanes(rows, first);
+  for (std::int64_t first = 0; first < rows.out; first += kRoundedLanes) round_lanes(rows, first);
 }
 
 void round_by_columns(const GptqBlock& block) {

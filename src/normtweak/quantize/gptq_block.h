@@ -5,8 +5,13 @@
 
 namespace normtweak::quantize {
 
+inline constexpr int kRoundedLanes =
+    16;  // output channels rounded side by side on the CPU: one AVX-512 register, two of AVX2
+inline constexpr int kRoundedColumns = 128;  // columns of a block at most; the lazy batch of GPTQ's paper
+inline constexpr int kRoundedChannels = 96;  // output channels that are worth a thread's turn on the CPU
+
 // All tensors are f32 and contiguous, with the columns of the weight as rows, so that a column is one run of memory.
-// On the CPU `out` must be a multiple of 16.
+// On the CPU `out` must be a multiple of kRoundedLanes.
 struct GptqBlock {
   at::Tensor target;    // [columns, out]: the weights plus the feedback of all columns before the block. On return
                         // each column holds what was rounded: with the feedback of the columns before it

@@ -1,8 +1,6 @@
 #include "normtweak/quantize/grid.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
-#include <ATen/ThreadLocalState.h>
 #include <ATen/ops/aminmax.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/full_like.h>
@@ -13,6 +11,7 @@
 #include <limits>
 
 #include "normtweak/base/error.h"
+#include "normtweak/quantize/channel_slices.h"
 #include "normtweak/quantize/checks.h"
 
 namespace normtweak::quantize {
@@ -94,16 +93,10 @@ Grid search_grid(const at::Tensor& groups, const GridOptions& options) {
   const auto rows = groups.reshape({-1, groups.size(-1)});
   const auto scales = at::empty_like(rows.select(1, 0)), zeros = at::empty_like(scales);
   const auto rows_per_tile = std::max<std::int64_t>(1, kTile / rows.size(1));
-  const auto tiles = (rows.size(0) + rows_per_tile - 1) / rows_per_tile;
-  const at::ThreadLocalState state;  // grad and inference mode of the caller
-  at::parallel_for(0, tiles, 1, [&](std::int64_t begin, std::int64_t end) {
-    const at::ThreadLocalStateGuard guard(state);
-    for (auto tile = begin; tile < end; ++tile) {
-      const auto first = tile * rows_per_tile, count = std::min(rows_per_tile, rows.size(0) - first);
-      const auto found = search_rows(rows.narrow(0, first, count).contiguous(), options);
-      scales.narrow(0, first, count).copy_(found.scales);
-      zeros.narrow(0, first, count).copy_(found.zeros);
-    }
+  for_each_slice(rows.size(0), rows_per_tile, [&](std::int64_t first, std::int64_t count) {
+    const auto found = search_rows(rows.narrow(0, first, count).contiguous(), options);
+    scales.narrow(0, first, count).copy_(found.scales);
+    zeros.narrow(0, first, count).copy_(found.zeros);
   });
   return {scales.view(shape), zeros.view(shape)};
 }
