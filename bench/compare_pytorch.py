@@ -37,6 +37,7 @@ from float_export import export_float
 KINDS = ["evaluation", "generation", "layerwise", "end-to-end"]
 TWEAKS = ["layerwise", "end-to-end"]
 TYPES = {"f32": "float32", "bf16": "bfloat16"}
+LEARNING_RATE = 2e-3  # end to end
 
 
 # ---------------------------------------------------------------- the PyTorch side, in a process of its own ----------
@@ -298,13 +299,13 @@ def end_to_end(job, torch):
     def steps():
         generator = torch.Generator().manual_seed(0)
         groups = [{"params": student.norm_changes}, {"params": student.scale_changes}]
-        adam = torch.optim.Adam(groups, lr=2e-3, betas=(0.9, 0.95), fused=True)
+        adam = torch.optim.Adam(groups, lr=LEARNING_RATE, betas=(0.9, 0.95), fused=True)
         batches = math.ceil(len(train) / batch)
         for step in range(passes * batches):
             if step % batches == 0:
                 order = torch.randperm(len(train), generator=generator).to(train.device)
             chosen = order[step % batches * batch : step % batches * batch + batch]
-            rate = 2e-3 * min(1, (step + 1) / 5) * 0.5 * (1 + math.cos(math.pi * step / (passes * batches)))
+            rate = LEARNING_RATE * min(1, (step + 1) / 5) * 0.5 * (1 + math.cos(math.pi * step / (passes * batches)))
             for group in adam.param_groups:
                 group["lr"] = rate
             adam.zero_grad()
@@ -487,7 +488,7 @@ class Bench:
             return {"KLD before": scores["untouched"], "after": scores["last"]}
 
         return self.tweak("end-to-end", f"end-to-end steps, passes: {options.passes}, rows a step: {options.batch}",
-                          small, ["--batch", options.batch, "--tune", "norms,scales"],
+                          small, ["--batch", options.batch, "--tune", "norms,scales", "--lr", LEARNING_RATE],
                           {"batch": options.batch, "micro_batch": min(options.micro_batch, options.batch)},
                           1 if small else options.passes, seconds, figures)
 

@@ -27,20 +27,22 @@ class Failure(Exception):
 class Program:
     """Subcommands on the device that the arguments name, with figures in `folder` (default: the one they name).
 
-    further: options of every subcommand; environment: in place of this process's own.
+    further: options of every subcommand; environment: in place of this process's own; launcher: what stands before the
+    program.
     """
 
-    def __init__(self, options, folder=None, further=(), environment=None):
+    def __init__(self, options, folder=None, further=(), environment=None, launcher=()):
         self.options = options
         self.out = Path(folder or options.out)
         self.out.mkdir(parents=True, exist_ok=True)
         self.further = [*(["--device", options.device] if options.device else []), *map(str, further)]
         self.environment = environment
+        self.launcher = list(map(str, launcher))
 
     def call(self, *arguments, name="normtweak"):
         """The figures of a subcommand, also left in NAME.json, and the lines that it wrote to stderr."""
         report = self.out / f"{name}.json"
-        command = [self.options.program, *map(str, arguments), *self.further, "--json", str(report)]
+        command = [*self.launcher, self.options.program, *map(str, arguments), *self.further, "--json", str(report)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=self.environment)
         if done.returncode != 0:
             raise Failure(f"{' '.join(command)}\n{done.stderr}")

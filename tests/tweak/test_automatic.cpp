@@ -43,6 +43,13 @@ TEST(RateSearch, WalksToTheBestPowerOfTwo) {
   }
 }
 
+TEST(RateSearch, BeginsAtTheRootOfTheDamage) {
+  EXPECT_DOUBLE_EQ(standard_rate(0.16), 0.002);
+  EXPECT_DOUBLE_EQ(standard_rate(0.64), 2 * standard_rate(0.16));
+  for (const double nothing : {0.0, -1e-9, 1e-12}) EXPECT_DOUBLE_EQ(standard_rate(nothing), 2.5e-4);
+  EXPECT_DOUBLE_EQ(standard_rate(100), 0.01);
+}
+
 TEST(RateSearch, ShortRunsHaveNoTrials) {
   EXPECT_EQ(trial_steps(79), 0);
   EXPECT_EQ(trial_steps(80), 8);
@@ -92,8 +99,10 @@ TEST(Automatic, ChoosesRateBatchAndSteps) {
       factor = trial.factor;
     }
   }
-  EXPECT_DOUBLE_EQ(result.rates.norms, factor * LearningRates().norms);
-  EXPECT_DOUBLE_EQ(result.rates.scales, factor * LearningRates().scales);
+  ASSERT_EQ(result.candidates[0].name, "untouched");
+  const double standard = standard_rate(result.candidates[0].divergence);
+  EXPECT_DOUBLE_EQ(result.rates.norms, factor * standard);
+  EXPECT_DOUBLE_EQ(result.rates.scales, factor * standard);
 }
 
 TEST(Automatic, StepsAndRatesRepeatARun) {

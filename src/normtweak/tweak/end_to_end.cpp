@@ -17,7 +17,6 @@
 namespace normtweak::tweak {
 namespace {
 
-constexpr LearningRates kStandardRates = {};
 constexpr std::int64_t kStandardPasses = 8;
 constexpr int kPatience = 3;     // checks of the selection rows without a gain, after which a run ends
 constexpr double kDiverged = 2;  // times the untouched divergence: nothing good comes after that
@@ -115,6 +114,7 @@ class Run {
     const bool given = options_.norm_rate && options_.scale_rate;
     if (limited_by_time() && !given) measure_step();
     const auto steps = given ? 0 : trial_steps(steps_in_budget());
+    standard_rate_ = standard_rate(untouched);
     double factor = 1;
     if (steps > 0) {
       trial_steps_taken_ = steps;
@@ -127,9 +127,9 @@ class Run {
 
   void set_rates(double factor) {
     auto& rates = training_.rates;
-    rates.norms = options_.norm_rate.value_or(factor * kStandardRates.norms);
-    rates.scales = options_.scale_rate.value_or(factor * kStandardRates.scales);
-    rates.zeros = options_.zero_rate.value_or(options_.scale_rate.value_or(factor * kStandardRates.zeros));
+    rates.norms = options_.norm_rate.value_or(factor * standard_rate_);
+    rates.scales = options_.scale_rate.value_or(factor * standard_rate_);
+    rates.zeros = options_.zero_rate.value_or(options_.scale_rate.value_or(factor * standard_rate_));
   }
 
   // A whole short training; the divergence that it ends with.
@@ -248,6 +248,7 @@ class Run {
   PassSize pass_;
   State start_;
   EndToEndResult result_;
+  double standard_rate_ = 0;
   std::int64_t trial_steps_taken_ = 0;  // in each trial
   double seconds_per_step_ = 0, seconds_per_score_ = 0;
 };

@@ -11,6 +11,10 @@ constexpr double kLargest = 8;  // factor; the smallest is its inverse
 
 }  // namespace
 
+double standard_rate(double divergence) {
+  return std::clamp(5e-3 * std::sqrt(std::max(0.0, divergence)), 2.5e-4, 1e-2);
+}
+
 RateSearch search_rate(const std::function<double(double factor)>& try_factor) {
   RateSearch search;
   double least = std::numeric_limits<double>::infinity();
