@@ -63,7 +63,7 @@ class Model {
     made.head = {
         .name = "head", .weight = weights::FloatWeight{random(config.vocabulary, config.hidden).to(type_)}, .bias = {}};
     made.final_norm = norm("final");
-    made.rotary = std::make_shared<model::RotaryTable>(make_rotary_table(config, config.context, device_));
+    made.rotary = std::make_shared<model::GrowingRotaryTable>(config, device_);
     made.blocks = model::BlockStore(static_cast<int>(config.layers), model::Residence::device, {});
     for (int i = 0; i < config.layers; ++i) {
       made.blocks.put(i, std::make_shared<const model::Block>(block(i, config, quantized)));

@@ -12,10 +12,10 @@ import pathlib
 import subprocess
 import sys
 
-SAMPLES = 24       # calibration rows that the model writes
+SAMPLES = 48       # calibration rows that the model writes
 TOKENS = 256       # tokens in each
 MAX_TOKENS = 4096  # tokens of WikiText-2 that are scored
-PASSES = 4         # of the tweak over them
+PASSES = 3         # of the tweak over them
 BITS = (4, 3)
 GROUP_SIZE = 64
 

@@ -62,6 +62,23 @@ TEST(Rotary, TableFollowsTheFormula) {
   }
 }
 
+TEST(Rotary, AModelsTableGrowsWithItsPasses) {
+  ModelConfig config;
+  config.head_size = 8;
+  config.context = std::int64_t{1} << 40;  // no memory holds so many positions
+  const GrowingRotaryTable growing(config, at::kCPU);
+  const auto first = growing.up_to(5).cosine;
+  ASSERT_GE(first.size(0), 5);
+  for (const std::int64_t positions : {std::int64_t{1}, first.size(0), first.size(0) + 1, std::int64_t{10000}}) {
+    const auto& table = growing.up_to(positions);
+    ASSERT_GE(table.sine.size(0), positions);
+    const auto expected = make_rotary_table(config, positions, at::kCPU);
+    EXPECT_TRUE(table.cosine.narrow(0, 0, positions).equal(expected.cosine));
+    EXPECT_TRUE(table.sine.narrow(0, 0, positions).equal(expected.sine));
+  }
+  EXPECT_LT(growing.up_to(1).cosine.size(0), 100000);
+}
+
 TEST(Rotary, RotatesPairsOfHalvesAndItsGradientBack) {
   ModelConfig config;
   config.head_size = 8;

@@ -69,7 +69,7 @@ model::Decoder tiny_decoder(const TinyModel& options) {
   config.tied_head = !options.llama;
   decoder.embedding = at::randn({config.vocabulary, config.hidden});
   if (options.llama) {
-    decoder.rotary = std::make_shared<model::RotaryTable>(make_rotary_table(config, config.context, at::kCPU));
+    decoder.rotary = std::make_shared<model::GrowingRotaryTable>(config, at::kCPU);
     decoder.head = linear("head", config.vocabulary, config.hidden, false);
   } else {
     decoder.positions = at::randn({config.context, config.hidden}) * 0.3;

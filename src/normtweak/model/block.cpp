@@ -54,8 +54,9 @@ at::Tensor attend(const Block& block, const at::Tensor& normed, const BlockConte
   const auto& config = *context.config;
   auto [query, key, value] = project(block, normed, context);
   if (context.rotary != nullptr) {
-    query = rotate(query, *context.rotary, context.start);
-    key = rotate(key, *context.rotary, context.start);
+    const auto& table = context.rotary->up_to(context.start + query.size(1));
+    query = rotate(query, table, context.start);
+    key = rotate(key, table, context.start);
   }
   query = query.transpose(1, 2);  // [samples, heads, tokens, head_size]
   key = key.transpose(1, 2);

@@ -46,10 +46,10 @@ struct KeyValueCache {
 // What a forward pass needs beside the block's own tensors.
 struct BlockContext {
   const ModelConfig* config = nullptr;
-  const RotaryTable* rotary = nullptr;  // null where positions are learned
-  at::ScalarType type = at::kFloat;     // of products; the residual stream itself is F32
-  KeyValueCache* cache = nullptr;       // decoding; null: the tokens given are all there are
-  std::int64_t start = 0;               // position of the first token
+  const GrowingRotaryTable* rotary = nullptr;  // null where positions are learned
+  at::ScalarType type = at::kFloat;            // of products; the residual stream itself is F32
+  KeyValueCache* cache = nullptr;              // decoding; null: the tokens given are all there are
+  std::int64_t start = 0;                      // position of the first token
   std::function<void(LinearInput, const at::Tensor&)> observe = {};  // sees each linear's input [samples, tokens, in]
   std::function<void(LinearInput, const at::Tensor&)> observe_output = {};  // and what each linear makes of it
 };

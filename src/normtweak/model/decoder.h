@@ -27,7 +27,7 @@ struct Decoder {
   at::Tensor positions;  // f32 [context, hidden]; undefined where positions are rotary
   Norm final_norm;
   Linear head;  // its weight is the embedding where the two are tied
-  std::shared_ptr<const RotaryTable> rotary;
+  std::shared_ptr<const GrowingRotaryTable> rotary;
   BlockStore blocks;
   // Bytes that a pass may take on the device beside the weights: activations, logits, caches.
   std::int64_t workspace = std::numeric_limits<std::int64_t>::max();

@@ -74,7 +74,7 @@ Decoder load_decoder(const Checkpoint& checkpoint, const LoadOptions& options) {
     decoder.positions =
         load.floats(fmt::format("{}.weight", names.positions), {config.context, config.hidden}, at::kFloat);
   } else {
-    decoder.rotary = std::make_shared<RotaryTable>(make_rotary_table(config, config.context, options.device));
+    decoder.rotary = std::make_shared<GrowingRotaryTable>(config, options.device);
   }
   decoder.final_norm = load.norm(std::string(names.final_norm));
   if (config.tied_head) {

@@ -5,8 +5,10 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/where.h>
+#include <c10/core/InferenceMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
 #include <numbers>
 
 namespace normtweak::model {
@@ -68,6 +70,16 @@ RotaryTable make_rotary_table(const ModelConfig& config, std::int64_t positions,
   const auto frequencies = scale(at::pow(config.rotary_base, exponents).reciprocal(), config.rotary_scaling);
   const auto angles = at::arange(positions, options).unsqueeze(1) * frequencies.unsqueeze(0);
   return {angles.cos().to(device), angles.sin().to(device)};
+}
+
+const RotaryTable& GrowingRotaryTable::up_to(std::int64_t positions) const {
+  constexpr std::int64_t kFewest = 2048;
+  const auto held = table_.cosine.defined() ? table_.cosine.size(0) : 0;
+  if (held < positions) {
+    const c10::InferenceMode no_inference(false);  // one table serves passes with gradients and without
+    table_ = make_rotary_table(config_, std::max({positions, 2 * held, kFewest}), device_);
+  }
+  return table_;
 }
 
 at::Tensor rotate(const at::Tensor& heads, const RotaryTable& table, std::int64_t start) {
