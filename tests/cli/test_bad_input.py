@@ -87,6 +87,7 @@ LAMBADA = {
     "long_word.jsonl": json.dumps({"text": "The " + 200 * "z"}),
 }
 UP = "model.layers.1.mlp.up_proj.weight"
+BIAS = "model.layers.1.self_attn.q_proj.bias"
 HARM = {
     "copy": lambda folder: None,
     "truncated": truncate,
@@ -94,6 +95,7 @@ HARM = {
     "no_weights": lambda folder: (folder / "model.safetensors").unlink(),
     "no_tensor": edit_tensors(lambda tensors: tensors.pop(UP)),
     "wrong_shape": edit_tensors(lambda tensors: tensors.update({UP: tensors[UP][:-2].clone()})),
+    "bias": edit_tensors(lambda tensors: tensors.update({BIAS: torch.ones(64)})),
     "nan": edit_tensors(set_nan),
     "overflowing": edit_tensors(lambda tensors: tensors[UP].fill_(1e38)),
     "no_tokenizer": lambda folder: (folder / "tokenizer.json").unlink(),
@@ -137,6 +139,8 @@ CASES = [
     ("inspect no_weights", 1, ["no_weights", "safetensors"]),
     ("inspect no_tensor", 1, [UP]),
     ("inspect wrong_shape", 1, [UP, "[96, 64]", "[94, 64]"]),
+    ("inspect bias", 1, ["bias/model.safetensors", BIAS, "no bias expected"]),
+    ("logits bias --tokens ids.safetensors -o out/x", 1, [BIAS]),
     ("inspect nan", 1, [UP, "NaN"]),
     ("inspect bad_json", 1, ["bad_json/config.json"]),
     ("inspect unsupported", 1, ["MambaForCausalLM", "LlamaForCausalLM", "GPT2LMHeadModel"]),

@@ -1,11 +1,13 @@
 """What `normtweak quantize` saves, opened by compressed-tensors and transformers."""
 import json
+import shutil
 
 import gguf
 import numpy
 import pytest
 import torch
 from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
 import cli_gguf
@@ -196,6 +198,25 @@ def test_eval_and_tweak_read_it_back(name, home, tmp_path):
     cli_program.run("tweak", packed, "--reference", home / "llama", "-o", tmp_path / "again", "--calibration",
                     home / "calibration.safetensors", "--method", "layerwise", "--lr", "1e-30", "--dtype", "f32")
     assert cli_program.file_bytes(tmp_path / "again") == cli_program.file_bytes(packed)
+
+
+@pytest.mark.parametrize("method", ["rtn", "kmeans"])
+def test_gpt2_without_prefix(method, tmp_path):
+    """Names as in the first checkpoints of GPT-2 are kept, and what is packed under them is read back."""
+    cli_models.save(cli_models.gpt2(), tmp_path / "new")
+    shutil.copytree(tmp_path / "new", tmp_path / "old")
+    stored = load_file(tmp_path / "new" / "model.safetensors")
+    save_file({name.removeprefix("transformer."): tensor for name, tensor in stored.items()},
+              tmp_path / "old" / "model.safetensors")
+    logits = []
+    cli_program.save_ids(tmp_path / "calibration.safetensors", cli_models.ids(8, 32))
+    for name in ("new", "old"):
+        cli_program.run("quantize", tmp_path / name, "-o", tmp_path / f"{name}-packed", "--method", method,
+                        "--group-size", 32, "--tweak", "none", "--calibration", tmp_path / "calibration.safetensors")
+        logits.append(cli_program.logits(tmp_path / f"{name}-packed", IDS, tmp_path))
+    assert torch.equal(*logits)
+    packed = cli_program.tensors(tmp_path / "old-packed")
+    assert "h.0.attn.c_attn.weight_packed" in packed and not any(name.startswith("transformer.") for name in packed)
 
 
 def test_inspect_says_who_loads_it(home, tmp_path):

@@ -115,6 +115,14 @@ std::string stored_name(const Checkpoint& checkpoint, const std::string& name) {
   return checkpoint.tensors->contains(old_name) ? old_name : name;
 }
 
+std::string stored_module(const Checkpoint& checkpoint, const std::string& module) {
+  for (const std::string_view suffix : {".weight", ".weight_packed"}) {
+    const auto stored = stored_name(checkpoint, module + std::string(suffix));
+    if (checkpoint.tensors->contains(stored)) return stored.substr(0, stored.size() - suffix.size());
+  }
+  return module;
+}
+
 bool is_quantized(const Checkpoint& checkpoint) {
   const auto found = checkpoint.config.find("quantization_config");
   return found != checkpoint.config.end() && !found->is_null();

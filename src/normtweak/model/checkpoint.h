@@ -38,6 +38,9 @@ std::vector<std::int64_t> end_of_text_ids(const Checkpoint& checkpoint);
 // the front part of every name.
 std::string stored_name(const Checkpoint& checkpoint, const std::string& name);
 
+// The same for a module with a weight, packed or not.
+std::string stored_module(const Checkpoint& checkpoint, const std::string& module);
+
 // Whether the linears are stored quantized (compressed-tensors).
 bool is_quantized(const Checkpoint& checkpoint);
 

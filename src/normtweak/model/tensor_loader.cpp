@@ -37,7 +37,7 @@ at::Tensor TensorLoader::floats(const std::string& name, at::IntArrayRef shape, 
 
 weights::Weight TensorLoader::packed_weight(const std::string& module, const formats::PackedSettings& settings,
                                             std::int64_t out, std::int64_t in) const {
-  auto weight = formats::decode_packed(*checkpoint_.tensors, stored_name(checkpoint_, module), settings);
+  auto weight = formats::decode_packed(*checkpoint_.tensors, stored_module(checkpoint_, module), settings);
   const auto found = weights::shape(weight);
   if (found != at::IntArrayRef({out, in})) {
     fail("{}: linear {}: shape [{}, {}] expected from config.json, the file has {}", checkpoint_.path, module, out, in,
@@ -73,8 +73,20 @@ Linear TensorLoader::linear(const std::string& module, std::int64_t out, std::in
   Linear linear;
   linear.name = module;
   linear.weight = weight(module, out, in, layout);
-  if (has_bias) linear.bias = floats(module + ".bias", {out}, at::kFloat);
+  if (has_bias) {
+    linear.bias = floats(module + ".bias", {out}, at::kFloat);
+  } else {
+    refuse_bias(module + ".bias", out);
+  }
   return linear;
+}
+
+// A bias that nobody adds would be a model of another kind, opened in silence. Zeros change nothing.
+void TensorLoader::refuse_bias(const std::string& name, std::int64_t out) const {
+  const auto stored = stored_name(checkpoint_, name);
+  if (!checkpoint_.tensors->contains(stored) || !floats(name, {out}, at::kFloat).any().item<bool>()) return;
+  fail("{}: tensor {}: no bias expected from the config, the file has one; the config is not this model's",
+       checkpoint_.tensors->file_of(stored), stored);
 }
 
 }  // namespace normtweak::model

@@ -25,6 +25,8 @@ class TensorLoader {
   weights::Weight packed_weight(const std::string& module, const formats::PackedSettings& settings, std::int64_t out,
                                 std::int64_t in) const;
 
+  void refuse_bias(const std::string& name, std::int64_t out) const;
+
   const Checkpoint& checkpoint_;
   c10::Device device_;
   at::ScalarType type_;

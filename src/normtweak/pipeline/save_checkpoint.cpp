@@ -98,7 +98,7 @@ class Contents {
       return;
     }
     // The place of the weight in the original, which may itself be packed.
-    const auto module = original_module(linear.name);
+    const auto module = stored_module(original_, linear.name);
     std::string place;
     for (const auto& name :
          {".weight", ".weight_packed", ".weight_scale", ".weight_zero_point", ".weight_shape", ".weight_codebook"}) {
@@ -111,14 +111,6 @@ class Contents {
       }
     }
     changed_[place] = format_.holds_codes ? packed(linear, module) : dequantized(linear, module);
-  }
-
-  std::string original_module(const std::string& name) const {
-    for (const auto* suffix : {".weight", ".weight_packed"}) {
-      const auto stored = stored_name(original_, name + suffix);
-      if (original_.tensors->contains(stored)) return stored.substr(0, stored.size() - std::string_view(suffix).size());
-    }
-    return name;
   }
 
   std::vector<TensorToWrite> packed(const model::Linear& linear, const std::string& module) {
