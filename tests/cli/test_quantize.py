@@ -7,7 +7,6 @@ import numpy
 import pytest
 import torch
 from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
-from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
 import cli_gguf
@@ -205,9 +204,7 @@ def test_gpt2_without_prefix(method, tmp_path):
     """Names as in the first checkpoints of GPT-2 are kept, and what is packed under them is read back."""
     cli_models.save(cli_models.gpt2(), tmp_path / "new")
     shutil.copytree(tmp_path / "new", tmp_path / "old")
-    stored = load_file(tmp_path / "new" / "model.safetensors")
-    save_file({name.removeprefix("transformer."): tensor for name, tensor in stored.items()},
-              tmp_path / "old" / "model.safetensors")
+    cli_models.take_prefix_off(tmp_path / "old")
     logits = []
     cli_program.save_ids(tmp_path / "calibration.safetensors", cli_models.ids(8, 32))
     for name in ("new", "old"):

@@ -4,6 +4,7 @@ import pathlib
 import random
 
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
@@ -79,6 +80,13 @@ def save(model, folder, **options):
     folder = pathlib.Path(folder)
     model.save_pretrained(folder, **options)
     return folder
+
+
+def take_prefix_off(folder, more=()):
+    """Names of a saved GPT-2 as in its first checkpoints; `more`: tensors to add."""
+    path = pathlib.Path(folder) / "model.safetensors"
+    stored = {name.removeprefix("transformer."): tensor for name, tensor in load_file(path).items()}
+    save_file(stored | dict(more), path)
 
 
 def save_with_tokenizer(model, folder):
