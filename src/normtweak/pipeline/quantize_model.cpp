@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include "normtweak/base/error.h"
 #include "normtweak/pipeline/blockwise.h"
 #include "normtweak/pipeline/calibration_text.h"
@@ -5,6 +7,7 @@
 #include "normtweak/pipeline/run.h"
 #include "normtweak/pipeline/steps.h"
 #include "normtweak/pipeline/tuned_floats.h"
+#include "normtweak/quantize/gptq_block.h"
 
 namespace normtweak::pipeline {
 namespace {
@@ -21,6 +24,13 @@ double quantized_bytes(const quantize::LinearPlan& plan) {
 bool may_correct_drift(const quantize::QuantizationPlan& plan) {
   return plan.drift_correction > 0 &&
          (quantize::find_quantizer(plan.standard.method).needs_hessian || !plan.rules.empty());
+}
+
+void note_slow_rounding(const quantize::QuantizationPlan& plan, c10::Device device, ProgressSink& progress) {
+  if (plan.standard.method != "gptq") return;
+  if (const auto reason = quantize::slow_rounding_reason(device); !reason.empty()) {
+    progress.note(fmt::format("the columns are rounded on the CPU, which takes longer: {}", reason));
+  }
 }
 
 }  // namespace
@@ -55,6 +65,7 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
                                   .tuned_floats = tuned_floats(checkpoint, plan, options.tweak)},
                                  available_memory(options.compute));
     if (const auto note = describe(memory); !note.empty()) progress.note(note);
+    note_slow_rounding(plan, options.compute.device, progress);
     const auto floats = load_float_model(checkpoint, options.compute, memory);
     auto start = floats.passes;
     start.blocks.keep_new(memory.quantized);

@@ -1,11 +1,11 @@
 #include "normtweak/quantize/gptq_block.h"
 
-#include <ATen/ops/addcmul.h>
-#include <ATen/ops/div.h>
-
 #include <algorithm>
+#include <array>
+#include <vector>
 
 #include "normtweak/base/for_each_cpu.h"
+#include "normtweak/quantize/gptq_block_kernel.h"
 
 namespace normtweak::quantize {
 namespace {
@@ -64,23 +64,53 @@ void round_on_cpu(const GptqBlock& block) {
   for (std::int64_t first = 0; first < rows.out; first += kRoundedLanes) round_lanes(rows, first);
 }
 
-void round_by_columns(const GptqBlock& block) {
-  const auto columns = block.target.size(0);
-  for (std::int64_t j = 0; j < columns; ++j) {
-    const auto target = block.target.select(0, j), scale = block.scales.select(0, j);
-    auto step = block.steps.select(0, j), error = block.errors.select(0, j);
-    at::div_out(step, target, scale).clamp_(block.lowest.select(0, j), block.highest.select(0, j));
-    if (block.phase.defined()) step.sub_(block.phase.select(0, j));
-    step.round_();
-    if (block.phase.defined()) step.add_(block.phase.select(0, j));
-    at::addcmul_out(error, block.original.select(0, j), step, scale, -1);
-    const auto rest = columns - j - 1;
-    if (rest > 0) block.target.narrow(0, j + 1, rest).addr_(block.feedback.select(0, j).narrow(0, j + 1, rest), error);
-  }
+void round_on_gpu(const GptqBlock& block) {
+  const auto at = [](const at::Tensor& floats) { return floats.defined() ? floats.data_ptr() : nullptr; };
+  std::array pointers = {at(block.target), at(block.original), at(block.scales), at(block.lowest), at(block.highest),
+                         at(block.phase),  at(block.feedback), at(block.steps),  at(block.errors)};
+  auto columns = static_cast<int>(block.target.size(0)), out = static_cast<int>(block.target.size(1));
+  std::vector<void*> arguments;
+  for (auto& pointer : pointers) arguments.push_back(static_cast<void*>(&pointer));
+  arguments.push_back(&columns);
+  arguments.push_back(&out);
+  const auto blocks = (out + kChannelsPerBlock - 1) / kChannelsPerBlock;
+  gptq_block_kernel().launch(block.target.device(), static_cast<unsigned>(blocks), kChannelsPerBlock * kWarp,
+                             arguments);
+}
+
+// Where there is no such kernel.
+void round_through_cpu(const GptqBlock& block) {
+  const auto copied = [](const at::Tensor& floats) { return floats.defined() ? floats.cpu() : floats; };
+  const GptqBlock on_cpu = {.target = copied(block.target),
+                            .original = copied(block.original),
+                            .scales = copied(block.scales),
+                            .lowest = copied(block.lowest),
+                            .highest = copied(block.highest),
+                            .phase = copied(block.phase),
+                            .feedback = copied(block.feedback),
+                            .steps = copied(block.steps),
+                            .errors = copied(block.errors)};
+  round_on_cpu(on_cpu);
+  block.target.copy_(on_cpu.target);
+  block.steps.copy_(on_cpu.steps);
+  block.errors.copy_(on_cpu.errors);
 }
 
 }  // namespace
 
-void round_block(const GptqBlock& block) { block.target.is_cpu() ? round_on_cpu(block) : round_by_columns(block); }
+void round_block(const GptqBlock& block) {
+  const auto device = block.target.device();
+  if (device.is_cpu()) {
+    round_on_cpu(block);
+  } else if (device.is_cuda() && gptq_block_kernel().unavailable(device).empty()) {
+    round_on_gpu(block);
+  } else {
+    round_through_cpu(block);
+  }
+}
+
+std::string slow_rounding_reason(c10::Device device) {
+  return device.is_cuda() ? gptq_block_kernel().unavailable(device) : "";
+}
 
 }  // namespace normtweak::quantize

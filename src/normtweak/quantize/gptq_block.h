@@ -1,7 +1,10 @@
 // GPTQ's inner loop: the columns of one block, rounded one after the other, each with the errors of those before it.
-// On the CPU it is a loop of our own, in the calling thread; elsewhere a few ATen kernels for each column.
+// On the CPU it is a loop of our own, in the calling thread, and on a GPU a kernel of our own; where that is not to be
+// had, the block goes to the CPU and back.
 #pragma once
 #include <ATen/core/Tensor.h>
+
+#include <string>
 
 namespace normtweak::quantize {
 
@@ -11,7 +14,7 @@ inline constexpr int kRoundedColumns = 128;  // columns of a block at most; the 
 inline constexpr int kRoundedChannels = 96;  // output channels that are worth a thread's turn on the CPU
 
 // All tensors are f32 and contiguous, with the columns of the weight as rows, so that a column is one run of memory.
-// On the CPU `out` must be a multiple of kRoundedLanes.
+// `out` must be a multiple of kRoundedLanes.
 struct GptqBlock {
   at::Tensor target;    // [columns, out]: the weights plus the feedback of all columns before the block. On return
                         // each column holds what was rounded: with the feedback of the columns before it
@@ -27,5 +30,8 @@ struct GptqBlock {
 };
 
 void round_block(const GptqBlock& block);
+
+// Why this device leaves the rounding to the CPU, or "" where it does not.
+std::string slow_rounding_reason(c10::Device device);
 
 }  // namespace normtweak::quantize

@@ -1,0 +1,71 @@
+#include "normtweak/quantize/gptq_block_kernel.h"
+
+namespace normtweak::quantize {
+namespace {
+
+// A lane holds every 32nd column of its warp's channel in registers. At each turn all lanes round what they hold, and
+// the one whose column it is passes its error on; what the others found is thrown away, and found anew at their turn.
+constexpr const char* kSource = R"(
+constexpr int kHeld = 4;  // columns held by a lane: kRoundedColumns / 32
+
+extern "C" __global__ void round_gptq_block(float* target, const float* original, const float* scales,
+                                            const float* lowest, const float* highest, const float* phase,
+                                            const float* feedback, float* steps, float* errors, int columns, int out) {
+  const int lane = threadIdx.x % 32;
+  const int channel = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
+  if (channel >= out) return;
+
+  float value[kHeld], weight[kHeld], scale[kHeld], low[kHeld], high[kHeld], offset[kHeld], step[kHeld], error[kHeld];
+  #pragma unroll
+  for (int i = 0; i < kHeld; ++i) {
+    const int column = i * 32 + lane;
+    const long long at = (long long)column * out + channel;
+    const bool inside = column < columns;
+    value[i] = inside ? target[at] : 0;
+    weight[i] = inside ? original[at] : 0;
+    scale[i] = inside ? scales[at] : 1;
+    low[i] = inside ? lowest[at] : 0;
+    high[i] = inside ? highest[at] : 0;
+    offset[i] = inside && phase ? phase[at] : 0;
+  }
+
+  #pragma unroll
+  for (int i = 0; i < kHeld; ++i) {
+    for (int turn = 0; turn < 32 && i * 32 + turn < columns; ++turn) {
+      const int j = i * 32 + turn;
+      const float clamped = fminf(fmaxf(value[i] / scale[i], low[i]), high[i]);
+      const float nearest = rintf(clamped - offset[i]) + offset[i];
+      const float left = weight[i] - nearest * scale[i];
+      if (lane == turn) {
+        step[i] = nearest;
+        error[i] = left;
+      }
+      const float passed_on = __shfl_sync(0xffffffffu, left, turn);
+      #pragma unroll
+      for (int m = i; m < kHeld; ++m) {
+        const int column = m * 32 + lane;
+        if (column > j && column < columns) value[m] += passed_on * feedback[j * columns + column];
+      }
+    }
+  }
+
+  #pragma unroll
+  for (int i = 0; i < kHeld; ++i) {
+    const int column = i * 32 + lane;
+    if (column >= columns) continue;
+    const long long at = (long long)column * out + channel;
+    target[at] = value[i];
+    steps[at] = step[i];
+    errors[at] = error[i];
+  }
+}
+)";
+
+}  // namespace
+
+CudaKernel& gptq_block_kernel() {
+  static CudaKernel kernel("round_gptq_block", kSource);
+  return kernel;
+}
+
+}  // namespace normtweak::quantize
