@@ -70,8 +70,12 @@ bool has_fast_bf16(c10::Device device) {
   constexpr unsigned int kAmxBf16 = 1U << 22;  // CPUID leaf 7, EDX
   if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & kAmxBf16) != 0) return true;
   constexpr unsigned int kAvx512Bf16 = 1U << 5;  // CPUID leaf 7, subleaf 1, EAX
-  const bool has_instructions = __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & kAvx512Bf16) != 0;
-  return has_instructions && __get_cpuid(0, &eax, &ebx, &ecx, &edx) != 0 && ebx == signature_AMD_ebx;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & kAvx512Bf16) != 0 && is_amd_cpu();
+}
+
+bool is_amd_cpu() {
+  unsigned int eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid(0, &eax, &ebx, &ecx, &edx) != 0 && ebx == signature_AMD_ebx;
 }
 
 at::ScalarType parse_float_type(std::string_view name) {

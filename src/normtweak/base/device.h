@@ -18,6 +18,8 @@ c10::Device choose_device(std::string_view name, std::optional<int> process = st
 // Intel's with AVX512-BF16 and no AMX do not count (docs/architecture.md has what was measured).
 bool has_fast_bf16(c10::Device device);
 
+bool is_amd_cpu();
+
 // "f32", "bf16" or "f16" (also float32, bfloat16, float16). Throws Error otherwise.
 at::ScalarType parse_float_type(std::string_view name);
 std::string_view float_type_name(at::ScalarType type);  // "float32", "bfloat16", "float16": as in config.json

@@ -1,10 +1,10 @@
 #include "normtweak/model/linear.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "normtweak/base/matrix_product.h"
 #include "normtweak/weights/group_kernels.h"
 
 namespace normtweak::model {
@@ -19,7 +19,7 @@ at::Tensor flat(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
 
 // dL/dW, [out, in] in the type of x: one product over all tokens.
 at::Tensor weight_gradient(const at::Tensor& output_gradient, const at::Tensor& x) {
-  return flat(output_gradient).t().matmul(flat(x));
+  return matmul_transposed(flat(output_gradient).t(), flat(x).t());
 }
 
 struct AffineLinear : Function<AffineLinear> {
@@ -29,7 +29,7 @@ struct AffineLinear : Function<AffineLinear> {
     context->saved_data["bits"] = weight.bits;
     context->saved_data["group_size"] = weight.group_size;
     context->saved_data["float_zeros"] = weight.float_zeros;
-    return at::linear(x, values(weight, x.scalar_type()));
+    return matmul_transposed(x, values(weight, x.scalar_type()));
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
@@ -46,7 +46,7 @@ struct AffineLinear : Function<AffineLinear> {
     weights::GroupGradients of_groups;
     if (context->needs_input_grad(0)) {
       dequantized = dequantize_for_gradients(weight, x.scalar_type());
-      x_gradient = gradients[0].matmul(dequantized);
+      x_gradient = matmul_transposed(gradients[0], dequantized.t());
     }
     if (context->needs_input_grad(1) || context->needs_input_grad(2)) {
       of_groups = reduce_to_groups(weight_gradient(gradients[0], x), weight, context->needs_input_grad(2), dequantized);
@@ -60,7 +60,7 @@ struct CodebookLinear : Function<CodebookLinear> {
                             const weights::CodebookWeight& weight) {
     context->save_for_backward({x, weight.codes, codebook});
     context->saved_data["bits"] = weight.bits;
-    return at::linear(x, values(weight, x.scalar_type()));
+    return matmul_transposed(x, values(weight, x.scalar_type()));
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
@@ -71,7 +71,7 @@ struct CodebookLinear : Function<CodebookLinear> {
     weight.bits = static_cast<int>(context->saved_data["bits"].toInt());
     const auto& x = saved[0];
     at::Tensor x_gradient, codebook_gradient;
-    if (context->needs_input_grad(0)) x_gradient = gradients[0].matmul(values(weight, x.scalar_type()));
+    if (context->needs_input_grad(0)) x_gradient = matmul_transposed(gradients[0], values(weight, x.scalar_type()).t());
     if (context->needs_input_grad(1)) {
       codebook_gradient = at::zeros(weight.codebook.sizes(), weight.codebook.options());
       codebook_gradient.scatter_add_(1, weight.codes.to(at::kLong), weight_gradient(gradients[0], x).to(at::kFloat));
@@ -81,7 +81,7 @@ struct CodebookLinear : Function<CodebookLinear> {
 };
 
 at::Tensor product(const at::Tensor& x, const weights::FloatWeight& weight) {
-  return at::linear(x, weight.values.to(x.scalar_type()));
+  return matmul_transposed(x, weight.values.to(x.scalar_type()));
 }
 at::Tensor product(const at::Tensor& x, const weights::AffineWeight& weight) {
   return AffineLinear::apply(x, weight.scales, weight.zeros, weight);

@@ -6,7 +6,6 @@
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/linalg_solve_ex.h>
-#include <ATen/ops/matmul.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/where.h>
 
@@ -14,6 +13,7 @@
 #include <limits>
 #include <vector>
 
+#include "normtweak/base/matrix_product.h"
 #include "normtweak/quantize/channel_slices.h"
 #include "normtweak/quantize/full_precision.h"
 #include "normtweak/quantize/gptq_block.h"
@@ -86,7 +86,7 @@ class Descent {
     std::vector<at::Tensor> rows;
     for (std::int64_t first = 0; first < in_; first += group_size_) {
       const auto last = first + group_size_;
-      const auto product = at::matmul(hessian_.slice(1, first, last), steps_.slice(0, first, last));
+      const auto product = matmul_transposed(hessian_.slice(1, first, last), steps_.slice(0, first, last).t());
       rows.push_back(sum_by_group(product.mul_(steps_)));
     }
     return at::stack(rows, 1);
@@ -96,7 +96,7 @@ class Descent {
   // would leave its bounds keeps it, and then the others' changes may do harm.
   void fit_scales() {
     const auto matrix = normal_matrix().to(at::kDouble);
-    const auto right = sum_by_group(at::matmul(hessian_, errors_).mul_(steps_)).to(at::kDouble);
+    const auto right = sum_by_group(matmul_transposed(hessian_, errors_.t()).mul_(steps_)).to(at::kDouble);
     auto ridged = matrix.clone();
     ridged.diagonal(0, 1, 2).mul_(1 + kRidge).add_(std::numeric_limits<float>::min());
     const auto wanted = std::get<0>(at::linalg_solve_ex(ridged, right.unsqueeze(-1))).squeeze(-1).t();
@@ -123,7 +123,7 @@ class Descent {
     const auto spread = [&](const at::Tensor& by_group) {
       return for_columns(by_group).slice(0, first, last).contiguous();
     };
-    const auto target = weight_.slice(0, first, last) + at::matmul(pull.t(), errors_);
+    const auto target = weight_.slice(0, first, last) + matmul_transposed(pull.t(), errors_.t());
     const auto scales = spread(scales_), zeros = spread(zeros_);
     const auto moved = at::empty_like(target);
     // Where GPTQ passes on what rounding changed of the weight, here it is what it changed of the value before.

@@ -4,12 +4,12 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/argsort.h>
 #include <ATen/ops/linalg_solve_triangular.h>
-#include <ATen/ops/matmul.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 
+#include "normtweak/base/matrix_product.h"
 #include "normtweak/quantize/full_precision.h"
 
 namespace normtweak::quantize {
@@ -19,7 +19,7 @@ constexpr std::int64_t kTokensAtOnce = 8192;  // bounds the F32 copies of a larg
 
 // W D + R: what H⁻¹ turns into a change of the weight.
 at::Tensor wanted_change(const at::Tensor& weight, const Drift& drift) {
-  auto change = at::matmul(weight, drift.inputs);
+  auto change = matmul_transposed(weight, drift.inputs.t());
   if (drift.residual.defined()) change += drift.residual;
   return change;
 }
@@ -51,8 +51,9 @@ void DriftAccumulator::add(const at::Tensor& exact, const at::Tensor& x, const a
     };
     const auto change = weighed(rows(exact) - chunk);
     if (weight.defined()) chunk = at::where(weight > 0, chunk, 0.0);
-    sum_.inputs.addmm_(change.t(), chunk);
-    if (sum_.residual.defined()) sum_.residual.addmm_(weighed(rows(exact_residual) - rows(residual)).t(), chunk);
+    sum_.inputs.add_(matmul_transposed(change.t(), chunk.t()));
+    if (sum_.residual.defined())
+      sum_.residual.add_(matmul_transposed(weighed(rows(exact_residual) - rows(residual)).t(), chunk.t()));
   }
 }
 
@@ -94,7 +95,7 @@ double share_that_carries_over(const at::Tensor& weight, const std::array<DriftH
     const auto &made_from = halves.at(i), &other = halves.at(1 - i);
     const auto change = correct_drift(weight, made_from.hessian.factor(options), made_from.drift, 1) - weight;
     gain += (change * wanted_change(weight, other.drift)).sum(at::kDouble).item<double>();
-    cost += (at::matmul(change, other.hessian.mean()) * change).sum(at::kDouble).item<double>();
+    cost += (matmul_transposed(change, other.hessian.mean()) * change).sum(at::kDouble).item<double>();
   }
   return cost > 0 ? std::clamp(gain / cost, 0.0, 1.0) : 0;
 }

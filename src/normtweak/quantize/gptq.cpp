@@ -9,13 +9,13 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/linalg_solve_triangular.h>
-#include <ATen/ops/matmul.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <vector>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/matrix_product.h"
 #include "normtweak/quantize/channel_slices.h"
 #include "normtweak/quantize/checks.h"
 #include "normtweak/quantize/full_precision.h"
@@ -75,7 +75,7 @@ class GptqRun {
 
   // What the errors of columns [from, to) add to columns [first, last): [last - first, out].
   at::Tensor feedback(std::int64_t from, std::int64_t to, std::int64_t first, std::int64_t last) const {
-    return at::matmul(feedback_block(from, to, first, last).t(), errors_.slice(0, from, to));
+    return matmul_transposed(feedback_block(from, to, first, last).t(), errors_.slice(0, from, to).t());
   }
 
   at::Tensor feedback_block(std::int64_t from, std::int64_t to, std::int64_t first, std::int64_t last) const {

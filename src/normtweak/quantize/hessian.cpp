@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/matrix_product.h"
 #include "normtweak/quantize/full_precision.h"
 
 namespace normtweak::quantize {
@@ -43,7 +44,7 @@ void HessianAccumulator::add(const at::Tensor& x, const std::optional<at::Tensor
       const auto root = roots.narrow(0, first, count);
       chunk = at::where(root > 0, chunk * root, 0.0);  // not the product alone: NaN * 0 is NaN
     }
-    sum_.addmm_(chunk.t(), chunk);
+    sum_.add_(matmul_transposed(chunk.t(), chunk.t()));
   }
   if (weights) {
     total_weight_.add_(weights->to(sum_.device()).sum(at::kDouble));

@@ -4,11 +4,12 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/sub.h>
 
 #include <algorithm>
+
+#include "normtweak/base/matrix_product.h"
 
 namespace normtweak::tweak {
 namespace {
@@ -26,7 +27,7 @@ std::int64_t chunk_tokens(const at::Tensor& head, std::int64_t workspace) {
 // would feel: where the device can, a bf16 product keeps the F32 that it sums in.
 at::Tensor log_probabilities(const at::Tensor& hidden, const at::Tensor& head) {
   const bool short_product = hidden.is_cuda() && hidden.scalar_type() != at::kFloat;
-  const auto logits = short_product ? at::mm(hidden, head.t(), at::kFloat) : at::linear(hidden, head);
+  const auto logits = short_product ? at::mm(hidden, head.t(), at::kFloat) : matmul_transposed(hidden, head);
   return logits.log_softmax(-1, at::kFloat);
 }
 
@@ -51,7 +52,7 @@ HeadLoss head_loss(const at::Tensor& head, const at::Tensor& student, const at::
     if (!with_gradient) continue;
     auto difference = at::empty(log_s.sizes(), head.options());  // p_s - p_t, in the type of products
     at::sub_out(difference, log_s.exp_(), p_t);
-    chunk(loss.gradient).copy_(difference.matmul(head));
+    chunk(loss.gradient).copy_(matmul_transposed(difference, head.t()));
   }
   if (with_gradient) {
     loss.gradient = loss.gradient.view(student.sizes()).mul_(scale);
