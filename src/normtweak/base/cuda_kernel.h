@@ -10,6 +10,8 @@
 
 namespace normtweak {
 
+inline constexpr int kWarp = 32;  // threads that run in step and can read each other's registers
+
 // For a handful of kernels where a loop of ATen operations would spend its time on launching them. Used from any
 // thread.
 class CudaKernel {

@@ -4,7 +4,6 @@
 
 namespace normtweak::quantize {
 
-inline constexpr int kWarp = 32;             // threads that share the columns of one output channel
 inline constexpr int kChannelsPerBlock = 8;  // neighbours in memory: 8 floats are what the GPU reads at once
 
 // Parameters: pointers to the tensors of GptqBlock in the order of its members, `phase` 0 where there is none; then

@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/aminmax.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/full_like.h>
 #include <ATen/ops/isfinite.h>
@@ -13,14 +14,16 @@
 #include "normtweak/base/error.h"
 #include "normtweak/quantize/channel_slices.h"
 #include "normtweak/quantize/checks.h"
+#include "normtweak/quantize/grid_search.h"
 
 namespace normtweak::quantize {
 namespace {
 
-constexpr int kSearchSteps = 80;         // with kSearchStep: maxshrink 0.8 and grid 100 of the GPTQ code
-constexpr double kSearchStep = 0.01;     // share of the range taken off at each step
-constexpr double kErrorPower = 2.4;      // the GPTQ code's `norm`
-constexpr std::int64_t kTile = 1 << 15;  // values searched at a time on the CPU, so that they stay in its cache
+constexpr int kSearchSteps = 80;      // with kSearchStep: maxshrink 0.8 and grid 100 of the GPTQ code
+constexpr double kSearchStep = 0.01;  // share of the range taken off at each step
+
+// Values searched at a time: on the CPU so that they stay in its cache, on a GPU for the memory of their candidates.
+constexpr std::int64_t kTileCpu = 1 << 15, kTileGpu = 1 << 22;
 
 // bfloat16 has the exponents of F32.
 double smallest_normal(at::ScalarType type) { return type == at::kHalf ? 0x1p-14 : std::numeric_limits<float>::min(); }
@@ -55,24 +58,22 @@ Grid grid_of(const Range& range, const GridOptions& options) {
   return {scales, zeros.round()};
 }
 
-at::Tensor total_error(const at::Tensor& groups, const Grid& grid, const GridOptions& options) {
-  const auto error = nearest_steps(groups, grid, options).mul_(grid.scales.unsqueeze(-1)).sub_(groups);
-  return error.abs_().pow_(kErrorPower).sum(-1);
+Grid search_rows(const at::Tensor& rows, const at::Tensor& shares, const GridOptions& options) {
+  const auto range = range_of(rows, options.symmetric);
+  const auto candidates = grid_of({range.low * shares, range.high * shares}, options);
+  const auto best = least_error({.groups = rows,
+                                 .scales = candidates.scales,
+                                 .zeros = candidates.zeros,
+                                 .bits = options.bits,
+                                 .float_zeros = options.float_zeros})
+                        .unsqueeze(0);
+  return {candidates.scales.gather(0, best).squeeze(0), candidates.zeros.gather(0, best).squeeze(0)};
 }
 
-Grid search_rows(const at::Tensor& groups, const GridOptions& options) {
-  const auto range = range_of(groups, options.symmetric);
-  auto best = grid_of(range, options);
-  auto least = total_error(groups, best, options);
-  for (int step = 1; step < kSearchSteps; ++step) {
-    const auto share = 1 - step * kSearchStep;
-    const auto grid = grid_of({range.low * share, range.high * share}, options);
-    const auto error = total_error(groups, grid, options);
-    const auto better = error < least;
-    least = at::where(better, error, least);
-    best = {at::where(better, grid.scales, best.scales), at::where(better, grid.zeros, best.zeros)};
-  }
-  return best;
+// f32 [kSearchSteps, 1]: the shares of the range that are tried.
+at::Tensor shares_tried(const at::Tensor& groups) {
+  const auto steps = at::arange(kSearchSteps, at::kDouble);
+  return (1 - steps * kSearchStep).unsqueeze(1).to(groups.device(), at::kFloat);
 }
 
 }  // namespace
@@ -88,16 +89,23 @@ Grid range_grid(const at::Tensor& groups, const GridOptions& options) {
 }
 
 Grid search_grid(const at::Tensor& groups, const GridOptions& options) {
-  if (!groups.is_cpu()) return search_rows(groups, options);
   const auto shape = groups.sizes().slice(0, static_cast<std::size_t>(groups.dim() - 1));
   const auto rows = groups.reshape({-1, groups.size(-1)});
   const auto scales = at::empty_like(rows.select(1, 0)), zeros = at::empty_like(scales);
-  const auto rows_per_tile = std::max<std::int64_t>(1, kTile / rows.size(1));
-  for_each_slice(rows.size(0), rows_per_tile, [&](std::int64_t first, std::int64_t count) {
-    const auto found = search_rows(rows.narrow(0, first, count).contiguous(), options);
+  const auto shares = shares_tried(rows);
+  const auto search = [&](std::int64_t first, std::int64_t count) {
+    const auto found = search_rows(rows.narrow(0, first, count).contiguous(), shares, options);
     scales.narrow(0, first, count).copy_(found.scales);
     zeros.narrow(0, first, count).copy_(found.zeros);
-  });
+  };
+  const auto rows_per_tile = std::max<std::int64_t>(1, (rows.is_cpu() ? kTileCpu : kTileGpu) / rows.size(1));
+  if (rows.is_cpu()) {
+    for_each_slice(rows.size(0), rows_per_tile, search);
+  } else {
+    for (std::int64_t first = 0; first < rows.size(0); first += rows_per_tile) {
+      search(first, std::min(rows_per_tile, rows.size(0) - first));
+    }
+  }
   return {scales.view(shape), zeros.view(shape)};
 }
 
