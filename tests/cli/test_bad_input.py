@@ -34,8 +34,16 @@ def home(tmp_path_factory):
     for name, lines in LAMBADA.items():
         (folder / name).write_text(lines, encoding="utf-8")
     (folder / "file").write_text("in the way", encoding="utf-8")
-    (folder / "out").mkdir()
-    (folder / "out" / "config.json").write_text('{"an": "earlier result"}', encoding="utf-8")
+    cli_program.save_earlier_result(folder / "out")
+    for name in ("noted", "nested", "linked", "holds_text"):
+        cli_program.save_earlier_result(folder / name)
+    (folder / "noted" / "notes.txt").write_text("what I found", encoding="utf-8")
+    (folder / "nested" / "runs").mkdir()
+    (folder / "linked" / "tokenizer.json").symlink_to(folder / "good" / "tokenizer.json")
+    (folder / "holds_text" / "merges.txt").write_text(cli_models.text(400), encoding="utf-8")
+    (folder / "way_in").symlink_to(folder / "holds_text" / "merges.txt")
+    (folder / "good_by_another_name").symlink_to(folder / "good")
+    (folder / "endless").symlink_to("endless")
     (folder / "precious").mkdir()
     (folder / "precious" / "thesis").write_text("not a result of this program", encoding="utf-8")
     (folder / "empty").mkdir()
@@ -193,12 +201,25 @@ CASES = [
     (f"quantize no_tokenizer {QUANTIZE} --eval-text text.txt", 1, ["tokenizer.json", "leave out --eval-text"]),
     (f"quantize good {QUANTIZE} --eval-lambada one_word.jsonl", 1, ["one_word.jsonl:3"]),
     (f"quantize good {QUANTIZE} -o file", 1, ["file", "not a folder"]),
-    (f"quantize good {QUANTIZE} -o good", 1, ["good", "holds the float model"]),
-    (f"quantize good {QUANTIZE} -o precious", 1, ["precious", "replaced as a whole"]),
+    (f"quantize good {QUANTIZE} -o endless", 1, ["endless", "without an end"]),
+    (f"quantize good {QUANTIZE} -o good", 1, ["good", "replaced", "which this run reads"]),
+    (f"quantize good {QUANTIZE} -o good/", 1, ["good", "replaced", "which this run reads"]),
+    (f"quantize good {QUANTIZE} -o good_by_another_name", 1, ["good", "replaced", "which this run reads"]),
+    (f"quantize good {QUANTIZE} -o precious", 1, ["precious", "replaced as a whole", "thesis", "another output"]),
+    (f"quantize good {QUANTIZE} -o copy", 1, ["copy", "replaced as a whole", "config.json", "model.safetensors"]),
+    (f"quantize good {QUANTIZE} -o noted", 1, ["noted", "replaced as a whole", "with notes.txt, "]),
+    (f"quantize good {QUANTIZE} -o nested", 1, ["nested", "replaced as a whole", "with runs, "]),
+    (f"quantize good {QUANTIZE} -o linked", 1, ["linked", "replaced as a whole", "with tokenizer.json, "]),
+    (f"quantize good {QUANTIZE} -o holds_text --eval-text way_in", 1, ["holds_text", "way_in", "which this run reads"]),
+    (f"quantize good {QUANTIZE} -o holds_text --rows way_in", 1, ["holds_text", "way_in", "which this run reads"]),
+    (f"quantize good {QUANTIZE} -o holds_text --eval-lambada way_in", 1, ["holds_text", "which this run reads"]),
+    (f"quantize good {QUANTIZE} -o holds_text --text way_in", 1, ["holds_text", "way_in", "which this run reads"]),
+    (f"quantize good {QUANTIZE} -o holds_text --calibration way_in", 1, ["holds_text", "which this run reads"]),
     (f"quantize good {QUANTIZE} -o /", 1, ["/", "cannot be replaced"]),
     (f"quantize good {QUANTIZE} --json good", 1, ["good", "is a folder"]),
     ("tweak truncated --reference good -o good --calibration ids.safetensors", 1, ["truncated"]),
-    ("tweak copy --reference good -o good --calibration ids.safetensors", 1, ["good", "holds the float model"]),
+    ("tweak copy --reference good -o good --calibration ids.safetensors", 1, ["good", "which this run reads"]),
+    ("tweak copy --reference good -o copy --calibration ids.safetensors", 1, ["copy", "which this run reads"]),
     ("generate good -o good --samples 100000000 --tokens 100", 1, ["good", "is a folder"]),
     ("logits good --tokens ids.safetensors -o good", 1, ["good", "is a folder"]),
     ("logits good --tokens ids.safetensors -o missing/x --json file/x", 1, ["file/x", "not a folder"]),
@@ -215,8 +236,9 @@ def arguments(line, home):
     for option in ("--group-size", "--method", "--calibration", "-o"):
         while words.count(option) > 1:
             del words[words.index(option):words.index(option) + 2]
-    named = {path.name for path in home.iterdir()} | {"missing", "missing.txt", "missing/x", "file/x", "out/x"}
-    return [str(home / word) if word in named and i > 0 else word for i, word in enumerate(words)]
+    named = {path.name for path in home.iterdir()} | {"missing", "missing.txt", "missing/x", "file/x", "good/",
+                                                  "out/x"}
+    return [f"{home}/{word}" if word in named and i > 0 else word for i, word in enumerate(words)]
 
 
 @functools.cache
@@ -226,7 +248,7 @@ def options_of(command):
 
 @pytest.mark.parametrize("line, status, words", CASES, ids=[line or "nothing" for line, _, _ in CASES])
 def test_one_line(line, status, words, home):
-    names, old = sorted(home.iterdir()), cli_program.file_bytes(home / "out")
+    names, old = sorted(home.iterdir()), cli_program.file_bytes(home)
     finished = cli_program.call(*arguments(line, home))
     assert finished.returncode == status, finished
     problem = finished.stderr.splitlines()[-1]
@@ -237,7 +259,7 @@ def test_one_line(line, status, words, home):
         assert set(re.findall(r" (--[a-z-]+)", problem)) <= options_of(line.split()[0])
     noise = [note for note in finished.stderr.splitlines()[:-1] if not note.startswith("text: ")]
     assert noise == [] and finished.stdout == ""
-    assert cli_program.file_bytes(home / "out") == old
+    assert cli_program.file_bytes(home) == old
     assert sorted(home.iterdir()) == names
 
 

@@ -149,13 +149,13 @@ def test_one_that_fails_ends_all(home, tmp_path):
     model = cli_models.llama()
     model.model.layers[1].mlp.up_proj.weight.data[3, 5] = torch.nan
     cli_models.save(model, tmp_path / "nan")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "config.json").write_text("an earlier result")
+    cli_program.save_earlier_result(tmp_path / "out")
+    old = cli_program.file_bytes(tmp_path / "out")
     program = spoilt_program(tmp_path, f'shift 2; set -- quantize "{tmp_path}/nan" "$@"')
     status, lines, _ = call(2, *quantize(home, "gptq"), "-o", tmp_path / "out", program=program)
     assert status != 0
     assert len(lines) == 1 and lines[0].startswith("normtweak: rank 1 of 2: ") and "NaN" in lines[0]
-    assert cli_program.file_bytes(tmp_path / "out") == {"config.json": b"an earlier result"}
+    assert cli_program.file_bytes(tmp_path / "out") == old
     assert sorted(path.name for path in tmp_path.iterdir()) == ["nan", "out", "spoilt"]
 
 
@@ -207,8 +207,8 @@ def rank_of(process):
 @pytest.mark.parametrize("victim", [0, 1])
 def test_one_that_is_killed_ends_all(victim, home, tmp_path):
     """In the middle of writing text that would take minutes."""
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "config.json").write_text("an earlier result")
+    cli_program.save_earlier_result(tmp_path / "out")
+    old = cli_program.file_bytes(tmp_path / "out")
     torchrun = start(2, "quantize", home / "model", "-o", tmp_path / "out", "--samples", 4000, "--tokens", 128,
                      "--generate-batch", 1, "--group-size", 32, "--quiet")
     workers = {}
@@ -225,7 +225,7 @@ def test_one_that_is_killed_ends_all(victim, home, tmp_path):
     assert len(lines) == 1 and f"no word of rank {victim} of 2" in lines[0]
     for worker in workers.values():
         assert not pathlib.Path(f"/proc/{worker}").exists()
-    assert cli_program.file_bytes(tmp_path / "out") == {"config.json": b"an earlier result"}
+    assert cli_program.file_bytes(tmp_path / "out") == old
 
 
 def test_without_torchrun_a_variable_is_missing(home):

@@ -101,7 +101,8 @@ Job add_quantize(CLI::App& command) {
       "Products run in bf16 where the hardware multiplies it, figures are scored in f32.\n"
       "Some rows of the text are seen by no step; they decide whether the tweak is kept.");
   command.add_option("MODEL", choices->options.model, "The float model")->required();
-  command.add_option("-o,--output", choices->options.output, "Folder to write")->required();
+  command.add_option("-o,--output", choices->options.output, "Folder to write; an earlier result there is replaced")
+      ->required();
   add_choice(command, "--format", choices->options.format, "What to write", pipeline::save_formats());
   command
       .add_option("--store-dtype", choices->store_type,

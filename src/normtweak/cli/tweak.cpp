@@ -27,7 +27,8 @@ Job add_tweak_command(CLI::App& command) {
       "only the norms can be tuned.");
   command.add_option("QUANTIZED", choices->options.quantized, "The quantized model")->required();
   command.add_option("--reference", choices->options.reference, "The float model that it was made from")->required();
-  command.add_option("-o,--output", choices->options.output, "Folder to write")->required();
+  command.add_option("-o,--output", choices->options.output, "Folder to write; an earlier result there is replaced")
+      ->required();
   add_tweak(command, choices->tweak, "--method", false);
   add_text_source(command, choices->text);
   add_external(command, choices->external);

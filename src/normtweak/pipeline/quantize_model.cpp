@@ -39,8 +39,7 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
     auto plan = options.plan;
     plan.standard.scale_type = scale_type_for(checkpoint.numbers.stored_type);
     check_plan_for_model(plan, checkpoint);
-    check_output(options.output, checkpoint);
-    check_not_replaced(checkpoint, options.output);
+    check_output(options.output, inputs({&original}, options.text, options.external), checkpoint);
     const auto external = read_external(options.external, checkpoint);
     result.model = options.model;
     result.method = plan.standard.method;

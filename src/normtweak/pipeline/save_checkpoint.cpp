@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <map>
 #include <memory>
 #include <set>
@@ -139,6 +140,32 @@ class Contents {
   std::vector<std::string> float_linears_;
 };
 
+// By this a later run knows that a folder is one of ours.
+constexpr const char *kWriterKey = "written_by", *kWriter = "normtweak";
+
+formats::Metadata save_metadata() {
+  auto metadata = formats::kModelMetadata;
+  metadata[kWriterKey] = kWriter;
+  return metadata;
+}
+
+// model.safetensors, model-00001-of-00002.safetensors
+bool is_weights_name(std::string name) {
+  std::ranges::replace_if(
+      name, [](unsigned char letter) { return std::isdigit(letter) != 0; }, '0');
+  return name == "model.safetensors" || name == "model-00000-of-00000.safetensors";
+}
+
+bool is_our_weights(const fs::path& path) {
+  try {
+    const formats::SafetensorsFile file(path);
+    const auto writer = file.metadata().find(kWriterKey);
+    return writer != file.metadata().end() && writer->second == kWriter;
+  } catch (const Error&) {  // no safetensors
+    return false;
+  }
+}
+
 void write_text(const fs::path& path, const std::string& content) {
   write_file_atomically(path, [&](std::ostream& stream) { stream << content; });
 }
@@ -160,10 +187,26 @@ void save_checkpoint(const model::Checkpoint& original, const model::Decoder& de
                      const SaveFormat& format) {
   Contents contents(original, decoder, format);
   AtomicDirectory staging(directory);
-  formats::write_sharded_safetensors(staging.path(), contents.tensors());
+  formats::write_sharded_safetensors(staging.path(), contents.tensors(), save_metadata());
   write_text(staging.path() / "config.json", contents.config().dump(2) + "\n");
   for (const auto& [name, content] : original.side_files) write_text(staging.path() / name, content);
   staging.commit();
+}
+
+std::vector<std::string> foreign_entries(const fs::path& directory) {
+  std::vector<std::string> foreign, others;
+  bool has_weights = false;
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    const auto name = entry.path().filename().string();
+    const bool is_file = entry.symlink_status().type() == fs::file_type::regular;
+    const bool is_weights = is_file && is_weights_name(name) && is_our_weights(entry.path());
+    const bool is_beside = name == "config.json" || name == "model.safetensors.index.json" || model::is_side_file(name);
+    has_weights |= is_weights;
+    (is_weights || (is_file && is_beside) ? others : foreign).push_back(name);
+  }
+  if (!has_weights) foreign.insert(foreign.end(), others.begin(), others.end());
+  std::ranges::sort(foreign);
+  return foreign;
 }
 
 std::int64_t estimated_bytes(const model::Checkpoint& original) {
