@@ -77,6 +77,13 @@ def garble(folder):
     (folder / "model.safetensors").write_bytes(b"\xff" * 64)
 
 
+def set_large(name):
+    """Beyond F16's 65504."""
+    def edit(tensors):
+        tensors[name].view(-1)[7] = -70000
+    return edit_tensors(edit)
+
+
 def set_nan(tensors):
     tensors["model.layers.1.mlp.up_proj.weight"][3, 5] = torch.nan
 
@@ -106,6 +113,9 @@ HARM = {
     "bias": edit_tensors(lambda tensors: tensors.update({BIAS: torch.ones(64)})),
     "nan": edit_tensors(set_nan),
     "overflowing": edit_tensors(lambda tensors: tensors[UP].fill_(1e38)),
+    "large_norm": set_large("model.norm.weight"),
+    "large_embedding": set_large("model.embed_tokens.weight"),
+    "large_skipped": set_large("model.layers.0.mlp.down_proj.weight"),
     "no_tokenizer": lambda folder: (folder / "tokenizer.json").unlink(),
     "bad_tokenizer": lambda folder: (folder / "tokenizer.json").write_text('{"model": {"type": "Unigram"}}'),
     "bad_json": lambda folder: (folder / "config.json").write_text('{"hidden_size": '),
@@ -224,6 +234,10 @@ CASES = [
     ("logits good --tokens ids.safetensors -o good", 1, ["good", "is a folder"]),
     ("logits good --tokens ids.safetensors -o missing/x --json file/x", 1, ["file/x", "not a folder"]),
     (f"quantize nan {QUANTIZE}", 1, [UP, "NaN"]),
+    (f"quantize large_norm {QUANTIZE} --store-dtype f16", 1, ["model.norm.weight: -70000 is", "float16", "bf16 or f32"]),
+    (f"quantize large_norm {QUANTIZE} --store-dtype f16 --format hf", 1, ["model.norm.weight", "--store-dtype bf16"]),
+    (f"quantize large_embedding {QUANTIZE} --store-dtype f16", 1, ["embed_tokens.weight", "--store-dtype bf16"]),
+    (f"quantize large_skipped {QUANTIZE} --store-dtype f16 --rule *.down_proj=skip", 1, ["0.mlp.down_proj.weight"]),
     (f"quantize unsupported {QUANTIZE}", 1, ["MambaForCausalLM"]),
     ("tweak good --reference unsupported -o out --calibration ids.safetensors", 1, ["MambaForCausalLM"]),
     ("tweak missing --reference good -o out", 1, ["missing"]),
@@ -332,6 +346,16 @@ def test_write_that_fails(home, tmp_path):
                               preexec_fn=limit_file_size)
     assert finished.returncode == 1 and finished.stderr.count("\n") == 1
     assert "model.safetensors" in finished.stderr and "File too large" in finished.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_result_beyond_its_type(home, tmp_path):
+    """Known only when the work is done: what an export's codes and scales give."""
+    finished = cli_program.call("quantize", home / "large_skipped", "-o", tmp_path / "out", "--format", "hf", "--method",
+                                "rtn", "--tweak", "none", "--group-size", 32, "--store-dtype", "f16", "--calibration",
+                                home / "ids.safetensors", "--quiet")
+    assert finished.returncode == 1 and finished.stderr.count("\n") == 1
+    assert re.search(r"0\.mlp\.down_proj\.weight: -7\d+ is .*float16.*--store-dtype bf16 or f32", finished.stderr)
     assert list(tmp_path.iterdir()) == []
 
 

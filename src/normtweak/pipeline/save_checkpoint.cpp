@@ -13,9 +13,11 @@
 #include "normtweak/base/device.h"
 #include "normtweak/base/error.h"
 #include "normtweak/base/file.h"
+#include "normtweak/base/finite.h"
 #include "normtweak/formats/compressed_tensors.h"
 #include "normtweak/formats/compressed_tensors_config.h"
 #include "normtweak/formats/safetensors.h"
+#include "normtweak/pipeline/stored_floats.h"
 
 namespace normtweak::pipeline {
 namespace fs = std::filesystem;
@@ -72,13 +74,14 @@ class Contents {
   TensorToWrite copied(const std::string& name) const {
     const auto type = type_for(name);
     return {name, type, original_.tensors->info(name).shape,
-            [source = original_.tensors, name, type] { return source->read(name).to(type); }};
+            [source = original_.tensors, name, type] { return as_stored(source->read(name), type, name); }};
   }
 
   void add_floats(const std::string& family_name, const at::Tensor& values) {
     const auto name = stored_name(original_, family_name);
     const auto type = type_for(name);
-    changed_[name] = {{name, type, values.sizes().vec(), [values, type] { return values.to(at::kCPU, type); }}};
+    changed_[name] = {
+        {name, type, values.sizes().vec(), [values, type, name] { return as_stored(values.cpu(), type, name); }}};
   }
 
   void add_norm(const model::Norm& norm) {
@@ -123,8 +126,10 @@ class Contents {
     const bool transposed = original_.family->linear_layout == model::Layout::in_out;
     auto shape = weights::shape(linear.weight).vec();
     if (transposed) std::swap(shape[0], shape[1]);
-    const auto load = [weight = std::make_shared<const weights::Weight>(linear.weight), transposed, type = stored_] {
+    const auto load = [weight = std::make_shared<const weights::Weight>(linear.weight), transposed, type = stored_,
+                       name = module + ".weight"] {
       const auto values = model::values(*weight, type).cpu();
+      if (!all_finite(values)) as_stored(model::values(*weight, at::kFloat), type, name);
       return transposed ? values.t().contiguous() : values;
     };
     return {{module + ".weight", stored_, shape, load}};
