@@ -39,7 +39,7 @@ void flush_to_disk(const fs::path& path) {
 }  // namespace
 
 fs::path place_of(const fs::path& target) {
-  if (target.empty()) fail("the name of the output is empty");
+  if (target.empty()) fail_usage("the name of the output is empty");
   auto place = fs::absolute(target);
   constexpr int kMostLinks = 40;  // as many as Linux follows
   for (int links = 0;; ++links) {

@@ -150,7 +150,7 @@ Job add_eval(CLI::App& command) {
       ->check(CLI::IsMember({"gptq"}));
   command.add_option("--context", choices->context, "Tokens in a window, at most the model's context")
       ->capture_default_str()
-      ->check(within(kPositiveCount));
+      ->check(within(kWindow));
   command.add_option("--max-tokens", choices->max_tokens, "Only so many tokens; 0: all")
       ->capture_default_str()
       ->check(within(kCount));

@@ -25,6 +25,7 @@ void add_common(CLI::App& command, Common& common) {
   command
       .add_option("--device", common.device,
                   "cpu, cuda or cuda:N (default: a GPU if there is one; with torchrun, one for each process)")
+      ->check(accepted_by([](const std::string& name) { parse_device(name); }))
       ->group("General");
   command
       .add_option("--dtype", common.type,

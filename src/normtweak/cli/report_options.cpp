@@ -17,7 +17,7 @@ void add_external(CLI::App& command, ExternalChoice& choice) {
       ->group("Report");
   command.add_option("--context", choice.context, "Tokens in a window")
       ->capture_default_str()
-      ->check(within(kPositiveCount))
+      ->check(within(kWindow))
       ->group("Report");
   command.add_option("--max-tokens", choice.max_tokens, "Only so many tokens of each text; 0: all")
       ->capture_default_str()

@@ -129,7 +129,7 @@ pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& co
       .lambda = choice.ridge_lambda, .final_norm = layerwise.final_norm, .float_stream = layerwise.float_stream};
   options.start_with_ridge = choice.start == "ridge";
   if (options.start_with_ridge && !end_to_end.groups.contains(tweak::TunableGroup::norms)) {
-    fail("--start ridge: moves the norms, which --tune {} leaves as they are", choice.tune);
+    fail_usage("--start ridge: moves the norms, which --tune {} leaves as they are", choice.tune);
   }
   end_to_end.seed = common.seed;
   return options;
