@@ -40,6 +40,7 @@ TEST_F(WritableTest, SaysWhyNot) {
   const Refusal refusals[] = {
       {"a folder where a file is to be", &check_file_target, "tree", "is a folder"},
       {"a file where a folder is to be", &check_folder_target, "file", "is not a folder"},
+      {"a device", &check_file_target, "/dev/null", "not a regular file"},
       {"below a file", &check_file_target, "file/x", "is not a folder"},
       {"far below a file", &check_folder_target, "file/x/y", "is not a folder"},
       {"the root", &check_folder_target, "/", "cannot be replaced"},

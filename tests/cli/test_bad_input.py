@@ -1,6 +1,7 @@
 """What is wrong is said in one line, and nothing is left half-written."""
 import functools
 import json
+import os
 import random
 import re
 import resource
@@ -44,6 +45,8 @@ def home(tmp_path_factory):
     (folder / "holds_text" / "merges.txt").write_text(cli_models.text(400), encoding="utf-8")
     (folder / "way_in").symlink_to(folder / "holds_text" / "merges.txt")
     (folder / "good_by_another_name").symlink_to(folder / "good")
+    os.mkfifo(folder / "pipe")
+    (folder / "ids_link").symlink_to("ids.safetensors")
     (folder / "endless").symlink_to("endless")
     (folder / "precious").mkdir()
     (folder / "precious" / "thesis").write_text("not a result of this program", encoding="utf-8")
@@ -169,6 +172,28 @@ CASES = [
     (f"quantize good {QUANTIZE} --tune everything", 2, ["everything", "norms"]),
     (f"quantize good {QUANTIZE} --store-dtype int8", 2, ["int8"]),
     (f"quantize good {QUANTIZE} --dtype f8", 2, ["f8", "bf16"]),
+    # one file for two things
+    ("logits good --tokens ids.safetensors -o ids.safetensors", 2, ["-o ", "would overwrite --tokens", "another"]),
+    ("logits good --tokens ids.safetensors -o ids_link", 2, ["ids_link", "would overwrite --tokens"]),
+    ("logits good --tokens ids_link -o ids.safetensors", 2, ["ids_link", "would overwrite --tokens"]),
+    ("logits good --tokens ids.safetensors -o out/x --json ids.safetensors", 2, ["--json", "overwrite --tokens"]),
+    ("logits good --tokens ids.safetensors -o missing/x --json missing/x", 2, ["--json", "what -o writes"]),
+    ("generate good -o missing --json missing", 2, ["--json", "what -o writes"]),
+    ("generate good --text text.txt -o text.txt", 2, ["text.txt: would overwrite --text"]),
+    ("generate good -o good", 2, ["good: would overwrite MODEL"]),
+    ("generate good -o good/model.safetensors", 2, ["good/model.safetensors: would overwrite MODEL"]),
+    ("eval good --text text.txt --json text.txt", 2, ["--json", "would overwrite --text"]),
+    ("eval good --rows text.txt --json text.txt", 2, ["--json", "would overwrite --rows"]),
+    ("eval good --lambada rows.jsonl --json rows.jsonl", 2, ["--json", "would overwrite --lambada"]),
+    ("eval good --reference copy --text text.txt --json copy/config.json", 2, ["--json", "would overwrite --reference"]),
+    ("inspect ids.safetensors --json ids.safetensors", 2, ["--json", "would overwrite PATH"]),
+    (f"quantize good {QUANTIZE} --json good/config.json", 2, ["--json", "would overwrite MODEL"]),
+    (f"quantize good {QUANTIZE} --json ids.safetensors", 2, ["--json", "would overwrite --calibration"]),
+    (f"quantize good {QUANTIZE} --eval-text text.txt --json text.txt", 2, ["--json", "would overwrite --eval-text"]),
+    (f"quantize good {QUANTIZE} --json out/x", 2, ["--json", "what -o writes"]),
+    ("tweak copy --reference good -o out --json out/x", 2, ["--json", "what -o writes"]),
+    ("tweak copy --reference good -o out --json copy/config.json", 2, ["--json", "would overwrite QUANTIZED"]),
+    ("inspect good --json pipe", 1, ["pipe", "not a regular file"]),
     # what it names
     ("inspect missing", 1, ["missing", "no such file"]),
     ("inspect empty", 1, ["empty", "config.json"]),
@@ -231,26 +256,26 @@ CASES = [
     (f"quantize good {QUANTIZE} --eval-lambada one_word.jsonl", 1, ["one_word.jsonl:3"]),
     (f"quantize good {QUANTIZE} -o file", 1, ["file", "not a folder"]),
     (f"quantize good {QUANTIZE} -o endless", 1, ["endless", "without an end"]),
-    (f"quantize good {QUANTIZE} -o good", 1, ["good", "replaced", "which this run reads"]),
-    (f"quantize good {QUANTIZE} -o good/", 1, ["good", "replaced", "which this run reads"]),
-    (f"quantize good {QUANTIZE} -o good_by_another_name", 1, ["good", "replaced", "which this run reads"]),
+    (f"quantize good {QUANTIZE} -o good", 2, ["good", "replaced", "which this run reads"]),
+    (f"quantize good {QUANTIZE} -o good/", 2, ["good", "replaced", "which this run reads"]),
+    (f"quantize good {QUANTIZE} -o good_by_another_name", 2, ["good", "replaced", "which this run reads"]),
     (f"quantize good {QUANTIZE} -o precious", 1, ["precious", "replaced as a whole", "thesis", "another output"]),
     (f"quantize good {QUANTIZE} -o copy", 1, ["copy", "replaced as a whole", "config.json", "model.safetensors"]),
     (f"quantize good {QUANTIZE} -o noted", 1, ["noted", "replaced as a whole", "with notes.txt, "]),
     (f"quantize good {QUANTIZE} -o nested", 1, ["nested", "replaced as a whole", "with runs, "]),
     (f"quantize good {QUANTIZE} -o linked", 1, ["linked", "replaced as a whole", "with tokenizer.json, "]),
-    (f"quantize good {QUANTIZE} -o holds_text --eval-text way_in", 1, ["holds_text", "way_in", "which this run reads"]),
-    (f"quantize good {QUANTIZE} -o holds_text --rows way_in", 1, ["holds_text", "way_in", "which this run reads"]),
-    (f"quantize good {QUANTIZE} -o holds_text --eval-lambada way_in", 1, ["holds_text", "which this run reads"]),
-    (f"quantize good {QUANTIZE} -o holds_text --text way_in", 1, ["holds_text", "way_in", "which this run reads"]),
-    (f"quantize good {QUANTIZE} -o holds_text --calibration way_in", 1, ["holds_text", "which this run reads"]),
+    (f"quantize good {QUANTIZE} -o holds_text --eval-text way_in", 2, ["holds_text", "way_in", "which this run reads"]),
+    (f"quantize good {QUANTIZE} -o holds_text --rows way_in", 2, ["holds_text", "way_in", "which this run reads"]),
+    (f"quantize good {QUANTIZE} -o holds_text --eval-lambada way_in", 2, ["holds_text", "which this run reads"]),
+    (f"quantize good {QUANTIZE} -o holds_text --text way_in", 2, ["holds_text", "way_in", "which this run reads"]),
+    (f"quantize good {QUANTIZE} -o holds_text --calibration way_in", 2, ["holds_text", "which this run reads"]),
     (f"quantize good {QUANTIZE} -o /", 1, ["/", "cannot be replaced"]),
-    (f"quantize good {QUANTIZE} --json good", 1, ["good", "is a folder"]),
+    (f"quantize good {QUANTIZE} --json copy", 1, ["copy", "is a folder"]),
     ("tweak truncated --reference good -o good --calibration ids.safetensors", 1, ["truncated"]),
-    ("tweak copy --reference good -o good --calibration ids.safetensors", 1, ["good", "which this run reads"]),
-    ("tweak copy --reference good -o copy --calibration ids.safetensors", 1, ["copy", "which this run reads"]),
-    ("generate good -o good --samples 100000000 --tokens 100", 1, ["good", "is a folder"]),
-    ("logits good --tokens ids.safetensors -o good", 1, ["good", "is a folder"]),
+    ("tweak copy --reference good -o good --calibration ids.safetensors", 2, ["good", "which this run reads"]),
+    ("tweak copy --reference good -o copy --calibration ids.safetensors", 2, ["copy", "which this run reads"]),
+    ("generate good -o copy --samples 100000000 --tokens 100", 1, ["copy", "is a folder"]),
+    ("logits good --tokens ids.safetensors -o copy", 1, ["copy", "is a folder"]),
     ("logits good --tokens ids.safetensors -o missing/x --json file/x", 1, ["file/x", "not a folder"]),
     (f"quantize nan {QUANTIZE}", 1, [UP, "NaN"]),
     (f"quantize large_norm {QUANTIZE} --store-dtype f16", 1, ["model.norm.weight: -70000 is", "float16", "bf16 or f32"]),
@@ -270,7 +295,8 @@ def arguments(line, home):
         while words.count(option) > 1:
             del words[words.index(option):words.index(option) + 2]
     named = {path.name for path in home.iterdir()} | {"missing", "missing.txt", "missing/x", "file/x", "good/",
-                                                  "out/x"}
+                                                  "out/x", "copy/config.json", "good/config.json",
+                                                  "good/model.safetensors"}
     return [f"{home}/{word}" if word in named and i > 0 else word for i, word in enumerate(words)]
 
 
@@ -317,6 +343,16 @@ def test_json_is_written_whole(home):
     """A report that cannot be written is an error, too."""
     finished = cli_program.call("inspect", home / "good", "--json", home / "file" / "report.json", "--quiet")
     assert finished.returncode == 1 and finished.stderr.startswith("normtweak: ") and finished.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("line", ["inspect good", "inspect ids.safetensors", "eval good --text text.txt --context 64",
+                                  "--help", "eval --help", "--version"])
+def test_standard_output_that_cannot_be_written(line, home):
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        finished = subprocess.run([cli_program.PROGRAM, *arguments(line, home)], env=cli_program.ENVIRONMENT,
+                                  stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert finished.returncode == 1
+    assert finished.stderr.splitlines()[-1] == "normtweak: standard output: cannot be written: No space left on device"
 
 
 def test_inspect_says_why_a_tokenizer_cannot_be_used(home, tmp_path):

@@ -46,6 +46,9 @@ void check_file_target(const fs::path& target) {
   const auto full = place_of(target);
   std::error_code ignored;
   if (fs::is_directory(full, ignored)) fail("{}: is a folder; name a file to write", target.string());
+  if (fs::exists(target, ignored) && !fs::is_regular_file(target, ignored)) {
+    fail("{}: is not a regular file, and would be replaced by one; name another output", target.string());
+  }
   check_parent(full, target);
 }
 

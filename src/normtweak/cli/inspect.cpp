@@ -8,6 +8,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
+#include "normtweak/cli/named_files.h"
 #include "normtweak/formats/compressed_tensors_config.h"
 #include "normtweak/formats/safetensors.h"
 #include "normtweak/model/decoder.h"
@@ -170,6 +171,7 @@ Job add_inspect(CLI::App& command) {
   command.add_flag("--quick", choices->quick, "Headers only");
   add_common(command, choices->common);
   return [choices] {
+    check_apart({{"--json", choices->common.json}}, {{"PATH", choices->path}});
     const auto compute = start(choices->common, false);
     const auto progress = progress_for(choices->common);
     const auto findings = fs::path(choices->path).extension() == ".safetensors"

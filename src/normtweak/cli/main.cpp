@@ -4,10 +4,12 @@
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <sstream>
 #include <string>
 
 #include "normtweak/base/error.h"
 #include "normtweak/cli/commands.h"
+#include "normtweak/cli/general_options.h"
 #include "normtweak/cli/job.h"
 #include "normtweak/cli/signals.h"
 #include "normtweak/cli/usage.h"
@@ -51,6 +53,17 @@ int fail_with(const std::string& message, int status = kFailure, bool lost = fal
   return status;
 }
 
+int show(const CLI::App& app, const CLI::Success& help_or_version) {
+  std::ostringstream text;
+  const auto status = app.exit(help_or_version, text, text);
+  try {
+    print(text.str());
+  } catch (const Error& error) {
+    return fail_with(error.what());
+  }
+  return status;
+}
+
 int run(int argc, char** argv) {
   CLI::App app(
       "Low-bit language models lose quality; this wins it back for free: it quantizes a model, or takes a\n"
@@ -76,7 +89,7 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& help_or_version) {
-    return is_first_process() ? app.exit(help_or_version) : 0;
+    return is_first_process() ? show(app, help_or_version) : 0;
   } catch (const CLI::ParseError& error) {
     return fail_with(fmt::format("{}; {}", complaint(app, error), where_to_look(app)), kUsage);
   }

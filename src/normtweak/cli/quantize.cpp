@@ -126,6 +126,7 @@ Job add_quantize(CLI::App& command) {
     if (choices->drift_correction->empty()) options.plan.drift_correction = matches_norms(options.tweak) ? 0 : 0.5;
     options.text = text_source(choices->text, choices->common);
     options.external = external(choices->external);
+    check_report_apart(choices->common, options.output, {{"MODEL", options.model}}, options.text, options.external);
     options.compute = start(choices->common, true, true);
     const auto progress = progress_for(choices->common);
     const auto result = pipeline::quantize_model(options, *progress);

@@ -37,4 +37,17 @@ pipeline::External external(const ExternalChoice& choice) {
   return all;
 }
 
+void check_report_apart(const Common& common, const std::filesystem::path& output, std::vector<NamedFile> inputs,
+                        const pipeline::TextSource& text, const pipeline::External& external) {
+  inputs.push_back({"--calibration", text.ids});
+  inputs.push_back({"--text", text.real_text});
+  for (const auto& reported : external.texts) {
+    inputs.push_back({reported.rows ? "--eval-rows" : "--eval-text", reported.path});
+  }
+  if (external.lambada) inputs.push_back({"--eval-lambada", external.lambada->path});
+  const NamedFile report = {"--json", common.json};
+  check_apart({report}, inputs);
+  check_apart({{"-o", output}, report}, {});
+}
+
 }  // namespace normtweak::cli

@@ -38,6 +38,9 @@ Job add_tweak_command(CLI::App& command) {
     options.tweak = tweak_options(choices->tweak, choices->common);
     options.text = text_source(choices->text, choices->common);
     options.external = external(choices->external);
+    check_report_apart(choices->common, options.output,
+                       {{"QUANTIZED", options.quantized}, {"--reference", options.reference}}, options.text,
+                       options.external);
     options.compute = start(choices->common, true, true);
     const auto progress = progress_for(choices->common);
     const auto result = pipeline::tweak_model(options, *progress);

@@ -77,8 +77,8 @@ void check_output(const fs::path& output, const std::vector<fs::path>& inputs, c
   const auto place = fs::weakly_canonical(place_of(output));
   for (const auto& input : inputs) {
     if (!lies_in(place, fs::weakly_canonical(input))) continue;
-    fail("{}: would be replaced as a whole, with {}, which this run reads; name another output", output.string(),
-         input.string());
+    fail_usage("{}: would be replaced as a whole, with {}, which this run reads; name another output", output.string(),
+               input.string());
   }
   if (fs::is_directory(place)) check_replaceable(place, output);
   check_room(output, estimated_bytes(checkpoint));

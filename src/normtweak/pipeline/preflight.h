@@ -18,8 +18,8 @@ void check_plan_for_model(const quantize::QuantizationPlan& plan, const model::C
 std::vector<std::filesystem::path> inputs(std::initializer_list<const model::Checkpoint*> models,
                                           const TextSource& text, const External& external);
 
-// Throws Error if `output` cannot be made or its disk lacks room for `checkpoint`, if one of `inputs` lies in what it
-// would replace, or if that is no earlier result and nothing else.
+// Throws UsageError if one of `inputs` lies in `output`, which would be replaced, and Error if that cannot be made, if
+// its disk lacks room for `checkpoint`, or if there is something else in it than an earlier result.
 void check_output(const std::filesystem::path& output, const std::vector<std::filesystem::path>& inputs,
                   const model::Checkpoint& checkpoint);
 
