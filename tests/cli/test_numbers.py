@@ -64,7 +64,7 @@ def test_out_of_bounds(command, option, values, words):
 def test_at_the_bounds(option, values):
     """Accepted; what is then missing is the model."""
     for value in values:
-        finished = cli_program.call(*COMMANDS["quantize"].split(), option, value)
+        finished = cli_program.call(*COMMANDS["quantize"].split(), "--tweak", "none", option, value)
         assert finished.returncode == 1 and "no such file" in finished.stderr, finished
 
 

@@ -55,9 +55,9 @@ def quantize(home, name, model="llama", format="compressed-tensors", more=(), tw
     method, bits, group, options = PLANS[name]
     output = home / f"{model}-{name}-{format}{'-'.join(map(str, more))}".replace("*", "all")
     if not output.exists():
+        groups = [] if method == "kmeans" else ["--group-size", group]
         figures = cli_program.report(
-            "quantize", home / model, "-o", output, "--method", method, "--bits", bits, "--group-size", group, *options,
-            "--format", format, "--tweak", tweak, "--calibration", home / "calibration.safetensors", *more, to=home)
+            "quantize", home / model, "-o", output, "--method", method, "--bits", bits, *groups, *options, "--format", format, "--tweak", tweak, "--calibration", home / "calibration.safetensors", *more, to=home)
         output.with_suffix(".json").write_text(json.dumps(figures))
     return output
 
@@ -209,8 +209,9 @@ def test_gpt2_without_prefix(method, tmp_path):
     logits = []
     cli_program.save_ids(tmp_path / "calibration.safetensors", cli_models.ids(8, 32))
     for name in ("new", "old"):
+        groups = [] if method == "kmeans" else ["--group-size", 32]
         cli_program.run("quantize", tmp_path / name, "-o", tmp_path / f"{name}-packed", "--method", method,
-                        "--group-size", 32, "--tweak", "none", "--calibration", tmp_path / "calibration.safetensors")
+                        *groups, "--tweak", "none", "--calibration", tmp_path / "calibration.safetensors")
         logits.append(cli_program.logits(tmp_path / f"{name}-packed", IDS, tmp_path))
     assert torch.equal(*logits)
     packed = cli_program.tensors(tmp_path / "old-packed")

@@ -87,6 +87,21 @@ void add_plan(CLI::App& command, Choices& choices) {
       ->group("Quantize");
 }
 
+// Rules can give any linear any method, and then everything may have an effect.
+void check_plan_options(const CLI::App& command, const Choices& choices) {
+  if (!choices.rules.empty()) return;
+  const auto& method = choices.options.plan.standard.method;
+  const auto& quantizer = quantize::find_quantizer(method);
+  const auto choice = "--method " + method;
+  if (!quantizer.uses_groups) {
+    refuse_with(command, choice, {"--group-size", "--symmetric", "--float-zeros", "--search-grid"});
+  }
+  if (!quantizer.needs_hessian) {
+    refuse_with(command, choice, {"--act-order", "--sweeps", "--damping", "--drift-correction"});
+  }
+  if (!quantizer.uses_sensitivity) refuse_with(command, choice, {"--sensitivity"});
+}
+
 // Whether norms are matched to the float block on the quantized stream: that is another aim than the float model's own.
 bool matches_norms(const pipeline::TweakOptions& tweak) {
   return tweak.method == pipeline::TweakMethod::layerwise || tweak.method == pipeline::TweakMethod::ridge ||
@@ -113,7 +128,9 @@ Job add_quantize(CLI::App& command) {
   add_text_source(command, choices->text);
   add_external(command, choices->external);
   add_common(command, choices->common);
-  return [choices] {
+  return [choices, &command] {
+    check_plan_options(command, *choices);
+    check_tweak_options(command, choices->tweak, "--tweak");
     auto& options = choices->options;
     auto& plan = options.plan.standard;
     if (choices->search_grid->empty()) plan.search_grid = plan.method == "gptq";

@@ -33,7 +33,8 @@ Job add_tweak_command(CLI::App& command) {
   add_text_source(command, choices->text);
   add_external(command, choices->external);
   add_common(command, choices->common);
-  return [choices] {
+  return [choices, &command] {
+    check_tweak_options(command, choices->tweak, "--method");
     auto& options = choices->options;
     options.tweak = tweak_options(choices->tweak, choices->common);
     options.text = text_source(choices->text, choices->common);
