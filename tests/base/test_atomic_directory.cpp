@@ -95,6 +95,24 @@ TEST_F(AtomicDirectoryTest, ATrailingSlashMeansTheSameFolder) {
   EXPECT_EQ(entries(), 1U);
 }
 
+TEST_F(AtomicDirectoryTest, WritesWhatALinkPointsTo) {
+  for (const bool exists : {false, true}) {
+    const auto aim = folder() / "disk" / "checkpoint";
+    if (exists) write(aim / "shard-2", "old");
+    if (!exists) fs::create_symlink(fs::path("disk") / "checkpoint", target);
+    {
+      AtomicDirectory output(target);
+      EXPECT_EQ(output.path().parent_path(), aim.parent_path());  // on the same disk
+      write(output.path() / "config.json", "new");
+      output.commit();
+    }
+    EXPECT_TRUE(fs::is_symlink(target));
+    EXPECT_EQ(read_file(aim / "config.json"), "new");
+    EXPECT_FALSE(fs::exists(aim / "shard-2"));
+    EXPECT_EQ(entries(), 2U);
+  }
+}
+
 TEST_F(AtomicDirectoryTest, MakesTheFoldersAboveIt) {
   const auto deep = folder() / "runs" / "1" / "checkpoint";
   AtomicDirectory output(deep);

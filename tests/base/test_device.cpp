@@ -36,7 +36,7 @@ TEST(Device, AGpuThatIsNotThereIsRefused) {
 TEST(Device, WhatIsNoDeviceIsRefusedInOneLine) {
   for (const auto* name : {"gpu", "cuda:", "cuda:x", "cuda:-1", "cuda 0", "CPU", "mps", "meta", "tpu:0"}) {
     const auto message = message_of<Error>([&] { choose_device(name); });
-    EXPECT_EQ(message.rfind("--device " + std::string(name) + ": ", 0), 0U) << message;
+    EXPECT_EQ(message.rfind(std::string(name) + ": ", 0), 0U) << message;
     EXPECT_NE(message.find("use cpu, cuda or cuda:N"), std::string::npos) << message;
     EXPECT_EQ(message.find('\n'), std::string::npos) << message;
   }

@@ -55,6 +55,17 @@ TEST_F(FileTest, ErrorsOfReadingNameTheFile) {
   EXPECT_EQ(message_of<Error>([&] { read_file(folder()); }), folder().string() + ": is a folder, a file is needed");
 }
 
+TEST_F(FileTest, WritesWhatALinkPointsTo) {
+  fs::create_directory(folder() / "disk");
+  fs::create_symlink(fs::path("disk") / "file", folder() / "link");
+  for (const auto* text : {"first", "second"}) {
+    write_file_atomically(folder() / "link", [&](std::ostream& file) { file << text; });
+    EXPECT_TRUE(fs::is_symlink(folder() / "link"));
+    EXPECT_EQ(read_file(folder() / "disk" / "file"), text);
+  }
+  EXPECT_EQ(entries(), 2U);
+}
+
 TEST_F(FileTest, MapsAFile) {
   const auto path = folder() / "file";
   write(path, "mapped");

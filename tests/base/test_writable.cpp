@@ -18,8 +18,10 @@ TEST_F(WritableTest, AcceptsWhatCanBeMadeOrReplaced) {
   EXPECT_NO_THROW(check_folder_target(folder() / "tree"));
   EXPECT_NO_THROW(check_folder_target(folder() / "tree" / ""));
   EXPECT_NO_THROW(check_folder_target(folder() / "new" / "deep" / "tree"));
+  fs::create_symlink("tree", folder() / "link");
+  EXPECT_NO_THROW(check_folder_target(folder() / "link"));
   EXPECT_NO_THROW(check_file_target("a name in the current folder"));
-  EXPECT_EQ(entries(), 2U);  // asked only
+  EXPECT_EQ(entries(), 3U);  // asked only
 }
 
 struct Refusal {
@@ -32,12 +34,19 @@ struct Refusal {
 TEST_F(WritableTest, SaysWhyNot) {
   write(folder() / "file", "old");
   fs::create_directory(folder() / "tree");
+  fs::create_symlink("endless", folder() / "endless");
+  fs::create_symlink("file", folder() / "link");
+  fs::create_symlink("tree", folder() / "tree-link");
   const Refusal refusals[] = {
       {"a folder where a file is to be", &check_file_target, "tree", "is a folder"},
       {"a file where a folder is to be", &check_folder_target, "file", "is not a folder"},
+      {"a device", &check_file_target, "/dev/null", "not a regular file"},
       {"below a file", &check_file_target, "file/x", "is not a folder"},
       {"far below a file", &check_folder_target, "file/x/y", "is not a folder"},
       {"the root", &check_folder_target, "/", "cannot be replaced"},
+      {"a link to itself", &check_folder_target, "endless", "without an end"},
+      {"a link to a file where a folder is to be", &check_folder_target, "link", "is not a folder"},
+      {"a link to a folder where a file is to be", &check_file_target, "tree-link", "is a folder"},
       {"a mount point", &check_folder_target, "/proc", "mount point"},
   };
   for (const auto& [what, check, target, reason] : refusals) {

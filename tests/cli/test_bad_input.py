@@ -1,9 +1,11 @@
 """What is wrong is said in one line, and nothing is left half-written."""
 import functools
 import json
+import os
 import random
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -34,8 +36,18 @@ def home(tmp_path_factory):
     for name, lines in LAMBADA.items():
         (folder / name).write_text(lines, encoding="utf-8")
     (folder / "file").write_text("in the way", encoding="utf-8")
-    (folder / "out").mkdir()
-    (folder / "out" / "config.json").write_text('{"an": "earlier result"}', encoding="utf-8")
+    cli_program.save_earlier_result(folder / "out")
+    for name in ("noted", "nested", "linked", "holds_text"):
+        cli_program.save_earlier_result(folder / name)
+    (folder / "noted" / "notes.txt").write_text("what I found", encoding="utf-8")
+    (folder / "nested" / "runs").mkdir()
+    (folder / "linked" / "tokenizer.json").symlink_to(folder / "good" / "tokenizer.json")
+    (folder / "holds_text" / "merges.txt").write_text(cli_models.text(400), encoding="utf-8")
+    (folder / "way_in").symlink_to(folder / "holds_text" / "merges.txt")
+    (folder / "good_by_another_name").symlink_to(folder / "good")
+    os.mkfifo(folder / "pipe")
+    (folder / "ids_link").symlink_to("ids.safetensors")
+    (folder / "endless").symlink_to("endless")
     (folder / "precious").mkdir()
     (folder / "precious" / "thesis").write_text("not a result of this program", encoding="utf-8")
     (folder / "empty").mkdir()
@@ -69,6 +81,13 @@ def garble(folder):
     (folder / "model.safetensors").write_bytes(b"\xff" * 64)
 
 
+def set_large(name):
+    """Beyond F16's 65504."""
+    def edit(tensors):
+        tensors[name].view(-1)[7] = -70000
+    return edit_tensors(edit)
+
+
 def set_nan(tensors):
     tensors["model.layers.1.mlp.up_proj.weight"][3, 5] = torch.nan
 
@@ -98,6 +117,9 @@ HARM = {
     "bias": edit_tensors(lambda tensors: tensors.update({BIAS: torch.ones(64)})),
     "nan": edit_tensors(set_nan),
     "overflowing": edit_tensors(lambda tensors: tensors[UP].fill_(1e38)),
+    "large_norm": set_large("model.norm.weight"),
+    "large_embedding": set_large("model.embed_tokens.weight"),
+    "large_skipped": set_large("model.layers.0.mlp.down_proj.weight"),
     "no_tokenizer": lambda folder: (folder / "tokenizer.json").unlink(),
     "bad_tokenizer": lambda folder: (folder / "tokenizer.json").write_text('{"model": {"type": "Unigram"}}'),
     "bad_json": lambda folder: (folder / "config.json").write_text('{"hidden_size": '),
@@ -113,9 +135,29 @@ QUANTIZE = "--method rtn --group-size 32 --tweak none --calibration ids.safetens
 # arguments, exit status, words that the line must have
 CASES = [
     # what was typed
-    ("", 2, ["subcommand"]),
-    ("frobnicate", 2, ["help"]),
-    ("logits good --tokens ids.safetensors -o out/x --nonsense", 2, ["--nonsense"]),
+    ("", 2, ["a subcommand is needed", "quantize", "inspect", "`normtweak --help`"]),
+    ("frobnicate", 2, ["frobnicate: no such subcommand; there are quantize, tweak", "`normtweak --help`"]),
+    ("quantise good -o out", 2, ["quantise: no such subcommand", "did you mean quantize?"]),
+    ("--quite inspect good", 2, ["--quite: no such option"]),
+    ("logits good --tokens ids.safetensors -o out/x --nonsense", 2, ["--nonsense: no such option; see `normtweak log"]),
+    ("logits good --tokens ids.safetensors --jsn=out/x", 2, ["--jsn: no such option", "did you mean --json?"]),
+    ("eval good --foo", 2, ["--foo: no such option; see `normtweak eval --help`"]),
+    ("eval good --foo 3 --text text.txt", 2, ["--foo: no such option"]),
+    ("eval good --txt text.txt", 2, ["--txt: no such option", "did you mean --text?"]),
+    ("quantize good --group 32 -o out", 2, ["--group: no such option", "did you mean --group-size?"]),
+    ("inspect good out", 2, ["out: one argument too many"]),
+    ("inspect good --device tpu", 2, ["--device: tpu: not a device", "cpu, cuda or cuda:N"]),
+    ("inspect good --device cuda:x", 2, ["--device: cuda:x: not a device", "cpu, cuda or cuda:N"]),
+    ("inspect good --device ''", 2, ["--device: an empty name: not a device", "cpu, cuda or cuda:N"]),
+    ("inspect good --device mps", 2, ["--device: mps: not a device", "cpu, cuda or cuda:N"]),
+    ("generate good -o out/x --languages xx", 2, ["xx", "known are en, de", "zh"]),
+    ("generate good -o out/x --languages en,,de", 2, ["known are en, de", "zh"]),
+    ("eval good --text text.txt --context 1", 2, ["--context: 1 is too small; at least 2"]),
+    ("eval good --text text.txt --context 100 --max-tokens 50", 2, ["--max-tokens 50", "100", "--context"]),
+    ("eval good --text short.txt --context 100 --max-tokens 50", 2, ["--max-tokens 50", "100", "--context"]),
+    (f"quantize good {QUANTIZE} --eval-text text.txt --context 100 --max-tokens 50", 2, ["--max-tokens 50", "100"]),
+    (f"quantize good {QUANTIZE} --start ridge --tune scales", 2, ["--start ridge", "--tune scales"]),
+    ("logits good --tokens ids.safetensors -o ''", 2, ["output is empty"]),
     ("logits good -o out/x", 2, ["--tokens"]),
     ("eval good", 2, ["--text", "--rows", "--lambada"]),
     ("eval good --text text.txt --rows text.txt", 2, ["--text", "--rows"]),
@@ -130,6 +172,57 @@ CASES = [
     (f"quantize good {QUANTIZE} --tune everything", 2, ["everything", "norms"]),
     (f"quantize good {QUANTIZE} --store-dtype int8", 2, ["int8"]),
     (f"quantize good {QUANTIZE} --dtype f8", 2, ["f8", "bf16"]),
+    # one file for two things
+    ("logits good --tokens ids.safetensors -o ids.safetensors", 2, ["-o ", "would overwrite --tokens", "another"]),
+    ("logits good --tokens ids.safetensors -o ids_link", 2, ["ids_link", "would overwrite --tokens"]),
+    ("logits good --tokens ids_link -o ids.safetensors", 2, ["ids_link", "would overwrite --tokens"]),
+    ("logits good --tokens ids.safetensors -o out/x --json ids.safetensors", 2, ["--json", "overwrite --tokens"]),
+    ("logits good --tokens ids.safetensors -o missing/x --json missing/x", 2, ["--json", "what -o writes"]),
+    ("generate good -o missing --json missing", 2, ["--json", "what -o writes"]),
+    ("generate good --text text.txt -o text.txt", 2, ["text.txt: would overwrite --text"]),
+    ("generate good -o good", 2, ["good: would overwrite MODEL"]),
+    ("generate good -o good/model.safetensors", 2, ["good/model.safetensors: would overwrite MODEL"]),
+    ("eval good --text text.txt --json text.txt", 2, ["--json", "would overwrite --text"]),
+    ("eval good --rows text.txt --json text.txt", 2, ["--json", "would overwrite --rows"]),
+    ("eval good --lambada rows.jsonl --json rows.jsonl", 2, ["--json", "would overwrite --lambada"]),
+    ("eval good --reference copy --text text.txt --json copy/config.json", 2, ["--json", "would overwrite --reference"]),
+    ("inspect ids.safetensors --json ids.safetensors", 2, ["--json", "would overwrite PATH"]),
+    (f"quantize good {QUANTIZE} --json good/config.json", 2, ["--json", "would overwrite MODEL"]),
+    (f"quantize good {QUANTIZE} --json ids.safetensors", 2, ["--json", "would overwrite --calibration"]),
+    (f"quantize good {QUANTIZE} --eval-text text.txt --json text.txt", 2, ["--json", "would overwrite --eval-text"]),
+    (f"quantize good {QUANTIZE} --json out/x", 2, ["--json", "what -o writes"]),
+    ("tweak copy --reference good -o out --json out/x", 2, ["--json", "what -o writes"]),
+    ("tweak copy --reference good -o out --json copy/config.json", 2, ["--json", "would overwrite QUANTIZED"]),
+    ("inspect good --json pipe", 1, ["pipe", "not a regular file"]),
+    # what would have no effect
+    ("quantize good -o out --method kmeans --group-size 64", 2, ["--group-size: has no effect with --method kmeans"]),
+    ("quantize good -o out --method kmeans --symmetric", 2, ["--symmetric: has no effect with --method kmeans"]),
+    ("quantize good -o out --method kmeans --float-zeros", 2, ["--float-zeros: has no effect with --method kmeans"]),
+    ("quantize good -o out --method kmeans --no-search-grid", 2, ["--search-grid: has no effect with --method kmeans"]),
+    ("quantize good -o out --method kmeans --sweeps 1", 2, ["--sweeps: has no effect with --method kmeans"]),
+    ("quantize good -o out --method kmeans --damping 0.1", 2, ["--damping: has no effect with --method kmeans"]),
+    ("quantize good -o out --method kmeans --drift-correction 0.5", 2, ["--drift-correction: has no effect with --method kmeans"]),
+    ("quantize good -o out --method kmeans --no-act-order", 2, ["--act-order: has no effect with --method kmeans"]),
+    ("quantize good -o out --method rtn --sweeps 1", 2, ["--sweeps: has no effect with --method rtn"]),
+    ("quantize good -o out --sensitivity", 2, ["--sensitivity: has no effect with --method gptq"]),
+    ("tweak copy --reference good -o out --method layerwise --tune norms", 2, ["--tune: has no effect with --method layerwise"]),
+    ("tweak copy --reference good -o out --method layerwise --budget 5m", 2, ["--budget: has no effect with --method layerwise"]),
+    ("tweak copy --reference good -o out --method layerwise --steps 3", 2, ["--steps: has no effect with --method layerwise"]),
+    ("tweak copy --reference good -o out --method layerwise --lr-scales 1e-3", 2, ["--lr-scales: has no effect with --method layerwise"]),
+    ("tweak copy --reference good -o out --method layerwise --lr-zeros 1e-3", 2, ["--lr-zeros: has no effect with --method layerwise"]),
+    ("tweak copy --reference good -o out --method layerwise --start ridge", 2, ["--start: has no effect with --method layerwise"]),
+    ("tweak copy --reference good -o out --method layerwise --ridge-lambda 1", 2, ["--ridge-lambda: has no effect with --method layerwise"]),
+    ("tweak copy --reference good -o out --method ridge --lr 1e-3", 2, ["--lr: has no effect with --method ridge"]),
+    ("tweak copy --reference good -o out --method ridge --epochs 2", 2, ["--epochs: has no effect with --method ridge"]),
+    ("tweak copy --reference good -o out --method ridge --batch 1", 2, ["--batch: has no effect with --method ridge"]),
+    ("tweak copy --reference good -o out --method ridge --loss mse", 2, ["--loss: has no effect with --method ridge"]),
+    ("tweak copy --reference good -o out --method ridge --tune norms", 2, ["--tune: has no effect with --method ridge"]),
+    ("tweak copy --reference good -o out --method end-to-end --loss mse", 2, ["--loss: has no effect with --method end-to-end"]),
+    ("tweak copy --reference good -o out --method end-to-end --lr-scale 2", 2, ["--lr-scale: has no effect with --method end-to-end"]),
+    ("tweak copy --reference good -o out --method end-to-end --target float-stream", 2, ["--target: has no effect with --method end-to-end"]),
+    ("tweak copy --reference good -o out --method end-to-end --final-norm", 2, ["--final-norm: has no effect with --method end-to-end"]),
+    ("tweak copy --reference good -o out --method end-to-end --ridge-lambda 1", 2, ["--ridge-lambda: has no effect with --method end-to-end"]),
+    ("quantize good -o out --tweak layerwise --budget 5m", 2, ["--budget: has no effect with --tweak layerwise"]),
     # what it names
     ("inspect missing", 1, ["missing", "no such file"]),
     ("inspect empty", 1, ["empty", "config.json"]),
@@ -164,7 +257,6 @@ CASES = [
     ("eval bad_tokenizer --text text.txt", 1, ["tokenizer.json"]),
     ("eval good --text short.txt --context 64", 1, ["short.txt", "64"]),
     ("eval good --text missing.txt", 1, ["missing.txt"]),
-    ("eval good --text text.txt --context 1", 1, ["--context 1"]),
     ("eval no_tokenizer --lambada rows.jsonl", 1, ["tokenizer.json"]),
     ("eval good --lambada missing.txt", 1, ["missing.txt"]),
     ("eval good --lambada no_rows.jsonl", 1, ["no_rows.jsonl", "text"]),
@@ -179,7 +271,6 @@ CASES = [
     ("generate no_tokenizer -o out/x", 1, ["tokenizer"]),
     ("generate no_tokenizer -o out/x --text text.txt", 1, ["tokenizer.json", "--strategy llm-qat"]),
     ("generate good -o out/x --tokens 4000", 1, ["4000", "128"]),
-    ("generate good -o out/x --samples 2 --tokens 8 --languages en,xx", 1, ["xx"]),
     (f"quantize good {QUANTIZE} --group-size 48", 1, ["48", "q_proj", "64"]),
     (f"quantize good {QUANTIZE} --calibration few_ids.safetensors", 1, ["3 rows", "4"]),
     (f"quantize good {QUANTIZE} --calibration ids_too_large.safetensors", 1, ["ids_too_large.safetensors"]),
@@ -193,16 +284,33 @@ CASES = [
     (f"quantize no_tokenizer {QUANTIZE} --eval-text text.txt", 1, ["tokenizer.json", "leave out --eval-text"]),
     (f"quantize good {QUANTIZE} --eval-lambada one_word.jsonl", 1, ["one_word.jsonl:3"]),
     (f"quantize good {QUANTIZE} -o file", 1, ["file", "not a folder"]),
-    (f"quantize good {QUANTIZE} -o good", 1, ["good", "holds the float model"]),
-    (f"quantize good {QUANTIZE} -o precious", 1, ["precious", "replaced as a whole"]),
+    (f"quantize good {QUANTIZE} -o endless", 1, ["endless", "without an end"]),
+    (f"quantize good {QUANTIZE} -o good", 2, ["good", "replaced", "which this run reads"]),
+    (f"quantize good {QUANTIZE} -o good/", 2, ["good", "replaced", "which this run reads"]),
+    (f"quantize good {QUANTIZE} -o good_by_another_name", 2, ["good", "replaced", "which this run reads"]),
+    (f"quantize good {QUANTIZE} -o precious", 1, ["precious", "replaced as a whole", "thesis", "another output"]),
+    (f"quantize good {QUANTIZE} -o copy", 1, ["copy", "replaced as a whole", "config.json", "model.safetensors"]),
+    (f"quantize good {QUANTIZE} -o noted", 1, ["noted", "replaced as a whole", "with notes.txt, "]),
+    (f"quantize good {QUANTIZE} -o nested", 1, ["nested", "replaced as a whole", "with runs, "]),
+    (f"quantize good {QUANTIZE} -o linked", 1, ["linked", "replaced as a whole", "with tokenizer.json, "]),
+    (f"quantize good {QUANTIZE} -o holds_text --eval-text way_in", 2, ["holds_text", "way_in", "which this run reads"]),
+    (f"quantize good {QUANTIZE} -o holds_text --rows way_in", 2, ["holds_text", "way_in", "which this run reads"]),
+    (f"quantize good {QUANTIZE} -o holds_text --eval-lambada way_in", 2, ["holds_text", "which this run reads"]),
+    (f"quantize good {QUANTIZE} -o holds_text --text way_in", 2, ["holds_text", "way_in", "which this run reads"]),
+    (f"quantize good {QUANTIZE} -o holds_text --calibration way_in", 2, ["holds_text", "which this run reads"]),
     (f"quantize good {QUANTIZE} -o /", 1, ["/", "cannot be replaced"]),
-    (f"quantize good {QUANTIZE} --json good", 1, ["good", "is a folder"]),
+    (f"quantize good {QUANTIZE} --json copy", 1, ["copy", "is a folder"]),
     ("tweak truncated --reference good -o good --calibration ids.safetensors", 1, ["truncated"]),
-    ("tweak copy --reference good -o good --calibration ids.safetensors", 1, ["good", "holds the float model"]),
-    ("generate good -o good --samples 100000000 --tokens 100", 1, ["good", "is a folder"]),
-    ("logits good --tokens ids.safetensors -o good", 1, ["good", "is a folder"]),
+    ("tweak copy --reference good -o good --calibration ids.safetensors", 2, ["good", "which this run reads"]),
+    ("tweak copy --reference good -o copy --calibration ids.safetensors", 2, ["copy", "which this run reads"]),
+    ("generate good -o copy --samples 100000000 --tokens 100", 1, ["copy", "is a folder"]),
+    ("logits good --tokens ids.safetensors -o copy", 1, ["copy", "is a folder"]),
     ("logits good --tokens ids.safetensors -o missing/x --json file/x", 1, ["file/x", "not a folder"]),
     (f"quantize nan {QUANTIZE}", 1, [UP, "NaN"]),
+    (f"quantize large_norm {QUANTIZE} --store-dtype f16", 1, ["model.norm.weight: -70000 is", "float16", "bf16 or f32"]),
+    (f"quantize large_norm {QUANTIZE} --store-dtype f16 --format hf", 1, ["model.norm.weight", "--store-dtype bf16"]),
+    (f"quantize large_embedding {QUANTIZE} --store-dtype f16", 1, ["embed_tokens.weight", "--store-dtype bf16"]),
+    (f"quantize large_skipped {QUANTIZE} --store-dtype f16 --rule *.down_proj=skip", 1, ["0.mlp.down_proj.weight"]),
     (f"quantize unsupported {QUANTIZE}", 1, ["MambaForCausalLM"]),
     ("tweak good --reference unsupported -o out --calibration ids.safetensors", 1, ["MambaForCausalLM"]),
     ("tweak missing --reference good -o out", 1, ["missing"]),
@@ -211,12 +319,14 @@ CASES = [
 
 def arguments(line, home):
     """Names of things in `home` become their paths. The last of two values of an option counts."""
-    words = line.split()
+    words = shlex.split(line)
     for option in ("--group-size", "--method", "--calibration", "-o"):
         while words.count(option) > 1:
             del words[words.index(option):words.index(option) + 2]
-    named = {path.name for path in home.iterdir()} | {"missing", "missing.txt", "missing/x", "file/x", "out/x"}
-    return [str(home / word) if word in named and i > 0 else word for i, word in enumerate(words)]
+    named = {path.name for path in home.iterdir()} | {"missing", "missing.txt", "missing/x", "file/x", "good/",
+                                                  "out/x", "copy/config.json", "good/config.json",
+                                                  "good/model.safetensors"}
+    return [f"{home}/{word}" if word in named and i > 0 else word for i, word in enumerate(words)]
 
 
 @functools.cache
@@ -226,7 +336,7 @@ def options_of(command):
 
 @pytest.mark.parametrize("line, status, words", CASES, ids=[line or "nothing" for line, _, _ in CASES])
 def test_one_line(line, status, words, home):
-    names, old = sorted(home.iterdir()), cli_program.file_bytes(home / "out")
+    names, old = sorted(home.iterdir()), cli_program.file_bytes(home)
     finished = cli_program.call(*arguments(line, home))
     assert finished.returncode == status, finished
     problem = finished.stderr.splitlines()[-1]
@@ -237,7 +347,7 @@ def test_one_line(line, status, words, home):
         assert set(re.findall(r" (--[a-z-]+)", problem)) <= options_of(line.split()[0])
     noise = [note for note in finished.stderr.splitlines()[:-1] if not note.startswith("text: ")]
     assert noise == [] and finished.stdout == ""
-    assert cli_program.file_bytes(home / "out") == old
+    assert cli_program.file_bytes(home) == old
     assert sorted(home.iterdir()) == names
 
 
@@ -262,6 +372,16 @@ def test_json_is_written_whole(home):
     """A report that cannot be written is an error, too."""
     finished = cli_program.call("inspect", home / "good", "--json", home / "file" / "report.json", "--quiet")
     assert finished.returncode == 1 and finished.stderr.startswith("normtweak: ") and finished.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("line", ["inspect good", "inspect ids.safetensors", "eval good --text text.txt --context 64",
+                                  "--help", "eval --help", "--version"])
+def test_standard_output_that_cannot_be_written(line, home):
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        finished = subprocess.run([cli_program.PROGRAM, *arguments(line, home)], env=cli_program.ENVIRONMENT,
+                                  stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert finished.returncode == 1
+    assert finished.stderr.splitlines()[-1] == "normtweak: standard output: cannot be written: No space left on device"
 
 
 def test_inspect_says_why_a_tokenizer_cannot_be_used(home, tmp_path):
@@ -310,6 +430,16 @@ def test_write_that_fails(home, tmp_path):
                               preexec_fn=limit_file_size)
     assert finished.returncode == 1 and finished.stderr.count("\n") == 1
     assert "model.safetensors" in finished.stderr and "File too large" in finished.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_result_beyond_its_type(home, tmp_path):
+    """Known only when the work is done: what an export's codes and scales give."""
+    finished = cli_program.call("quantize", home / "large_skipped", "-o", tmp_path / "out", "--format", "hf", "--method",
+                                "rtn", "--tweak", "none", "--group-size", 32, "--store-dtype", "f16", "--calibration",
+                                home / "ids.safetensors", "--quiet")
+    assert finished.returncode == 1 and finished.stderr.count("\n") == 1
+    assert re.search(r"0\.mlp\.down_proj\.weight: -7\d+ is .*float16.*--store-dtype bf16 or f32", finished.stderr)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -22,14 +22,15 @@ CASES = [
     (["--damping", "--drift-correction"], "quantize", ["1.1"], "is too large; at most 1"),
     (["--lr", "--lr-scales", "--lr-zeros", "--ridge-lambda"], "tweak", ["0", "-1e-3"], "is too small; more than 0"),
     (["--lr-scale"], "tweak", ["-1.5"], "is too small; at least -1"),
-    (["--epochs", "--steps", "--batch", "--context"], "tweak", ["0", "-1"], "is too small; at least 1"),
+    (["--epochs", "--steps", "--batch"], "tweak", ["0", "-1"], "is too small; at least 1"),
+    (["--context"], "tweak", ["1", "0", "-1"], "is too small; at least 2"),
     (["--max-tokens", "--max-examples"], "tweak", ["-1"], "is too small; at least 0"),
     (["--samples", "--tokens"], "generate", ["0", "-1"], "is too small; at least 1"),
     (["--top-k", "--generate-batch"], "generate", ["-1"], "is too small; at least 0"),
     (["--temperature"], "generate", ["0", "-1"], "is too small; more than 0"),
     (["--top-p"], "generate", ["0", "-0.5"], "is too small; more than 0"),
     (["--top-p"], "generate", ["1.01"], "is too large; at most 1"),
-    (["--context"], "eval", ["0", "-1"], "is too small; at least 1"),
+    (["--context"], "eval", ["1", "0", "-1"], "is too small; at least 2"),
     (["--max-tokens", "--max-examples", "--batch-rows"], "eval", ["-1"], "is too small; at least 0"),
     (["--threads", "--seed"], "logits", ["-1"], "is too small; at least 0"),
     (["--threads"], "inspect", ["4097", "100000000000"], "is too large; at most 4096"),
@@ -63,7 +64,7 @@ def test_out_of_bounds(command, option, values, words):
 def test_at_the_bounds(option, values):
     """Accepted; what is then missing is the model."""
     for value in values:
-        finished = cli_program.call(*COMMANDS["quantize"].split(), option, value)
+        finished = cli_program.call(*COMMANDS["quantize"].split(), "--tweak", "none", option, value)
         assert finished.returncode == 1 and "no such file" in finished.stderr, finished
 
 

@@ -7,6 +7,7 @@ import numpy
 import pytest
 import torch
 from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
 import cli_gguf
@@ -54,9 +55,9 @@ def quantize(home, name, model="llama", format="compressed-tensors", more=(), tw
     method, bits, group, options = PLANS[name]
     output = home / f"{model}-{name}-{format}{'-'.join(map(str, more))}".replace("*", "all")
     if not output.exists():
+        groups = [] if method == "kmeans" else ["--group-size", group]
         figures = cli_program.report(
-            "quantize", home / model, "-o", output, "--method", method, "--bits", bits, "--group-size", group, *options,
-            "--format", format, "--tweak", tweak, "--calibration", home / "calibration.safetensors", *more, to=home)
+            "quantize", home / model, "-o", output, "--method", method, "--bits", bits, *groups, *options, "--format", format, "--tweak", tweak, "--calibration", home / "calibration.safetensors", *more, to=home)
         output.with_suffix(".json").write_text(json.dumps(figures))
     return output
 
@@ -208,8 +209,9 @@ def test_gpt2_without_prefix(method, tmp_path):
     logits = []
     cli_program.save_ids(tmp_path / "calibration.safetensors", cli_models.ids(8, 32))
     for name in ("new", "old"):
+        groups = [] if method == "kmeans" else ["--group-size", 32]
         cli_program.run("quantize", tmp_path / name, "-o", tmp_path / f"{name}-packed", "--method", method,
-                        "--group-size", 32, "--tweak", "none", "--calibration", tmp_path / "calibration.safetensors")
+                        *groups, "--tweak", "none", "--calibration", tmp_path / "calibration.safetensors")
         logits.append(cli_program.logits(tmp_path / f"{name}-packed", IDS, tmp_path))
     assert torch.equal(*logits)
     packed = cli_program.tensors(tmp_path / "old-packed")
@@ -225,6 +227,31 @@ def test_inspect_says_who_loads_it(home, tmp_path):
         others = any(reader.startswith(("vLLM", "transformers")) for row in found for reader in row["loaded_by"])
         assert others == (folder == quantize(home, "rtn-4-g32"))
         assert any(row["kind"].endswith("float zero-points") for row in found) == (not others)
+
+
+@pytest.mark.parametrize("name, part", [("rtn-4-g32", "weight_scale"), ("rtn-3-g16-float", "weight_scale"),
+                                        ("rtn-3-g16-float", "weight_zero_point"), ("kmeans-2", "weight_codebook")])
+def test_packed_floats_that_are_not_finite(name, part, home, tmp_path):
+    """The line names the tensor. A negative scale is as good as any."""
+    tensor, text = f"model.layers.1.mlp.up_proj.{part}", tmp_path / "text.txt"
+    text.write_text(cli_models.text(100))
+    for value in (torch.nan, torch.inf, -1.0):
+        damaged = tmp_path / f"{value}"
+        shutil.copytree(quantize(home, name), damaged)
+        tensors = cli_program.tensors(damaged)
+        tensors[tensor][3, 0] = value
+        save_file(tensors, damaged / "model.safetensors", metadata={"format": "pt"})
+        cli_program.save_ids(tmp_path / "ids.safetensors", IDS)
+        for command in (["inspect", damaged], ["inspect", damaged / "model.safetensors"],
+                        ["logits", damaged, "--tokens", tmp_path / "ids.safetensors", "-o", tmp_path / "logits"],
+                        ["eval", damaged, "--text", text, "--context", 32]):
+            finished = cli_program.call(*command, "--quiet")
+            if value == -1:
+                assert finished.returncode == 0, finished
+                continue
+            assert finished.returncode == 1 and finished.stderr.count("\n") == 1
+            assert f"model.safetensors: tensor {tensor} holds NaN or infinity" in finished.stderr
+            assert "--dtype" not in finished.stderr
 
 
 def test_drift_correction(home):

@@ -242,7 +242,7 @@ def test_end_to_end_from_the_closed_form(family, home, tmp_path):
 def test_start_needs_norms_to_tune(home, tmp_path):
     finished = cli_program.call("tweak", home / "llama-hf", "--reference", home / "llama", "-o", tmp_path / "tweaked",
                                 "--calibration", home / "calibration.safetensors", "--start", "ridge", "--tune", "scales")
-    assert finished.returncode == 1 and "--start ridge" in finished.stderr and not list(tmp_path.iterdir())
+    assert finished.returncode == 2 and "--start ridge" in finished.stderr and not list(tmp_path.iterdir())
 
 
 READERS = {"llama": {"input_layernorm": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
@@ -338,26 +338,30 @@ def test_absurd_rates_change_nothing(method, format, home, tmp_path):
     assert figures["guard"]["kept"] == "untouched" and not figures["guard"]["accepted"]
     assert figures["guard"]["reason"]
     assert figures["kld"]["tweaked"] == figures["kld"]["quantized"] and figures["recovered"] == 0
-    assert cli_program.file_bytes(tmp_path / "tweaked") == cli_program.file_bytes(home / f"llama-{format}")
+    assert changed(cli_program.tensors(home / f"llama-{format}"), cli_program.tensors(tmp_path / "tweaked")) == set()
 
 
 def test_replaces_an_older_result(home, tmp_path):
-    """Also its own input: the folder is exchanged at the end."""
-    shutil.copytree(home / "llama-hf", tmp_path / "tweaked")
-    (tmp_path / "tweaked" / "left over").touch()
-    cli_program.run("tweak", tmp_path / "tweaked", "--reference", home / "llama", "-o", tmp_path / "tweaked",
+    """The folder is exchanged at the end; what the older one had more goes. A link to it stays one."""
+    shutil.copytree(home / "llama-compressed-tensors", tmp_path / "older")
+    (tmp_path / "older" / "vocab.json").touch()
+    (tmp_path / "link").symlink_to("older")
+    cli_program.run("tweak", home / "llama-hf", "--reference", home / "llama", "-o", tmp_path / "link",
                     "--calibration", home / "calibration.safetensors", "--lr", 0.02, "--dtype", "f32")
-    assert cli_program.file_bytes(tmp_path / "tweaked").keys() == cli_program.file_bytes(home / "llama-hf").keys()
-    assert not list(tmp_path.glob(".*"))
+    assert cli_program.file_bytes(tmp_path / "older").keys() == cli_program.file_bytes(home / "llama-hf").keys()
+    assert cli_program.tensors(tmp_path / "older").keys() == cli_program.tensors(home / "llama-hf").keys()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "older"]
+    assert (tmp_path / "link").readlink().name == "older"
 
 
 @pytest.mark.parametrize("method", ["end-to-end", "layerwise", "ridge"])
 def test_within_quantize(method, home, tmp_path):
     """The codes of an end-to-end tweak are those without one."""
     for name, how in (("tweaked", method), ("plain", "none")):
+        rate = [] if how == "ridge" else ["--lr", 0.01]
         figures = cli_program.report(
-            "quantize", home / "llama", "-o", tmp_path / name, "--bits", 2, "--group-size", 32, "--tweak", how, "--lr",
-            0.01, "--calibration", home / "calibration.safetensors", "--dtype", "f32", to=tmp_path)
+            "quantize", home / "llama", "-o", tmp_path / name, "--bits", 2, "--group-size", 32, "--tweak", how, *rate,
+            "--calibration", home / "calibration.safetensors", "--dtype", "f32", to=tmp_path)
         if name == "tweaked":
             check_report(figures, method)
             assert {"quantize", "tweak"} <= figures["seconds"].keys()

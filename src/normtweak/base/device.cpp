@@ -23,14 +23,6 @@ constexpr std::array<FloatType, 3> kFloatTypes = {{
     {at::kHalf, "float16", "f16"},
 }};
 
-c10::Device parse_device(std::string_view name) {
-  try {
-    return c10::Device(std::string(name));
-  } catch (const c10::Error&) {
-    fail("--device {}: not a device; use cpu, cuda or cuda:N", name);
-  }
-}
-
 int count_gpus() { return at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0; }
 
 c10::Device gpu_of_process(std::string_view name, int process, int gpus) {
@@ -47,13 +39,21 @@ c10::Device gpu_of_process(std::string_view name, int process, int gpus) {
 
 }  // namespace
 
+c10::Device parse_device(std::string_view name) {
+  try {
+    const c10::Device device{std::string(name)};
+    if (device.is_cpu() || device.is_cuda()) return device;
+  } catch (const c10::Error&) {  // said below
+  }
+  fail("{}: not a device; use cpu, cuda or cuda:N", name.empty() ? "an empty name" : name);
+}
+
 c10::Device choose_device(std::string_view name, std::optional<int> process) {
   const auto gpus = count_gpus();
   if (process && gpus > 0 && (name.empty() || name.starts_with("cuda"))) return gpu_of_process(name, *process, gpus);
   if (name.empty()) return gpus > 0 ? c10::Device(at::kCUDA, 0) : c10::Device(at::kCPU);
   auto device = parse_device(name);
   if (device.is_cpu()) return device;
-  if (!device.is_cuda()) fail("--device {}: not supported; use cpu, cuda or cuda:N", name);
   if (!device.has_index()) device.set_index(0);
   if (device.index() >= gpus) {
     fail(

@@ -9,6 +9,9 @@
 
 namespace normtweak {
 
+// "cpu", "cuda" or "cuda:1", there or not. Throws Error for any other name.
+c10::Device parse_device(std::string_view name);
+
 // "cpu", "cuda", "cuda:1", or "" for a GPU if there is one. Throws Error if the device is not there.
 // process: the number of this process among several on this machine. It gets the GPU of that number, and makes it the
 // present one of this thread; naming one is an error then.

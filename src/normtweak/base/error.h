@@ -16,9 +16,20 @@ class Error : public std::runtime_error {
   explicit Error(std::string_view message);
 };
 
+// What the user asked for contradicts itself, whatever the files hold; `cli/` exits with status 2.
+class UsageError : public Error {
+ public:
+  using Error::Error;
+};
+
 template <class... Arguments>
 [[noreturn]] void fail(fmt::format_string<Arguments...> format, Arguments&&... arguments) {
   throw Error(fmt::format(format, std::forward<Arguments>(arguments)...));
+}
+
+template <class... Arguments>
+[[noreturn]] void fail_usage(fmt::format_string<Arguments...> format, Arguments&&... arguments) {
+  throw UsageError(fmt::format(format, std::forward<Arguments>(arguments)...));
 }
 
 }  // namespace normtweak

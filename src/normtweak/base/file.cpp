@@ -28,9 +28,6 @@ void make_parent(const fs::path& target) {
   if (error) fail("{}: cannot create the folder: {}", target.parent_path().string(), error.message());
 }
 
-// "out/" means "out".
-fs::path without_slash(const fs::path& target) { return target.has_filename() ? target : target.parent_path(); }
-
 void flush_to_disk(const fs::path& path) {
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file < 0) fail("{}: cannot reopen: {}", path.string(), reason());
@@ -40,6 +37,21 @@ void flush_to_disk(const fs::path& path) {
 }
 
 }  // namespace
+
+fs::path place_of(const fs::path& target) {
+  if (target.empty()) fail_usage("the name of the output is empty");
+  auto place = fs::absolute(target);
+  constexpr int kMostLinks = 40;  // as many as Linux follows
+  for (int links = 0;; ++links) {
+    place = place.lexically_normal();
+    if (!place.has_filename()) place = place.parent_path();
+    if (!place.has_filename()) fail("{}: cannot be replaced; name a folder in it", target.string());
+    std::error_code none;
+    if (!fs::is_symlink(fs::symlink_status(place, none))) return place;
+    if (links == kMostLinks) fail("{}: symbolic links without an end; name another output", target.string());
+    place = place.parent_path() / fs::read_symlink(place);
+  }
+}
 
 std::string read_file(const fs::path& path) {
   if (fs::is_directory(path)) fail("{}: is a folder, a file is needed", path.string());
@@ -81,7 +93,8 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(data_, size_);
 }
 
-void write_file_atomically(const fs::path& path, const std::function<void(std::ostream&)>& write) {
+void write_file_atomically(const fs::path& target, const std::function<void(std::ostream&)>& write) {
+  const auto path = place_of(target);
   make_parent(path);
   remove_leftovers(path);
   const Unfinished staging(staging_name(path));
@@ -97,7 +110,7 @@ void write_file_atomically(const fs::path& path, const std::function<void(std::o
   if (error) fail("{}: cannot put the finished file in place: {}", path.string(), error.message());
 }
 
-AtomicDirectory::AtomicDirectory(const fs::path& target) : target_(without_slash(target)) {
+AtomicDirectory::AtomicDirectory(const fs::path& target) : target_(place_of(target)) {
   if (fs::exists(target_) && !fs::is_directory(target_)) {
     fail("{}: exists and is not a folder; name another output", target_.string());
   }

@@ -33,6 +33,11 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
+// Where an output goes, in full: absolute, without a slash at its end, and past symbolic links, so that what they point
+// to is written, there already or not, and the links stay. Throws Error if there is no name in it, or no end to the
+// links.
+std::filesystem::path place_of(const std::filesystem::path& target);
+
 // Calls `write` with a stream to a temporary file beside `path`, flushes it to disk and renames it to `path`.
 // Throws Error (and leaves `path` as it was) when a write fails, as on a full disk.
 void write_file_atomically(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);

@@ -7,21 +7,13 @@
 #include <cstring>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/file.h"
 #include "normtweak/base/leftovers.h"
 #include "normtweak/base/memory.h"
 
 namespace normtweak {
 namespace fs = std::filesystem;
 namespace {
-
-// The path in full, without a slash at its end. Throws if there is no name in it.
-fs::path full_path(const fs::path& target) {
-  if (target.empty()) fail("the name of the output is empty");
-  auto full = fs::absolute(target).lexically_normal();
-  if (!full.has_filename()) full = full.parent_path();
-  if (!full.has_filename()) fail("{}: cannot be replaced; name a folder in it", target.string());
-  return full;
-}
 
 fs::path nearest_existing(fs::path path) {
   std::error_code ignored;
@@ -51,14 +43,17 @@ bool is_mount_point(const fs::path& folder) {
 }  // namespace
 
 void check_file_target(const fs::path& target) {
-  const auto full = full_path(target);
+  const auto full = place_of(target);
   std::error_code ignored;
   if (fs::is_directory(full, ignored)) fail("{}: is a folder; name a file to write", target.string());
+  if (fs::exists(target, ignored) && !fs::is_regular_file(target, ignored)) {
+    fail("{}: is not a regular file, and would be replaced by one; name another output", target.string());
+  }
   check_parent(full, target);
 }
 
 void check_folder_target(const fs::path& target) {
-  const auto full = full_path(target);
+  const auto full = place_of(target);
   std::error_code ignored;
   const bool exists = fs::exists(full, ignored);
   if (exists && !fs::is_directory(full, ignored)) {
@@ -71,7 +66,7 @@ void check_folder_target(const fs::path& target) {
 }
 
 void check_room(const fs::path& target, std::int64_t bytes) {
-  const auto full = full_path(target);
+  const auto full = place_of(target);
   remove_leftovers(full);
   std::error_code unknown;
   const auto free = fs::space(nearest_existing(full), unknown).available;

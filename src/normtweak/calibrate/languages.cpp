@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <ranges>
 
 #include "normtweak/base/error.h"
 #include "normtweak/text/regex.h"
@@ -42,7 +43,7 @@ constexpr std::array<Language, 18> kLanguages = {{
 const Language& find_language(std::string_view code) {
   const auto* found = std::ranges::find(kLanguages, code, &Language::code);
   if (found != kLanguages.end()) return *found;
-  fail("--languages {}: not known; known are {}", code, fmt::join(language_codes(), ", "));
+  fail("language {}: not known; known are {}", code, fmt::join(language_codes(), ", "));
 }
 
 }  // namespace
@@ -50,6 +51,14 @@ const Language& find_language(std::string_view code) {
 std::vector<std::string_view> language_codes() {
   std::vector<std::string_view> codes;
   for (const auto& language : kLanguages) codes.push_back(language.code);
+  return codes;
+}
+
+std::vector<std::string> parse_languages(const std::string& list) {
+  std::vector<std::string> codes;
+  for (const auto part : std::views::split(list, ',')) {
+    codes.emplace_back(find_language({part.begin(), part.end()}).code);
+  }
   return codes;
 }
 

@@ -12,6 +12,9 @@ namespace normtweak::calibrate {
 // The codes of the languages known: "en", "zh", ...
 std::vector<std::string_view> language_codes();
 
+// "en,zh" as a list. Throws Error listing the codes if one is not known.
+std::vector<std::string> parse_languages(const std::string& list);
+
 // Ids of the tokens that are whole words (or, in scripts without spaces, characters) of one of `codes`.
 // Throws Error listing the codes if one is not known.
 std::vector<std::int64_t> tokens_of_languages(const text::Tokenizer& tokenizer, const std::vector<std::string>& codes);

@@ -16,4 +16,11 @@ CLI::Validator accepted_by(std::function<void(const std::string&)> parse) {
           ""};
 }
 
+void refuse_with(const CLI::App& command, const std::string& choice, const std::vector<std::string>& options) {
+  for (const auto& option : options) {
+    if (command.get_option(option)->empty()) continue;
+    fail_usage("{}: has no effect with {}; leave out one of the two", option, choice);
+  }
+}
+
 }  // namespace normtweak::cli

@@ -12,6 +12,9 @@ namespace normtweak::cli {
 // For Option::check: what `parse` throws an Error for is a usage error.
 CLI::Validator accepted_by(std::function<void(const std::string&)> parse);
 
+// Throws UsageError if one of `options` was given: it would change nothing with `choice`, such as "--method kmeans".
+void refuse_with(const CLI::App& command, const std::string& choice, const std::vector<std::string>& options);
+
 // An option whose values are the names in a table; its help lists them with their descriptions.
 template <class Rows>
 CLI::Option* add_choice(CLI::App& command, const std::string& flag, std::string& value, std::string help,

@@ -1,6 +1,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
+#include "normtweak/cli/named_files.h"
 #include "normtweak/cli/number_checks.h"
 #include "normtweak/evaluate/lambada.h"
 #include "normtweak/evaluate/scores.h"
@@ -90,6 +91,11 @@ double seconds_of(const std::function<void()>& work) {
 }
 
 void run(const Choices& choices) {
+  check_apart({{"--json", choices.common.json}}, {{"MODEL", choices.model},
+                                                  {"--reference", choices.reference},
+                                                  {"--text", choices.text},
+                                                  {"--rows", choices.rows},
+                                                  {"--lambada", choices.lambada}});
   const auto compute = start(choices.common, false);
   const auto progress = progress_for(choices.common);
   const auto models = open(choices);
@@ -150,7 +156,7 @@ Job add_eval(CLI::App& command) {
       ->check(CLI::IsMember({"gptq"}));
   command.add_option("--context", choices->context, "Tokens in a window, at most the model's context")
       ->capture_default_str()
-      ->check(within(kPositiveCount));
+      ->check(within(kWindow));
   command.add_option("--max-tokens", choices->max_tokens, "Only so many tokens; 0: all")
       ->capture_default_str()
       ->check(within(kCount));

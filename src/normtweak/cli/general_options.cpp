@@ -3,8 +3,10 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 
 #include "normtweak/base/device.h"
 #include "normtweak/base/error.h"
@@ -25,6 +27,7 @@ void add_common(CLI::App& command, Common& common) {
   command
       .add_option("--device", common.device,
                   "cpu, cuda or cuda:N (default: a GPU if there is one; with torchrun, one for each process)")
+      ->check(accepted_by([](const std::string& name) { parse_device(name); }))
       ->group("General");
   command
       .add_option("--dtype", common.type,
@@ -84,6 +87,12 @@ std::unique_ptr<ProgressSink> progress_for(const Common& common) {
   return std::make_unique<ProgressBar>();
 }
 
+void print(const std::string& text) {
+  if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
+    fail("standard output: cannot be written: {}", std::strerror(errno));
+  }
+}
+
 void finish(Json figures, const Common& common, const pipeline::Compute& compute, const std::string& summary) {
   if (!is_first_process()) return;
   if (compute.processes.size() > 1) figures["processes"] = compute.processes.size();
@@ -96,7 +105,7 @@ void finish(Json figures, const Common& common, const pipeline::Compute& compute
   if (!common.json.empty()) {
     write_file_atomically(common.json, [&](std::ostream& file) { file << figures.dump(2) << "\n"; });
   }
-  if (!common.quiet) std::fputs(summary.c_str(), stdout);
+  if (!common.quiet) print(summary);
 }
 
 }  // namespace normtweak::cli

@@ -30,6 +30,9 @@ pipeline::Compute start(const Common& common, bool fast, bool several = false);
 // A bar on stderr, or nothing with --quiet and in all processes but the first.
 std::unique_ptr<ProgressSink> progress_for(const Common& common);
 
+// On standard output; throws Error if that cannot be written.
+void print(const std::string& text);
+
 // Adds seed, version and peak memory, writes --json, and prints `summary` unless --quiet. Only the first of several
 // processes does anything.
 void finish(Json figures, const Common& common, const pipeline::Compute& compute, const std::string& summary);

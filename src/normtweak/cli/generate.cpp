@@ -6,6 +6,7 @@
 #include "normtweak/base/writable.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
+#include "normtweak/cli/named_files.h"
 #include "normtweak/cli/text_options.h"
 #include "normtweak/pipeline/calibration_text.h"
 #include "normtweak/pipeline/memory_plan.h"
@@ -26,6 +27,8 @@ std::int64_t file_bytes(std::int64_t tokens) {
 }
 
 void run(Choices& choices) {
+  check_apart({{"-o", choices.output}, {"--json", choices.common.json}},
+              {{"MODEL", choices.model}, {"--text", choices.text.source.real_text}});
   const auto compute = start(choices.common, true, true);
   const auto progress = progress_for(choices.common);
   check_file_target(choices.output);

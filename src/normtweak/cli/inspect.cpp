@@ -6,8 +6,10 @@
 
 #include "normtweak/base/device.h"
 #include "normtweak/base/error.h"
+#include "normtweak/base/finite.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
+#include "normtweak/cli/named_files.h"
 #include "normtweak/formats/compressed_tensors_config.h"
 #include "normtweak/formats/safetensors.h"
 #include "normtweak/model/decoder.h"
@@ -143,7 +145,17 @@ Findings inspect_model(const std::string& path, bool quick, ProgressSink& progre
   return findings;
 }
 
-Findings inspect_safetensors(const std::string& path) {
+void check_values(const formats::SafetensorsFile& file, ProgressSink& progress) {
+  Stage stage(progress, "inspect", static_cast<std::int64_t>(file.names().size()), "tensors");
+  for (const auto& name : file.names()) {
+    if (at::isFloatingType(file.info(name).type) && !all_finite(file.read(name))) {
+      fail("{}: tensor {} holds NaN or infinity", file.file_of(name), name);
+    }
+    stage.advance(1);
+  }
+}
+
+Findings inspect_safetensors(const std::string& path, bool quick, ProgressSink& progress) {
   const formats::SafetensorsFile file(path);
   Findings findings;
   findings.figures["path"] = path;
@@ -156,7 +168,10 @@ Findings inspect_safetensors(const std::string& path) {
     const auto info = file.info(name);
     findings.text += fmt::format("  {} {} [{}]\n", name, c10::toString(info.type), fmt::join(info.shape, ", "));
   }
-  findings.figures["sound"] = true;
+  if (!quick) {
+    check_values(file, progress);
+    findings.figures["sound"] = true;
+  }
   return findings;
 }
 
@@ -170,10 +185,11 @@ Job add_inspect(CLI::App& command) {
   command.add_flag("--quick", choices->quick, "Headers only");
   add_common(command, choices->common);
   return [choices] {
+    check_apart({{"--json", choices->common.json}}, {{"PATH", choices->path}});
     const auto compute = start(choices->common, false);
     const auto progress = progress_for(choices->common);
     const auto findings = fs::path(choices->path).extension() == ".safetensors"
-                              ? inspect_safetensors(choices->path)
+                              ? inspect_safetensors(choices->path, choices->quick, *progress)
                               : inspect_model(choices->path, choices->quick, *progress);
     finish(findings.figures, choices->common, compute, findings.text);
   };

@@ -9,6 +9,7 @@
 #include "normtweak/calibrate/token_batch.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
+#include "normtweak/cli/named_files.h"
 #include "normtweak/formats/safetensors.h"
 #include "normtweak/model/decoder.h"
 #include "normtweak/model/finite_outputs.h"
@@ -24,6 +25,8 @@ struct Choices {
 
 void run(const Choices& choices) {
   const c10::NoGradGuard no_gradients;
+  check_apart({{"-o", choices.output}, {"--json", choices.common.json}},
+              {{"MODEL", choices.model}, {"--tokens", choices.tokens}});
   const auto compute = start(choices.common, false);
   const auto progress = progress_for(choices.common);
   check_file_target(choices.output);

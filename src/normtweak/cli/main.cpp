@@ -4,12 +4,15 @@
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <sstream>
 #include <string>
 
 #include "normtweak/base/error.h"
 #include "normtweak/cli/commands.h"
+#include "normtweak/cli/general_options.h"
 #include "normtweak/cli/job.h"
 #include "normtweak/cli/signals.h"
+#include "normtweak/cli/usage.h"
 #include "normtweak/cli/version.h"
 
 namespace normtweak::cli {
@@ -42,10 +45,23 @@ bool tells_of_memory(const std::string& what) {
   return std::ranges::any_of(kWords, [&](const char* words) { return what.find(words) != std::string::npos; });
 }
 
-int fail_with(const std::string& message, bool lost = false) {
+constexpr int kFailure = 1, kUsage = 2;  // exit statuses
+
+int fail_with(const std::string& message, int status = kFailure, bool lost = false) {
   const auto words = last_words(first_line(message), lost);
   if (words) std::fprintf(stderr, "normtweak: %s\n", words->c_str());
-  return 1;
+  return status;
+}
+
+int show(const CLI::App& app, const CLI::Success& help_or_version) {
+  std::ostringstream text;
+  const auto status = app.exit(help_or_version, text, text);
+  try {
+    print(text.str());
+  } catch (const Error& error) {
+    return fail_with(error.what());
+  }
+  return status;
 }
 
 int run(int argc, char** argv) {
@@ -73,17 +89,16 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& help_or_version) {
-    return is_first_process() ? app.exit(help_or_version) : 0;
+    return is_first_process() ? show(app, help_or_version) : 0;
   } catch (const CLI::ParseError& error) {
-    const auto chosen = app.get_subcommands();
-    fail_with(fmt::format("{}; see `normtweak {}--help`", first_line(error.what()),
-                          chosen.empty() ? "" : chosen.front()->get_name() + " "));
-    return 2;
+    return fail_with(fmt::format("{}; {}", complaint(app, error), where_to_look(app)), kUsage);
   }
   try {
     job();
   } catch (const LostProcess& error) {
-    return fail_with(error.what(), true);
+    return fail_with(error.what(), kFailure, true);
+  } catch (const UsageError& error) {
+    return fail_with(fmt::format("{}; {}", error.what(), where_to_look(app)), kUsage);
   } catch (const Error& error) {
     return fail_with(error.what());
   } catch (const std::bad_alloc&) {

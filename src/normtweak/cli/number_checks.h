@@ -21,6 +21,11 @@ CLI::Validator within(const Bounds& bounds);
 constexpr Bounds kCount = {.name = "NONNEGATIVE", .most = std::numeric_limits<int>::max(), .whole = true};
 constexpr Bounds kPositiveCount = {
     .name = "POSITIVE", .least = 1, .most = std::numeric_limits<int>::max(), .whole = true};
+constexpr Bounds kWindow = {  // of one token would predict nothing
+    .name = "[2,inf)",
+    .least = 2,
+    .most = std::numeric_limits<int>::max(),
+    .whole = true};
 constexpr Bounds kSeed = {.name = "NONNEGATIVE", .most = std::numeric_limits<std::uint64_t>::max(), .whole = true};
 constexpr Bounds kThreads = {.name = "NONNEGATIVE", .most = 4096, .whole = true};  // many more crash OpenMP
 constexpr Bounds kPositive = {.name = "POSITIVE", .above_least = true};

@@ -87,6 +87,21 @@ void add_plan(CLI::App& command, Choices& choices) {
       ->group("Quantize");
 }
 
+// Rules can give any linear any method, and then everything may have an effect.
+void check_plan_options(const CLI::App& command, const Choices& choices) {
+  if (!choices.rules.empty()) return;
+  const auto& method = choices.options.plan.standard.method;
+  const auto& quantizer = quantize::find_quantizer(method);
+  const auto choice = "--method " + method;
+  if (!quantizer.uses_groups) {
+    refuse_with(command, choice, {"--group-size", "--symmetric", "--float-zeros", "--search-grid"});
+  }
+  if (!quantizer.needs_hessian) {
+    refuse_with(command, choice, {"--act-order", "--sweeps", "--damping", "--drift-correction"});
+  }
+  if (!quantizer.uses_sensitivity) refuse_with(command, choice, {"--sensitivity"});
+}
+
 // Whether norms are matched to the float block on the quantized stream: that is another aim than the float model's own.
 bool matches_norms(const pipeline::TweakOptions& tweak) {
   return tweak.method == pipeline::TweakMethod::layerwise || tweak.method == pipeline::TweakMethod::ridge ||
@@ -101,7 +116,8 @@ Job add_quantize(CLI::App& command) {
       "Products run in bf16 where the hardware multiplies it, figures are scored in f32.\n"
       "Some rows of the text are seen by no step; they decide whether the tweak is kept.");
   command.add_option("MODEL", choices->options.model, "The float model")->required();
-  command.add_option("-o,--output", choices->options.output, "Folder to write")->required();
+  command.add_option("-o,--output", choices->options.output, "Folder to write; an earlier result there is replaced")
+      ->required();
   add_choice(command, "--format", choices->options.format, "What to write", pipeline::save_formats());
   command
       .add_option("--store-dtype", choices->store_type,
@@ -112,7 +128,9 @@ Job add_quantize(CLI::App& command) {
   add_text_source(command, choices->text);
   add_external(command, choices->external);
   add_common(command, choices->common);
-  return [choices] {
+  return [choices, &command] {
+    check_plan_options(command, *choices);
+    check_tweak_options(command, choices->tweak, "--tweak");
     auto& options = choices->options;
     auto& plan = options.plan.standard;
     if (choices->search_grid->empty()) plan.search_grid = plan.method == "gptq";
@@ -125,6 +143,7 @@ Job add_quantize(CLI::App& command) {
     if (choices->drift_correction->empty()) options.plan.drift_correction = matches_norms(options.tweak) ? 0 : 0.5;
     options.text = text_source(choices->text, choices->common);
     options.external = external(choices->external);
+    check_report_apart(choices->common, options.output, {{"MODEL", options.model}}, options.text, options.external);
     options.compute = start(choices->common, true, true);
     const auto progress = progress_for(choices->common);
     const auto result = pipeline::quantize_model(options, *progress);

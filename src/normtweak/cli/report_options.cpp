@@ -17,7 +17,7 @@ void add_external(CLI::App& command, ExternalChoice& choice) {
       ->group("Report");
   command.add_option("--context", choice.context, "Tokens in a window")
       ->capture_default_str()
-      ->check(within(kPositiveCount))
+      ->check(within(kWindow))
       ->group("Report");
   command.add_option("--max-tokens", choice.max_tokens, "Only so many tokens of each text; 0: all")
       ->capture_default_str()
@@ -35,6 +35,19 @@ pipeline::External external(const ExternalChoice& choice) {
   for (const auto& path : choice.texts) all.texts.push_back({path, false, choice.context, choice.max_tokens});
   if (!choice.lambada.empty()) all.lambada = {.path = choice.lambada, .max_examples = choice.max_examples};
   return all;
+}
+
+void check_report_apart(const Common& common, const std::filesystem::path& output, std::vector<NamedFile> inputs,
+                        const pipeline::TextSource& text, const pipeline::External& external) {
+  inputs.push_back({"--calibration", text.ids});
+  inputs.push_back({"--text", text.real_text});
+  for (const auto& reported : external.texts) {
+    inputs.push_back({reported.rows ? "--eval-rows" : "--eval-text", reported.path});
+  }
+  if (external.lambada) inputs.push_back({"--eval-lambada", external.lambada->path});
+  const NamedFile report = {"--json", common.json};
+  check_apart({report}, inputs);
+  check_apart({{"-o", output}, report}, {});
 }
 
 }  // namespace normtweak::cli

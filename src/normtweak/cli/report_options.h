@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "normtweak/cli/general_options.h"
+#include "normtweak/cli/named_files.h"
 #include "normtweak/pipeline/run_types.h"
 
 namespace normtweak::cli {
@@ -16,5 +18,10 @@ struct ExternalChoice {
 };
 void add_external(CLI::App& command, ExternalChoice& choice);
 pipeline::External external(const ExternalChoice& choice);
+
+// Throws UsageError if --json names something that a run reads, or that lies in the folder that it writes. Whether the
+// folder may be written is for the run to say.
+void check_report_apart(const Common& common, const std::filesystem::path& output, std::vector<NamedFile> inputs,
+                        const pipeline::TextSource& text, const pipeline::External& external);
 
 }  // namespace normtweak::cli

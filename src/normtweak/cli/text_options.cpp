@@ -23,6 +23,7 @@ void add_text_writing(CLI::App& command, TextChoice& choice) {
       .add_option("--languages", choice.languages,
                   fmt::format("For strategy language, a list of: {}", fmt::join(calibrate::language_codes(), ",")))
       ->capture_default_str()
+      ->check(accepted_by([](const std::string& list) { calibrate::parse_languages(list); }))
       ->group("Text");
   command.add_option("--temperature", self.sampling.temperature, "Divides the logits")
       ->capture_default_str()
@@ -56,7 +57,7 @@ void add_text_source(CLI::App& command, TextChoice& choice) {
 pipeline::TextSource text_source(const TextChoice& choice, const Common& common) {
   auto source = choice.source;
   source.self.seed = common.seed;
-  source.self.languages = CLI::detail::split(choice.languages, ',');
+  source.self.languages = calibrate::parse_languages(choice.languages);
   return source;
 }
 

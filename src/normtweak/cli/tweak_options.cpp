@@ -103,6 +103,20 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
       ->group("Tweak");
 }
 
+void check_tweak_options(const CLI::App& command, const TweakChoice& choice, const std::string& flag) {
+  const auto method = flag + " " + choice.method;
+  const bool end_to_end = choice.method == "end-to-end", layerwise = choice.method == "layerwise";
+  const bool ridge = choice.method == "ridge" || (end_to_end && choice.start == "ridge");
+  if (choice.method == "none") return;
+  if (!end_to_end) {
+    refuse_with(command, method, {"--tune", "--budget", "--lr-scales", "--lr-zeros", "--steps", "--start"});
+  }
+  if (!end_to_end && !layerwise) refuse_with(command, method, {"--lr", "--epochs", "--batch"});
+  if (!layerwise) refuse_with(command, method, {"--loss", "--lr-scale"});
+  if (!layerwise && !ridge) refuse_with(command, method, {"--target", "--final-norm"});
+  if (!ridge) refuse_with(command, method, {"--ridge-lambda"});
+}
+
 pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& common) {
   pipeline::TweakOptions options;
   for (const auto& method : pipeline::kTweakMethods) {
@@ -129,7 +143,7 @@ pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& co
       .lambda = choice.ridge_lambda, .final_norm = layerwise.final_norm, .float_stream = layerwise.float_stream};
   options.start_with_ridge = choice.start == "ridge";
   if (options.start_with_ridge && !end_to_end.groups.contains(tweak::TunableGroup::norms)) {
-    fail("--start ridge: moves the norms, which --tune {} leaves as they are", choice.tune);
+    fail_usage("--start ridge: moves the norms, which --tune {} leaves as they are", choice.tune);
   }
   end_to_end.seed = common.seed;
   return options;

@@ -20,6 +20,11 @@ struct TweakChoice {
 };
 // flag: "--tweak" (quantize) or "--method" (tweak)
 void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, bool may_be_none);
+
+// Throws UsageError if an option was given that the chosen method does not read. With "none" all may be there, so that
+// a command is easily repeated without a tweak. flag: as above.
+void check_tweak_options(const CLI::App& command, const TweakChoice& choice, const std::string& flag);
+
 pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& common);
 
 }  // namespace normtweak::cli

@@ -1,6 +1,7 @@
 #include <ATen/ops/full.h>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/finite.h"
 #include "normtweak/formats/bit_packing.h"
 #include "normtweak/formats/compressed_tensors.h"
 
@@ -40,7 +41,12 @@ class PackedLinear {
       fail("{}: tensor {}: F16, BF16 or F32 expected, the file has {}", source_.file_of(name(part)), name(part),
            c10::toString(type));
     }
-    return {read(part, type, {out_, columns}).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true), type};
+    const auto values = read(part, type, {out_, columns}).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+    if (!all_finite(values)) {
+      fail("{}: tensor {} holds NaN or infinity; the file is damaged or was saved from a failed run",
+           source_.file_of(name(part)), name(part));
+    }
+    return {values, type};
   }
 
   at::Tensor read_packed_zero_points() const {

@@ -1,5 +1,6 @@
 #include "normtweak/model/checkpoint.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 
@@ -77,6 +78,8 @@ Checkpoint open_checkpoint(const std::string& model) {
   if (path.extension() == ".gguf") return open_gguf_checkpoint(path);
   fail("{}: neither a folder in Hugging Face layout nor a .gguf file", path.string());
 }
+
+bool is_side_file(std::string_view name) { return std::ranges::find(kSideFiles, name) != kSideFiles.end(); }
 
 text::Tokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view advice) {
   const auto found = checkpoint.side_files.find("tokenizer.json");

@@ -28,6 +28,9 @@ struct Checkpoint {
 // Throws Error saying what was expected there.
 Checkpoint open_checkpoint(const std::string& model);
 
+// Whether a file of this name is one of `side_files`.
+bool is_side_file(std::string_view name);
+
 // The checkpoint's tokenizer. Throws Error if it has none; `advice` ends the message: what else can be done.
 text::Tokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view advice = "");
 

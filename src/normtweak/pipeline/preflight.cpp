@@ -1,10 +1,14 @@
 #include "normtweak/pipeline/preflight.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/file.h"
 #include "normtweak/base/writable.h"
 #include "normtweak/model/decoder.h"
+#include "normtweak/pipeline/save_checkpoint.h"
 
 namespace normtweak::pipeline {
 namespace fs = std::filesystem;
@@ -28,6 +32,20 @@ void check_rules(const quantize::QuantizationPlan& plan, const model::Checkpoint
   }
 }
 
+bool lies_in(const fs::path& folder, const fs::path& path) {
+  return std::ranges::mismatch(folder, path).in1 == folder.end();
+}
+
+void check_replaceable(const fs::path& folder, const fs::path& output) {
+  auto foreign = foreign_entries(folder);
+  if (foreign.empty()) return;
+  constexpr std::size_t kNamed = 3;
+  const auto more = foreign.size() > kNamed ? fmt::format(" and {} more", foreign.size() - kNamed) : "";
+  foreign.resize(std::min(foreign.size(), kNamed));
+  fail("{}: would be replaced as a whole, with {}{}, which no earlier run saved; name another output, or remove it",
+       output.string(), fmt::join(foreign, ", "), more);
+}
+
 }  // namespace
 
 void check_plan_for_model(const quantize::QuantizationPlan& plan, const model::Checkpoint& checkpoint) {
@@ -44,17 +62,25 @@ void check_plan_for_model(const quantize::QuantizationPlan& plan, const model::C
   if (!any) fail("{}: the rules skip every linear, so there is nothing to quantize", checkpoint.path);
 }
 
-void check_not_replaced(const model::Checkpoint& read, const fs::path& output) {
-  const auto model = fs::weakly_canonical(read.path), replaced = fs::weakly_canonical(output);
-  if (std::ranges::mismatch(replaced, model).in1 != replaced.end()) return;
-  fail("{}: holds the float model {}, which would be replaced; name another output", output.string(), read.path);
+std::vector<fs::path> inputs(std::initializer_list<const model::Checkpoint*> models, const TextSource& text,
+                             const External& external) {
+  std::vector<fs::path> all = {text.ids, text.real_text};
+  for (const auto* model : models) all.emplace_back(model->path);
+  for (const auto& reported : external.texts) all.push_back(reported.path);
+  if (external.lambada) all.push_back(external.lambada->path);
+  std::erase(all, fs::path());
+  return all;
 }
 
-void check_output(const fs::path& output, const model::Checkpoint& checkpoint) {
+void check_output(const fs::path& output, const std::vector<fs::path>& inputs, const model::Checkpoint& checkpoint) {
   check_folder_target(output);
-  if (fs::is_directory(output) && !fs::is_empty(output) && !fs::exists(output / "config.json")) {
-    fail("{}: holds files and no model; it would be replaced as a whole, so name another output", output.string());
+  const auto place = fs::weakly_canonical(place_of(output));
+  for (const auto& input : inputs) {
+    if (!lies_in(place, fs::weakly_canonical(input))) continue;
+    fail_usage("{}: would be replaced as a whole, with {}, which this run reads; name another output", output.string(),
+               input.string());
   }
+  if (fs::is_directory(place)) check_replaceable(place, output);
   check_room(output, estimated_bytes(checkpoint));
 }
 

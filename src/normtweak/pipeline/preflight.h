@@ -1,9 +1,11 @@
 // Everything that can go wrong before hours are spent, checked first.
 #pragma once
 #include <filesystem>
+#include <initializer_list>
+#include <vector>
 
 #include "normtweak/model/checkpoint.h"
-#include "normtweak/pipeline/save_checkpoint.h"
+#include "normtweak/pipeline/run_types.h"
 #include "normtweak/quantize/plan.h"
 
 namespace normtweak::pipeline {
@@ -12,10 +14,13 @@ namespace normtweak::pipeline {
 // which rule matches none.
 void check_plan_for_model(const quantize::QuantizationPlan& plan, const model::Checkpoint& checkpoint);
 
-// Throws Error if `output` is the folder that the float model `read` lies in, or one above it.
-void check_not_replaced(const model::Checkpoint& read, const std::filesystem::path& output);
+// What a run reads: its models, its calibration text, and the texts that it reports on.
+std::vector<std::filesystem::path> inputs(std::initializer_list<const model::Checkpoint*> models,
+                                          const TextSource& text, const External& external);
 
-// Throws Error if `output` cannot be made or its disk lacks room, and if what it would replace is no earlier result.
-void check_output(const std::filesystem::path& output, const model::Checkpoint& checkpoint);
+// Throws UsageError if one of `inputs` lies in `output`, which would be replaced, and Error if that cannot be made, if
+// its disk lacks room for `checkpoint`, or if there is something else in it than an earlier result.
+void check_output(const std::filesystem::path& output, const std::vector<std::filesystem::path>& inputs,
+                  const model::Checkpoint& checkpoint);
 
 }  // namespace normtweak::pipeline

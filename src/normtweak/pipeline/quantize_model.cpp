@@ -6,6 +6,7 @@
 #include "normtweak/pipeline/preflight.h"
 #include "normtweak/pipeline/run.h"
 #include "normtweak/pipeline/steps.h"
+#include "normtweak/pipeline/stored_floats.h"
 #include "normtweak/pipeline/tuned_floats.h"
 #include "normtweak/quantize/gptq_block.h"
 
@@ -49,8 +50,8 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
     auto plan = options.plan;
     plan.standard.scale_type = scale_type_for(checkpoint.numbers.stored_type);
     check_plan_for_model(plan, checkpoint);
-    check_output(options.output, checkpoint);
-    check_not_replaced(checkpoint, options.output);
+    check_output(options.output, inputs({&original}, options.text, options.external), checkpoint);
+    if (options.store_type) check_stored_type(original, *options.store_type, plan);
     const auto external = read_external(options.external, checkpoint);
     result.model = options.model;
     result.method = plan.standard.method;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <map>
 #include <memory>
 #include <set>
@@ -12,9 +13,11 @@
 #include "normtweak/base/device.h"
 #include "normtweak/base/error.h"
 #include "normtweak/base/file.h"
+#include "normtweak/base/finite.h"
 #include "normtweak/formats/compressed_tensors.h"
 #include "normtweak/formats/compressed_tensors_config.h"
 #include "normtweak/formats/safetensors.h"
+#include "normtweak/pipeline/stored_floats.h"
 
 namespace normtweak::pipeline {
 namespace fs = std::filesystem;
@@ -71,13 +74,14 @@ class Contents {
   TensorToWrite copied(const std::string& name) const {
     const auto type = type_for(name);
     return {name, type, original_.tensors->info(name).shape,
-            [source = original_.tensors, name, type] { return source->read(name).to(type); }};
+            [source = original_.tensors, name, type] { return as_stored(source->read(name), type, name); }};
   }
 
   void add_floats(const std::string& family_name, const at::Tensor& values) {
     const auto name = stored_name(original_, family_name);
     const auto type = type_for(name);
-    changed_[name] = {{name, type, values.sizes().vec(), [values, type] { return values.to(at::kCPU, type); }}};
+    changed_[name] = {
+        {name, type, values.sizes().vec(), [values, type, name] { return as_stored(values.cpu(), type, name); }}};
   }
 
   void add_norm(const model::Norm& norm) {
@@ -122,8 +126,10 @@ class Contents {
     const bool transposed = original_.family->linear_layout == model::Layout::in_out;
     auto shape = weights::shape(linear.weight).vec();
     if (transposed) std::swap(shape[0], shape[1]);
-    const auto load = [weight = std::make_shared<const weights::Weight>(linear.weight), transposed, type = stored_] {
+    const auto load = [weight = std::make_shared<const weights::Weight>(linear.weight), transposed, type = stored_,
+                       name = module + ".weight"] {
       const auto values = model::values(*weight, type).cpu();
+      if (!all_finite(values)) as_stored(model::values(*weight, at::kFloat), type, name);
       return transposed ? values.t().contiguous() : values;
     };
     return {{module + ".weight", stored_, shape, load}};
@@ -138,6 +144,32 @@ class Contents {
   std::vector<formats::PackedModule> packed_;
   std::vector<std::string> float_linears_;
 };
+
+// By this a later run knows that a folder is one of ours.
+constexpr const char *kWriterKey = "written_by", *kWriter = "normtweak";
+
+formats::Metadata save_metadata() {
+  auto metadata = formats::kModelMetadata;
+  metadata[kWriterKey] = kWriter;
+  return metadata;
+}
+
+// model.safetensors, model-00001-of-00002.safetensors
+bool is_weights_name(std::string name) {
+  std::ranges::replace_if(
+      name, [](unsigned char letter) { return std::isdigit(letter) != 0; }, '0');
+  return name == "model.safetensors" || name == "model-00000-of-00000.safetensors";
+}
+
+bool is_our_weights(const fs::path& path) {
+  try {
+    const formats::SafetensorsFile file(path);
+    const auto writer = file.metadata().find(kWriterKey);
+    return writer != file.metadata().end() && writer->second == kWriter;
+  } catch (const Error&) {  // no safetensors
+    return false;
+  }
+}
 
 void write_text(const fs::path& path, const std::string& content) {
   write_file_atomically(path, [&](std::ostream& stream) { stream << content; });
@@ -160,10 +192,26 @@ void save_checkpoint(const model::Checkpoint& original, const model::Decoder& de
                      const SaveFormat& format) {
   Contents contents(original, decoder, format);
   AtomicDirectory staging(directory);
-  formats::write_sharded_safetensors(staging.path(), contents.tensors());
+  formats::write_sharded_safetensors(staging.path(), contents.tensors(), save_metadata());
   write_text(staging.path() / "config.json", contents.config().dump(2) + "\n");
   for (const auto& [name, content] : original.side_files) write_text(staging.path() / name, content);
   staging.commit();
+}
+
+std::vector<std::string> foreign_entries(const fs::path& directory) {
+  std::vector<std::string> foreign, others;
+  bool has_weights = false;
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    const auto name = entry.path().filename().string();
+    const bool is_file = entry.symlink_status().type() == fs::file_type::regular;
+    const bool is_weights = is_file && is_weights_name(name) && is_our_weights(entry.path());
+    const bool is_beside = name == "config.json" || name == "model.safetensors.index.json" || model::is_side_file(name);
+    has_weights |= is_weights;
+    (is_weights || (is_file && is_beside) ? others : foreign).push_back(name);
+  }
+  if (!has_weights) foreign.insert(foreign.end(), others.begin(), others.end());
+  std::ranges::sort(foreign);
+  return foreign;
 }
 
 std::int64_t estimated_bytes(const model::Checkpoint& original) {

@@ -4,6 +4,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "normtweak/model/checkpoint.h"
 #include "normtweak/model/decoder.h"
@@ -21,6 +22,10 @@ const SaveFormat& find_save_format(std::string_view name);  // throws Error list
 // taken over as they are. The directory appears, or replaces an older one, all at once.
 void save_checkpoint(const model::Checkpoint& original, const model::Decoder& decoder,
                      const std::filesystem::path& directory, const SaveFormat& format);
+
+// Names of what `directory` holds and save_checkpoint() did not put there, in order; nothing if it may be replaced. A
+// save is known by what the metadata of its weights say; where no weights are there, everything is another's.
+std::vector<std::string> foreign_entries(const std::filesystem::path& directory);
 
 // Bytes that save_checkpoint() will write at most, about; for checking the disk before the work.
 std::int64_t estimated_bytes(const model::Checkpoint& original);

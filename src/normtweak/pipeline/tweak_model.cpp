@@ -52,8 +52,8 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
     if (model::is_quantized(reference)) fail("{}: is quantized; --reference needs the float model", options.reference);
     check_same_model(quantized_checkpoint, reference);
     const auto& format = find_save_format(model::is_quantized(quantized_checkpoint) ? "compressed-tensors" : "hf");
-    check_output(options.output, quantized_checkpoint);
-    check_not_replaced(reference, options.output);
+    check_output(options.output, inputs({&quantized_checkpoint, &reference}, options.text, options.external),
+                 quantized_checkpoint);
     const auto external = read_external(options.external, reference);
     const auto memory = plan_run(reference, options.compute,
                                  {.quantized_bytes = weight_bytes(quantized_checkpoint, at::kFloat),

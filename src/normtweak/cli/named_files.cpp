@@ -1,0 +1,48 @@
+#include "normtweak/cli/named_files.h"
+
+#include <algorithm>
+
+#include "normtweak/base/error.h"
+#include "normtweak/base/file.h"
+#include "normtweak/model/checkpoint.h"
+
+namespace normtweak::cli {
+namespace fs = std::filesystem;
+namespace {
+
+fs::path written(const fs::path& output) { return fs::weakly_canonical(place_of(output)); }
+
+bool lies_in(const fs::path& inner, const fs::path& outer) {
+  return std::ranges::mismatch(outer, inner).in1 == outer.end();
+}
+
+// Whether writing `output` would change what `input` is: that file, or a file of that model.
+bool would_change(const fs::path& output, const fs::path& input) {
+  const auto place = written(output), read = fs::weakly_canonical(input);
+  std::error_code missing;
+  if (place == read || fs::equivalent(place, read, missing)) return true;
+  const auto name = place.filename().string();
+  const bool is_weights = name.starts_with("model") && name.find(".safetensors") != std::string::npos;
+  const bool is_of_model = is_weights || name == "config.json" || model::is_side_file(name);
+  return is_of_model && place.parent_path() == read;
+}
+
+}  // namespace
+
+void check_apart(const std::vector<NamedFile>& outputs, const std::vector<NamedFile>& inputs) {
+  for (auto output = outputs.begin(); output != outputs.end(); ++output) {
+    if (output->path.empty()) continue;
+    for (const auto& input : inputs) {
+      if (input.path.empty() || !would_change(output->path, input.path)) continue;
+      fail_usage("{} {}: would overwrite {} {}; name another file", output->option, output->path.string(), input.option,
+                 input.path.string());
+    }
+    for (auto other = outputs.begin(); other != output; ++other) {
+      if (other->path.empty() || !lies_in(written(output->path), written(other->path))) continue;
+      fail_usage("{} {}: is, or lies in, what {} writes; name another file", output->option, output->path.string(),
+                 other->option);
+    }
+  }
+}
+
+}  // namespace normtweak::cli
