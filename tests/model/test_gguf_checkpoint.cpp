@@ -120,12 +120,19 @@ TEST_F(GgufCheckpoint, RotaryFactorsThatAreNoFactorsAreRefused) {
   expect_refused({}, {kEmbedding, {"rope_freqs.weight", {3}}}, message + "Float [3]");
 }
 
-TEST_F(GgufCheckpoint, TextOfTheTokenizerMustBeUtf8) {
-  const std::vector<Tensor> tensors = {kEmbedding};
-  expect_refused({{"tokenizer.ggml.merges", list({"a \xff"})}}, tensors,
-                 "tokenizer.ggml.merges[0]: the text is not UTF-8");
-  expect_refused({{"tokenizer.chat_template", words("\xff")}}, tensors,
-                 "tokenizer.chat_template: the text is not UTF-8");
+// Token ids go through the model all the same.
+TEST_F(GgufCheckpoint, ATokenizerThatCannotBeUsedMattersWhereTextIsRead) {
+  const auto expect_no_tokenizer = [&](const Metadata& change, const std::string& message) {
+    const auto checkpoint = open(change);
+    EXPECT_TRUE(checkpoint.side_files.empty());
+    const auto found = tests::message_of<Error>([&] { load_tokenizer(checkpoint, "do something else"); });
+    EXPECT_EQ(found, fmt::format("{}: {}; do something else", (folder() / "m.gguf").string(), message));
+  };
+  expect_no_tokenizer({{"tokenizer.ggml.model", words("llama")}},
+                      "tokenizer.ggml.model: llama: only gpt2, byte-level BPE, is supported");
+  const std::string not_utf8 = "the text is not UTF-8; is the file damaged?";
+  expect_no_tokenizer({{"tokenizer.ggml.merges", list({"a \xff"})}}, "tokenizer.ggml.merges[0]: " + not_utf8);
+  expect_no_tokenizer({{"tokenizer.chat_template", words("\xff")}}, "tokenizer.chat_template: " + not_utf8);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdlib>
+#include <span>
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/file.h"
@@ -69,6 +70,27 @@ Checkpoint open_directory(const fs::path& directory) {
   return checkpoint;
 }
 
+// Of config.json and generation_config.json; each key holds an id, or a list of them.
+std::vector<std::int64_t> ids_under(std::span<const std::string_view> keys, const Checkpoint& checkpoint) {
+  std::vector<std::int64_t> ids;
+  const auto collect = [&](const Json& object) {
+    for (const auto key : keys) {
+      const auto found = object.find(key);
+      if (found == object.end()) continue;
+      if (found->is_number_integer()) ids.push_back(found->get<std::int64_t>());
+      if (!found->is_array()) continue;
+      for (const auto& id : *found) {
+        if (id.is_number_integer()) ids.push_back(id.get<std::int64_t>());
+      }
+    }
+  };
+  collect(checkpoint.config);
+  if (const auto found = checkpoint.side_files.find("generation_config.json"); found != checkpoint.side_files.end()) {
+    collect(parse_json(found->second, checkpoint.path + "/generation_config.json"));
+  }
+  return ids;
+}
+
 }  // namespace
 
 Checkpoint open_checkpoint(const std::string& model) {
@@ -79,6 +101,8 @@ Checkpoint open_checkpoint(const std::string& model) {
 }
 
 text::Tokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view advice) {
+  const auto refuse = [&](std::string_view problem) { fail("{}{}{}", problem, advice.empty() ? "" : "; ", advice); };
+  if (!checkpoint.tokenizer_problem.empty()) refuse(checkpoint.tokenizer_problem);
   const auto found = checkpoint.side_files.find("tokenizer.json");
   if (found == checkpoint.side_files.end()) {
     fail(
@@ -87,25 +111,20 @@ text::Tokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view ad
         checkpoint.path, advice.empty() ? "" : ", or ", advice);
   }
   const auto origin = checkpoint.path + "/tokenizer.json";
-  return text::Tokenizer(parse_json(found->second, origin), origin);
+  try {
+    return text::Tokenizer(parse_json(found->second, origin), origin);
+  } catch (const Error& error) {
+    refuse(error.what());
+    throw;
+  }
 }
 
 std::vector<std::int64_t> end_of_text_ids(const Checkpoint& checkpoint) {
-  std::vector<std::int64_t> ids;
-  const auto collect = [&](const Json& object) {
-    const auto found = object.find("eos_token_id");
-    if (found == object.end()) return;
-    if (found->is_number_integer()) ids.push_back(found->get<std::int64_t>());
-    if (!found->is_array()) return;
-    for (const auto& id : *found) {
-      if (id.is_number_integer()) ids.push_back(id.get<std::int64_t>());
-    }
-  };
-  collect(checkpoint.config);
-  if (const auto found = checkpoint.side_files.find("generation_config.json"); found != checkpoint.side_files.end()) {
-    collect(parse_json(found->second, checkpoint.path + "/generation_config.json"));
-  }
-  return ids;
+  return ids_under(std::array<std::string_view, 1>{"eos_token_id"}, checkpoint);
+}
+
+std::vector<std::int64_t> marker_ids(const Checkpoint& checkpoint) {
+  return ids_under(std::array<std::string_view, 3>{"eos_token_id", "bos_token_id", "pad_token_id"}, checkpoint);
 }
 
 std::string stored_name(const Checkpoint& checkpoint, const std::string& name) {

@@ -118,6 +118,18 @@ Json make_config(const formats::GgufFile& file, const Family& family) {
   return config;
 }
 
+// A model whose tokenizer cannot be had is still a model: token ids go through it all the same.
+void add_tokenizer(const Json& metadata, Checkpoint& checkpoint) {
+  try {
+    auto tokenizer = text::tokenizer_json_from_gguf(metadata, checkpoint.path).dump();
+    auto config = text::tokenizer_config_from_gguf(metadata, checkpoint.path).dump(2);
+    checkpoint.side_files["tokenizer.json"] = std::move(tokenizer);
+    checkpoint.side_files["tokenizer_config.json"] = std::move(config);
+  } catch (const Error& error) {
+    checkpoint.tokenizer_problem = error.what();
+  }
+}
+
 }  // namespace
 
 Checkpoint open_gguf_checkpoint(const std::filesystem::path& path) {
@@ -137,10 +149,7 @@ Checkpoint open_gguf_checkpoint(const std::filesystem::path& path) {
   }
   checkpoint.numbers = read_config(*checkpoint.family, checkpoint.config, path.string());
   checkpoint.tensors = gguf_tensors(file, *checkpoint.family, checkpoint.numbers);
-  if (metadata.contains("tokenizer.ggml.tokens")) {
-    checkpoint.side_files["tokenizer.json"] = text::tokenizer_json_from_gguf(metadata, path.string()).dump();
-    checkpoint.side_files["tokenizer_config.json"] = text::tokenizer_config_from_gguf(metadata, path.string()).dump(2);
-  }
+  if (metadata.contains("tokenizer.ggml.tokens")) add_tokenizer(metadata, checkpoint);
   return checkpoint;
 }
 

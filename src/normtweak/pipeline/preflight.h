@@ -2,6 +2,7 @@
 #pragma once
 #include <filesystem>
 
+#include "normtweak/base/progress.h"
 #include "normtweak/model/checkpoint.h"
 #include "normtweak/pipeline/save_checkpoint.h"
 #include "normtweak/quantize/plan.h"
@@ -17,5 +18,8 @@ void check_not_replaced(const model::Checkpoint& read, const std::filesystem::pa
 
 // Throws Error if `output` cannot be made or its disk lacks room, and if what it would replace is no earlier result.
 void check_output(const std::filesystem::path& output, const model::Checkpoint& checkpoint);
+
+// Says so if `checkpoint` has a tokenizer that a saved copy will lack.
+void note_missing_tokenizer(const model::Checkpoint& checkpoint, ProgressSink& progress);
 
 }  // namespace normtweak::pipeline

@@ -41,6 +41,7 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
     check_plan_for_model(plan, checkpoint);
     check_output(options.output, checkpoint);
     check_not_replaced(checkpoint, options.output);
+    note_missing_tokenizer(original, progress);
     const auto external = read_external(options.external, checkpoint);
     result.model = options.model;
     result.method = plan.standard.method;

@@ -54,6 +54,7 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
     const auto& format = find_save_format(model::is_quantized(quantized_checkpoint) ? "compressed-tensors" : "hf");
     check_output(options.output, quantized_checkpoint);
     check_not_replaced(reference, options.output);
+    note_missing_tokenizer(quantized_checkpoint, progress);
     const auto external = read_external(options.external, reference);
     const auto memory = plan_run(reference, options.compute,
                                  {.quantized_bytes = weight_bytes(quantized_checkpoint, at::kFloat),
