@@ -2,6 +2,7 @@
 import gguf
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 import cli_gguf
@@ -114,8 +115,35 @@ def test_gpt2_without_prefix(tmp_path):
     model = cli_models.gpt2()
     cli_models.save(model, tmp_path)
     mask = torch.tril(torch.ones(1, 1, cli_models.CONTEXT, cli_models.CONTEXT))
-    cli_models.take_prefix_off(tmp_path, {"h.0.attn.bias": mask})
+    cli_models.take_prefix_off(tmp_path, {"h.0.attn.bias": mask, "h.1.attn.masked_bias": torch.tensor(-1e4)})
     compare(cli_program.logits(tmp_path, IDS, tmp_path), cli_models.logits(model, IDS))
+
+
+def add_tensors(folder, more):
+    path = folder / "model.safetensors"
+    save_file(load_file(path) | more, path, metadata={"format": "pt"})
+
+
+def test_tensors_that_follow_from_the_config_may_be_there(tmp_path):
+    """So may those that are no part of the passes."""
+    model = cli_models.llama()
+    cli_models.save(model, tmp_path)
+    add_tensors(tmp_path, {"model.layers.1.self_attn.rotary_emb.inv_freq": model.model.rotary_emb.inv_freq.clone(),
+                           "score.weight": torch.ones(2, 64)})
+    compare(cli_program.logits(tmp_path, IDS, tmp_path), cli_models.logits(model, IDS))
+
+
+@pytest.mark.parametrize("name", ["model.layers.1.self_attn.q_norm.weight", "model.layers.2.input_layernorm.weight",
+                                  "model.layers.0.input_layernorm.bias", "model.norm.bias",
+                                  "model.layers.0.mlp.up_proj.weight_scale"])
+def test_tensors_that_nothing_reads_are_refused(name, tmp_path):
+    """A pass without them would be that of another model."""
+    cli_models.save(cli_models.llama(), tmp_path)
+    add_tensors(tmp_path, {name: torch.ones(64)})
+    refused = cli_program.call("logits", tmp_path, "--tokens", cli_program.save_ids(tmp_path / "ids", IDS), "-o",
+                               tmp_path / "logits", "--quiet")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
+    assert f"model.safetensors: tensor {name}: no part of this llama model" in refused.stderr
 
 
 def test_bf16_products(tmp_path):
