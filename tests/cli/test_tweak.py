@@ -353,6 +353,24 @@ def test_replaces_an_older_result(home, tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.parametrize("options", [["--budget", "3s", "--lr", 0.05], ["--budget", "3s"],
+                                     ["--epochs", 50, "--lr", 0.4]], ids=["time", "time and trials", "early stop"])
+def test_the_report_repeats_a_run(options, home, tmp_path):
+    """Also one that stopped early: the rates fall over the steps that were planned."""
+    (tmp_path / "again").mkdir()
+    first, _, tweaked = tweak(home, "llama", tmp_path, "--method", "end-to-end", *options)
+    planned, taken, rates = first["training"]["planned_steps"], first["steps"], first["training"]["rates"]
+    second, before, again = tweak(home, "llama", tmp_path / "again", "--steps", planned, "--stop-after", taken, "--batch",
+                                  first["training"]["batch_rows"], "--lr", repr(rates["norms"]), "--lr-scales",
+                                  repr(rates["scales"]))
+    assert ("stopped_early" in first["guard"]) == (taken < planned) >= ("--epochs" in options)
+    assert not changed(tweaked, again) and (changed(before, tweaked) or taken < planned)
+    for report in (first, second):
+        report.pop("seconds")
+        report["guard"].pop("stopped_early", None)
+    assert first["steps"] == second["steps"] and first["guard"] == second["guard"]
+
+
 def with_config(source, folder, **changes):
     """A copy with other values in its config; None takes a key out."""
     shutil.copytree(source, folder)

@@ -71,6 +71,13 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
       ->check(within(kPositiveCount))
       ->group("Tweak");
   command
+      .add_option(
+          "--stop-after", choice.stop_after,
+          "End-to-end: end after so many steps of those planned; with --steps, --batch, --lr and --lr-scales from "
+          "the report of a run that stopped early, this repeats it")
+      ->check(within(kPositiveCount))
+      ->group("Tweak");
+  command
       .add_option("--batch", choice.batch,
                   "Rows in one step (default: end-to-end 8192 to 16384 tokens together, layerwise 1)")
       ->check(within(kPositiveCount))
@@ -117,6 +124,7 @@ pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& co
   if (choice.scale_rate > 0) end_to_end.scale_rate = choice.scale_rate;
   if (choice.zero_rate > 0) end_to_end.zero_rate = choice.zero_rate;
   end_to_end.steps = choice.steps;
+  end_to_end.stop_after = choice.stop_after;
   end_to_end.budget = choice.budget;
   if (choice.passes > 0) layerwise.passes = end_to_end.passes = choice.passes;
   if (choice.batch > 0) layerwise.rows_per_step = end_to_end.batch_rows = choice.batch;
