@@ -48,6 +48,16 @@ at::ScalarType type_of_norms(const Checkpoint& checkpoint) {
   return checkpoint.tensors->contains(name) ? checkpoint.tensors->info(name).type : at::kFloat;
 }
 
+// A config that ties the head to the embedding, and a file with a head of its own: transformers 5 takes the file's,
+// others the embedding. A saved copy says what holds, so that all read it alike.
+void untie_other_head(Checkpoint& checkpoint) {
+  const auto head = fmt::format("{}.weight", checkpoint.family->names.head);
+  if (!checkpoint.numbers.tied_head || !checkpoint.tensors->contains(head)) return;
+  if (head_copies_embedding(checkpoint)) return;
+  checkpoint.numbers.tied_head = false;
+  checkpoint.config["tie_word_embeddings"] = false;
+}
+
 Checkpoint open_directory(const fs::path& directory) {
   if (!fs::exists(directory / "config.json")) {
     fail("{}: no config.json; a folder in Hugging Face layout or a .gguf file is needed", directory.string());
@@ -63,6 +73,7 @@ Checkpoint open_directory(const fs::path& directory) {
   if (!checkpoint.config.contains("dtype") && !checkpoint.config.contains("torch_dtype")) {
     checkpoint.numbers.stored_type = type_of_norms(checkpoint);
   }
+  untie_other_head(checkpoint);
   for (const auto name : kSideFiles) {
     const auto path = directory / name;
     if (fs::is_regular_file(path)) checkpoint.side_files.emplace(name, read_file(path));
@@ -140,6 +151,15 @@ std::string stored_module(const Checkpoint& checkpoint, const std::string& modul
     if (checkpoint.tensors->contains(stored)) return stored.substr(0, stored.size() - suffix.size());
   }
   return module;
+}
+
+bool head_copies_embedding(const Checkpoint& checkpoint) {
+  const auto& names = checkpoint.family->names;
+  const auto& tensors = *checkpoint.tensors;
+  const auto head = stored_name(checkpoint, fmt::format("{}.weight", names.head));
+  const auto embedding = stored_name(checkpoint, fmt::format("{}.weight", names.embedding));
+  return tensors.contains(head) && tensors.contains(embedding) &&
+         tensors.read(head).to(at::kFloat).equal(tensors.read(embedding).to(at::kFloat));
 }
 
 bool is_quantized(const Checkpoint& checkpoint) {

@@ -46,6 +46,9 @@ std::string stored_name(const Checkpoint& checkpoint, const std::string& name);
 // The same for a module with a weight, packed or not.
 std::string stored_module(const Checkpoint& checkpoint, const std::string& module);
 
+// Whether it holds a head with the values of the embedding.
+bool head_copies_embedding(const Checkpoint& checkpoint);
+
 // Whether the linears are stored quantized (compressed-tensors).
 bool is_quantized(const Checkpoint& checkpoint);
 

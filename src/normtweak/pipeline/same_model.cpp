@@ -93,23 +93,13 @@ std::vector<Fact> facts_of(const model::Checkpoint& checkpoint, bool tied_head) 
   return facts;
 }
 
-// Also where the head is a copy of the embedding: some programs write one.
-bool has_tied_head(const model::Checkpoint& checkpoint) {
-  if (checkpoint.numbers.tied_head) return true;
-  const auto& names = checkpoint.family->names;
-  const auto& tensors = *checkpoint.tensors;
-  const auto head = stored_name(checkpoint, fmt::format("{}.weight", names.head));
-  const auto embedding = stored_name(checkpoint, fmt::format("{}.weight", names.embedding));
-  return tensors.contains(head) && tensors.contains(embedding) &&
-         tensors.read(head).to(at::kFloat).equal(tensors.read(embedding).to(at::kFloat));
-}
-
 }  // namespace
 
 void check_same_model(const model::Checkpoint& quantized, const model::Checkpoint& reference) {
   const bool same_head = quantized.numbers.tied_head == reference.numbers.tied_head;
   const auto head = [&](const model::Checkpoint& checkpoint) {
-    return same_head ? checkpoint.numbers.tied_head : has_tied_head(checkpoint);  // which may read both tensors
+    // Some programs write a copy of the embedding. To see that, both are read.
+    return checkpoint.numbers.tied_head || (!same_head && head_copies_embedding(checkpoint));
   };
   const auto found = facts_of(quantized, head(quantized)), expected = facts_of(reference, head(reference));
   const auto [ours, theirs] = std::ranges::mismatch(found, expected, same);
