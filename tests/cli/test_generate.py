@@ -1,4 +1,5 @@
 """The text that `normtweak generate` lets a model write."""
+import json
 import re
 
 import pytest
@@ -150,6 +151,29 @@ def test_narrow_sampling_is_greedy(home):
 def test_without_a_tokenizer(home):
     ids, _ = generate(home, "--strategy", "llm-qat", model="bare")
     assert ids.min() >= 0 and ids.max() < cli_models.VOCABULARY
+
+
+@pytest.fixture(scope="module")
+def unreadable(home):
+    """As `bare`, with a tokenizer of a kind that is not supported."""
+    cli_models.save(cli_models.llama(), home / "unreadable")
+    tokens = [{"id": 5, "content": "<x>", "special": True}, {"id": 6, "content": "<y>", "special": False}, "not one"]
+    (home / "unreadable" / "tokenizer.json").write_text(
+        json.dumps({"model": {"type": "Unigram"}, "added_tokens": tokens}))
+    return home / "unreadable"
+
+
+def test_a_tokenizer_that_cannot_be_used_is_done_without(home, unreadable, tmp_path):
+    ids, _ = generate(home, "--strategy", "random-tokens", model="unreadable", samples=64)
+    assert set(ids.unique().tolist()).isdisjoint({BEGIN, END, 5}) and 6 in ids
+    ids, _ = generate(home, "--strategy", "llm-qat", "--temperature", 1000, model="unreadable", samples=64)
+    assert set(ids.unique().tolist()).isdisjoint({BEGIN, 5}) and {END, 6} <= set(ids.unique().tolist())
+    arguments = ["generate", unreadable, "-o", tmp_path / "x", "--samples", 2, "--tokens", 8]
+    said = cli_program.call(*arguments, "--strategy", "llm-qat")
+    assert said.returncode == 0 and "Unigram" in said.stderr
+    refused = cli_program.call(*arguments)  # by a word of a language
+    assert refused.returncode == 1 and len(refused.stderr.splitlines()) == 1
+    assert "Unigram" in refused.stderr and "--strategy llm-qat" in refused.stderr
 
 
 def test_cut_from_a_text(home, tokenizer, tmp_path):

@@ -2,13 +2,14 @@
 import gguf
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 import cli_gguf
 import cli_models
 import cli_program
 
-IDS = cli_models.ids(3, 48)
+IDS = cli_models.ids(4, 48)
 TOLERANCE = 1e-4  # of the largest logit: sums in another order differ by a few ulp times the depth
 
 DEFAULT = {"rope_type": "default", "rope_theta": 500.0}
@@ -58,6 +59,11 @@ def opened(folder):
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
 
+def add_tensors(folder, more):
+    path = folder / "model.safetensors"
+    save_file(load_file(path) | more, path, metadata={"format": "pt"})
+
+
 @pytest.mark.parametrize("case", LLAMA)
 def test_llama(case, tmp_path):
     check(cli_models.llama(**LLAMA[case]), tmp_path)
@@ -104,6 +110,20 @@ def test_head_that_the_config_is_silent_about(make, tied, tmp_path):
     compare(cli_program.logits(tmp_path, IDS, tmp_path), cli_models.logits(model, IDS))
 
 
+@pytest.mark.parametrize("make", [cli_models.llama, cli_models.gpt2])
+def test_head_of_its_own_in_spite_of_the_config(make, tmp_path):
+    """transformers 5 takes the file's head; a saved copy says so, for those that would take the embedding."""
+    cli_models.save(make(tie_word_embeddings=True), tmp_path / "model")
+    head = torch.randn(cli_models.VOCABULARY, 64, generator=torch.Generator().manual_seed(3))
+    add_tensors(tmp_path / "model", {"lm_head.weight": head})
+    expected = cli_models.logits(opened(tmp_path / "model"), IDS)
+    compare(cli_program.logits(tmp_path / "model", IDS, tmp_path), expected)
+    cli_program.run("quantize", tmp_path / "model", "-o", tmp_path / "saved", "--method", "rtn", "--bits", 8,
+                    "--group-size", 32, "--tweak", "none", "--format", "hf", "--calibration", tmp_path / "ids.safetensors")
+    saved = opened(tmp_path / "saved")
+    assert saved.config.tie_word_embeddings is False and torch.equal(saved.lm_head.weight, head)
+
+
 def test_shards(tmp_path):
     check(cli_models.llama(), tmp_path, max_shard_size="100KB")
     assert len(list(tmp_path.glob("model-*.safetensors"))) > 2
@@ -114,8 +134,30 @@ def test_gpt2_without_prefix(tmp_path):
     model = cli_models.gpt2()
     cli_models.save(model, tmp_path)
     mask = torch.tril(torch.ones(1, 1, cli_models.CONTEXT, cli_models.CONTEXT))
-    cli_models.take_prefix_off(tmp_path, {"h.0.attn.bias": mask})
+    cli_models.take_prefix_off(tmp_path, {"h.0.attn.bias": mask, "h.1.attn.masked_bias": torch.tensor(-1e4)})
     compare(cli_program.logits(tmp_path, IDS, tmp_path), cli_models.logits(model, IDS))
+
+
+def test_tensors_that_follow_from_the_config_may_be_there(tmp_path):
+    """So may those that are no part of the passes."""
+    model = cli_models.llama()
+    cli_models.save(model, tmp_path)
+    add_tensors(tmp_path, {"model.layers.1.self_attn.rotary_emb.inv_freq": model.model.rotary_emb.inv_freq.clone(),
+                           "score.weight": torch.ones(2, 64)})
+    compare(cli_program.logits(tmp_path, IDS, tmp_path), cli_models.logits(model, IDS))
+
+
+@pytest.mark.parametrize("name", ["model.layers.1.self_attn.q_norm.weight", "model.layers.2.input_layernorm.weight",
+                                  "model.layers.0.input_layernorm.bias", "model.norm.bias",
+                                  "model.layers.0.mlp.up_proj.weight_scale"])
+def test_tensors_that_nothing_reads_are_refused(name, tmp_path):
+    """A pass without them would be that of another model."""
+    cli_models.save(cli_models.llama(), tmp_path)
+    add_tensors(tmp_path, {name: torch.ones(64)})
+    refused = cli_program.call("logits", tmp_path, "--tokens", cli_program.save_ids(tmp_path / "ids", IDS), "-o",
+                               tmp_path / "logits", "--quiet")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
+    assert f"model.safetensors: tensor {name}: no part of this llama model" in refused.stderr
 
 
 def test_bf16_products(tmp_path):

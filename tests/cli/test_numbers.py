@@ -22,7 +22,7 @@ CASES = [
     (["--damping", "--drift-correction"], "quantize", ["1.1"], "is too large; at most 1"),
     (["--lr", "--lr-scales", "--lr-zeros", "--ridge-lambda"], "tweak", ["0", "-1e-3"], "is too small; more than 0"),
     (["--lr-scale"], "tweak", ["-1.5"], "is too small; at least -1"),
-    (["--epochs", "--steps", "--batch"], "tweak", ["0", "-1"], "is too small; at least 1"),
+    (["--epochs", "--steps", "--stop-after", "--batch"], "tweak", ["0", "-1"], "is too small; at least 1"),
     (["--context"], "tweak", ["1", "0", "-1"], "is too small; at least 2"),
     (["--max-tokens", "--max-examples"], "tweak", ["-1"], "is too small; at least 0"),
     (["--samples", "--tokens"], "generate", ["0", "-1"], "is too small; at least 1"),

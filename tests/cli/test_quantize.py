@@ -346,3 +346,24 @@ def test_from_gguf(model, home, tmp_path):
     expected = cli_models.logits(opened, IDS)
     compare(cli_program.logits(tmp_path / "out", IDS, tmp_path), expected, 1e-4)
     compare(expected, cli_models.logits(exact, IDS), 0.05)  # 8 bits change little
+
+
+def test_from_gguf_with_a_tokenizer_that_cannot_be_used(home, tmp_path):
+    """Only text needs it; what is saved does without, which is said."""
+    path = tmp_path / "model.gguf"
+    cli_gguf.write(path, cli_models.llama(), "llama", gguf.GGMLQuantizationType.F16, cli_gguf.add_sentencepiece)
+    cli_program.logits(path, IDS, tmp_path)
+    figures = cli_program.report("inspect", path, to=tmp_path)
+    assert (figures["tokenizer"], figures["sound"]) == (False, True)
+    assert "tokenizer.ggml.model" in figures["tokenizer_problem"]
+    arguments = ["quantize", path, "-o", tmp_path / "out", "--method", "rtn", "--bits", 8, "--group-size", 32,
+                 "--tweak", "none", "--calibration", home / "calibration.safetensors"]
+    said = cli_program.call(*arguments)
+    assert said.returncode == 0 and "tokenizer.ggml.model: llama" in said.stderr
+    assert "saved without a tokenizer" in said.stderr
+    assert not list((tmp_path / "out").glob("tokenizer*"))
+    cli_program.logits(tmp_path / "out", IDS, tmp_path)
+    (tmp_path / "text.txt").write_text(cli_models.text(400), encoding="utf-8")
+    refused = cli_program.call(*arguments, "--quiet", "--eval-text", tmp_path / "text.txt")
+    assert refused.returncode == 1 and len(refused.stderr.splitlines()) == 1
+    assert "tokenizer.ggml.model: llama" in refused.stderr and "leave out --eval-text" in refused.stderr

@@ -1,12 +1,14 @@
 """`normtweak tweak`: what it may change, the layer-wise step and the closed form against PyTorch, and the guard."""
 import shutil
 
+import gguf
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
+import cli_gguf
 import cli_models
 import cli_program
 
@@ -352,6 +354,102 @@ def test_replaces_an_older_result(home, tmp_path):
     assert cli_program.tensors(tmp_path / "older").keys() == cli_program.tensors(home / "llama-hf").keys()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "older"]
     assert (tmp_path / "link").readlink().name == "older"
+
+
+@pytest.mark.parametrize("options", [["--budget", "3s", "--lr", 0.05], ["--budget", "3s"],
+                                     ["--epochs", 50, "--lr", 0.4]], ids=["time", "time and trials", "early stop"])
+def test_the_report_repeats_a_run(options, home, tmp_path):
+    """Also one that stopped early: the rates fall over the steps that were planned."""
+    (tmp_path / "again").mkdir()
+    first, _, tweaked = tweak(home, "llama", tmp_path, "--method", "end-to-end", *options)
+    planned, taken, rates = first["training"]["planned_steps"], first["steps"], first["training"]["rates"]
+    second, before, again = tweak(home, "llama", tmp_path / "again", "--steps", planned, "--stop-after", taken, "--batch",
+                                  first["training"]["batch_rows"], "--lr", repr(rates["norms"]), "--lr-scales",
+                                  repr(rates["scales"]))
+    assert ("stopped_early" in first["guard"]) == (taken < planned) >= ("--epochs" in options)
+    assert not changed(tweaked, again) and (changed(before, tweaked) or taken < planned)
+    for report in (first, second):
+        report.pop("seconds")
+        report["guard"].pop("stopped_early", None)
+    assert first["steps"] == second["steps"] and first["guard"] == second["guard"]
+
+
+def with_config(source, folder, **changes):
+    """A copy with other values in its config; None takes a key out."""
+    shutil.copytree(source, folder)
+
+    def edit(config):
+        config.update(changes)
+        for key in [key for key, value in config.items() if value is None and key in changes]:
+            config.pop(key)
+    cli_models.edit_config(folder, edit)
+    return folder
+
+
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+          "original_max_position_embeddings": 32, "rope_theta": 10000.0}
+OTHER_MODELS = {
+    "key-value heads": ({"num_key_value_heads": 4}, "key-value heads: 2 here, 4 there"),
+    "head size": ({"head_dim": 32}, "head size: 16 here, 32 there"),
+    "MLP size": ({"intermediate_size": 128}, "MLP size: 96 here, 128 there"),
+    "activation": ({"hidden_act": "gelu"}, "activation: silu here, gelu there"),
+    "epsilon": ({"rms_norm_eps": 1e-5}, "norm epsilon: 1e-06 here, 1e-05 there"),
+    "base": ({"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}, "rotary base: 10000 here, 500000 there"),
+    "scaling": ({"rope_parameters": LLAMA3}, "rotary scaling: none here, llama3 there"),
+    "biases": ({"attention_bias": True}, "biases of query, key and value: no here, yes there"),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_MODELS)
+def test_another_model_is_no_reference(case, home, tmp_path):
+    changes, difference = OTHER_MODELS[case]
+    reference = with_config(home / "llama", tmp_path / "other", **changes)
+    finished = cli_program.call("tweak", home / "llama-hf", "--reference", reference, "-o", tmp_path / "tweaked",
+                                "--calibration", home / "calibration.safetensors", "--quiet")
+    assert (finished.returncode, len(finished.stderr.splitlines())) == (1, 1)
+    assert f"{home / 'llama-hf'}: is no quantization of {reference}: {difference}" in finished.stderr
+
+
+def test_another_family_or_a_tied_head_is_no_reference(home, tmp_path):
+    tied = cli_models.save(cli_models.llama(tie_word_embeddings=True), tmp_path / "tied")
+    for reference, difference in ((home / "gpt2", "family: llama here, gpt2 there"),
+                                  (tied, "head tied to the embedding: no here, yes there")):
+        finished = cli_program.call("tweak", home / "llama-hf", "--reference", reference, "-o", tmp_path / "tweaked",
+                                    "--calibration", home / "calibration.safetensors", "--quiet")
+        assert finished.returncode == 1 and difference in finished.stderr
+
+
+def tweak_briefly(quantized, reference, home, to):
+    cli_program.run("tweak", quantized, "--reference", reference, "-o", to, "--steps", 1, "--lr", 1e-3, "--calibration",
+                    home / "calibration.safetensors")
+
+
+def test_a_reference_may_spell_its_config_in_another_way(home, tmp_path):
+    other = with_config(home / "llama", tmp_path / "other", rope_parameters=None, rope_theta=10000, head_dim=None,
+                        rope_scaling={"type": "linear", "factor": 1}, max_position_embeddings=64, torch_dtype="float32",
+                        dtype=None)
+    tweak_briefly(home / "llama-hf", other, home, tmp_path / "tweaked")
+
+
+def test_a_tied_head_may_be_stored_as_a_copy(home, tmp_path):
+    cli_models.save(cli_models.llama(tie_word_embeddings=True), tmp_path / "tied")
+    copy = with_config(tmp_path / "tied", tmp_path / "copy", tie_word_embeddings=False)
+    tensors = cli_program.tensors(copy)
+    save_file(tensors | {"lm_head.weight": tensors["model.embed_tokens.weight"].clone()}, copy / "model.safetensors")
+    tweak_briefly(copy, tmp_path / "tied", home, tmp_path / "tweaked")
+
+
+@pytest.mark.parametrize("changes", [{}, {"tie_word_embeddings": True, "rms_norm_eps": 1e-5},
+                                     {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 3e4}}])
+def test_the_reference_may_be_a_gguf_file(changes, home, tmp_path):
+    """The numbers of its metadata are of F32."""
+    exact = cli_models.llama(**changes)
+    cli_gguf.write(tmp_path / "exact.gguf", exact, "llama", gguf.GGMLQuantizationType.F16)
+    cli_models.save(exact, tmp_path / "exact")
+    cli_program.run("quantize", tmp_path / "exact.gguf", "-o", tmp_path / "quantized", "--method", "rtn", "--group-size",
+                    32, "--tweak", "none", "--calibration", home / "calibration.safetensors")
+    for reference in ("exact.gguf", "exact"):
+        tweak_briefly(tmp_path / "quantized", tmp_path / reference, home, tmp_path / "tweaked")
 
 
 @pytest.mark.parametrize("method", ["end-to-end", "layerwise", "ridge"])

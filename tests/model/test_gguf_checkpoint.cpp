@@ -120,12 +120,60 @@ TEST_F(GgufCheckpoint, RotaryFactorsThatAreNoFactorsAreRefused) {
   expect_refused({}, {kEmbedding, {"rope_freqs.weight", {3}}}, message + "Float [3]");
 }
 
-TEST_F(GgufCheckpoint, TextOfTheTokenizerMustBeUtf8) {
+TEST_F(GgufCheckpoint, TensorsThatNothingReadsAreRefused) {
+  for (const auto* name : {"blk.0.attn_q_norm.weight", "blk.1.attn_q.weight", "blk.0.ffn_gate_inp.weight",
+                           "rope_factors_long.weight", "token_embd_norm.weight"}) {
+    expect_refused({}, {kEmbedding, {name, {8, 8}}}, fmt::format("tensor {}: no part of this llama model", name));
+  }
+  EXPECT_EQ(open({}, {kEmbedding, {"blk.0.attn_rot_embd.weight", {2}}}).tensors->names().size(), 1);
+}
+
+TEST_F(GgufCheckpoint, MetadataThatChangesThePassesIsRefused) {
+  const auto real = [](float value) { return Value{6, raw(value)}; };
   const std::vector<Tensor> tensors = {kEmbedding};
-  expect_refused({{"tokenizer.ggml.merges", list({"a \xff"})}}, tensors,
-                 "tokenizer.ggml.merges[0]: the text is not UTF-8");
-  expect_refused({{"tokenizer.chat_template", words("\xff")}}, tensors,
-                 "tokenizer.chat_template: the text is not UTF-8");
+  const auto expect_metadata_refused = [&](const std::string& key, const Value& value, const std::string& shown) {
+    expect_refused({{"llama." + key, value}}, tensors, fmt::format("metadata llama.{} is {}", key, shown));
+  };
+  expect_metadata_refused("logit_scale", real(0.5F), "0.5, which is not supported; 1 is");
+  expect_metadata_refused("attention.clamp_kqv", real(8), "8.0, which is not supported; 0 is");
+  expect_metadata_refused("attention.scale", real(1), "1.0, which is not supported; 0.5 is");
+  expect_metadata_refused("attention.causal", {7, std::string(1, '\0')}, "false, which is not supported; 1 is");
+  expect_metadata_refused("attention.value_length", number(8), "8, which is not supported; 4 is");
+  expect_metadata_refused("expert_count", number(4), "4, which is not supported; 0 is");
+  expect_metadata_refused("rope.dimension_count", number(2), "2, which is not supported; 4 is");
+  expect_refused({{"llama.logit_scale", words("x")}}, tensors, "of the wrong type");
+  open({{"llama.logit_scale", real(1)},
+        {"llama.attention.scale", real(0.5F)},
+        {"llama.attention.causal", {7, std::string(1, '\1')}},
+        {"llama.expert_count", number(0)},
+        {"llama.rope.dimension_count", number(4)}});
+}
+
+TEST_F(GgufCheckpoint, LinearScalingHasTwoNames) {
+  const auto four = Value{6, raw(4.0F)};
+  const auto factor = [&](const Metadata& change) { return open(change).numbers.rotary_scaling.factor; };
+  EXPECT_EQ(factor({{"llama.rope.scaling.type", words("linear")}, {"llama.rope.scaling.factor", four}}), 4);
+  EXPECT_EQ(factor({{"llama.rope.scaling.factor", four}}), 4);  // linear is the default
+  EXPECT_EQ(factor({{"llama.rope.scale_linear", four}}), 4);
+  EXPECT_EQ(factor({{"llama.rope.scale_linear", Value{6, raw(0.0F)}}}), 1);
+  EXPECT_EQ(factor({{"llama.rope.scaling.type", words("none")}, {"llama.rope.scaling.factor", four}}), 1);
+  expect_refused({{"llama.rope.scale_linear", four}}, {kEmbedding, {"rope_freqs.weight", {2}}},
+                 "tensor rope_freqs.weight beside");
+}
+
+// Token ids go through the model all the same.
+TEST_F(GgufCheckpoint, ATokenizerThatCannotBeUsedMattersWhereTextIsRead) {
+  const auto expect_no_tokenizer = [&](const Metadata& change, const std::string& message) {
+    const auto checkpoint = open(change);
+    EXPECT_TRUE(checkpoint.side_files.empty());
+    const auto found = tests::message_of<Error>([&] { load_tokenizer(checkpoint, "do something else"); });
+    EXPECT_EQ(found, fmt::format("{}: {}; do something else", (folder() / "m.gguf").string(), message));
+  };
+  expect_no_tokenizer({{"tokenizer.ggml.model", words("llama")}},
+                      "tokenizer.ggml.model: llama: only gpt2, byte-level BPE, is supported");
+  const std::string not_utf8 = "the text is not UTF-8; is the file damaged?";
+  expect_no_tokenizer({{"tokenizer.ggml.merges", list({"a \xff"})}}, "tokenizer.ggml.merges[0]: " + not_utf8);
+  expect_no_tokenizer({{"tokenizer.chat_template", words("\xff")}}, "tokenizer.chat_template: " + not_utf8);
 }
 
 }  // namespace

@@ -54,10 +54,23 @@ def add_metadata(writer, config, kind):
         writer.add_layer_norm_eps(config.layer_norm_epsilon)
 
 
-def write(path, model, kind, block_type):
-    """Writes `model`, and gives it the weights that the blocks stand for."""
+def add_sentencepiece(writer):
+    """A vocabulary of the kind that LLaMA's first models have."""
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *(f"▁a{i}" for i in range(61))]
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(tokens)
+    writer.add_token_scores([0.0] * len(tokens))
+    writer.add_token_types([2, 3, 3, *[6] * 256, *[1] * 61])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_add_bos_token(True)
+
+
+def write(path, model, kind, block_type, more=lambda writer: None):
+    """Writes `model`, and gives it the weights that the blocks stand for. more: adds to the file."""
     writer = gguf.GGUFWriter(path, kind)
     add_metadata(writer, model.config, kind)
+    more(writer)
     heads = {"q_proj": model.config.num_attention_heads,
              "k_proj": getattr(model.config, "num_key_value_heads", None)}
     state = model.state_dict()

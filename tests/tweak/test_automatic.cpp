@@ -105,23 +105,43 @@ TEST(Automatic, ChoosesRateBatchAndSteps) {
   EXPECT_DOUBLE_EQ(result.rates.scales, factor * standard);
 }
 
-TEST(Automatic, StepsAndRatesRepeatARun) {
-  const auto problem = make_problem();
-  const auto first = run(problem, {.budget = {.seconds = 1.0}, .checks = 2});  // too few checks to stop early
+std::vector<at::Tensor> tensors_of(const model::Decoder& decoder) {
+  std::vector<at::Tensor> all = {decoder.final_norm.weight};
+  for (int i = 0; i < decoder.blocks.size(); ++i) {
+    map_tensors(*decoder.blocks.stored(i), [&](const at::Tensor& tensor) { return all.emplace_back(tensor); });
+  }
+  return all;
+}
+
+// With what the report of the run says of it. checks: as in the run.
+void expect_repeated(const Problem& problem, const EndToEndResult& first, std::int64_t checks) {
   EndToEndOptions again;
-  again.checks = 2;
+  again.checks = checks;
   again.steps = first.planned_steps;
+  again.stop_after = first.steps;
   again.norm_rate = first.rates.norms;
   again.scale_rate = first.rates.scales;
   again.batch_rows = first.batch_rows;
   const auto second = run(problem, again);
   EXPECT_TRUE(second.trials.empty());
   EXPECT_EQ(second.steps, first.steps);
+  EXPECT_EQ(second.planned_steps, first.planned_steps);
   EXPECT_EQ(second.chosen, first.chosen);
+  EXPECT_EQ(second.stopped_early.empty(), first.stopped_early.empty());
   ASSERT_EQ(second.candidates.size(), first.candidates.size());
   for (std::size_t i = 0; i < first.candidates.size(); ++i) {
     EXPECT_EQ(second.candidates[i].divergence, first.candidates[i].divergence) << first.candidates[i].name;
   }
+  const auto ours = tensors_of(second.decoder), theirs = tensors_of(first.decoder);
+  ASSERT_EQ(ours.size(), theirs.size());
+  for (std::size_t i = 0; i < ours.size(); ++i) EXPECT_TRUE(ours[i].equal(theirs[i])) << i;
+}
+
+TEST(Automatic, StepsAndRatesRepeatARun) {
+  const auto problem = make_problem();
+  const auto first = run(problem, {.budget = {.seconds = 1.0}, .checks = 2});  // too few checks to stop early
+  EXPECT_EQ(first.steps, first.planned_steps);
+  expect_repeated(problem, first, 2);
 }
 
 TEST(Automatic, KeepsToABudgetOfTokens) {
@@ -170,6 +190,8 @@ TEST(Automatic, StopsWhereNothingIsGainedAnyMore) {
   EXPECT_NE(result.stopped_early.find("no gain on held-out rows in 3 checks"), std::string::npos)
       << result.stopped_early;
   EXPECT_LT(result.steps, result.planned_steps);
+  EXPECT_NE(result.chosen, "untouched");
+  expect_repeated(problem, result, options.checks);
   options.steps = result.planned_steps;  // asked for by number, all are taken
   EXPECT_EQ(run(problem, options).steps, result.planned_steps);
 }
@@ -198,6 +220,7 @@ TEST(Automatic, AnInterruptedRunEndsWithItsBestState) {
   double least = kInfinity;
   for (const auto& candidate : result.candidates) least = std::min(least, candidate.divergence);
   EXPECT_LE(least, result.candidates.front().divergence);
+  expect_repeated(problem, result, EndToEndOptions{}.checks);
 }
 
 TEST(TaughtRows, AreTheSameOnDisk) {

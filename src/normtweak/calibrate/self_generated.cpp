@@ -21,15 +21,51 @@ namespace {
 struct Vocabulary {
   std::int64_t size;  // ids that the embedding has
   std::optional<text::Tokenizer> tokenizer;
-  std::vector<std::int64_t> end_tokens;
+  std::string tokenizer_problem;         // why there is none, if the model has one
+  std::vector<std::int64_t> end_tokens;  // each ends a text
+  std::vector<std::int64_t> special;     // all that stand for no text, as far as they are known
 };
 
+// The special tokens that a tokenizer.json names, even one of a kind that cannot be used.
+std::vector<std::int64_t> special_tokens_named_in(const std::string& tokenizer_file) {
+  std::vector<std::int64_t> ids;
+  const auto document = Json::parse(tokenizer_file, nullptr, /*allow_exceptions=*/false);
+  if (!document.is_object() || !document.contains("added_tokens")) return ids;
+  for (const auto& token : document.at("added_tokens")) {
+    if (!token.is_object() || !token.contains("id") || !token.at("id").is_number_integer()) continue;
+    if (token.value("special", Json()) == Json(true)) ids.push_back(token.at("id").get<std::int64_t>());
+  }
+  return ids;
+}
+
 Vocabulary read_vocabulary(const model::Checkpoint& checkpoint) {
-  Vocabulary vocabulary = {checkpoint.numbers.vocabulary, std::nullopt, end_of_text_ids(checkpoint)};
-  if (checkpoint.side_files.contains("tokenizer.json")) vocabulary.tokenizer = load_tokenizer(checkpoint);
-  std::erase_if(vocabulary.end_tokens, [&](std::int64_t id) { return id < 0 || id >= vocabulary.size; });
+  Vocabulary vocabulary = {.size = checkpoint.numbers.vocabulary,
+                           .tokenizer = std::nullopt,
+                           .tokenizer_problem = checkpoint.tokenizer_problem,
+                           .end_tokens = end_of_text_ids(checkpoint),
+                           .special = {}};
+  const auto file = checkpoint.side_files.find("tokenizer.json");
+  if (file != checkpoint.side_files.end()) {
+    try {
+      vocabulary.tokenizer = load_tokenizer(checkpoint);
+    } catch (const Error& error) {
+      vocabulary.tokenizer_problem = error.what();
+      vocabulary.special = special_tokens_named_in(file->second);
+    }
+  }
+  if (vocabulary.tokenizer) {
+    vocabulary.special = special_tokens(*vocabulary.tokenizer);
+  } else {
+    const auto markers = marker_ids(checkpoint);
+    vocabulary.special.insert(vocabulary.special.end(), markers.begin(), markers.end());
+  }
+  for (auto* ids : {&vocabulary.end_tokens, &vocabulary.special}) {
+    std::erase_if(*ids, [&](std::int64_t id) { return id < 0 || id >= vocabulary.size; });
+  }
   return vocabulary;
 }
+
+bool contains(const std::vector<std::int64_t>& ids, std::int64_t id) { return std::ranges::find(ids, id) != ids.end(); }
 
 std::vector<std::int64_t> all_tokens(const Vocabulary& vocabulary) {
   if (vocabulary.tokenizer) {
@@ -39,6 +75,7 @@ std::vector<std::int64_t> all_tokens(const Vocabulary& vocabulary) {
   }
   std::vector<std::int64_t> ids(static_cast<std::size_t>(vocabulary.size));
   std::iota(ids.begin(), ids.end(), 0);
+  std::erase_if(ids, [&](std::int64_t id) { return contains(vocabulary.special, id); });
   return ids;
 }
 
@@ -53,12 +90,10 @@ TokenBatch write_text(const Vocabulary& vocabulary, std::vector<std::int64_t> fi
   generation.seed = options.seed;
   generation.first_tokens = std::move(first_tokens);
   generation.end_tokens = vocabulary.end_tokens;
+  generation.never = vocabulary.special;
+  std::erase_if(generation.never, [&](std::int64_t id) { return contains(generation.end_tokens, id); });
   if (vocabulary.tokenizer) {
     generation.prefix = vocabulary.tokenizer->prefix();
-    generation.never = special_tokens(*vocabulary.tokenizer);
-    std::erase_if(generation.never, [&](std::int64_t id) {
-      return id >= vocabulary.size || std::ranges::find(generation.end_tokens, id) != generation.end_tokens.end();
-    });
     // Ids that the embedding has and the tokenizer does not know.
     for (auto id = vocabulary.tokenizer->size(); id < vocabulary.size; ++id) generation.never.push_back(id);
   }
@@ -68,7 +103,9 @@ TokenBatch write_text(const Vocabulary& vocabulary, std::vector<std::int64_t> fi
 TokenBatch by_language(const Vocabulary& vocabulary, const model::Decoder& decoder, const TextOptions& options,
                        ProgressSink& progress, const Processes& processes) {
   if (!vocabulary.tokenizer) {
-    fail("strategy language needs the tokenizer, and the model has none; use --strategy llm-qat");
+    fail("{}strategy language needs the tokenizer{}; use --strategy llm-qat",
+         vocabulary.tokenizer_problem.empty() ? "" : vocabulary.tokenizer_problem + "; ",
+         vocabulary.tokenizer_problem.empty() ? ", and the model has none" : "");
   }
   auto first_tokens = tokens_of_languages(*vocabulary.tokenizer, options.languages);
   std::erase_if(first_tokens, [&](std::int64_t id) { return id >= vocabulary.size; });
@@ -118,7 +155,11 @@ TokenBatch make_text(const model::Checkpoint& checkpoint, const model::Decoder& 
   if (row == kStrategies.end()) fail("--strategy {}: not known; see --help", options.strategy);
   auto wanted = options;
   if (wanted.tokens == 0) wanted.tokens = decoder.config.context;
-  auto batch = row->make(read_vocabulary(checkpoint), decoder, wanted, progress, processes);
+  const auto vocabulary = read_vocabulary(checkpoint);
+  if (!vocabulary.tokenizer_problem.empty() && options.strategy != "language") {
+    progress.note(fmt::format("{}; the text is made without it, with no BOS in front", vocabulary.tokenizer_problem));
+  }
+  auto batch = row->make(vocabulary, decoder, wanted, progress, processes);
   batch.provenance = {{"strategy", options.strategy},
                       {"model", checkpoint.path},
                       {"seed", std::to_string(options.seed)},

@@ -28,8 +28,9 @@ struct Strategy {
 };
 std::vector<Strategy> strategies();
 
-// Text by `strategy`. The checkpoint's tokenizer tells special tokens and languages; a checkpoint without one is
-// taken to have no special tokens, which `language` refuses. The processes share the writing, and all get the text.
+// Text by `strategy`. The checkpoint's tokenizer tells special tokens, what begins a text, and languages. Without one
+// that can be used, nothing begins a text, special are the tokens that the config names (and the tokenizer's file, as
+// far as it can be read), and `language` is refused. The processes share the writing, and all get the text.
 TokenBatch make_text(const model::Checkpoint& checkpoint, const model::Decoder& decoder, const TextOptions& options,
                      ProgressSink& progress, const Processes& processes = {});
 

@@ -105,7 +105,7 @@ void check_weights(const model::Checkpoint& checkpoint, Findings& findings, Prog
 void check_tokenizer(const model::Checkpoint& checkpoint, Findings& findings) {
   bool usable = false;
   std::string finding = "none";
-  if (checkpoint.side_files.contains("tokenizer.json")) {
+  if (checkpoint.side_files.contains("tokenizer.json") || !checkpoint.tokenizer_problem.empty()) {
     try {
       finding = fmt::format("yes, {} tokens", load_tokenizer(checkpoint).size());
       usable = true;

@@ -5,11 +5,13 @@
 namespace normtweak::cli {
 namespace {
 
-// What was chosen for the steps: with these options the run repeats itself.
+// What was chosen for the steps: with these options the run repeats itself, so every digit of the rates is there.
 std::string steps_line(const tweak::EndToEndResult& run) {
   const auto stopped = run.stopped_early.empty() ? "" : fmt::format(" ({})", run.stopped_early);
-  return fmt::format("  steps: {} of {}{}, --batch {} --lr {:g} --lr-scales {:g}\n", run.steps, run.planned_steps,
-                     stopped, run.batch_rows, run.rates.norms, run.rates.scales);
+  const auto stop = run.steps < run.planned_steps ? fmt::format(" --stop-after {}", run.steps) : "";
+  return fmt::format("  steps: {} of {}{}; again with --steps {}{} --batch {} --lr {} --lr-scales {}\n", run.steps,
+                     run.planned_steps, stopped, run.planned_steps, stop, run.batch_rows, run.rates.norms,
+                     run.rates.scales);
 }
 
 std::string text_line(const pipeline::TextFigures& text) {

@@ -52,7 +52,11 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
           "End-to-end: what the tweak may take, as 90s, 5m, 1h or 500k-tokens, 2M-tokens (default: 8 passes)")
       ->check(accepted_by([](const std::string& text) { parse_budget(text); }))
       ->group("Tweak");
-  command.add_option("--lr", choice.rate, "Learning rate (default: end-to-end found by short trials, layerwise 1e-5)")
+  command
+      .add_option(
+          "--lr", choice.rate,
+          "Learning rate (default: end-to-end 0.005 times the root of the untouched model's KL, within 0.00025 and "
+          "0.01, and in runs of 80 steps or more the best of short trials around that; layerwise 1e-5)")
       ->check(within(kPositive))
       ->group("Tweak");
   command
@@ -68,6 +72,13 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
       ->check(within(kPositiveCount))
       ->group("Tweak");
   command.add_option("--steps", choice.steps, "End-to-end: exactly so many steps, whatever --budget and --epochs say")
+      ->check(within(kPositiveCount))
+      ->group("Tweak");
+  command
+      .add_option(
+          "--stop-after", choice.stop_after,
+          "End-to-end: end after so many steps of those planned; with --steps, --batch, --lr and --lr-scales from "
+          "the report of a run that stopped early, this repeats it")
       ->check(within(kPositiveCount))
       ->group("Tweak");
   command
@@ -131,6 +142,7 @@ pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& co
   if (choice.scale_rate > 0) end_to_end.scale_rate = choice.scale_rate;
   if (choice.zero_rate > 0) end_to_end.zero_rate = choice.zero_rate;
   end_to_end.steps = choice.steps;
+  end_to_end.stop_after = choice.stop_after;
   end_to_end.budget = choice.budget;
   if (choice.passes > 0) layerwise.passes = end_to_end.passes = choice.passes;
   if (choice.batch > 0) layerwise.rows_per_step = end_to_end.batch_rows = choice.batch;

@@ -16,6 +16,9 @@
 //     zero-points that are not whole    m.weight_zero_point  as weight_scale: its type, [out, groups]
 //     codebooks                         m.weight_codebook    F16, BF16 or F32 [out, 2^bits], instead of scale and zero
 #pragma once
+#include <array>
+#include <string_view>
+
 #include "normtweak/formats/tensor_source.h"
 #include "normtweak/weights/weight.h"
 
@@ -39,6 +42,10 @@ struct PackedSettings {
 
 // Throws Error for a float weight: it is stored as it is.
 PackedSettings packed_settings(const weights::Weight& weight);
+
+// What a packed linear may have instead of `weight`; weight_g_idx is refused.
+inline constexpr std::array<std::string_view, 6> kPackedParts = {
+    "weight_packed", "weight_scale", "weight_zero_point", "weight_shape", "weight_codebook", "weight_g_idx"};
 
 // The tensors of `module`, on the CPU. Throws Error naming it if a code or zero-point does not fit its bits, or if
 // scales are not numbers.

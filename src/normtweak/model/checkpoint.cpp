@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <span>
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/file.h"
@@ -48,6 +49,16 @@ at::ScalarType type_of_norms(const Checkpoint& checkpoint) {
   return checkpoint.tensors->contains(name) ? checkpoint.tensors->info(name).type : at::kFloat;
 }
 
+// A config that ties the head to the embedding, and a file with a head of its own: transformers 5 takes the file's,
+// others the embedding. A saved copy says what holds, so that all read it alike.
+void untie_other_head(Checkpoint& checkpoint) {
+  const auto head = fmt::format("{}.weight", checkpoint.family->names.head);
+  if (!checkpoint.numbers.tied_head || !checkpoint.tensors->contains(head)) return;
+  if (head_copies_embedding(checkpoint)) return;
+  checkpoint.numbers.tied_head = false;
+  checkpoint.config["tie_word_embeddings"] = false;
+}
+
 Checkpoint open_directory(const fs::path& directory) {
   if (!fs::exists(directory / "config.json")) {
     fail("{}: no config.json; a folder in Hugging Face layout or a .gguf file is needed", directory.string());
@@ -63,11 +74,33 @@ Checkpoint open_directory(const fs::path& directory) {
   if (!checkpoint.config.contains("dtype") && !checkpoint.config.contains("torch_dtype")) {
     checkpoint.numbers.stored_type = type_of_norms(checkpoint);
   }
+  untie_other_head(checkpoint);
   for (const auto name : kSideFiles) {
     const auto path = directory / name;
     if (fs::is_regular_file(path)) checkpoint.side_files.emplace(name, read_file(path));
   }
   return checkpoint;
+}
+
+// Of config.json and generation_config.json; each key holds an id, or a list of them.
+std::vector<std::int64_t> ids_under(std::span<const std::string_view> keys, const Checkpoint& checkpoint) {
+  std::vector<std::int64_t> ids;
+  const auto collect = [&](const Json& object) {
+    for (const auto key : keys) {
+      const auto found = object.find(key);
+      if (found == object.end()) continue;
+      if (found->is_number_integer()) ids.push_back(found->get<std::int64_t>());
+      if (!found->is_array()) continue;
+      for (const auto& id : *found) {
+        if (id.is_number_integer()) ids.push_back(id.get<std::int64_t>());
+      }
+    }
+  };
+  collect(checkpoint.config);
+  if (const auto found = checkpoint.side_files.find("generation_config.json"); found != checkpoint.side_files.end()) {
+    collect(parse_json(found->second, checkpoint.path + "/generation_config.json"));
+  }
+  return ids;
 }
 
 }  // namespace
@@ -82,6 +115,8 @@ Checkpoint open_checkpoint(const std::string& model) {
 bool is_side_file(std::string_view name) { return std::ranges::find(kSideFiles, name) != kSideFiles.end(); }
 
 text::Tokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view advice) {
+  const auto refuse = [&](std::string_view problem) { fail("{}{}{}", problem, advice.empty() ? "" : "; ", advice); };
+  if (!checkpoint.tokenizer_problem.empty()) refuse(checkpoint.tokenizer_problem);
   const auto found = checkpoint.side_files.find("tokenizer.json");
   if (found == checkpoint.side_files.end()) {
     fail(
@@ -90,25 +125,20 @@ text::Tokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view ad
         checkpoint.path, advice.empty() ? "" : ", or ", advice);
   }
   const auto origin = checkpoint.path + "/tokenizer.json";
-  return text::Tokenizer(parse_json(found->second, origin), origin);
+  try {
+    return text::Tokenizer(parse_json(found->second, origin), origin);
+  } catch (const Error& error) {
+    refuse(error.what());
+    throw;
+  }
 }
 
 std::vector<std::int64_t> end_of_text_ids(const Checkpoint& checkpoint) {
-  std::vector<std::int64_t> ids;
-  const auto collect = [&](const Json& object) {
-    const auto found = object.find("eos_token_id");
-    if (found == object.end()) return;
-    if (found->is_number_integer()) ids.push_back(found->get<std::int64_t>());
-    if (!found->is_array()) return;
-    for (const auto& id : *found) {
-      if (id.is_number_integer()) ids.push_back(id.get<std::int64_t>());
-    }
-  };
-  collect(checkpoint.config);
-  if (const auto found = checkpoint.side_files.find("generation_config.json"); found != checkpoint.side_files.end()) {
-    collect(parse_json(found->second, checkpoint.path + "/generation_config.json"));
-  }
-  return ids;
+  return ids_under(std::array<std::string_view, 1>{"eos_token_id"}, checkpoint);
+}
+
+std::vector<std::int64_t> marker_ids(const Checkpoint& checkpoint) {
+  return ids_under(std::array<std::string_view, 3>{"eos_token_id", "bos_token_id", "pad_token_id"}, checkpoint);
 }
 
 std::string stored_name(const Checkpoint& checkpoint, const std::string& name) {
@@ -124,6 +154,15 @@ std::string stored_module(const Checkpoint& checkpoint, const std::string& modul
     if (checkpoint.tensors->contains(stored)) return stored.substr(0, stored.size() - suffix.size());
   }
   return module;
+}
+
+bool head_copies_embedding(const Checkpoint& checkpoint) {
+  const auto& names = checkpoint.family->names;
+  const auto& tensors = *checkpoint.tensors;
+  const auto head = stored_name(checkpoint, fmt::format("{}.weight", names.head));
+  const auto embedding = stored_name(checkpoint, fmt::format("{}.weight", names.embedding));
+  return tensors.contains(head) && tensors.contains(embedding) &&
+         tensors.read(head).to(at::kFloat).equal(tensors.read(embedding).to(at::kFloat));
 }
 
 bool is_quantized(const Checkpoint& checkpoint) {

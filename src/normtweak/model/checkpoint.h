@@ -22,6 +22,7 @@ struct Checkpoint {
   ModelConfig numbers;
   std::shared_ptr<const formats::TensorSource> tensors;
   std::map<std::string, std::string> side_files;  // name → content: tokenizer.json, generation_config.json, ...
+  std::string tokenizer_problem;  // why the source's tokenizer is not among them, though it has one; mostly empty
 };
 
 // `model`: a directory in Hugging Face layout, a .gguf file, or the id of a hub model that is in the local cache.
@@ -31,11 +32,15 @@ Checkpoint open_checkpoint(const std::string& model);
 // Whether a file of this name is one of `side_files`.
 bool is_side_file(std::string_view name);
 
-// The checkpoint's tokenizer. Throws Error if it has none; `advice` ends the message: what else can be done.
+// The checkpoint's tokenizer. Throws Error if it has none, or one that is not supported; `advice` ends the message:
+// what else can be done.
 text::Tokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view advice = "");
 
 // Ids that end a document, from generation_config.json and config.json; may be empty.
 std::vector<std::int64_t> end_of_text_ids(const Checkpoint& checkpoint);
+
+// Those, and the ids that begin a text or fill it up, from the same files.
+std::vector<std::int64_t> marker_ids(const Checkpoint& checkpoint);
 
 // The name under which the checkpoint holds the tensor that its family calls `name`: GPT-2's first checkpoints lack
 // the front part of every name.
@@ -43,6 +48,9 @@ std::string stored_name(const Checkpoint& checkpoint, const std::string& name);
 
 // The same for a module with a weight, packed or not.
 std::string stored_module(const Checkpoint& checkpoint, const std::string& module);
+
+// Whether it holds a head with the values of the embedding.
+bool head_copies_embedding(const Checkpoint& checkpoint);
 
 // Whether the linears are stored quantized (compressed-tensors).
 bool is_quantized(const Checkpoint& checkpoint);

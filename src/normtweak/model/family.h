@@ -3,6 +3,7 @@
 //
 // To add a family: write families/NAME.cpp and its row in families/families.cpp. See docs/add-a-family.md.
 #pragma once
+#include <array>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -47,6 +48,7 @@ struct GgufFacts {
   std::string_view architecture;  // `general.architecture`, also the prefix of its keys
   TensorNames names;
   bool rotary_permuted = false;
+  std::string_view idle_tensor = {};  // of a block, in some files; follows from the metadata
   NormKind norm = NormKind::rms;
   std::string_view hugging_face_architecture, model_type;
 };
@@ -63,6 +65,7 @@ struct Family {
   std::string_view old_prefix = {};  // checkpoints saved without their head lack this front part of every name
   ConfigKeys keys = {};
   TensorNames names;
+  std::array<std::string_view, 2> idle_tensors = {};  // of a block, in some checkpoints; follow from the config
   GgufFacts gguf;
 };
 

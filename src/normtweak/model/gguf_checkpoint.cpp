@@ -1,6 +1,7 @@
 #include "normtweak/model/gguf_checkpoint.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numbers>
 
@@ -62,15 +63,66 @@ class Metadata {
   std::string architecture_;
 };
 
+// By which positions are divided; its first name was another one. 0 stands for 1, as in llama.cpp.
+double linear_factor(const Metadata& metadata) {
+  for (const auto* key : {"rope.scaling.factor", "rope.scale_linear"}) {
+    if (const auto* factor = metadata.find(key)) return factor->get<double>() == 0 ? 1 : factor->get<double>();
+  }
+  return 1;
+}
+
 void copy_rotary(const formats::GgufFile& file, const Metadata& metadata, std::int64_t head_size, Json& config) {
   const double base = metadata.find("rope.freq_base") != nullptr ? metadata.get("rope.freq_base").get<double>() : 10000;
   config["rope_theta"] = base;
-  if (file.contains("rope_freqs.weight")) {
-    config["rope_scaling"] =
-        rotary_scaling_from_factors(file.read("rope_freqs.weight"), base, head_size, file.file_of({}));
-  } else if (const auto* kind = metadata.find("rope.scaling.type"); kind != nullptr && *kind != "none") {
-    config["rope_scaling"] = {{"rope_type", *kind}, {"factor", metadata.get("rope.scaling.factor")}};
+  const auto* given_kind = metadata.find("rope.scaling.type");
+  const double factor = linear_factor(metadata);
+  const Json kind = given_kind != nullptr ? *given_kind : Json(factor == 1 ? "none" : "linear");
+  const bool scales = kind != "none" && !(kind == "linear" && factor == 1);
+  if (const std::string factors(kRotaryFactors); file.contains(factors)) {
+    if (scales)
+      fail("{}: tensor {} beside {} scaling by {}: one is supported", file.file_of({}), factors, show(kind), factor);
+    config["rope_scaling"] = rotary_scaling_from_factors(file.read(factors), base, head_size, file.file_of({}));
+  } else if (scales) {
+    config["rope_scaling"] = {{"rope_type", kind}, {"factor", factor}};
   }
+}
+
+// Facts that this decoder knows in one position only; absent means that position.
+struct FixedFact {
+  std::string_view key;
+  double value;
+};
+constexpr std::array<FixedFact, 14> kFixedFacts = {{{"logit_scale", 1},
+                                                    {"residual_scale", 1},
+                                                    {"embedding_scale", 1},
+                                                    {"attn_logit_softcapping", 0},
+                                                    {"final_logit_softcapping", 0},
+                                                    {"use_parallel_residual", 0},
+                                                    {"expert_count", 0},
+                                                    {"attention.clamp_kqv", 0},
+                                                    {"attention.max_alibi_bias", 0},
+                                                    {"attention.sliding_window", 0},
+                                                    {"attention.causal", 1},
+                                                    {"attention.output_scale", 1},
+                                                    {"attention.temperature_scale", 0},
+                                                    {"rope.scaling.attn_factor", 1}}};
+
+// Metadata that would make other passes than this decoder's must not be passed over.
+void refuse_other_passes(const Metadata& metadata, const Family& family, const ModelConfig& config,
+                         std::string_view origin) {
+  const auto require = [&](std::string_view key, double expected) {
+    const auto* found = metadata.find(std::string(key));
+    if (found == nullptr) return;
+    const double value = found->is_boolean() ? (found->get<bool>() ? 1 : 0) : found->get<double>();
+    if (std::abs(value - expected) <= 1e-5 * std::abs(expected)) return;  // F32 in the file; not so for NaN
+    fail("{}: metadata {}.{} is {}, which is not supported; {:.6g} is, for this model", origin,
+         family.gguf.architecture, key, show(*found), expected);
+  };
+  for (const auto& [key, value] : kFixedFacts) require(key, value);
+  const auto head_size = static_cast<double>(config.head_size);
+  require("attention.value_length", head_size);
+  require("attention.scale", 1 / std::sqrt(head_size));
+  if (family.position == Position::rotary) require("rope.dimension_count", head_size);
 }
 
 std::int64_t rows_of_matrix(const formats::GgufFile& file, const std::string& name) {
@@ -118,6 +170,18 @@ Json make_config(const formats::GgufFile& file, const Family& family) {
   return config;
 }
 
+// A model whose tokenizer cannot be had is still a model: token ids go through it all the same.
+void add_tokenizer(const Json& metadata, Checkpoint& checkpoint) {
+  try {
+    auto tokenizer = text::tokenizer_json_from_gguf(metadata, checkpoint.path).dump();
+    auto config = text::tokenizer_config_from_gguf(metadata, checkpoint.path).dump(2);
+    checkpoint.side_files["tokenizer.json"] = std::move(tokenizer);
+    checkpoint.side_files["tokenizer_config.json"] = std::move(config);
+  } catch (const Error& error) {
+    checkpoint.tokenizer_problem = error.what();
+  }
+}
+
 }  // namespace
 
 Checkpoint open_gguf_checkpoint(const std::filesystem::path& path) {
@@ -132,15 +196,14 @@ Checkpoint open_gguf_checkpoint(const std::filesystem::path& path) {
   checkpoint.family = &find_gguf_family(architecture->get<std::string>(), path.string());
   try {
     checkpoint.config = make_config(*file, *checkpoint.family);
+    checkpoint.numbers = read_config(*checkpoint.family, checkpoint.config, path.string());
+    refuse_other_passes(Metadata(*file, std::string(checkpoint.family->gguf.architecture)), *checkpoint.family,
+                        checkpoint.numbers, path.string());
   } catch (const Json::exception& error) {
     fail("{}: a metadata value is of the wrong type: {}", path.string(), error.what());
   }
-  checkpoint.numbers = read_config(*checkpoint.family, checkpoint.config, path.string());
   checkpoint.tensors = gguf_tensors(file, *checkpoint.family, checkpoint.numbers);
-  if (metadata.contains("tokenizer.ggml.tokens")) {
-    checkpoint.side_files["tokenizer.json"] = text::tokenizer_json_from_gguf(metadata, path.string()).dump();
-    checkpoint.side_files["tokenizer_config.json"] = text::tokenizer_config_from_gguf(metadata, path.string()).dump(2);
-  }
+  if (metadata.contains("tokenizer.ggml.tokens")) add_tokenizer(metadata, checkpoint);
   return checkpoint;
 }
 

@@ -1,6 +1,7 @@
 #include "normtweak/model/gguf_tensors.h"
 
 #include <algorithm>
+#include <set>
 #include <unordered_map>
 
 #include "normtweak/base/error.h"
@@ -24,6 +25,7 @@ class GgufTensors : public formats::TensorSource {
     add_module(family.names.final_norm, family.gguf.names.final_norm, {});
     add_module(family.names.head, family.gguf.names.head, {});
     for (int i = 0; i < config.layers; ++i) add_block(family, config, i);
+    refuse_others(family, config);
   }
 
   const std::vector<std::string>& names() const override { return names_; }
@@ -105,6 +107,22 @@ class GgufTensors : public formats::TensorSource {
     add(theirs.gate, ours.gate, linear);
     add(theirs.up, ours.up, linear);
     add(theirs.down, ours.down, linear);
+  }
+
+  // A tensor that has no name at Hugging Face belongs to a model of another kind.
+  void refuse_others(const Family& family, const ModelConfig& config) const {
+    std::set<std::string> known;
+    for (const auto& [name, origin] : origins_) known.insert(origin.gguf_name);
+    if (family.position == Position::rotary) known.insert(std::string(kRotaryFactors));
+    for (int i = 0; i < config.layers; ++i) {
+      const auto block = fmt::format(fmt::runtime(family.gguf.names.block), i);
+      known.insert(fmt::format("{}.{}", block, family.gguf.idle_tensor));
+    }
+    for (const auto& name : file_->names()) {
+      if (known.contains(name)) continue;
+      fail("{}: tensor {}: no part of this {} model as its metadata has it, so the passes would leave it out",
+           file_->file_of(name), name, family.name);
+    }
   }
 
   std::shared_ptr<const formats::GgufFile> file_;

@@ -3,6 +3,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/model/decoder.h"
 #include "normtweak/model/tensor_loader.h"
+#include "normtweak/model/unread_tensors.h"
 
 namespace normtweak::model {
 namespace {
@@ -54,6 +55,7 @@ std::vector<LinearShape> linear_shapes(const Checkpoint& checkpoint, int block) 
 }
 
 Decoder load_decoder(const Checkpoint& checkpoint, const LoadOptions& options) {
+  refuse_unread_tensors(checkpoint);
   // Blocks are read later: what they are read from must live as long as the decoder.
   const auto source = std::make_shared<const Checkpoint>(checkpoint);
   const TensorLoader load(*source, options.device, options.type);

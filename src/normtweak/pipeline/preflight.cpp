@@ -84,4 +84,9 @@ void check_output(const fs::path& output, const std::vector<fs::path>& inputs, c
   check_room(output, estimated_bytes(checkpoint));
 }
 
+void note_missing_tokenizer(const model::Checkpoint& checkpoint, ProgressSink& progress) {
+  if (checkpoint.tokenizer_problem.empty()) return;
+  progress.note(fmt::format("{}; the result is saved without a tokenizer", checkpoint.tokenizer_problem));
+}
+
 }  // namespace normtweak::pipeline

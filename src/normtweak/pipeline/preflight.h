@@ -4,6 +4,7 @@
 #include <initializer_list>
 #include <vector>
 
+#include "normtweak/base/progress.h"
 #include "normtweak/model/checkpoint.h"
 #include "normtweak/pipeline/run_types.h"
 #include "normtweak/quantize/plan.h"
@@ -22,5 +23,8 @@ std::vector<std::filesystem::path> inputs(std::initializer_list<const model::Che
 // its disk lacks room for `checkpoint`, or if there is something else in it than an earlier result.
 void check_output(const std::filesystem::path& output, const std::vector<std::filesystem::path>& inputs,
                   const model::Checkpoint& checkpoint);
+
+// Says so if `checkpoint` has a tokenizer that a saved copy will lack.
+void note_missing_tokenizer(const model::Checkpoint& checkpoint, ProgressSink& progress);
 
 }  // namespace normtweak::pipeline

@@ -52,6 +52,7 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
     check_plan_for_model(plan, checkpoint);
     check_output(options.output, inputs({&original}, options.text, options.external), checkpoint);
     if (options.store_type) check_stored_type(original, *options.store_type, plan);
+    note_missing_tokenizer(original, progress);
     const auto external = read_external(options.external, checkpoint);
     result.model = options.model;
     result.method = plan.standard.method;

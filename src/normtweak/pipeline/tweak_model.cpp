@@ -2,24 +2,12 @@
 #include "normtweak/pipeline/calibration_text.h"
 #include "normtweak/pipeline/preflight.h"
 #include "normtweak/pipeline/run.h"
+#include "normtweak/pipeline/same_model.h"
 #include "normtweak/pipeline/steps.h"
 #include "normtweak/pipeline/tuned_floats.h"
 
 namespace normtweak::pipeline {
 namespace {
-
-void check_same_model(const model::Checkpoint& quantized, const model::Checkpoint& reference) {
-  const auto& q = quantized.numbers;
-  const auto& f = reference.numbers;
-  if (quantized.family == reference.family && q.hidden == f.hidden && q.layers == f.layers &&
-      q.vocabulary == f.vocabulary && q.heads == f.heads && q.intermediate == f.intermediate) {
-    return;
-  }
-  fail(
-      "{} is not a quantization of {}: {} with {} blocks of {} and a vocabulary of {}, against {} with {} of {} and {}",
-      quantized.path, reference.path, quantized.family->name, q.layers, q.hidden, q.vocabulary, reference.family->name,
-      f.layers, f.hidden, f.vocabulary);
-}
 
 // Bits and group size of the first quantized linear; the mean over all is in bits_per_weight.
 void describe_weights(const model::Decoder& decoder, RunResult& result) {
@@ -54,6 +42,7 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
     const auto& format = find_save_format(model::is_quantized(quantized_checkpoint) ? "compressed-tensors" : "hf");
     check_output(options.output, inputs({&quantized_checkpoint, &reference}, options.text, options.external),
                  quantized_checkpoint);
+    note_missing_tokenizer(quantized_checkpoint, progress);
     const auto external = read_external(options.external, reference);
     const auto memory = plan_run(reference, options.compute,
                                  {.quantized_bytes = weight_bytes(quantized_checkpoint, at::kFloat),

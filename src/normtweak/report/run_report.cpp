@@ -37,7 +37,8 @@ Json guard(const pipeline::RunResult& result) {
   return json;
 }
 
-// What was chosen for the steps, so that --steps, --batch, --lr and --lr-scales can repeat it.
+// What was chosen for the steps, so that --steps (planned_steps), --stop-after (the report's steps), --batch, --lr and
+// --lr-scales can repeat it.
 Json training(const tweak::EndToEndResult& run) {
   Json json = {{"batch_rows", run.batch_rows},
                {"planned_steps", run.planned_steps},

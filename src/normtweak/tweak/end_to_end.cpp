@@ -206,6 +206,9 @@ class Run {
       } else if (any_process(interrupt.requested())) {
         result_.stopped_early =
             fmt::format("interrupted after step {} of {}; the best state so far counts", step + 1, steps);
+      } else if (step + 1 == options_.stop_after && step + 1 < steps) {
+        // No check of this step: a run that was stopped by one found no gain there.
+        result_.stopped_early = fmt::format("as asked, after step {} of {}", step + 1, steps);
       } else if ((step + 1) % interval == 0 && step + 1 < steps) {
         const double score = selection_divergence();
         ++checks_without_gain;

@@ -34,6 +34,7 @@ struct EndToEndOptions {
   std::optional<double> zero_rate = {};   // of zero-points, in steps of the codes; nothing: as scale_rate if given
   std::int64_t batch_rows = 0;            // rows in one step; 0: rows of 8192 to 16384 tokens together
   std::int64_t steps = 0;                 // exactly so many; 0: by `passes` and `budget`
+  std::int64_t stop_after = 0;            // of those steps, only so many, at the rates of all; 0: all
   std::int64_t passes = 0;                // over the text; 0: 8, or what the budget allows
   Budget budget = {};
   double beta1 = 0.9, beta2 = 0.95;
@@ -54,6 +55,7 @@ struct TextSplit {
 // 4 rows.
 TextSplit split_text(const calibrate::TokenBatch& text);
 
+// The options `steps` = planned_steps, `stop_after` = steps, `batch_rows` and `rates` repeat the run bit by bit.
 struct EndToEndResult {
   model::Decoder decoder;  // with the chosen candidate's values; the guard has not judged it yet
   std::string chosen;
@@ -61,8 +63,8 @@ struct EndToEndResult {
   LearningRates rates;            // that the steps had
   std::vector<RateTrial> trials;  // by which they were found; empty where they were given
   std::int64_t batch_rows = 0;
-  std::int64_t planned_steps = 0;  // `steps` = this and `rates` repeat the run, unless it stopped early
-  std::int64_t steps = 0;          // taken; trials not counted
+  std::int64_t planned_steps = 0;  // that the rates fell over
+  std::int64_t steps = 0;          // taken; trials not counted. Less than planned where the run stopped early
   std::int64_t tokens = 0;         // that the steps saw
   double seconds = 0;              // of the steps alone
   std::string stopped_early;       // why, where it was so

@@ -37,6 +37,7 @@ const Family kGpt2 = {
               .gate = {},
               .up = "mlp.c_fc",
               .down = "mlp.c_proj"},
+    .idle_tensors = {"attn.bias", "attn.masked_bias"},  // the causal mask
     .gguf = {.architecture = "gpt2",
              .names = {.embedding = "token_embd",
                        .positions = "position_embd",

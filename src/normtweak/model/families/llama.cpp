@@ -23,6 +23,7 @@ const Family kLlama = {
               .gate = "mlp.gate_proj",
               .up = "mlp.up_proj",
               .down = "mlp.down_proj"},
+    .idle_tensors = {"self_attn.rotary_emb.inv_freq"},
     .gguf = {.architecture = "llama",
              .names = {.embedding = "token_embd",
                        .positions = {},
@@ -37,6 +38,7 @@ const Family kLlama = {
                        .up = "ffn_up",
                        .down = "ffn_down"},
              .rotary_permuted = true,
+             .idle_tensor = "attn_rot_embd.weight",
              .hugging_face_architecture = "LlamaForCausalLM",
              .model_type = "llama"},
 };
