@@ -88,27 +88,37 @@ def add_tokenizer(writer):
             writer.add_uint32(key, value)
 
 
-def write_gguf(path, kind, model):
-    """The model in F32, with values of every type among its metadata and blocks of every type among its tensors."""
-    writer = gguf.GGUFWriter(path, kind)
-    cli_gguf.add_metadata(writer, model.config, kind)
+def finish(writer):
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def write_blocks(path):
+    """Values of every type among the metadata, and blocks of every type among the tensors."""
+    writer = gguf.GGUFWriter(path, "llama")
     formats_gguf.add_metadata(writer)
-    add_tokenizer(writer)
-    for name, tensor in model.state_dict().items():
-        if name != "lm_head.weight" or not model.config.tie_word_embeddings:
-            transposed = kind == "gpt2" and tensor.ndim == 2 and ".c_" in name
-            values = tensor.float().numpy()
-            writer.add_tensor(cli_gguf.gguf_name(name, kind), values.T.copy() if transposed else values)
     rng = np.random.default_rng(7)
     for block_type in formats_gguf.K_HALVES:
         writer.add_tensor(f"t.{block_type.name}", formats_gguf.random_blocks(rng, block_type)[:1], raw_dtype=block_type)
     for block_type in formats_gguf.SMALL:
         blocks = gguf.quantize(rng.normal(0, 1, (1, 64)).astype(np.float32), block_type)
         writer.add_tensor(f"t.{block_type.name}", blocks, raw_dtype=block_type)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
+
+
+def write_model(path, kind, model):
+    """The model in F32."""
+    writer = gguf.GGUFWriter(path, kind)
+    cli_gguf.add_metadata(writer, model.config, kind)
+    add_tokenizer(writer)
+    for name, tensor in model.state_dict().items():
+        if name != "lm_head.weight" or not model.config.tie_word_embeddings:
+            transposed = kind == "gpt2" and tensor.ndim == 2 and ".c_" in name
+            values = tensor.float().numpy()
+            writer.add_tensor(cli_gguf.gguf_name(name, kind), values.T.copy() if transposed else values)
+    finish(writer)
 
 
 def config_seeds():
@@ -160,9 +170,11 @@ def main(out):
         (out / target).mkdir(parents=True, exist_ok=True)
         for name, content in seeds():
             (out / target / name).write_bytes(content.encode() if isinstance(content, str) else content)
-    (out / "gguf").mkdir(exist_ok=True)
+    for target in ["gguf", "gguf_checkpoint"]:
+        (out / target).mkdir(exist_ok=True)
+    write_blocks(out / "gguf" / "blocks.gguf")
     for kind, model in small_models():
-        write_gguf(out / "gguf" / f"{kind}.gguf", kind, model)
+        write_model(out / "gguf_checkpoint" / f"{kind}.gguf", kind, model)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
 
 namespace normtweak {
 
-// False if any value is NaN or infinite. Meant for types up to F32: their sum cannot overflow the double that it is
-// taken in, which is quicker than a flag for each value. F64 of more than 1e300 may count as infinite.
+// False if any value is NaN or infinite. By the least and the largest, which NaN goes into: a flag for each value would
+// take as much memory as the tensor, and on a GPU a sum in double twice as much.
 bool all_finite(const at::Tensor& tensor);
 
 }  // namespace normtweak

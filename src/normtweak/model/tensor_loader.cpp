@@ -1,8 +1,7 @@
 #include "normtweak/model/tensor_loader.h"
 
-#include <cmath>
-
 #include "normtweak/base/error.h"
+#include "normtweak/base/finite.h"
 
 namespace normtweak::model {
 
@@ -27,7 +26,7 @@ at::Tensor TensorLoader::floats(const std::string& name, at::IntArrayRef shape, 
          c10::toString(tensor.scalar_type()));
   }
   auto loaded = tensor.to(device_, type, /*non_blocking=*/false, /*copy=*/true);
-  if (!std::isfinite(loaded.sum(at::kDouble).item<double>())) {  // one pass; finite floats cannot overflow a double
+  if (!all_finite(loaded)) {
     fail("{}: tensor {} holds NaN or infinity{}; the file is damaged or was saved from a failed run",
          checkpoint_.tensors->file_of(stored), stored,
          type == tensor.scalar_type() ? "" : fmt::format(" as {}", c10::toString(type)));
