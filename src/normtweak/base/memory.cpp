@@ -2,6 +2,7 @@
 
 #include <c10/core/AllocatorConfig.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -87,6 +88,15 @@ void limit_device_memory(c10::Device device, std::int64_t bytes) {
   const double share = std::min(1.0, static_cast<double>(bytes) / static_cast<double>(total));
   // The allocator reads this when it is first used; there is no call for it that needs no CUDA header.
   c10::CachingAllocator::setAllocatorSettings(fmt::format("per_process_memory_fraction:{:.9f}", share));
+}
+
+void keep_freed_memory() {
+#ifdef __GLIBC__
+  constexpr int kMiBytes = 1 << 20;
+  ::mallopt(M_MMAP_THRESHOLD, 128 * kMiBytes);
+  ::mallopt(M_TRIM_THRESHOLD, 256 * kMiBytes);
+  ::mallopt(M_TOP_PAD, 64 * kMiBytes);
+#endif
 }
 
 }  // namespace normtweak

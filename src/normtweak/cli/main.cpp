@@ -8,6 +8,7 @@
 #include <string>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/memory.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
 #include "normtweak/cli/job.h"
@@ -38,6 +39,9 @@ constexpr std::array<Command, 6> kCommands = {{
 
 // LibTorch's messages go on for pages; the first line says what happened.
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+// "Tried to allocate 216.00 MiB", without the advice for Python programs that CUDA's allocator goes on with.
+std::string without_advice(const std::string& what) { return what.substr(0, what.find(". GPU ")); }
 
 // What LibTorch says when CUDA, or malloc on one system or another, gives it nothing.
 bool tells_of_memory(const std::string& what) {
@@ -105,7 +109,8 @@ int run(int argc, char** argv) {
     return fail_with(fmt::format("out of memory; {}", less_memory));
   } catch (const std::exception& error) {
     const std::string what = error.what();
-    return fail_with(tells_of_memory(what) ? fmt::format("out of memory; {}: {}", less_memory, what) : what);
+    return fail_with(tells_of_memory(what) ? fmt::format("out of memory; {}: {}", less_memory, without_advice(what))
+                                           : what);
   }
   return 0;
 }
@@ -115,6 +120,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using namespace normtweak::cli;
+  normtweak::keep_freed_memory();
   try {
     begin_job();  // keeps SIGTERM from the threads that come after it
   } catch (const normtweak::Error& error) {
