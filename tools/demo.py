@@ -12,7 +12,7 @@ import pathlib
 import subprocess
 import sys
 
-SAMPLES = 32       # calibration rows that the model writes
+SAMPLES = 64       # calibration rows that the model writes
 TOKENS = 256       # tokens in each
 MAX_TOKENS = 4096  # tokens of WikiText-2 that are scored
 PASSES = 3         # of the tweak over them
