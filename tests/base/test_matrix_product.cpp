@@ -44,6 +44,16 @@ TEST(MatrixProduct, TakesViews) {
   }
 }
 
+TEST(MatrixProduct, AddsToASum) {
+  for (const auto type : {at::kFloat, at::kDouble}) {
+    const auto x = at::randn({300, 48}).to(type), weight = at::randn({80, 48}).to(type);
+    const auto start = at::randn({300, 80}).to(type);
+    const auto sum = start.clone();
+    add_matmul_transposed(sum, x, weight);
+    EXPECT_LT((sum - start - at::matmul(x, weight.t())).abs().max().item<double>(), 1e-4);
+  }
+}
+
 TEST(MatrixProduct, OfAMatrixWithItselfIsSymmetric) {
   const auto x = at::randn({777, 330});
   const auto square = matmul_transposed(x.t(), x.t());

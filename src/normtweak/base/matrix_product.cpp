@@ -4,6 +4,7 @@
 #include <ATen/core/List.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/addmm.h>
 #include <ATen/ops/linear.h>
 
 #include <optional>
@@ -39,12 +40,23 @@ bool suits_onednn(const at::Tensor& x, const at::Tensor& weight) {
   return !needs_gradient && (weight.is_contiguous() || x.numel() >= kRowsForTransposed * x.size(-1));
 }
 
+// Nothing where oneDNN is not the one to ask.
+at::Tensor product_in_onednn(const at::Tensor& x, const at::Tensor& weight) {
+  static const auto onednn = find_onednn_linear();
+  if (!onednn || !suits_onednn(x, weight)) return {};
+  return onednn->call(x, weight, std::nullopt, "none", c10::List<std::optional<at::Scalar>>(), "");
+}
+
 }  // namespace
 
 at::Tensor matmul_transposed(const at::Tensor& x, const at::Tensor& weight) {
-  static const auto onednn = find_onednn_linear();
-  if (!onednn || !suits_onednn(x, weight)) return at::linear(x, weight);
-  return onednn->call(x, weight, std::nullopt, "none", c10::List<std::optional<at::Scalar>>(), "");
+  auto product = product_in_onednn(x, weight);
+  return product.defined() ? product : at::linear(x, weight);
+}
+
+void add_matmul_transposed(const at::Tensor& sum, const at::Tensor& x, const at::Tensor& weight) {
+  const auto product = product_in_onednn(x, weight);
+  product.defined() ? sum.add_(product) : sum.addmm_(x, weight.t());
 }
 
 }  // namespace normtweak

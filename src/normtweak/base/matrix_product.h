@@ -12,4 +12,7 @@ namespace normtweak {
 // the bf16 ones (docs/architecture.md). There oneDNN does both.
 at::Tensor matmul_transposed(const at::Tensor& x, const at::Tensor& weight);
 
+// sum += x weightᵀ, of matrices; in place where that is no slower.
+void add_matmul_transposed(const at::Tensor& sum, const at::Tensor& x, const at::Tensor& weight);
+
 }  // namespace normtweak

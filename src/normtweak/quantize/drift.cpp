@@ -51,9 +51,11 @@ void DriftAccumulator::add(const at::Tensor& exact, const at::Tensor& x, const a
     };
     const auto change = weighed(rows(exact) - chunk);
     if (weight.defined()) chunk = at::where(weight > 0, chunk, 0.0);
-    sum_.inputs.add_(matmul_transposed(change.t(), chunk.t()));
-    if (sum_.residual.defined())
-      sum_.residual.add_(matmul_transposed(weighed(rows(exact_residual) - rows(residual)).t(), chunk.t()));
+    add_matmul_transposed(sum_.inputs, change.t(), chunk.t());
+    if (sum_.residual.defined()) {
+      const auto residual_change = weighed(rows(exact_residual) - rows(residual));
+      add_matmul_transposed(sum_.residual, residual_change.t(), chunk.t());
+    }
   }
 }
 

@@ -44,7 +44,7 @@ void HessianAccumulator::add(const at::Tensor& x, const std::optional<at::Tensor
       const auto root = roots.narrow(0, first, count);
       chunk = at::where(root > 0, chunk * root, 0.0);  // not the product alone: NaN * 0 is NaN
     }
-    sum_.add_(matmul_transposed(chunk.t(), chunk.t()));
+    add_matmul_transposed(sum_, chunk.t(), chunk.t());
   }
   if (weights) {
     total_weight_.add_(weights->to(sum_.device()).sum(at::kDouble));
