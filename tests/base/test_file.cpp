@@ -142,5 +142,19 @@ TEST_F(FileTest, AFolderThatCannotBeMadeIsNamed) {
   EXPECT_NE(message.find((folder() / "file" / "inner").string()), std::string::npos) << message;
 }
 
+// `..` after a link leads out of what the link points to, as for the system.
+TEST_F(FileTest, LinksAreFollowedAsTheSystemDoes) {
+  fs::create_directories(folder() / "data/project");
+  fs::create_directories(folder() / "home");
+  fs::create_directory_symlink(folder() / "data/project", folder() / "home/project");
+  fs::create_directory_symlink("../store", folder() / "data/project/out");
+  const auto real = fs::canonical(folder());
+  EXPECT_EQ(place_of(folder() / "home/project/out"), real / "data/store");
+  EXPECT_EQ(place_of(folder() / "home/project/out/"), real / "data/store");
+  EXPECT_EQ(place_of(folder() / "home/project/../new"), real / "data/new");
+  EXPECT_EQ(place_of(folder() / "home/project/.."), real / "data");
+  EXPECT_EQ(place_of(folder() / "absent/new"), real / "absent/new");
+}
+
 }  // namespace
 }  // namespace normtweak

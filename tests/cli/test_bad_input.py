@@ -210,6 +210,7 @@ CASES = [
     ("tweak copy --reference good -o out --method layerwise --steps 3", 2, ["--steps: has no effect with --method layerwise"]),
     ("tweak copy --reference good -o out --method layerwise --lr-scales 1e-3", 2, ["--lr-scales: has no effect with --method layerwise"]),
     ("tweak copy --reference good -o out --method layerwise --lr-zeros 1e-3", 2, ["--lr-zeros: has no effect with --method layerwise"]),
+    ("tweak copy --reference good -o out --method layerwise --stop-after 5", 2, ["--stop-after: has no effect with --method layerwise"]),
     ("tweak copy --reference good -o out --method layerwise --start ridge", 2, ["--start: has no effect with --method layerwise"]),
     ("tweak copy --reference good -o out --method layerwise --ridge-lambda 1", 2, ["--ridge-lambda: has no effect with --method layerwise"]),
     ("tweak copy --reference good -o out --method ridge --lr 1e-3", 2, ["--lr: has no effect with --method ridge"]),

@@ -64,6 +64,17 @@ TEST(Grid, SearchFindsTheBest) {
   }
 }
 
+// Some smaller share of the range would fit the type: it is not for the search to cut the weights off.
+TEST(Grid, SearchDoesNotHideAScaleThatOverflows) {
+  for (const auto device : test::devices()) {
+    const auto groups = at::randn({3, 20}).to(device);
+    groups[1][7] = 15 * 70000.0;
+    const auto scales = search_grid(groups, {.search = true}).scales;
+    EXPECT_TRUE(scales[0].isfinite().item<bool>());
+    EXPECT_FALSE(scales[1].isfinite().item<bool>());
+  }
+}
+
 TEST(Grid, SearchDoesNotDependOnTiles) {
   const auto groups = at::randn({4000, 40});
   const auto whole = search_grid(groups, {});

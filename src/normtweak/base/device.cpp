@@ -61,6 +61,7 @@ c10::Device choose_device(std::string_view name, std::optional<int> process) {
         "CUDA",
         name, gpus);
   }
+  c10::impl::VirtualGuardImpl(at::kCUDA).setDevice(device);  // kernels of our own go to this thread's present one
   return device;
 }
 

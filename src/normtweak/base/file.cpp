@@ -43,8 +43,11 @@ fs::path place_of(const fs::path& target) {
   auto place = fs::absolute(target);
   constexpr int kMostLinks = 40;  // as many as Linux follows
   for (int links = 0;; ++links) {
-    place = place.lexically_normal();
     if (!place.has_filename()) place = place.parent_path();
+    const auto name = place.filename();
+    // The folder first: `..` after a link is not where the text has it.
+    place =
+        name == ".." || name == "." ? fs::weakly_canonical(place) : fs::weakly_canonical(place.parent_path()) / name;
     if (!place.has_filename()) fail("{}: cannot be replaced; name a folder in it", target.string());
     std::error_code none;
     if (!fs::is_symlink(fs::symlink_status(place, none))) return place;

@@ -93,7 +93,8 @@ void limit_device_memory(c10::Device device, std::int64_t bytes) {
 void keep_freed_memory() {
 #ifdef __GLIBC__
   constexpr int kMiBytes = 1 << 20;
-  ::mallopt(M_MMAP_THRESHOLD, 128 * kMiBytes);
+  // Before glibc 2.35, 32 MiB is the most; the others alone would make each tensor fresh pages.
+  if (::mallopt(M_MMAP_THRESHOLD, 128 * kMiBytes) == 0 && ::mallopt(M_MMAP_THRESHOLD, 32 * kMiBytes) == 0) return;
   ::mallopt(M_TRIM_THRESHOLD, 256 * kMiBytes);
   ::mallopt(M_TOP_PAD, 64 * kMiBytes);
 #endif

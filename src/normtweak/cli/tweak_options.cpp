@@ -120,7 +120,8 @@ void check_tweak_options(const CLI::App& command, const TweakChoice& choice, con
   const bool ridge = choice.method == "ridge" || (end_to_end && choice.start == "ridge");
   if (choice.method == "none") return;
   if (!end_to_end) {
-    refuse_with(command, method, {"--tune", "--budget", "--lr-scales", "--lr-zeros", "--steps", "--start"});
+    refuse_with(command, method,
+                {"--tune", "--budget", "--lr-scales", "--lr-zeros", "--steps", "--stop-after", "--start"});
   }
   if (!end_to_end && !layerwise) refuse_with(command, method, {"--lr", "--epochs", "--batch"});
   if (!layerwise) refuse_with(command, method, {"--loss", "--lr-scale"});

@@ -55,10 +55,10 @@ std::vector<LinearShape> linear_shapes(const Checkpoint& checkpoint, int block) 
 }
 
 Decoder load_decoder(const Checkpoint& checkpoint, const LoadOptions& options) {
-  refuse_unread_tensors(checkpoint);
   // Blocks are read later: what they are read from must live as long as the decoder.
   const auto source = std::make_shared<const Checkpoint>(checkpoint);
-  const TensorLoader load(*source, options.device, options.type);
+  const TensorLoader load(*source, options.device, options.type);  // first, for it refuses methods that it cannot read
+  refuse_unread_tensors(checkpoint);
   const bool streams = options.residence != Residence::device && !options.device.is_cpu();
   const auto block_device = options.residence == Residence::host ? c10::Device(at::kCPU) : options.device;
   const auto load_part = std::make_shared<const TensorLoader>(*source, block_device, options.type);

@@ -65,7 +65,11 @@ void check_plan_for_model(const quantize::QuantizationPlan& plan, const model::C
 std::vector<fs::path> inputs(std::initializer_list<const model::Checkpoint*> models, const TextSource& text,
                              const External& external) {
   std::vector<fs::path> all = {text.ids, text.real_text};
-  for (const auto* model : models) all.emplace_back(model->path);
+  for (const auto* model : models) {
+    all.emplace_back(model->path);
+    if (!fs::is_directory(model->path)) continue;
+    for (const auto& entry : fs::directory_iterator(model->path)) all.push_back(entry.path());  // may be links
+  }
   for (const auto& reported : external.texts) all.push_back(reported.path);
   if (external.lambada) all.push_back(external.lambada->path);
   std::erase(all, fs::path());

@@ -61,12 +61,13 @@ Grid grid_of(const Range& range, const GridOptions& options) {
 Grid search_rows(const at::Tensor& rows, const at::Tensor& shares, const GridOptions& options) {
   const auto range = range_of(rows, options.symmetric);
   const auto candidates = grid_of({range.low * shares, range.high * shares}, options);
-  const auto best = least_error({.groups = rows,
-                                 .scales = candidates.scales,
-                                 .zeros = candidates.zeros,
-                                 .bits = options.bits,
-                                 .float_zeros = options.float_zeros})
-                        .unsqueeze(0);
+  auto best = least_error({.groups = rows,
+                           .scales = candidates.scales,
+                           .zeros = candidates.zeros,
+                           .bits = options.bits,
+                           .float_zeros = options.float_zeros});
+  // A range that overflows the type of scales is not cut down in silence: check_scales() is to see it.
+  best = at::where(candidates.scales.select(0, 0).isfinite(), best, 0).unsqueeze(0);
   return {candidates.scales.gather(0, best).squeeze(0), candidates.zeros.gather(0, best).squeeze(0)};
 }
 
@@ -98,7 +99,9 @@ Grid search_grid(const at::Tensor& groups, const GridOptions& options) {
     scales.narrow(0, first, count).copy_(found.scales);
     zeros.narrow(0, first, count).copy_(found.zeros);
   };
-  const auto rows_per_tile = std::max<std::int64_t>(1, (rows.is_cpu() ? kTileCpu : kTileGpu) / rows.size(1));
+  const auto rows_per_tile = rows.is_cpu()
+                                 ? std::max<std::int64_t>(1, kTileCpu / rows.size(1) / kSearchedLanes) * kSearchedLanes
+                                 : std::max<std::int64_t>(1, kTileGpu / rows.size(1));
   if (rows.is_cpu()) {
     for_each_slice(rows.size(0), rows_per_tile, search);
   } else {

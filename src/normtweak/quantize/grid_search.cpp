@@ -15,7 +15,7 @@
 namespace normtweak::quantize {
 namespace {
 
-constexpr int kLanes = 16;            // rows searched side by side on the CPU: one AVX-512 register, two of AVX2
+constexpr int kLanes = kSearchedLanes;
 constexpr float kErrorPower = 2.4F;   // the GPTQ code's `norm`
 constexpr float kRounder = 12582912;  // 1.5 * 2^23: added and taken off again it rounds, halves to even
 
@@ -79,7 +79,7 @@ NORMTWEAK_FOR_EACH_CPU void search_lanes(const Rows& rows, std::int64_t first, c
         const float step = std::clamp(value[lane] / scale[lane] + offset[lane], low[lane], high[lane]);
         const float rounded = (step + kRounder) - kRounder - offset[lane];
         const float missed = std::fabs(rounded * scale[lane] - value[lane]);
-        error[lane] += power(std::clamp(missed, kLeastError, kMostError));
+        error[lane] += power(std::min(std::max(kLeastError, missed), kMostError));
       }
     }
     for (int lane = 0; lane < kLanes; ++lane) {

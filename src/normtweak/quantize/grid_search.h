@@ -5,6 +5,8 @@
 
 namespace normtweak::quantize {
 
+inline constexpr int kSearchedLanes = 16;  // rows side by side on the CPU: one AVX-512 register, two of AVX2
+
 struct GridSearch {
   at::Tensor groups;         // f32 [rows, group_size], contiguous
   at::Tensor scales, zeros;  // f32 [candidates, rows], contiguous: the grids of each row
