@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -63,6 +64,10 @@ void check_folder_target(const fs::path& target) {
   if (exists && is_mount_point(full)) {
     fail("{}: is a mount point, which cannot be replaced; name a folder in it", target.string());
   }
+}
+
+bool lies_in(const fs::path& folder, const fs::path& path) {
+  return std::ranges::mismatch(folder, path).in1 == folder.end();
 }
 
 void check_room(const fs::path& target, std::int64_t bytes) {

@@ -12,6 +12,9 @@ namespace normtweak {
 void check_file_target(const std::filesystem::path& target);
 void check_folder_target(const std::filesystem::path& target);
 
+// Whether `path` is the folder or anything below it. Both in full and past links, as place_of() has them.
+bool lies_in(const std::filesystem::path& folder, const std::filesystem::path& path);
+
 // Throws Error if the disk that `target` will lie on has less room than `bytes`, once what killed runs to the same
 // target left there is removed.
 void check_room(const std::filesystem::path& target, std::int64_t bytes);

@@ -1,24 +1,17 @@
 #include "normtweak/cli/named_files.h"
 
-#include <algorithm>
-
 #include "normtweak/base/error.h"
 #include "normtweak/base/file.h"
+#include "normtweak/base/writable.h"
 #include "normtweak/model/checkpoint.h"
 
 namespace normtweak::cli {
 namespace fs = std::filesystem;
 namespace {
 
-fs::path written(const fs::path& output) { return fs::weakly_canonical(place_of(output)); }
-
-bool lies_in(const fs::path& inner, const fs::path& outer) {
-  return std::ranges::mismatch(outer, inner).in1 == outer.end();
-}
-
 // Whether writing `output` would change what `input` is: that file, or a file of that model.
 bool would_change(const fs::path& output, const fs::path& input) {
-  const auto place = written(output), read = fs::weakly_canonical(input);
+  const auto place = place_of(output), read = fs::weakly_canonical(input);
   std::error_code missing;
   if (place == read || fs::equivalent(place, read, missing)) return true;
   const auto name = place.filename().string();
@@ -38,7 +31,7 @@ void check_apart(const std::vector<NamedFile>& outputs, const std::vector<NamedF
                  input.path.string());
     }
     for (auto other = outputs.begin(); other != output; ++other) {
-      if (other->path.empty() || !lies_in(written(output->path), written(other->path))) continue;
+      if (other->path.empty() || !lies_in(place_of(other->path), place_of(output->path))) continue;
       fail_usage("{} {}: is, or lies in, what {} writes; name another file", output->option, output->path.string(),
                  other->option);
     }

@@ -2,8 +2,6 @@
 
 #include <fmt/ranges.h>
 
-#include <algorithm>
-
 #include "normtweak/base/error.h"
 #include "normtweak/base/file.h"
 #include "normtweak/base/writable.h"
@@ -30,10 +28,6 @@ void check_rules(const quantize::QuantizationPlan& plan, const model::Checkpoint
            example);
     }
   }
-}
-
-bool lies_in(const fs::path& folder, const fs::path& path) {
-  return std::ranges::mismatch(folder, path).in1 == folder.end();
 }
 
 void check_replaceable(const fs::path& folder, const fs::path& output) {
@@ -78,7 +72,7 @@ std::vector<fs::path> inputs(std::initializer_list<const model::Checkpoint*> mod
 
 void check_output(const fs::path& output, const std::vector<fs::path>& inputs, const model::Checkpoint& checkpoint) {
   check_folder_target(output);
-  const auto place = fs::weakly_canonical(place_of(output));
+  const auto place = place_of(output);
   for (const auto& input : inputs) {
     if (!lies_in(place, fs::weakly_canonical(input))) continue;
     fail_usage("{}: would be replaced as a whole, with {}, which this run reads; name another output", output.string(),

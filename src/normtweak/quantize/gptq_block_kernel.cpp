@@ -1,7 +1,11 @@
 #include "normtweak/quantize/gptq_block_kernel.h"
 
+#include "normtweak/quantize/gptq_block.h"
+
 namespace normtweak::quantize {
 namespace {
+
+static_assert(kRoundedColumns == 4 * kWarp, "the kernel's kHeld");
 
 // A lane holds every 32nd column of its warp's channel in registers. At each turn all lanes round what they hold, and
 // the one whose column it is passes its error on; what the others found is thrown away, and found anew at their turn.

@@ -12,6 +12,7 @@
 #include <limits>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/finite.h"
 #include "normtweak/quantize/channel_slices.h"
 #include "normtweak/quantize/checks.h"
 #include "normtweak/quantize/grid_search.h"
@@ -123,7 +124,7 @@ at::Tensor nearest_steps(const at::Tensor& groups, const Grid& grid, const GridO
 at::Tensor phase_of(const at::Tensor& zeros) { return zeros.round() - zeros; }
 
 void check_scales(const at::Tensor& scales, at::ScalarType scale_type) {
-  if (scales.isfinite().all().item<bool>()) return;
+  if (all_finite(scales)) return;
   fail(
       "a group's range is too large for a scale stored as {}; store scales as bfloat16 or float32, or leave this "
       "linear in float",

@@ -3,7 +3,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/isfinite.h>
 #include <ATen/ops/ones.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/finite.h"
 #include "normtweak/quantize/checks.h"
 #include "normtweak/quantize/optimal_clusters.h"
 
@@ -102,7 +102,7 @@ weights::CodebookWeight quantize_kmeans(const at::Tensor& weight, const at::Tens
   const auto values = weight.cpu().contiguous();
   const auto exact = fit_codebooks(values, column_weights(sensitivity, values.size(1)), options.bits);
   const auto codebook = exact.to(options.codebook_type).to(at::kFloat);
-  if (!codebook.isfinite().all().item<bool>()) {
+  if (!all_finite(codebook)) {
     fail("a weight is too large for a codebook stored as {}; store it as bfloat16 or float32",
          c10::toString(options.codebook_type));
   }
