@@ -3,12 +3,13 @@
 
     bench/real_model.py MODEL [--bits 4 3] [--samples 1024] [--tokens 512] [--device cuda] [--out bench-results]
 
-The model writes the calibration text itself. For each bit width GPTQ (group 64, asymmetric) quantizes it: plainly, with
-weights that make up for drift, and that with float zero-points; each is then tweaked end to end. `--all-tweaks` adds
-the tweaks of blocks to the first one, whose aim is theirs, and norms alone to the second; `--kmeans` adds 4-bit
-codebooks. Figures are those of the saved models: WikiText-2 test as rows and PTB validation as plain text, found
-through NORMTWEAK_TEST_DATA, protocol `gptq` at 2048. Standard library only.
+The model writes the calibration text itself. For each bit width it is quantized by GPTQ (group 64, asymmetric), by the
+same with drift left, and with float zero-points, or as `--checkpoints` says; each is then tweaked end to end.
+`--all-tweaks` adds norms alone to the first, and the tweaks of blocks to the second, whose aim is theirs. Figures are
+those of the saved models: WikiText-2 test as rows and PTB validation as plain text, found through NORMTWEAK_TEST_DATA,
+protocol `gptq` at 2048. Standard library only.
 """
+import itertools
 import os
 import sys
 
@@ -23,15 +24,14 @@ BLOCK_TWEAKS = [
 NORMS_ALONE = [("end to end, norms", ["--tune", "norms"])]
 
 
-def checkpoints(bits, kmeans):
-    """Name of a checkpoint, what its tweak moves, arguments of `normtweak quantize`, the other tweaks wanted of it."""
-    for width in bits:
-        common = ["--method", "gptq", "--bits", width, "--group-size", 64]
-        yield f"{width} bits, GPTQ, drift left", "norms + scales", [*common, "--drift-correction", 0], BLOCK_TWEAKS
-        yield f"{width} bits, GPTQ", "norms + scales", common, NORMS_ALONE
-        yield f"{width} bits, GPTQ, float zeros", "norms + scales + zeros", [*common, "--float-zeros"], []
-    if kmeans:
-        yield "4 bits, k-means", "norms + codebooks", ["--method", "kmeans", "--bits", 4], []
+GPTQ = ["--method", "gptq", "--group-size", 64]
+# how --checkpoints calls it: its title, what its tweak moves, arguments of `normtweak quantize`, the other tweaks
+CHECKPOINTS = {
+    "gptq": ("GPTQ", "norms + scales", GPTQ, NORMS_ALONE),
+    "drift-left": ("GPTQ, drift left", "norms + scales", [*GPTQ, "--drift-correction", 0], BLOCK_TWEAKS),
+    "float-zeros": ("GPTQ, float zeros", "norms + scales + zeros", [*GPTQ, "--float-zeros"], []),
+    "kmeans": ("k-means per channel", "norms + codebooks", ["--method", "kmeans"], []),
+}
 
 
 def texts(max_tokens):
@@ -56,7 +56,7 @@ def main():
     parser = program.parser(__doc__, samples=1024, tokens=512, out="")
     parser.add_argument("--bits", type=int, nargs="+", default=[4, 3, 2])
     parser.add_argument("--all-tweaks", action="store_true", help="not only the end-to-end tweak")
-    parser.add_argument("--kmeans", action="store_true", help="4-bit codebooks per channel as well")
+    parser.add_argument("--checkpoints", nargs="+", choices=CHECKPOINTS, default=["gptq", "drift-left", "float-zeros"])
     parser.add_argument("--calibration", help="a text of `normtweak generate`, instead of a new one")
     parser.add_argument("--max-tokens", type=int, default=0, help="of each text; 0: all")
     parser.add_argument("--quantize", type=str.split, default=[], help="further arguments of `quantize`, in one string")
@@ -71,8 +71,10 @@ def main():
     calibration = ["--calibration", text]
     shared = [*calibration, *texts(options.max_tokens)]
     print("\n| | WikiText-2 | KLD | PTB | KLD | seconds | GiB |\n|-|-|-|-|-|-|-|", flush=True)
-    for number, (name, moved, arguments, others) in enumerate(checkpoints(options.bits, options.kmeans)):
-        arguments = [*arguments, *options.quantize]
+    for number, (bits, kind) in enumerate(itertools.product(options.bits, options.checkpoints)):
+        title, moved, arguments, others = CHECKPOINTS[kind]
+        name = f"{bits} bits, {title}"
+        arguments = [*arguments, "--bits", bits, *options.quantize]
         done = normtweak.run("quantize", options.model, "-o", normtweak.out / f"tweaked-{number}", *arguments,
                              *options.tweak, *shared, name=f"quantized-{number}")
         if number == 0:

@@ -203,6 +203,8 @@ CASES = [
     ("quantize good -o out --method kmeans --damping 0.1", 2, ["--damping: has no effect with --method kmeans"]),
     ("quantize good -o out --method kmeans --drift-correction 0.5", 2, ["--drift-correction: has no effect with --method kmeans"]),
     ("quantize good -o out --method kmeans --no-act-order", 2, ["--act-order: has no effect with --method kmeans"]),
+    ("quantize good -o out --method rtn --token-weights fisher", 2, ["--token-weights: has no effect with --method rtn;"]),
+    ("quantize good -o out --method kmeans --token-weights fisher", 2, ["--token-weights: has no effect with --method kmeans without --sensitivity"]),
     ("quantize good -o out --method rtn --sweeps 1", 2, ["--sweeps: has no effect with --method rtn"]),
     ("quantize good -o out --sensitivity", 2, ["--sensitivity: has no effect with --method gptq"]),
     ("tweak copy --reference good -o out --method layerwise --tune norms", 2, ["--tune: has no effect with --method layerwise"]),

@@ -1,4 +1,5 @@
 """`normtweak tweak`: what it may change, the layer-wise step and the closed form against PyTorch, and the guard."""
+import re
 import shutil
 
 import gguf
@@ -97,22 +98,27 @@ def test_end_to_end(family, tune, home, tmp_path):
     assert figures["guard"]["candidates"][0]["name"] == "untouched"
 
 
-def test_float_zeros(home, tmp_path):
-    """Tuned by default, and stored as they were before, in F16; the codes stay. Noise on the zero-points, so that
-    tuning them alone wins enough for the guard."""
-    cli_program.run("quantize", home / "llama", "-o", tmp_path / "plain", "--method", "rtn", "--bits", 2,
+@pytest.fixture(scope="module")
+def float_zeros(home):
+    """A checkpoint with noise on its zero-points, so that tuning them alone wins enough for the guard."""
+    cli_program.run("quantize", home / "llama", "-o", home / "float-zeros", "--method", "rtn", "--bits", 2,
                     "--group-size", 32, "--float-zeros", "--tweak", "none", "--calibration",
                     home / "calibration.safetensors")
     generator = torch.Generator().manual_seed(5)
-    change_tensors(tmp_path / "plain", lambda name, tensor: (
+    change_tensors(home / "float-zeros", lambda name, tensor: (
         tensor + 0.6 * torch.randn(tensor.shape, generator=generator)).to(tensor.dtype)
         if name.endswith(".weight_zero_point") else tensor)
+    return home / "float-zeros"
+
+
+def test_float_zeros(home, float_zeros, tmp_path):
+    """Tuned by default, and stored as they were before, in F16; the codes stay."""
     options = ["--reference", home / "llama", "--calibration", home / "calibration.safetensors", "--dtype", "f32",
                "--epochs", 4]
-    before = cli_program.tensors(tmp_path / "plain")
+    before = cli_program.tensors(float_zeros)
     zeros = {name for name in before if name.endswith(".weight_zero_point")}
     for tune in ([], ["--tune", "zeros"]):
-        figures = cli_program.report("tweak", tmp_path / "plain", "-o", tmp_path / "tweaked", *options, "--lr", 0.03,
+        figures = cli_program.report("tweak", float_zeros, "-o", tmp_path / "tweaked", *options, "--lr", 0.03,
                                      *tune, to=tmp_path)
         assert figures["guard"]["accepted"]
         after = cli_program.tensors(tmp_path / "tweaked")
@@ -372,6 +378,17 @@ def test_the_report_repeats_a_run(options, home, tmp_path):
         report.pop("seconds")
         report["guard"].pop("stopped_early", None)
     assert first["steps"] == second["steps"] and first["guard"] == second["guard"]
+
+
+@pytest.mark.parametrize("options", [[], ["--lr-scales", 0.01, "--lr-zeros", 0.05]], ids=["one rate", "three rates"])
+def test_the_summary_repeats_a_run(options, home, float_zeros, tmp_path):
+    common = ["tweak", float_zeros, "--reference", home / "llama", "--calibration", home / "calibration.safetensors",
+              "--dtype", "f32"]
+    shown = cli_program.call(*common, "-o", tmp_path / "first", "--epochs", 3, "--lr", 0.02, *options)
+    again = re.search("again with (.*)", shown.stdout + shown.stderr).group(1)
+    cli_program.run(*common, "-o", tmp_path / "second", *again.split())
+    first, second = cli_program.tensors(tmp_path / "first"), cli_program.tensors(tmp_path / "second")
+    assert changed(cli_program.tensors(float_zeros), first) and not changed(first, second)
 
 
 def with_config(source, folder, **changes):

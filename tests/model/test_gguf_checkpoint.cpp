@@ -24,6 +24,12 @@ Value list(const std::vector<std::string>& values) {
   return {9, bytes};
 }
 
+Value numbers(const std::vector<std::uint32_t>& values) {
+  auto bytes = raw(std::uint32_t{4}) + raw(std::uint64_t{values.size()});
+  for (const auto value : values) bytes += raw(value);
+  return {9, bytes};
+}
+
 struct Tensor {
   std::string name;
   std::vector<std::uint64_t> extents;
@@ -83,6 +89,20 @@ TEST_F(GgufCheckpoint, ASoundOneIsOpened) {
   EXPECT_EQ(checkpoint.numbers.head_size, 4);
   EXPECT_EQ(checkpoint.numbers.vocabulary, 2);
   EXPECT_EQ(load_tokenizer(checkpoint).size(), 2);
+}
+
+TEST_F(GgufCheckpoint, AListOfOneNumberForEachBlockIsThatNumber) {
+  const auto checkpoint = open({{"llama.block_count", number(2)},
+                                {"llama.attention.head_count", numbers({4, 4})},
+                                {"llama.attention.head_count_kv", numbers({2, 2})},
+                                {"llama.feed_forward_length", numbers({16, 16})}});
+  EXPECT_EQ(checkpoint.numbers.heads, 4);
+  EXPECT_EQ(checkpoint.numbers.key_value_heads, 2);
+  EXPECT_EQ(checkpoint.numbers.intermediate, 16);
+  expect_refused({{"llama.attention.head_count_kv", numbers({2, 1})}}, {kEmbedding},
+                 "metadata llama.attention.head_count_kv is [2,1]; one number for all blocks is supported");
+  expect_refused({{"llama.feed_forward_length", numbers({})}}, {kEmbedding},
+                 "metadata llama.feed_forward_length is []; one number for all blocks is supported");
 }
 
 TEST_F(GgufCheckpoint, NumbersThatAreNoModelAreRefused) {

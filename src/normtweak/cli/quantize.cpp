@@ -100,6 +100,9 @@ void check_plan_options(const CLI::App& command, const Choices& choices) {
     refuse_with(command, choice, {"--act-order", "--sweeps", "--damping", "--drift-correction"});
   }
   if (!quantizer.uses_sensitivity) refuse_with(command, choice, {"--sensitivity"});
+  const bool weighs_inputs = quantizer.needs_hessian || choices.options.plan.standard.sensitivity;
+  const auto without = quantizer.uses_sensitivity ? " without --sensitivity" : "";
+  if (!weighs_inputs) refuse_with(command, choice + without, {"--token-weights"});
 }
 
 // Whether norms are matched to the float block on the quantized stream: that is another aim than the float model's own.

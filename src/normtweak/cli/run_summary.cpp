@@ -9,9 +9,10 @@ namespace {
 std::string steps_line(const tweak::EndToEndResult& run) {
   const auto stopped = run.stopped_early.empty() ? "" : fmt::format(" ({})", run.stopped_early);
   const auto stop = run.steps < run.planned_steps ? fmt::format(" --stop-after {}", run.steps) : "";
-  return fmt::format("  steps: {} of {}{}; again with --steps {}{} --batch {} --lr {} --lr-scales {}\n", run.steps,
+  const auto zeros = run.rates.zeros != run.rates.scales ? fmt::format(" --lr-zeros {}", run.rates.zeros) : "";
+  return fmt::format("  steps: {} of {}{}; again with --steps {}{} --batch {} --lr {} --lr-scales {}{}\n", run.steps,
                      run.planned_steps, stopped, run.planned_steps, stop, run.batch_rows, run.rates.norms,
-                     run.rates.scales);
+                     run.rates.scales, zeros);
 }
 
 std::string text_line(const pipeline::TextFigures& text) {

@@ -57,6 +57,21 @@ class Metadata {
     if (const auto* value = find(key)) return *value;
     fail("{}: metadata {}.{} is missing", file_.file_of({}), architecture_, key);
   }
+  // A number for the whole model; some converters write it as a list with an entry for each block.
+  const Json* find_shared(const std::string& key) const {
+    const auto* value = find(key);
+    if (value == nullptr || !value->is_array()) return value;
+    const auto differs = [value](const Json& entry) { return entry != value->front(); };
+    if (value->empty() || std::ranges::any_of(*value, differs)) {
+      fail("{}: metadata {}.{} is {}; one number for all blocks is supported", file_.file_of({}), architecture_, key,
+           show(*value));
+    }
+    return &value->front();
+  }
+  const Json& get_shared(const std::string& key) const {
+    const auto* value = find_shared(key);
+    return value != nullptr ? *value : get(key);
+  }
 
  private:
   const formats::GgufFile& file_;
@@ -141,9 +156,9 @@ Json make_config(const formats::GgufFile& file, const Family& family) {
   config["model_type"] = family.gguf.model_type;
   put(config, keys.hidden, metadata.get("embedding_length"));
   put(config, keys.layers, metadata.get("block_count"));
-  put(config, keys.heads, metadata.get("attention.head_count"));
-  if (const auto* heads = metadata.find("attention.head_count_kv")) put(config, keys.key_value_heads, *heads);
-  put(config, keys.intermediate, metadata.get("feed_forward_length"));
+  put(config, keys.heads, metadata.get_shared("attention.head_count"));
+  if (const auto* heads = metadata.find_shared("attention.head_count_kv")) put(config, keys.key_value_heads, *heads);
+  put(config, keys.intermediate, metadata.get_shared("feed_forward_length"));
   put(config, keys.context, metadata.get("context_length"));
   put(config, keys.norm_epsilon,
       metadata.get(family.gguf.norm == NormKind::rms ? "attention.layer_norm_rms_epsilon"

@@ -2,7 +2,6 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/matmul.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
@@ -64,7 +63,7 @@ double HessianAccumulator::total_weight() const { return total_weight_.item<doub
 double layer_error(const at::Tensor& weight, const at::Tensor& approximation, const at::Tensor& hessian) {
   const FullPrecisionProducts full_precision;
   const auto difference = weight - approximation;
-  return at::matmul(difference, hessian).mul_(difference).sum(at::kDouble).item<double>();
+  return matmul_transposed(difference, hessian).mul_(difference).sum(at::kDouble).item<double>();
 }
 
 }  // namespace normtweak::quantize

@@ -12,6 +12,7 @@
 #include <cmath>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/matrix_product.h"
 
 namespace normtweak::quantize {
 namespace {
@@ -35,7 +36,7 @@ at::Tensor next_token_gradient(const model::Decoder& decoder, const at::Tensor& 
     };
     auto difference = logits(decoder, chunk(all)).softmax(-1);
     difference.scatter_add_(1, chunk(next), -at::ones(chunk(next).sizes(), difference.options()));
-    chunk(gradient).copy_(difference.mul_(chunk(share)).to(head.scalar_type()).matmul(head));
+    chunk(gradient).copy_(matmul_transposed(difference.mul_(chunk(share)).to(head.scalar_type()), head.t()));
   }
   return gradient.view(hidden.sizes());
 }

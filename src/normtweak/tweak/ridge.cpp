@@ -15,6 +15,7 @@
 #include <cmath>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/matrix_product.h"
 #include "normtweak/quantize/full_precision.h"
 
 namespace normtweak::tweak {
@@ -51,18 +52,18 @@ struct Equations {
     // e = P z_float - Q z = (P - Q) z + P d. Written like this nothing cancels, and it is 0 where all is as it was.
     const auto channels = present.size(1);
     const auto difference = target - now;
-    auto missing = at::matmul(difference, means.own);  // E[e zᵀ]
+    auto missing = matmul_transposed(difference, means.own);  // E[e zᵀ]
     error += inner_product(missing, difference);
-    power += inner_product(at::matmul(target, means.own), target);
+    power += inner_product(matmul_transposed(target, means.own), target);
     if (means.cross.defined()) {
       const auto weight = target.narrow(1, 0, channels);
-      const auto moved = at::matmul(weight, means.cross);
-      const auto spread = inner_product(at::matmul(weight, means.shift), weight);
+      const auto moved = matmul_transposed(weight, means.cross.t());
+      const auto spread = inner_product(matmul_transposed(weight, means.shift), weight);
       error += 2 * inner_product(moved, difference) + spread;
       power += 2 * inner_product(moved, target) + spread;
       missing += moved;
     }
-    gram.addmm_(present.t(), present);
+    add_matmul_transposed(gram, present.t(), present.t());
     residual += (present * missing.narrow(1, 0, channels)).sum(0);
     mean_missing += at::matmul(present.t(), missing.select(1, channels));
   }
