@@ -66,10 +66,31 @@ TEST_F(LeftoversTest, WhatIsClaimedStays) {
   EXPECT_EQ(entries(), 0U);
 }
 
+// A process that was killed while it replaced the folder, where that takes several steps.
+TEST_F(LeftoversTest, AReplacedFolderGoesBackWhereThereIsNone) {
+  for (const auto process : {gone(), ::getpid()}) {  // in containers the next process may get the number of the last
+    const auto replaced = folder_of_files(folder() / fmt::format(".out.{}.replaced", process));
+    folder_of_files(staged("out", process));
+    {
+      const Claim claim(replaced);
+      remove_leftovers(folder() / "out");
+      EXPECT_TRUE(fs::exists(replaced));
+    }
+    remove_leftovers(folder() / "out");
+    EXPECT_EQ(read_file(folder() / "out" / "weights"), "half");
+    EXPECT_EQ(entries(), 1U);
+    folder_of_files(replaced);
+    remove_leftovers(folder() / "out");  // there is one now
+    EXPECT_EQ(entries(), 1U);
+    fs::remove_all(folder() / "out");
+  }
+}
+
 TEST_F(LeftoversTest, OtherNamesStay) {
   const auto number = gone();
   const std::vector<std::string> names = {fmt::format(".other.{}.partial", number),
                                           fmt::format(".out.{}.partial.x", number),
+                                          fmt::format(".other.{}.replaced", number),
                                           fmt::format(".out.0{}.partial", number),
                                           fmt::format(".out.x.{}.partial", number),
                                           ".out..partial",

@@ -1,6 +1,7 @@
 // Unfinished: what it owns goes with it, or when the process is told to end.
 #include <sys/wait.h>
 
+#include <chrono>
 #include <thread>
 
 #include "normtweak/base/file.h"
@@ -66,6 +67,28 @@ TEST_F(UnfinishedTest, AllAreRemovedAtOnce) {
     fill(path);
     write(folder() / "another", "half");
     std::thread(remove_unfinished).join();
+    ::_exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(entries(), 0U);
+}
+
+TEST_F(UnfinishedTest, WhatIsHeldIsRemovedLater) {
+  const auto child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const Unfinished tree(path);
+    fill(path);
+    std::thread removal;
+    {
+      const auto held = hold_unfinished();
+      removal = std::thread(remove_unfinished);
+      std::this_thread::sleep_for(std::chrono::milliseconds(200));
+      if (!fs::exists(path / "inner" / "file")) ::_exit(1);
+    }
+    removal.join();
     ::_exit(0);
   }
   int status = 0;

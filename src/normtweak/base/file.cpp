@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <memory>
@@ -14,6 +13,7 @@
 #include <system_error>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/put_in_place.h"
 
 namespace normtweak {
 namespace fs = std::filesystem;
@@ -130,11 +130,7 @@ void AtomicDirectory::commit() {
   for (const auto& entry : fs::recursive_directory_iterator(path())) {
     if (entry.is_regular_file()) flush_to_disk(entry.path());
   }
-  // One system call either way: rename to a new name, or exchange with the old directory, which the destructor removes.
-  const unsigned int flags = fs::exists(target_) ? RENAME_EXCHANGE : RENAME_NOREPLACE;
-  if (::renameat2(AT_FDCWD, path().c_str(), AT_FDCWD, target_.c_str(), flags) != 0) {
-    fail("{}: cannot put the finished folder in place: {}", target_.string(), reason());
-  }
+  put_in_place(path(), target_);  // an older folder has this one's name then, and goes with the destructor
 }
 
 }  // namespace normtweak

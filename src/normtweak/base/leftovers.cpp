@@ -9,6 +9,8 @@
 #include <charconv>
 #include <csignal>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
@@ -20,20 +22,34 @@ namespace {
 
 fs::path folder_of(const fs::path& target) { return target.has_parent_path() ? target.parent_path() : fs::path("."); }
 
-std::string staged(const fs::path& target, ::pid_t process) {
-  return fmt::format(".{}.{}.partial", target.filename().string(), process);
+constexpr std::string_view kPartial = "partial", kReplaced = "replaced";  // what hidden names end in
+
+std::string hidden(const fs::path& target, ::pid_t process, std::string_view ending) {
+  return fmt::format(".{}.{}.{}", target.filename().string(), process, ending);
 }
 
-// The process that gave `name` to what becomes `target`; nothing where it is another thing's name.
-std::optional<::pid_t> owner_of(const std::string& name, const fs::path& target) {
+// The process that gave `name` to what becomes, or was, `target`; nothing where it is another thing's name.
+std::optional<::pid_t> owner_of(const std::string& name, const fs::path& target, std::string_view ending) {
   const auto front = fmt::format(".{}.", target.filename().string());
   if (!name.starts_with(front)) return std::nullopt;
   ::pid_t process = 0;
   std::from_chars(name.data() + front.size(), name.data() + name.size(), process);
-  return process > 0 && name == staged(target, process) ? std::optional(process) : std::nullopt;
+  return process > 0 && name == hidden(target, process, ending) ? std::optional(process) : std::nullopt;
 }
 
-bool lives(::pid_t process) { return ::kill(process, 0) == 0 || errno != ESRCH; }
+// Whatever bears the number of this process is of an earlier one, or claimed; in containers numbers often come again.
+bool is_gone(::pid_t process) { return process == ::getpid() || (::kill(process, 0) != 0 && errno == ESRCH); }
+
+// Under names with that ending, by processes that are gone.
+std::vector<fs::path> left_beside(const fs::path& target, std::string_view ending) {
+  std::error_code ignored;
+  std::vector<fs::path> left;
+  for (fs::directory_iterator entry(folder_of(target), ignored), end; entry != end; entry.increment(ignored)) {
+    const auto owner = owner_of(entry->path().filename().string(), target, ending);
+    if (owner && is_gone(*owner)) left.push_back(entry->path());
+  }
+  return left;
+}
 
 // A file is locked on NFS only where it is open for writing; a folder never is.
 int open_to_lock(const fs::path& path) {
@@ -43,7 +59,9 @@ int open_to_lock(const fs::path& path) {
 
 }  // namespace
 
-fs::path staging_name(const fs::path& target) { return folder_of(target) / staged(target, ::getpid()); }
+fs::path staging_name(const fs::path& target) { return folder_of(target) / hidden(target, ::getpid(), kPartial); }
+
+fs::path replaced_name(const fs::path& target) { return folder_of(target) / hidden(target, ::getpid(), kReplaced); }
 
 Claim::Claim(const fs::path& path) : file_(open_to_lock(path)) {
   if (file_ < 0 || ::flock(file_, LOCK_EX | LOCK_NB) == 0) return;
@@ -56,14 +74,18 @@ Claim::~Claim() {
 }
 
 void remove_leftovers(const fs::path& target) {
-  std::error_code ignored;
-  std::vector<fs::path> left;
-  for (fs::directory_iterator entry(folder_of(target), ignored), end; entry != end; entry.increment(ignored)) {
-    const auto owner = owner_of(entry->path().filename().string(), target);
-    if (owner && !lives(*owner)) left.push_back(entry->path());
-  }
-  for (const auto& path : left) {
+  for (const auto& path : left_beside(target, kPartial)) {
     if (const Claim claim(path); claim.is_held()) const Unfinished removed(path);
+  }
+  for (const auto& path : left_beside(target, kReplaced)) {
+    const Claim claim(path);
+    if (!claim.is_held()) continue;
+    std::error_code ignored;
+    if (fs::exists(fs::symlink_status(target, ignored))) {
+      const Unfinished removed(path);
+    } else {
+      fs::rename(path, target, ignored);
+    }
   }
 }
 

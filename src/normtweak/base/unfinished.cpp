@@ -1,7 +1,6 @@
 #include "normtweak/base/unfinished.h"
 
 #include <algorithm>
-#include <mutex>
 #include <ranges>
 #include <system_error>
 #include <vector>
@@ -59,5 +58,7 @@ void remove_unfinished() {
     for (int i = 0; i < kTries && fs::exists(fs::symlink_status(path, ignored)); ++i) remove_tree(path);
   }
 }
+
+std::unique_lock<std::mutex> hold_unfinished() { return std::unique_lock(registry().mutex); }
 
 }  // namespace normtweak

@@ -2,6 +2,7 @@
 // SIGKILL.
 #pragma once
 #include <filesystem>
+#include <mutex>
 
 namespace normtweak {
 
@@ -23,5 +24,9 @@ class Unfinished {
 // Removes what all Unfinished objects own. Called, from a thread of its own, when a signal ends the process, which must
 // follow at once: an object that comes or goes after this waits for the end.
 void remove_unfinished();
+
+// As long as the result lives, remove_unfinished() waits: for steps of this thread that the end of the process should
+// not come between. No Unfinished object may come or go in them.
+[[nodiscard]] std::unique_lock<std::mutex> hold_unfinished();
 
 }  // namespace normtweak

@@ -1,0 +1,112 @@
+// put_in_place() where the file system cannot exchange names, or fails on the way.
+
+#include <cerrno>
+#include <vector>
+
+#include "normtweak/base/error.h"
+#include "normtweak/base/file.h"
+#include "normtweak/base/leftovers.h"
+#include "normtweak/base/put_in_place.h"
+#include "support/temporary_folder.h"
+
+namespace normtweak {
+namespace {
+namespace fs = std::filesystem;
+using tests::message_of;
+
+// A file system that answers `to_flags` where there are flags, and to plain renames, in their order, what `plain`
+// holds; 0, or beyond its end, lets it happen.
+Rename answers(int to_flags, std::vector<int> plain = {}) {
+  return [=, count = std::size_t{0}](const fs::path& from, const fs::path& to, unsigned int flags) mutable {
+    if (flags != 0) return to_flags;
+    const auto turn = count++;
+    if (turn < plain.size() && plain[turn] != 0) return plain[turn];
+    return rename_path(from, to, 0);
+  };
+}
+
+class PutInPlaceTest : public tests::TemporaryFolder {
+ protected:
+  const fs::path target = folder() / "checkpoint", finished = folder() / ".finished";
+
+  void make(const fs::path& path, std::string_view content) const {
+    fs::create_directory(path);
+    write(path / "weights", content);
+  }
+};
+
+TEST_F(PutInPlaceTest, WithoutFlagsANewNameIsGiven) {
+  for (const int error : {EINVAL, ENOSYS, EOPNOTSUPP}) {
+    make(finished, "new");
+    put_in_place(finished, target, answers(error));
+    EXPECT_EQ(read_file(target / "weights"), "new");
+    EXPECT_EQ(entries(), 1U);
+    fs::remove_all(target);
+  }
+}
+
+TEST_F(PutInPlaceTest, WithoutFlagsAnOlderFolderChangesPlaces) {
+  for (const int error : {EINVAL, ENOSYS, EOPNOTSUPP}) {
+    make(target, "old");
+    make(finished, "new");
+    put_in_place(finished, target, answers(error));
+    EXPECT_EQ(read_file(target / "weights"), "new");
+    EXPECT_EQ(read_file(finished / "weights"), "old");
+    EXPECT_EQ(entries(), 2U);
+  }
+}
+
+TEST_F(PutInPlaceTest, WithFlagsItDoesTheSame) {
+  make(target, "old");
+  make(finished, "new");
+  put_in_place(finished, target);
+  EXPECT_EQ(read_file(target / "weights"), "new");
+  EXPECT_EQ(read_file(finished / "weights"), "old");
+}
+
+TEST_F(PutInPlaceTest, WhatFailsChangesNothing) {
+  struct Failure {
+    const char* name;
+    int to_flags;
+    std::vector<int> plain;
+  };
+  const Failure failures[] = {
+      {"the exchange, for another reason", EACCES, {}},
+      {"setting the older one aside", EINVAL, {EACCES}},
+      {"putting the new one in", EINVAL, {0, EACCES}},
+  };
+  make(target, "old");
+  make(finished, "new");
+  for (const auto& failure : failures) {
+    SCOPED_TRACE(failure.name);
+    const auto message =
+        message_of<Error>([&] { put_in_place(finished, target, answers(failure.to_flags, failure.plain)); });
+    EXPECT_EQ(message, target.string() + ": cannot put the finished folder in place: Permission denied");
+    EXPECT_EQ(read_file(target / "weights"), "old");
+    EXPECT_EQ(read_file(finished / "weights"), "new");
+    EXPECT_EQ(entries(), 2U);
+  }
+}
+
+TEST_F(PutInPlaceTest, AnOlderFolderThatCannotGoBackIsNamed) {
+  make(target, "old");
+  make(finished, "new");
+  const auto message = message_of<Error>([&] { put_in_place(finished, target, answers(EINVAL, {0, EACCES, EACCES})); });
+  EXPECT_NE(message.find("; the older one is now " + replaced_name(target).string()), std::string::npos) << message;
+  EXPECT_EQ(read_file(replaced_name(target) / "weights"), "old");
+  remove_leftovers(target);  // as the next run does
+  EXPECT_EQ(read_file(target / "weights"), "old");
+}
+
+TEST_F(PutInPlaceTest, WhatAnEarlierProcessOfThisNumberSetAsideIsNoHindrance) {
+  make(replaced_name(target), "older");
+  make(target, "old");
+  make(finished, "new");
+  put_in_place(finished, target, answers(EINVAL));
+  EXPECT_EQ(read_file(target / "weights"), "new");
+  EXPECT_EQ(read_file(finished / "weights"), "old");
+  EXPECT_EQ(entries(), 2U);
+}
+
+}  // namespace
+}  // namespace normtweak
