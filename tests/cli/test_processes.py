@@ -2,7 +2,9 @@
 import json
 import os
 import pathlib
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -227,6 +229,47 @@ def test_one_that_is_killed_ends_all(victim, home, tmp_path):
     for worker in workers.values():
         assert not pathlib.Path(f"/proc/{worker}").exists()
     assert cli_program.file_bytes(tmp_path / "out") == old
+
+
+def start_alone(rank, port, home, out):
+    """One of two processes, without torchrun; the other never comes."""
+    environment = {"WORLD_SIZE": "2", "RANK": str(rank), "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    return subprocess.Popen([cli_program.PROGRAM, *map(str, quantize(home, "rtn")), "-o", out], stderr=subprocess.PIPE,
+                            text=True, env=cli_program.ENVIRONMENT | environment)
+
+
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("localhost", 0))
+        return taken.getsockname()[1]
+
+
+def takes_sigterm(thread):
+    blocked = re.search(r"^SigBlk:\s*(\w+)", (thread / "status").read_text(), re.MULTILINE)
+    return not int(blocked[1], 16) >> (signal.SIGTERM - 1) & 1
+
+
+def test_sigterm_reaches_only_the_thread_that_waits_for_it(home, tmp_path):
+    """Threads of the store among the others, in which it would end the process without a word."""
+    process = start_alone(0, free_port(), home, tmp_path / "out")
+    time.sleep(8)  # until it waits for the other
+    threads = list(pathlib.Path(f"/proc/{process.pid}/task").iterdir())
+    assert len(threads) > 2
+    assert sum(map(takes_sigterm, threads)) <= 1
+    process.terminate()
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM
+    lines = [line for line in err.splitlines() if line.startswith("normtweak: ")]
+    assert len(lines) == 1 and "no word of rank 1 of 2" in lines[0] and lines[0].endswith("told to end by SIGTERM")
+
+
+def test_sigterm_ends_one_that_finds_no_other(home, tmp_path):
+    process = start_alone(1, free_port(), home, tmp_path / "out")
+    time.sleep(3)
+    process.terminate()
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "normtweak: " not in err
 
 
 def test_without_torchrun_a_variable_is_missing(home):

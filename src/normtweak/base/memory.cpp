@@ -11,6 +11,7 @@
 #include <cmath>
 #include <fstream>
 
+#include "normtweak/base/control_group.h"
 #include "normtweak/base/error.h"
 
 namespace normtweak {
@@ -34,17 +35,7 @@ constexpr std::array<Unit, 11> kUnits = {{{"", 1},
                                           {"GiB", kGiB},
                                           {"GB", 1e9}}};
 
-// The number in a file of the control group that this process is in, or `otherwise` where there is none or no limit.
-std::int64_t group_figure(const char* file, std::int64_t otherwise) {
-  std::ifstream stream(std::string("/sys/fs/cgroup/") + file);
-  std::int64_t figure = 0;
-  return stream >> figure ? figure : otherwise;
-}
-
-std::int64_t physical_memory() {
-  const auto machine = std::int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE);
-  return std::min(machine, group_figure("memory.max", machine));
-}
+std::int64_t physical_memory() { return std::int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE); }
 
 }  // namespace
 
@@ -68,18 +59,18 @@ std::string bytes_text(std::int64_t bytes) {
 }
 
 std::int64_t available_memory(c10::Device device) {
-  if (device.is_cpu()) return physical_memory();
+  if (device.is_cpu()) return std::min(physical_memory(), group_memory().limit);
   return static_cast<std::int64_t>(c10::getDeviceAllocator(device.type())->getMemoryInfo(device.index()).first);
 }
 
 std::int64_t available_host_memory() {
+  const auto of_group = group_memory().left;
   std::ifstream file("/proc/meminfo");
   std::string name, unit;
   for (std::int64_t kibibytes = 0; file >> name >> kibibytes; std::getline(file, unit)) {
-    if (name != "MemAvailable:") continue;
-    return std::min(kibibytes * 1024, physical_memory() - group_figure("memory.current", 0));
+    if (name == "MemAvailable:") return std::min(kibibytes * 1024, of_group);
   }
-  return physical_memory();
+  return std::min(physical_memory(), of_group);
 }
 
 void limit_device_memory(c10::Device device, std::int64_t bytes) {

@@ -14,10 +14,12 @@ std::int64_t parse_bytes(std::string_view size);
 
 std::string bytes_text(std::int64_t bytes);  // "1.5 GiB", "300 MiB"
 
-// Bytes that the device has left: a GPU's free memory; of a CPU, all that the machine has.
+// Bytes that the device has left: a GPU's free memory; of a CPU, all that the machine has, or that the control groups
+// of this process (of a container, say) let it have.
 std::int64_t available_memory(c10::Device device);
 
-// Bytes of host memory that can still be taken without pushing anything out.
+// Bytes of host memory that can still be taken without pushing anything out that is in use, nor out of the control
+// groups.
 std::int64_t available_host_memory();
 
 // Makes a GPU's allocator fail rather than take more than `bytes`; does nothing on a CPU. CUDA's own context comes on

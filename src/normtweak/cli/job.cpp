@@ -1,5 +1,6 @@
 #include "normtweak/cli/job.h"
 
+#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -14,26 +15,31 @@ namespace {
 struct Job {
   Launch launch;
   std::optional<MeetingPlace> place;  // of several processes
+  std::atomic<bool> is_open = false;  // the place, for the thread that watches
   Processes processes;                // kept to the end: c10d's objects are not taken apart while others may be gone
 };
 
+// Never destroyed: the thread that watches may outlive static objects.
 Job& job() {
-  static Job the_job;
-  return the_job;
+  static auto* the_job = new Job;
+  return *the_job;
 }
 
 void say(const std::optional<std::string>& words) {
   if (words) std::fprintf(stderr, "normtweak: %s\n", words->c_str());
 }
 
+// Before the place is open it is silent: what ends the job then is said by another process, or known to whoever ended
+// it.
 [[noreturn]] void leave(const std::string& why, int status) {
-  say(job().place->last_words().of_loss(why));
+  if (job().is_open) say(job().place->last_words().of_loss(why));
   remove_unfinished();
   std::fflush(nullptr);
   std::_Exit(status);
 }
 
-// A thread that ends this process at SIGTERM, or when an exchange takes too long. SIGTERM is kept from all others.
+// A thread that ends this process at SIGTERM, or when an exchange takes too long. SIGTERM is kept from this thread and
+// from all that start later.
 void watch() {
   sigset_t signals;
   ::sigemptyset(&signals);
@@ -44,7 +50,8 @@ void watch() {
     while (true) {
       if (::sigtimedwait(&signals, nullptr, &kSecond) == SIGTERM) leave("told to end by SIGTERM", 128 + SIGTERM);
       const auto patience = job().launch.timeout;
-      if (job().place->waited() > patience) leave(fmt::format("no answer for {} s", patience.count()), 1);
+      const bool is_late = job().is_open && job().place->waited() > patience;
+      if (is_late) leave(fmt::format("no answer for {} s", patience.count()), 1);
     }
   }).detach();
 }
@@ -54,8 +61,9 @@ void watch() {
 void begin_job() {
   job().launch = launch_from_environment();
   if (job().launch.size == 1) return;
+  watch();  // before the place, which has threads of its own
   job().place.emplace(job().launch);
-  watch();
+  job().is_open = true;
 }
 
 bool is_first_process() { return job().launch.rank == 0; }

@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <span>
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/file.h"
 #include "normtweak/formats/safetensors.h"
 #include "normtweak/model/gguf_checkpoint.h"
+#include "normtweak/model/hub_cache.h"
 
 namespace normtweak::model {
 namespace fs = std::filesystem;
@@ -20,25 +20,9 @@ constexpr std::array<std::string_view, 11> kSideFiles = {
     "merges.txt",        "tokenizer.model",       "generation_config.json",  "LICENSE",           "chat_template.jinja",
     "chat_template.json"};
 
-// Where the huggingface_hub package keeps what it downloaded.
-fs::path hub_cache() {
-  if (const char* cache = std::getenv("HF_HUB_CACHE")) return cache;
-  if (const char* home = std::getenv("HF_HOME")) return fs::path(home) / "hub";
-  const char* home = std::getenv("HOME");
-  return fs::path(home == nullptr ? "." : home) / ".cache" / "huggingface" / "hub";
-}
-
-// "organisation/name" → hub/models--organisation--name/snapshots/REVISION, where REVISION stands in refs/main.
 fs::path resolve(const std::string& model) {
   if (fs::exists(model)) return model;
-  auto folder = "models--" + model;
-  if (const auto slash = folder.find('/'); slash != std::string::npos) folder.replace(slash, 1, "--");
-  const auto cached = hub_cache() / folder;
-  if (fs::exists(cached / "refs" / "main")) {
-    auto revision = read_file(cached / "refs" / "main");
-    while (!revision.empty() && std::isspace(static_cast<unsigned char>(revision.back()))) revision.pop_back();
-    return cached / "snapshots" / revision;
-  }
+  if (const auto cached = find_in_hub_cache(model)) return *cached;
   fail("{}: no such file or folder, and no hub model of that name in {}; for a hub model run `hf download {}` first",
        model, hub_cache().string(), model);
 }
@@ -115,8 +99,8 @@ Checkpoint open_checkpoint(const std::string& model) {
 bool is_side_file(std::string_view name) { return std::ranges::find(kSideFiles, name) != kSideFiles.end(); }
 
 text::Tokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view advice) {
-  const auto refuse = [&](std::string_view problem) { fail("{}{}{}", problem, advice.empty() ? "" : "; ", advice); };
-  if (!checkpoint.tokenizer_problem.empty()) refuse(checkpoint.tokenizer_problem);
+  const auto ending = advice.empty() ? "" : fmt::format("; {}", advice);
+  if (!checkpoint.tokenizer_problem.empty()) fail("{}{}", checkpoint.tokenizer_problem, ending);
   const auto found = checkpoint.side_files.find("tokenizer.json");
   if (found == checkpoint.side_files.end()) {
     fail(
@@ -128,8 +112,7 @@ text::Tokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view ad
   try {
     return text::Tokenizer(parse_json(found->second, origin), origin);
   } catch (const Error& error) {
-    refuse(error.what());
-    throw;
+    fail("{}{}", error.what(), ending);
   }
 }
 
