@@ -131,7 +131,8 @@ const CudaKernel::Compiled& CudaKernel::compiled_for(c10::Device device) {
     return compiled_.emplace_back(device, nullptr, error.what());
   } catch (const c10::OutOfMemoryError&) {
     throw;  // may be over at the next call
-  } catch (const c10::Error& error) {  // torch finds no such device
+  } catch (const c10::Error& error) {
+    // Torch finds no such device.
     return compiled_.emplace_back(device, nullptr, error.what_without_backtrace());
   }
 }

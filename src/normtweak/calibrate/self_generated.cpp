@@ -1,7 +1,5 @@
 #include "normtweak/calibrate/self_generated.h"
 
-#include <ATen/Context.h>
-#include <ATen/core/Generator.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
@@ -12,6 +10,8 @@
 #include <optional>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/generator.h"
+#include "normtweak/base/json.h"
 #include "normtweak/calibrate/languages.h"
 
 namespace normtweak::calibrate {
@@ -26,10 +26,19 @@ struct Vocabulary {
   std::vector<std::int64_t> special;     // all that stand for no text, as far as they are known
 };
 
+// What is no JSON has nothing in it; it has been complained of already.
+Json json_in(const std::string& text) {
+  try {
+    return parse_json(text, "tokenizer.json");
+  } catch (const Error&) {
+    return {};
+  }
+}
+
 // The special tokens that a tokenizer.json names, even one of a kind that cannot be used.
 std::vector<std::int64_t> special_tokens_named_in(const std::string& tokenizer_file) {
   std::vector<std::int64_t> ids;
-  const auto document = Json::parse(tokenizer_file, nullptr, /*allow_exceptions=*/false);
+  const auto document = json_in(tokenizer_file);
   if (!document.is_object() || !document.contains("added_tokens")) return ids;
   for (const auto& token : document.at("added_tokens")) {
     if (!token.is_object() || !token.contains("id") || !token.at("id").is_number_integer()) continue;
@@ -124,9 +133,8 @@ TokenBatch by_any_token(const Vocabulary& vocabulary, const model::Decoder& deco
 TokenBatch at_random(const Vocabulary& vocabulary, const model::Decoder&, const TextOptions& options, ProgressSink&,
                      const Processes&) {
   const auto ids = at::tensor(all_tokens(vocabulary), at::kLong);
-  auto generator = at::globalContext().defaultGenerator(at::kCPU).clone();
-  generator.set_current_seed(options.seed);
-  const auto draws = at::randint(0, ids.numel(), {options.samples, options.tokens}, generator, ids.options());
+  const auto draws = at::randint(0, ids.numel(), {options.samples, options.tokens},
+                                 make_generator(at::kCPU, options.seed), ids.options());
   return {.ids = ids.index_select(0, draws.flatten()).view(draws.sizes()), .mask = {}, .provenance = {}};
 }
 

@@ -1,8 +1,6 @@
-#include <ATen/ops/isfinite.h>
 #include <fmt/ranges.h>
 
 #include <map>
-#include <set>
 
 #include "normtweak/base/device.h"
 #include "normtweak/base/error.h"

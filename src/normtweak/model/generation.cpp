@@ -1,11 +1,9 @@
 #include "normtweak/model/generation.h"
 
-#include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Generator.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/multinomial.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/softmax.h>
@@ -18,6 +16,7 @@
 #include <limits>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/generator.h"
 #include "normtweak/model/finite_outputs.h"
 
 namespace normtweak::model {
@@ -25,12 +24,6 @@ namespace {
 
 constexpr double kImpossible = -std::numeric_limits<double>::infinity();
 constexpr std::int64_t kCacheBytes = std::int64_t{4} << 30;  // the key-value cache of one batch, at most
-
-at::Generator make_generator(c10::Device device, std::uint64_t seed) {
-  auto generator = at::globalContext().defaultGenerator(device).clone();
-  generator.set_current_seed(seed);
-  return generator;
-}
 
 at::Tensor ids_tensor(const std::vector<std::int64_t>& ids, c10::Device device) {
   return at::tensor(ids, at::kLong).to(device);

@@ -1,8 +1,6 @@
 #include "normtweak/model/unread_tensors.h"
 
-#include <algorithm>
 #include <set>
-#include <vector>
 
 #include "normtweak/base/error.h"
 #include "normtweak/formats/compressed_tensors.h"

@@ -1,5 +1,6 @@
 #include "normtweak/quantize/plan.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <regex>

@@ -4,7 +4,6 @@
 #include <ATen/ops/mse_loss.h>
 #include <fmt/ranges.h>
 
-#include <algorithm>
 #include <array>
 #include <vector>
 

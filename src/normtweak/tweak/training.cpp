@@ -1,6 +1,5 @@
 #include "normtweak/tweak/training.h"
 
-#include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/randperm.h>
@@ -9,6 +8,8 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+
+#include "normtweak/base/generator.h"
 
 namespace normtweak::tweak {
 namespace {
@@ -33,12 +34,6 @@ std::vector<double> rates_of(const TunableSet& set, const LearningRates& rates) 
   return all;
 }
 
-at::Generator make_generator(std::uint64_t seed) {
-  auto generator = at::globalContext().defaultGenerator(at::kCPU).clone();
-  generator.set_current_seed(seed);
-  return generator;
-}
-
 // A process whose share is empty has none.
 std::vector<at::Tensor> parts(const at::Tensor& rows, std::int64_t rows_at_a_time) {
   return rows.numel() == 0 ? std::vector<at::Tensor>{} : rows.split(rows_at_a_time);
@@ -61,7 +56,7 @@ Training::Training(Student& student, const TaughtRows& rows, const TrainingOptio
       processes_(std::move(processes)),
       adam_(student.tunables(), rates_of(student.tunables(), options.rates),
             {.beta1 = options.beta1, .beta2 = options.beta2}),
-      generator_(make_generator(options.seed)) {}
+      generator_(make_generator(at::kCPU, options.seed)) {}
 
 at::Tensor Training::next_rows() {
   const auto batches = (rows_.rows() + options_.batch_rows - 1) / options_.batch_rows;

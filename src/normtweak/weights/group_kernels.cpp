@@ -8,7 +8,6 @@
 #include <ATen/ops/sub.h>
 #include <ATen/ops/where.h>
 
-#include <algorithm>
 #include <array>
 
 #include "normtweak/base/for_each_cpu.h"
