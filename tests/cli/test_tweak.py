@@ -5,6 +5,7 @@ import shutil
 import gguf
 import pytest
 import torch
+from compressed_tensors.compressors.pack_quantized import pack_to_int32
 from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
@@ -139,6 +140,75 @@ def test_export_has_norms_only(family, home, tmp_path):
 def divergence(model, reference, ids):
     ours, theirs = (cli_models.logits(m, ids).double().log_softmax(-1) for m in (model, reference))
     return (theirs.exp() * (theirs - ours)).sum(-1).mean().item()
+
+
+def pack_head(folder, bits, symmetric):
+    """Packs the head, too, as llm-compressor does with `ignore: []`. Returns its weight as it now is."""
+    tensors = cli_program.tensors(folder)
+    grouped = tensors.pop("lm_head.weight").float().unflatten(1, (-1, 32))
+    low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    if symmetric:
+        scale = grouped.abs().amax(-1, keepdim=True) / high
+        zero = torch.zeros_like(scale)
+    else:
+        scale = (grouped.amax(-1, keepdim=True) - grouped.amin(-1, keepdim=True)) / (high - low)
+        zero = (low - grouped.amin(-1, keepdim=True) / scale).round().clamp(low, high)
+    scale = scale.half().float()
+    codes = (grouped / scale + zero).round().clamp(low, high)
+    tensors["lm_head.weight_packed"] = pack_to_int32(codes.flatten(1).to(torch.int8), bits)
+    tensors["lm_head.weight_scale"] = scale[..., 0].half()
+    tensors["lm_head.weight_shape"] = torch.tensor(codes.flatten(1).shape)
+    if not symmetric:
+        zero_points = pack_to_int32(zero[..., 0].to(torch.int8), bits, packed_dim=0)
+        tensors["lm_head.weight_zero_point"] = zero_points.contiguous()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+    def edit(config):
+        quantization = config["quantization_config"]
+        quantization["ignore"] = []
+        weights = quantization["config_groups"]["group_0"]["weights"]
+        if (weights["num_bits"], weights["symmetric"]) != (bits, symmetric):
+            quantization["config_groups"]["group_1"] = {"targets": ["lm_head"], "weights": weights | {
+                "num_bits": bits, "symmetric": symmetric}}
+    cli_models.edit_config(folder, edit)
+    return ((codes - zero) * scale).flatten(1)
+
+
+@pytest.mark.parametrize("bits, symmetric", [(4, False), (8, True)], ids=["as the others", "in its own way"])
+def test_a_packed_head_stays(bits, symmetric, home, tmp_path):
+    before, tweaked, ids = tmp_path / "before", tmp_path / "tweaked", cli_models.ids(2, TOKENS)
+    shutil.copytree(home / "llama-compressed-tensors", before)
+    exact = AutoModelForCausalLM.from_pretrained(home / "llama-hf")
+    exact.lm_head.weight.data = pack_head(before, bits, symmetric)
+    check_reads_as(exact, before, bits, ids, tmp_path)
+    figures = cli_program.report("tweak", before, "--reference", home / "llama", "-o", tweaked, "--calibration",
+                                 home / "calibration.safetensors", "--dtype", "f32", "--lr", 0.02, "--epochs", 4,
+                                 "--tune", "norms", to=tmp_path)
+    check_kept(figures)
+    stored = cli_program.tensors(tweaked)
+    moved = changed(cli_program.tensors(before), stored)
+    assert moved == {name for name in stored if name.endswith(NORMS["llama"] + FINAL_NORM["llama"])}
+    exact.load_state_dict({name: stored[name] for name in moved}, strict=False)
+    check_reads_as(exact, tweaked, bits, ids, tmp_path)
+    reference = AutoModelForCausalLM.from_pretrained(home / "llama")
+    held_out = cli_models.ids(ROWS, TOKENS)[-CONFIRM:]
+    assert figures["kld"]["tweaked"] == pytest.approx(divergence(exact, reference, held_out), rel=1e-3)
+
+
+def check_reads_as(exact, packed, head_bits, ids, to):
+    """`logits`, `eval` and `inspect` see the model that transformers has dequantized."""
+    # Sums of 64 products in F32 and in another order.
+    assert torch.allclose(cli_program.logits(packed, ids, to), cli_models.logits(exact, ids), atol=1e-4)
+    for folder in (cli_models.save(exact, to / "exact"), packed):
+        cli_models.save_tokenizer(folder)
+    (to / "text.txt").write_text(cli_models.text(100), encoding="utf-8")
+    found = cli_program.report("eval", packed, "--reference", to / "exact", "--text", to / "text.txt", "--context", 32,
+                               to=to)
+    assert found["kld"]["mean"] == pytest.approx(0, abs=1e-9)
+    found = cli_program.report("inspect", packed, to=to)
+    assert found["bits_per_weight"] == pytest.approx(4 + (16 + 4) / 32)  # of the blocks
+    heads = [row for row in found["linears"] if row["kind"].endswith("head")]
+    assert len(heads) == heads[0]["count"] == 1 and heads[0]["kind"].startswith(f"{head_bits} bits, groups of 32")
 
 
 def test_figures_are_of_the_held_out_rows(home, tmp_path):

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "normtweak/base/error.h"
+#include "normtweak/formats/safetensors.h"
 
 namespace normtweak::formats {
 
@@ -60,6 +61,13 @@ inline std::string hex(const at::Tensor& tensor) {
   std::string text;
   for (std::size_t i = 0; i < data.nbytes(); ++i) text += fmt::format("{:02x}", bytes[i]);
   return text;
+}
+
+// What a writer would make of them, all at once.
+inline NamedTensors made(const std::vector<TensorToWrite>& tensors) {
+  NamedTensors all;
+  for (const auto& tensor : tensors) all.emplace_back(tensor.name, tensor.load());
+  return all;
 }
 
 // Names the cases of a table by their field `name`.

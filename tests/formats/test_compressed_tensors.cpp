@@ -35,7 +35,7 @@ TEST(CompressedTensors, IsReadAndWrittenAsThePackageDoes) {
     // The package multiplies in the type of the scales: a step of 2^-8 for bf16, which has the fewest bits.
     EXPECT_TRUE(at::allclose(weights::dequantize(weight), expected.read(name + ".weight"), 1.0 / 256, 0));
 
-    const auto written = encode_packed(name, weight);
+    const auto written = made(encode_packed(name, weight));
     EXPECT_EQ(written.size(), settings.symmetric ? 3U : 4U);
     for (const auto& [tensor_name, tensor] : written) {
       const auto original = packed.read(tensor_name);
@@ -59,7 +59,7 @@ weights::AffineWeight some_affine(int bits = 4, bool float_zeros = false) {
 TEST(CompressedTensors, FractionalZeroPointsComeBack) {
   const auto weight = some_affine(3, /*float_zeros=*/true);
   EXPECT_EQ(packed_settings(weight).kind, PackedKind::float_zero_points);
-  const MemorySource source(encode_packed("m", weight));
+  const MemorySource source(made(encode_packed("m", weight)));
   const auto read = std::get<weights::AffineWeight>(decode_packed(source, "m", packed_settings(weight)));
   EXPECT_TRUE(read.codes.equal(weight.codes));
   EXPECT_TRUE(read.zeros.equal(weight.zeros));
@@ -72,16 +72,36 @@ TEST(CompressedTensors, CodebooksComeBack) {
   weight.codebook = at::rand({6, 8}).to(at::kBFloat16).to(at::kFloat);
   weight.bits = 3;
   weight.codebook_type = at::kBFloat16;
-  const MemorySource source(encode_packed("m", weight));
+  const MemorySource source(made(encode_packed("m", weight)));
   const auto read = std::get<weights::CodebookWeight>(decode_packed(source, "m", packed_settings(weight)));
   EXPECT_TRUE(read.codes.equal(weight.codes));
   EXPECT_TRUE(read.codebook.equal(weight.codebook));
   EXPECT_EQ(read.codebook_type, at::kBFloat16);
 }
 
+// A model larger than memory can be written: only the tensor whose turn it is exists, and codes are read then.
+TEST(CompressedTensors, NothingIsPackedBeforeItsTurn) {
+  weights::CodebookWeight codebook;
+  codebook.codes = at::randint(0, 8, {6, 21}, at::kByte);
+  codebook.codebook = at::rand({6, 8});
+  codebook.bits = 3;
+  for (const weights::Weight& weight :
+       {weights::Weight(some_affine()), weights::Weight(some_affine(3, /*float_zeros=*/true)),
+        weights::Weight(codebook)}) {
+    const auto later = encode_packed("m", weight);
+    weights::tensors(weight).front().zero_();  // the codes
+    EXPECT_FALSE(later.front().load().any().item<bool>());
+    for (const auto& tensor : later) {
+      const auto loaded = tensor.load();
+      EXPECT_EQ(loaded.scalar_type(), tensor.type) << tensor.name;
+      EXPECT_EQ(loaded.sizes(), tensor.shape) << tensor.name;
+    }
+  }
+}
+
 TEST(CompressedTensors, WhatCannotBeStoredIsRefused) {
   const auto refuse = [](const weights::Weight& weight, const char* expected) {
-    const auto message = error_of([&] { encode_packed("m", weight); });
+    const auto message = error_of([&] { made(encode_packed("m", weight)); });
     EXPECT_NE(message.find(expected), std::string::npos) << message;
     EXPECT_EQ(message.substr(0, 8), "linear m");
   };
@@ -143,7 +163,7 @@ const Damage kDamages[] = {
 class DamagedLinears : public testing::TestWithParam<Damage> {};
 
 TEST_P(DamagedLinears, AreRefused) {
-  auto tensors = encode_packed("m", some_affine());
+  auto tensors = made(encode_packed("m", some_affine()));
   GetParam().apply(tensors);
   const MemorySource source(tensors);
   const auto message = error_of([&] { decode_packed(source, "m", GetParam().settings); });
@@ -158,7 +178,7 @@ TEST(CompressedTensors, OlderLayoutIsRecognised) {
   weight.codes = at::randint(0, 8, {6, 64}, at::kByte);
   weight.scales = weight.scales.repeat({1, 4});
   weight.zeros = weight.zeros.repeat({1, 4});
-  auto tensors = encode_packed("m", weight);
+  auto tensors = made(encode_packed("m", weight));
   EXPECT_EQ(tensors[0].second.size(1), 6);
   tensors[0].second = at::zeros({6, 7}, at::kInt);  // ten codes a word
   const auto message = error_of([&] { decode_packed(MemorySource(tensors), "m", {3, 8, false}); });

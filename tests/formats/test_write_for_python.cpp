@@ -88,7 +88,7 @@ TEST_P(WriteForPython, PackedLlama) {
     const auto module = name.substr(0, name.size() - std::string_view(".weight").size());
     const bool down = name.find("down_proj") != std::string::npos;
     const auto weight = quantize(file.read(name), down ? model.down_settings : model.settings, model.scale_type);
-    for (auto& tensor : encode_packed(module, weight)) packed.push_back(std::move(tensor));
+    for (auto& tensor : made(encode_packed(module, weight))) packed.push_back(std::move(tensor));
     dequantized.emplace_back(name, weights::dequantize(weight));
     modules.push_back({module, packed_settings(weight)});
   }

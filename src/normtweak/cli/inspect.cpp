@@ -1,5 +1,6 @@
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <map>
 
 #include "normtweak/base/device.h"
@@ -50,39 +51,53 @@ void count_tensors(const formats::TensorSource& tensors, Findings& findings) {
 
 struct LinearKind {
   std::int64_t count = 0;
+  bool extension = false;
   std::vector<formats::PackedReader> readers;
 };
+using LinearKinds = std::map<std::string, LinearKind>;  // by what is said of them
+
+std::string describe(const formats::PackedSettings& settings) {
+  return fmt::format("{} bits, {}, {}{}", settings.bits,
+                     settings.kind == formats::PackedKind::codebook ? "codebook a channel"
+                     : settings.group_size > 0                      ? fmt::format("groups of {}", settings.group_size)
+                                                                    : "a scale a channel",
+                     settings.symmetric ? "symmetric" : "asymmetric",
+                     settings.kind == formats::PackedKind::float_zero_points ? ", float zero-points" : "");
+}
+
+// A packed head is told apart, for whether vLLM takes one was not tried; a float one does not count.
+void count_packed(const weights::Weight& weight, bool is_head, LinearKinds& kinds) {
+  const auto settings = formats::packed_settings(weight);
+  auto& kind = kinds[describe(settings) + (is_head ? ", head" : "")];
+  ++kind.count;
+  kind.extension = settings.kind != formats::PackedKind::affine;
+  kind.readers = formats::packed_readers(settings);
+  if (is_head) std::erase_if(kind.readers, [](const auto& reader) { return reader.name == "vLLM"; });
+}
+
+void count_linears(const model::Block& block, LinearKinds& kinds) {
+  for (const auto* linear : linears(block)) {
+    if (weights::is_quantized(linear->weight)) {
+      count_packed(linear->weight, false, kinds);
+    } else {
+      ++kinds["float"].count;
+    }
+  }
+}
 
 // Reads every block, which checks that all tensors are there, of the right shape, and finite.
 void check_weights(const model::Checkpoint& checkpoint, Findings& findings, ProgressSink& progress) {
   const auto decoder = load_decoder(checkpoint, {.residence = model::Residence::file});
-  std::map<std::string, LinearKind> kinds;
-  bool extension = false;
+  LinearKinds kinds;
   Stage stage(progress, "inspect", decoder.blocks.size(), "blocks");
   for (int i = 0; i < decoder.blocks.size(); ++i) {
-    const auto block = decoder.blocks.get(i);
-    for (const auto* linear : linears(*block)) {
-      std::string kind = "float";
-      std::vector<formats::PackedReader> readers;
-      if (weights::is_quantized(linear->weight)) {
-        const auto settings = formats::packed_settings(linear->weight);
-        kind = fmt::format("{} bits, {}, {}{}", settings.bits,
-                           settings.kind == formats::PackedKind::codebook ? "codebook a channel"
-                           : settings.group_size > 0 ? fmt::format("groups of {}", settings.group_size)
-                                                     : "a scale a channel",
-                           settings.symmetric ? "symmetric" : "asymmetric",
-                           settings.kind == formats::PackedKind::float_zero_points ? ", float zero-points" : "");
-        readers = formats::packed_readers(settings);
-        extension |= settings.kind != formats::PackedKind::affine;
-      }
-      auto& entry = kinds[kind];
-      ++entry.count;
-      entry.readers = readers;
-    }
+    count_linears(*decoder.blocks.get(i), kinds);
     stage.advance(1);
   }
+  if (weights::is_quantized(decoder.head.weight)) count_packed(decoder.head.weight, true, kinds);
+  const bool extension = std::ranges::any_of(kinds, [](const auto& entry) { return entry.second.extension; });
   findings.figures["bits_per_weight"] = bits_per_weight(decoder);
-  findings.text += fmt::format("  bits per weight of the linears: {:.3f}\n", bits_per_weight(decoder));
+  findings.text += fmt::format("  bits per weight of the blocks' linears: {:.3f}\n", bits_per_weight(decoder));
   for (const auto& [kind, entry] : kinds) {
     std::vector<std::string> readers;
     for (const auto& reader : entry.readers) {

@@ -31,8 +31,9 @@ at::Tensor stored_float(const at::Tensor& master, at::ScalarType type, std::stri
   return stored;
 }
 
-at::Tensor stored_zero_points(const AffineWeight& weight) {
-  if (weight.float_zeros) return stored_float(weight.zeros, weight.scale_type, "a zero-point");
+at::Tensor packed_codes(const at::Tensor& codes, int bits) { return pack_rows(codes.cpu(), bits); }
+
+at::Tensor packed_zero_points(const AffineWeight& weight) {
   const auto zeros = weight.zeros.detach().cpu();
   const auto whole = (zeros == zeros.round()) & (zeros >= 0) & (zeros < (1 << weight.bits));
   if (!whole.all().item<bool>()) {
@@ -42,25 +43,63 @@ at::Tensor stored_zero_points(const AffineWeight& weight) {
   return pack_rows(zeros.t().to(at::kByte), weight.bits).t().contiguous();
 }
 
-NamedTensors encode(const std::string& module, const AffineWeight& weight) {
+// The tensors of one linear, none of them made yet.
+class LaterTensors {
+ public:
+  LaterTensors(std::string module, const at::Tensor& codes, int bits)
+      : module_(std::move(module)), out_(codes.size(0)), in_(codes.size(1)) {
+    add("weight_packed", at::kInt, {out_, packed_columns(in_, bits)},
+        [codes, bits] { return packed_codes(codes, bits); });
+  }
+
+  void add(const char* part, at::ScalarType type, std::vector<std::int64_t> shape, std::function<at::Tensor()> make) {
+    tensors_.push_back({module_ + "." + part, type, std::move(shape),
+                        [module = module_, make = std::move(make)] { return for_module(module, make); }});
+  }
+
+  void add_floats(const char* part, const at::Tensor& master, at::ScalarType type, const char* what) {
+    add(part, type, master.sizes().vec(), [=] { return stored_float(master, type, what); });
+  }
+
+  std::vector<TensorToWrite> take() {
+    add("weight_shape", at::kLong, {2}, [out = out_, in = in_] {
+      return at::tensor(at::IntArrayRef({out, in}), at::kLong);
+    });
+    return std::move(tensors_);
+  }
+
+ private:
+  std::string module_;
+  std::int64_t out_, in_;
+  std::vector<TensorToWrite> tensors_;
+};
+
+void add_zero_points(LaterTensors& tensors, const AffineWeight& weight) {
+  if (weight.float_zeros) {
+    tensors.add_floats("weight_zero_point", weight.zeros, weight.scale_type, "a zero-point");
+  } else {
+    tensors.add("weight_zero_point", at::kInt,
+                {packed_columns(weight.zeros.size(0), weight.bits), weight.zeros.size(1)},
+                [weight] { return packed_zero_points(weight); });
+  }
+}
+
+std::vector<TensorToWrite> encode(const std::string& module, const AffineWeight& weight) {
   weights::check_shapes(weight);
-  const auto codes = weight.codes.cpu();
-  NamedTensors tensors = {{module + ".weight_packed", pack_rows(codes, weight.bits)},
-                          {module + ".weight_scale", stored_float(weight.scales, weight.scale_type, "a scale")}};
+  LaterTensors tensors(module, weight.codes, weight.bits);
+  tensors.add_floats("weight_scale", weight.scales, weight.scale_type, "a scale");
   if (!weight.symmetric) {
-    tensors.emplace_back(module + ".weight_zero_point", stored_zero_points(weight));
+    add_zero_points(tensors, weight);
   } else if (!(weight.zeros == (1 << (weight.bits - 1))).all().item<bool>()) {
     fail("the zero-points of a symmetric weight of {} bits must be {}", weight.bits, 1 << (weight.bits - 1));
   }
-  tensors.emplace_back(module + ".weight_shape", at::tensor(codes.sizes(), at::kLong));
-  return tensors;
+  return tensors.take();
 }
 
-NamedTensors encode(const std::string& module, const CodebookWeight& weight) {
-  const auto codes = weight.codes.cpu();
-  return {{module + ".weight_packed", pack_rows(codes, weight.bits)},
-          {module + ".weight_codebook", stored_float(weight.codebook, weight.codebook_type, "a codebook entry")},
-          {module + ".weight_shape", at::tensor(codes.sizes(), at::kLong)}};
+std::vector<TensorToWrite> encode(const std::string& module, const CodebookWeight& weight) {
+  LaterTensors tensors(module, weight.codes, weight.bits);
+  tensors.add_floats("weight_codebook", weight.codebook, weight.codebook_type, "a codebook entry");
+  return tensors.take();
 }
 
 }  // namespace
@@ -77,8 +116,8 @@ PackedSettings packed_settings(const weights::Weight& weight) {
   fail("a float weight is not packed");
 }
 
-NamedTensors encode_packed(const std::string& module, const weights::Weight& weight) {
-  return for_module(module, [&]() -> NamedTensors {
+std::vector<TensorToWrite> encode_packed(const std::string& module, const weights::Weight& weight) {
+  return for_module(module, [&]() -> std::vector<TensorToWrite> {
     if (const auto* affine = std::get_if<AffineWeight>(&weight)) return encode(module, *affine);
     if (const auto* codebook = std::get_if<CodebookWeight>(&weight)) return encode(module, *codebook);
     fail("a float weight is not packed");

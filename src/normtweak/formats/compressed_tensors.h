@@ -19,6 +19,7 @@
 #include <array>
 #include <string_view>
 
+#include "normtweak/formats/safetensors.h"
 #include "normtweak/formats/tensor_source.h"
 #include "normtweak/weights/weight.h"
 
@@ -47,9 +48,10 @@ PackedSettings packed_settings(const weights::Weight& weight);
 inline constexpr std::array<std::string_view, 6> kPackedParts = {
     "weight_packed", "weight_scale", "weight_zero_point", "weight_shape", "weight_codebook", "weight_g_idx"};
 
-// The tensors of `module`, on the CPU. Throws Error naming it if a code or zero-point does not fit its bits, or if
-// scales are not numbers.
-NamedTensors encode_packed(const std::string& module, const weights::Weight& weight);
+// The tensors of `module`. Types and shapes are known at once; each tensor is packed by itself when it is loaded, on
+// the CPU, so that no more than one is in memory. Throws Error naming the module if the weight's parts do not fit
+// together, and when a tensor is loaded if a code or zero-point does not fit its bits, or if scales are not numbers.
+std::vector<TensorToWrite> encode_packed(const std::string& module, const weights::Weight& weight);
 
 // Throws Error naming file and tensor if one is missing or does not fit the settings.
 weights::Weight decode_packed(const TensorSource& source, const std::string& module, const PackedSettings& settings);

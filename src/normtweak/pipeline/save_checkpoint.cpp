@@ -30,13 +30,19 @@ constexpr std::array<SaveFormat, 2> kSaveFormats = {{
 
 using formats::TensorToWrite;
 
+// What the result holds a tensor of the original in; floats follow --store-dtype.
+at::ScalarType type_in_result(const model::Checkpoint& original, const std::string& name, at::ScalarType stored) {
+  const auto type = original.tensors->info(name).type;
+  return stored != original.numbers.stored_type && at::isFloatingType(type) ? stored : type;
+}
+
 // Collects what the new file holds, in the order of the old one.
 class Contents {
  public:
   Contents(const model::Checkpoint& original, const model::Decoder& decoder, const SaveFormat& format)
       : original_(original), format_(format), stored_(decoder.config.stored_type) {
     converts_ = stored_ != original.numbers.stored_type;
-    float_linears_.emplace_back(original.family->names.head);
+    add_head(decoder.head);
     for (int i = 0; i < decoder.blocks.size(); ++i) add_block(*decoder.blocks.stored(i));
     add_norm(decoder.final_norm);
   }
@@ -65,11 +71,7 @@ class Contents {
   }
 
  private:
-  // What a tensor of the original becomes in type; floats follow --store-dtype.
-  at::ScalarType type_for(const std::string& name) const {
-    const auto type = original_.tensors->info(name).type;
-    return converts_ && at::isFloatingType(type) ? stored_ : type;
-  }
+  at::ScalarType type_for(const std::string& name) const { return type_in_result(original_, name, stored_); }
 
   TensorToWrite copied(const std::string& name) const {
     const auto type = type_for(name);
@@ -89,6 +91,18 @@ class Contents {
     if (norm.bias.defined()) add_floats(norm.name + ".bias", norm.bias);
   }
 
+  // Others quantize heads, too. Nothing here changes one, so that a packed head's tensors are taken over.
+  void add_head(const model::Linear& head) {
+    if (!weights::is_quantized(head.weight)) {
+      float_linears_.emplace_back(original_.family->names.head);  // where it is tied `head` has the embedding's name
+    } else if (format_.holds_codes) {
+      packed_.push_back({head.name, formats::packed_settings(head.weight)});
+    } else {
+      const auto module = stored_module(original_, head.name);
+      replace_weight(module, dequantized(head, module, model::Layout::out_in));
+    }
+  }
+
   void add_block(const model::Block& block) {
     add_norm(block.attention_norm);
     add_norm(block.mlp_norm);
@@ -101,8 +115,17 @@ class Contents {
       float_linears_.push_back(linear.name);
       return;
     }
-    // The place of the weight in the original, which may itself be packed.
     const auto module = stored_module(original_, linear.name);
+    if (format_.holds_codes) {
+      packed_.push_back({linear.name, formats::packed_settings(linear.weight)});
+      replace_weight(module, formats::encode_packed(module, linear.weight));
+    } else {
+      replace_weight(module, dequantized(linear, module, original_.family->linear_layout));
+    }
+  }
+
+  // `tensors` come where the original, which may itself be packed, has the weight of `module`.
+  void replace_weight(const std::string& module, std::vector<TensorToWrite> tensors) {
     std::string place;
     for (const auto& name :
          {".weight", ".weight_packed", ".weight_scale", ".weight_zero_point", ".weight_shape", ".weight_codebook"}) {
@@ -114,16 +137,12 @@ class Contents {
         dropped_.insert(full);
       }
     }
-    changed_[place] = format_.holds_codes ? packed(linear, module) : dequantized(linear, module);
+    changed_[place] = std::move(tensors);
   }
 
-  std::vector<TensorToWrite> packed(const model::Linear& linear, const std::string& module) {
-    packed_.push_back({linear.name, formats::packed_settings(linear.weight)});
-    return formats::to_write(formats::encode_packed(module, linear.weight));
-  }
-
-  std::vector<TensorToWrite> dequantized(const model::Linear& linear, const std::string& module) {
-    const bool transposed = original_.family->linear_layout == model::Layout::in_out;
+  std::vector<TensorToWrite> dequantized(const model::Linear& linear, const std::string& module,
+                                         model::Layout layout) const {
+    const bool transposed = layout == model::Layout::in_out;
     auto shape = weights::shape(linear.weight).vec();
     if (transposed) std::swap(shape[0], shape[1]);
     const auto load = [weight = std::make_shared<const weights::Weight>(linear.weight), transposed, type = stored_,

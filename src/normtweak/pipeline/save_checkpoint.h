@@ -19,7 +19,8 @@ std::span<const SaveFormat> save_formats();
 const SaveFormat& find_save_format(std::string_view name);  // throws Error listing them
 
 // decoder: what `original` became. Tensors that did not change, config.json's other keys and the tokenizer's files are
-// taken over as they are. The directory appears, or replaces an older one, all at once.
+// taken over as they are, and so is a head that `original` holds packed, unless `format` holds no codes. The directory
+// appears, or replaces an older one, all at once. What changed is packed or dequantized one tensor at a time.
 void save_checkpoint(const model::Checkpoint& original, const model::Decoder& decoder,
                      const std::filesystem::path& directory, const SaveFormat& format);
 

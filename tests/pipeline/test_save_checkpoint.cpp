@@ -1,0 +1,119 @@
+// A checkpoint whose head is packed like its other linears, as some other program wrote it, and saved again.
+#include <ATen/Context.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/randn.h>
+
+#include "formats/memory_source.h"
+#include "normtweak/formats/compressed_tensors_config.h"
+#include "normtweak/formats/safetensors.h"
+#include "normtweak/model/families/families.h"
+#include "normtweak/pipeline/save_checkpoint.h"
+#include "normtweak/quantize/rtn.h"
+#include "support/temporary_folder.h"
+#include "support/tiny_decoder.h"
+
+namespace normtweak::pipeline {
+namespace {
+
+const char* const kConfig = R"({
+  "architectures": ["LlamaForCausalLM"], "model_type": "llama", "dtype": "float32", "hidden_size": 16,
+  "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+  "hidden_act": "silu", "vocab_size": 50, "max_position_embeddings": 32, "rms_norm_eps": 1e-6,
+  "tie_word_embeddings": false})";
+
+model::Checkpoint float_checkpoint(at::ScalarType type = at::kFloat) {
+  at::manual_seed(1);
+  model::Checkpoint checkpoint;
+  checkpoint.path = "memory";
+  checkpoint.family = &model::kLlama;
+  checkpoint.config = parse_json(kConfig, "memory");
+  checkpoint.config["dtype"] = type == at::kHalf ? "float16" : "float32";
+  checkpoint.numbers = model::read_config(model::kLlama, checkpoint.config, "memory");
+  formats::NamedTensors tensors;
+  const auto add = [&](const std::string& name, at::IntArrayRef shape) {
+    tensors.emplace_back(name + ".weight", (at::randn(shape) * 0.3).to(type));
+  };
+  add("model.embed_tokens", {50, 16});
+  for (int block = 0; block < 2; ++block) {
+    for (const auto& linear : linear_shapes(checkpoint, block)) add(linear.name, {linear.out, linear.in});
+    for (const auto* norm : {"input_layernorm", "post_attention_layernorm"}) {
+      add(fmt::format("model.layers.{}.{}", block, norm), {16});
+    }
+  }
+  add("model.norm", {16});
+  add("lm_head", {50, 16});
+  checkpoint.tensors = std::make_shared<formats::MemorySource>(tensors);
+  return checkpoint;
+}
+
+bool is_linear(const std::string& name) { return name.ends_with("_proj.weight") || name == "lm_head.weight"; }
+
+// Every linear packed with 4 bits, the head with `head_bits`.
+model::Checkpoint packed_checkpoint(int head_bits) {
+  auto checkpoint = float_checkpoint();
+  formats::NamedTensors tensors;
+  std::vector<formats::PackedModule> modules;
+  for (const auto& name : checkpoint.tensors->names()) {
+    const auto values = checkpoint.tensors->read(name);
+    if (!is_linear(name)) {
+      tensors.emplace_back(name, values);
+      continue;
+    }
+    const auto module = name.substr(0, name.rfind('.'));
+    const weights::Weight weight =
+        quantize::quantize_rtn(values, {.bits = module == "lm_head" ? head_bits : 4, .group_size = 8});
+    modules.push_back({module, formats::packed_settings(weight)});
+    for (const auto& tensor : formats::encode_packed(module, weight)) tensors.emplace_back(tensor.name, tensor.load());
+  }
+  checkpoint.config["quantization_config"] = formats::make_packed_config(modules, {});
+  checkpoint.tensors = std::make_shared<formats::MemorySource>(tensors);
+  return checkpoint;
+}
+
+class SaveCheckpoint : public tests::TemporaryFolder {
+ protected:
+  model::Checkpoint saved(const model::Checkpoint& original, const model::Decoder& decoder, const char* format) const {
+    save_checkpoint(original, decoder, folder() / "saved", find_save_format(format));
+    return model::open_checkpoint((folder() / "saved").string());
+  }
+};
+
+TEST_F(SaveCheckpoint, KeepsAPackedHead) {
+  for (const int head_bits : {4, 8}) {
+    SCOPED_TRACE(head_bits);
+    const auto original = packed_checkpoint(head_bits);
+    const auto decoder = load_decoder(original, {});
+    const auto reopened = saved(original, decoder, "compressed-tensors");
+    ASSERT_EQ(reopened.tensors->names().size(), original.tensors->names().size());
+    for (const auto& name : original.tensors->names()) {
+      EXPECT_TRUE(reopened.tensors->read(name).equal(original.tensors->read(name))) << name;
+    }
+    const formats::PackedConfig config(reopened.config.at("quantization_config"), "saved");
+    EXPECT_EQ(config.settings_of("lm_head"), formats::packed_settings(decoder.head.weight));
+    const auto ids = tests::random_ids(decoder, 2, 8), hidden = last_hidden_state(decoder, ids);
+    EXPECT_TRUE(logits(load_decoder(reopened, {}), hidden).equal(logits(decoder, hidden)));
+  }
+}
+
+TEST_F(SaveCheckpoint, DequantizesAPackedHeadForAnExport) {
+  const auto original = packed_checkpoint(8);
+  const auto decoder = load_decoder(original, {});
+  const auto reopened = saved(original, decoder, "hf");
+  EXPECT_FALSE(model::is_quantized(reopened));
+  EXPECT_EQ(reopened.tensors->names().size(), float_checkpoint().tensors->names().size());
+  EXPECT_TRUE(reopened.tensors->read("lm_head.weight").equal(weights::dequantize(decoder.head.weight)));
+}
+
+TEST_F(SaveCheckpoint, AFloatHeadIsNamedAsOne) {
+  const auto original = float_checkpoint();
+  const auto decoder = tests::with_block(load_decoder(original, {}), 0, [](model::Block& block) {
+    block.up.weight = quantize::quantize_rtn(weights::dequantize(block.up.weight), {.bits = 4, .group_size = 8});
+  });
+  const auto reopened = saved(original, decoder, "compressed-tensors");
+  const formats::PackedConfig config(reopened.config.at("quantization_config"), "saved");
+  EXPECT_FALSE(config.settings_of("lm_head"));
+  EXPECT_TRUE(config.settings_of("model.layers.0.mlp.up_proj"));
+}
+
+}  // namespace
+}  // namespace normtweak::pipeline
