@@ -4,51 +4,20 @@
 #include <map>
 
 #include "normtweak/base/error.h"
-#include "normtweak/model/families/families.h"
 #include "normtweak/pipeline/memory_plan.h"
 #include "normtweak/pipeline/tuned_floats.h"
 #include "normtweak/tweak/taught_rows.h"
+#include "pipeline/llama_7b.h"
 #include "support/temporary_folder.h"
 
 namespace normtweak::pipeline {
 namespace {
 
-using model::Residence, tests::message_of;
+using model::Residence, tests::llama_7b, tests::message_of;
 
 constexpr std::int64_t kGiB = std::int64_t{1} << 30;
 constexpr std::int64_t kBlocks = std::int64_t{32} * (4 * 4096 * 4096 + 3 * 4096 * 11008), kBlock = kBlocks / 32;
 constexpr std::int64_t kOutside = std::int64_t{2} * 32000 * 4096;
-
-// A checkpoint that knows only the types of its tensors.
-class TypesOnly : public formats::TensorSource {
- public:
-  explicit TypesOnly(at::ScalarType type) : type_(type) {}
-  const std::vector<std::string>& names() const override { return names_; }
-  bool contains(const std::string&) const override { return true; }
-  formats::TensorInfo info(const std::string&) const override { return {type_, {}}; }
-  at::Tensor read(const std::string& name) const override { fail("{}: the plan must not read", name); }
-  std::string file_of(const std::string&) const override { return "model"; }
-
- private:
-  at::ScalarType type_;
-  std::vector<std::string> names_;
-};
-
-model::Checkpoint llama_7b(at::ScalarType stored = at::kBFloat16) {
-  model::Checkpoint checkpoint;
-  checkpoint.path = "llama-7b";
-  checkpoint.family = &model::kLlama;
-  auto& numbers = checkpoint.numbers;
-  numbers.hidden = 4096;
-  numbers.layers = 32;
-  numbers.heads = numbers.key_value_heads = 32;
-  numbers.head_size = 128;
-  numbers.intermediate = 11008;
-  numbers.vocabulary = 32000;
-  numbers.context = 2048;
-  checkpoint.tensors = std::make_shared<TypesOnly>(stored);
-  return checkpoint;
-}
 
 const Compute kGpu = {.device = c10::Device(at::kCUDA, 0), .type = at::kBFloat16};
 const Compute kCpu = {.device = at::kCPU, .type = at::kBFloat16};
@@ -73,6 +42,7 @@ TEST(MemoryPlan, WhatDoesNotFitGoesInOrder) {
       {"float blocks streamed", kGpu, {28 * kGiB, 64 * kGiB}, at::kBFloat16, file, host, device, true},
       {"quantized ones, too", kGpu, {16 * kGiB, 64 * kGiB}, at::kBFloat16, file, host, host, true},
       {"host memory small", kGpu, {16 * kGiB, 8 * kGiB}, at::kBFloat16, file, file, host, true},
+      {"host memory for one", kGpu, {16 * kGiB, 16 * kGiB}, at::kBFloat16, file, file, host, true},
       {"CPU, everything fits", kCpu, {64 * kGiB, 0}, at::kBFloat16, device, device, device, false},
       {"CPU, one copy", kCpu, {40 * kGiB, 0}, at::kBFloat16, file, device, device, true},
       {"CPU, none", kCpu, {22 * kGiB, 0}, at::kBFloat16, file, file, device, true},
@@ -105,6 +75,38 @@ TEST(MemoryPlan, WhatTheTweakMovesIsCountedTwelveTimes) {
   EXPECT_EQ(workspace(0) - workspace(50'000'000), std::int64_t{50'000'000} * 12 * 4);
 }
 
+// The work of the run over the blocks, from what it says that it needs: the largest text that still fits.
+std::int64_t most_tokens(RunNeeds needs, const AvailableMemory& available) {
+  std::int64_t fits = 0, too_many = std::int64_t{1} << 40;
+  while (too_many - fits > 1) {
+    needs.calibration_tokens = fits + (too_many - fits) / 2;
+    try {
+      plan_run(llama_7b(), kGpu, needs, available);
+      fits = needs.calibration_tokens;
+    } catch (const Error&) {
+      too_many = needs.calibration_tokens;
+    }
+  }
+  return fits;
+}
+
+TEST(MemoryPlan, TheLeastWorkCountsTheDampedHessianOfSweeps) {
+  const AvailableMemory available = {16 * kGiB, 64 * kGiB};
+  const auto room = [&](bool sweeps) { return most_tokens({.sweeps = sweeps}, available) * 2 * 4096 * 4; };
+  constexpr std::int64_t kHessian = std::int64_t{11008} * 11008;
+  EXPECT_NEAR(static_cast<double>(room(false) - room(true)), 5.0 * kHessian, 2.0 * 4096 * 4);  // F32 and a mask
+}
+
+// A row of 60000 tokens: 32 inputs of blocks in F32, and what autograd keeps of one block, are 39 GiB.
+TEST(MemoryPlan, TheLeastWorkCountsARowWhoseTokensAreWeighed) {
+  const auto plan = [](std::int64_t row_tokens) {
+    return plan_run(llama_7b(), kGpu, {.calibration_tokens = 60000, .weighed_row_tokens = row_tokens},
+                    {40 * kGiB, 64 * kGiB});
+  };
+  EXPECT_LT(plan(2048).workspace, 40 * kGiB);
+  EXPECT_THROW(plan(60000), Error);
+}
+
 TEST(TunedFloats, FollowFromThePlan) {
   constexpr std::int64_t kNorms = 65 * 4096, kOutputs = std::int64_t{32} * (5 * 4096 + 2 * 11008);
   struct Case {
@@ -134,7 +136,7 @@ TEST(TunedFloats, FollowFromThePlan) {
 }
 
 // Every linear with scales [10, 4] and zero-points of some type beside them.
-class Packed : public TypesOnly {
+class Packed : public tests::TypesOnly {
  public:
   explicit Packed(at::ScalarType zeros) : TypesOnly(at::kBFloat16), zeros_(zeros) {}
   bool contains(const std::string& name) const override { return !name.ends_with(".weight_codebook"); }
@@ -166,6 +168,19 @@ TEST(MemoryPlan, TooLittleIsSaidBeforeAnythingIsLoaded) {
   EXPECT_NE(plan(2 * kGiB, 2048).find("or a larger --memory"), std::string::npos) << plan(2 * kGiB, 2048);
   EXPECT_NE(plan(0, 2048).find("or a larger machine"), std::string::npos);
   EXPECT_NE(plan(0, 2048).find("there is room for 2.0 GiB"), std::string::npos);
+}
+
+// Quantized blocks have no file to be read from. They stay on the device where the work has room beside them.
+TEST(MemoryPlan, QuantizedBlocksNeedRoomInHostMemory) {
+  const auto plan = [](std::int64_t device, std::int64_t host, std::int64_t tokens) {
+    return plan_run(llama_7b(), kGpu, {.calibration_tokens = tokens}, {device, host});
+  };
+  EXPECT_EQ(plan(16 * kGiB, 8 * kGiB, 32 * 2048).quantized, Residence::host);
+  EXPECT_EQ(plan(18 * kGiB, 4 * kGiB, 2048).quantized, Residence::device);
+  const auto message = message_of<Error>([&] { plan(16 * kGiB, 4 * kGiB, 32 * 2048); });
+  EXPECT_NE(message.find("which need 7.5 GiB of host memory, and there is room for 4.0 GiB"), std::string::npos)
+      << message;
+  EXPECT_NE(message.find("use fewer --samples or --tokens, or a larger machine"), std::string::npos) << message;
 }
 
 TEST(MemoryPlan, ModelsThatAreOnlyRunStayWhereTheyFit) {

@@ -115,5 +115,21 @@ TEST_F(SaveCheckpoint, AFloatHeadIsNamedAsOne) {
   EXPECT_TRUE(config.settings_of("model.layers.0.mlp.up_proj"));
 }
 
+// An export is the largest that can be saved.
+TEST_F(SaveCheckpoint, TakesNoMoreRoomThanEstimated) {
+  const auto original = float_checkpoint(at::kHalf);
+  const auto in_half = estimated_bytes(original, at::kHalf), in_float = estimated_bytes(original, at::kFloat);
+  EXPECT_EQ(in_float, 2 * in_half);
+  auto decoder = load_decoder(original, {});
+  decoder.config.stored_type = at::kFloat;
+  const auto reopened = saved(original, decoder, "hf");
+  std::int64_t bytes = 0;
+  for (const auto& name : reopened.tensors->names()) {
+    bytes += static_cast<std::int64_t>(reopened.tensors->read(name).nbytes());
+  }
+  EXPECT_LE(bytes, in_float);
+  EXPECT_GT(bytes, in_half);
+}
+
 }  // namespace
 }  // namespace normtweak::pipeline

@@ -6,7 +6,10 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include <vector>
+
 #include "normtweak/base/error.h"
+#include "normtweak/model/activations.h"
 #include "support/explicit_model.h"
 #include "support/tiny_decoder.h"
 
@@ -93,6 +96,44 @@ TEST(FisherTokenWeights, AreThoseOfPlainAutograd) {
         EXPECT_EQ(found[i][place].select(1, row.tokens - 1).abs().max().item<float>(), 0);  // predicts nothing
         if (!row.masked) continue;
         EXPECT_EQ((found[i][place] * text.mask.logical_not()).abs().max().item<float>(), 0);
+      }
+    }
+  }
+}
+
+// How many rows each pass had.
+class RowsOfPasses : public ProgressSink {
+ public:
+  void report(const ProgressReport& report) override {
+    if (report.done > done_) passes.push_back(report.done - done_);
+    done_ = report.done;
+  }
+  void note(std::string_view) override {}
+
+  std::vector<std::int64_t> passes;
+
+ private:
+  std::int64_t done_ = 0;
+};
+
+TEST(FisherTokenWeights, TakeNoMoreRowsAtATimeThanTheWorkspaceHolds) {
+  auto decoder = tiny_decoder({.layers = 3});
+  const auto text = text_for(decoder, 5, 16, true);
+  const auto row = model::rerun_bytes(decoder.config, decoder.device, decoder.type, 16);
+  const auto whole = fisher_token_weights(decoder, text, silent_progress());
+  struct Workspace {
+    std::int64_t bytes;
+    std::vector<std::int64_t> passes;
+  };
+  for (const auto& workspace : {Workspace{row * 100, {5}}, {row * 3, {2, 2, 1}}, {row / 2, {1, 1, 1, 1, 1}}}) {
+    decoder.workspace = workspace.bytes;
+    RowsOfPasses progress;
+    const auto found = fisher_token_weights(decoder, text, progress);
+    EXPECT_EQ(progress.passes, workspace.passes);
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      for (std::size_t place = 0; place < found[i].size(); ++place) {
+        // Products of fewer rows sum in another order.
+        EXPECT_LT(tests::relative_error(found[i][place], whole[i][place]), 1e-5) << "block " << i << " " << place;
       }
     }
   }

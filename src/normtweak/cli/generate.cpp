@@ -34,7 +34,7 @@ void run(Choices& choices) {
   check_file_target(choices.output);
   const auto checkpoint = model::open_checkpoint(choices.model);
   const auto source = text_source(choices.text, choices.common);
-  check_room(choices.output, file_bytes(pipeline::calibration_tokens(source, checkpoint)));
+  check_room(choices.output, file_bytes(pipeline::calibration_size(source, checkpoint).tokens()));
   const auto load = pipeline::plan_models({&checkpoint}, compute, pipeline::available_memory(compute));
   if (const auto note = pipeline::describe(load); !note.empty()) progress->note(note);
   const auto decoder = load_decoder(checkpoint, load);

@@ -24,7 +24,6 @@ std::vector<quantize::BlockTokenWeights> token_weights(const model::Decoder& dec
                                                        const BlockwiseOptions& options, ProgressSink& progress) {
   const auto* plan = options.plan;
   if (plan == nullptr || plan->token_weights == quantize::TokenWeighting::none) return {};
-  if (!wants_hessians(decoder, *plan)) return {};
   return quantize::fisher_token_weights(decoder, text, progress, options.processes);
 }
 
@@ -39,8 +38,7 @@ class BlockRun {
         start_(start),
         options_(options),
         first_row_(first_row),
-        corrects_drift_(options.plan != nullptr && options.plan->drift_correction > 0 &&
-                        wants_hessians(passes, *options.plan)),
+        corrects_drift_(options.plan != nullptr && options.plan->drift_correction > 0),
         mask_(text.mask.defined() ? text.mask.to(passes.device) : at::Tensor()),
         token_weights_(std::move(token_weights)),
         stream_(passes, text),

@@ -14,7 +14,9 @@
 namespace normtweak::pipeline {
 
 struct BlockwiseOptions {
-  const quantize::QuantizationPlan* plan = nullptr;  // null: the blocks are quantized already
+  // Null: the blocks are quantized already. Weights of tokens and the correction of drift take passes of their own, so
+  // it asks for them only where some linear wants a Hessian.
+  const quantize::QuantizationPlan* plan = nullptr;
   std::optional<tweak::LayerwiseOptions> layerwise;  // norms tweaked by steps of Adam; nothing: they are not
   std::optional<tweak::RidgeOptions> ridge = {};     // norms tweaked in closed form; nothing: they are not
   Processes processes = {};                          // that share the rows; with `layerwise`, one alone

@@ -26,9 +26,12 @@ calibrate::TokenBatch calibration_text(const TextSource& source, const model::Ch
                              source.real_text.string());
 }
 
-std::int64_t calibration_tokens(const TextSource& source, const model::Checkpoint& checkpoint) {
-  if (!source.ids.empty()) return calibrate::load_token_batch(source.ids, checkpoint.numbers.vocabulary).ids.numel();
-  return source.self.samples * (source.self.tokens > 0 ? source.self.tokens : checkpoint.numbers.context);
+TextSize calibration_size(const TextSource& source, const model::Checkpoint& checkpoint) {
+  if (!source.ids.empty()) {
+    const auto text = calibrate::load_token_batch(source.ids, checkpoint.numbers.vocabulary);
+    return {text.samples(), text.tokens()};
+  }
+  return {source.self.samples, source.self.tokens > 0 ? source.self.tokens : checkpoint.numbers.context};
 }
 
 calibrate::TokenBatch external_windows(const ExternalText& text, const text::Tokenizer& tokenizer,

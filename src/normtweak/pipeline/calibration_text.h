@@ -10,8 +10,12 @@ calibrate::TokenBatch calibration_text(const TextSource& source, const model::Ch
                                        const model::Decoder& decoder, ProgressSink& progress,
                                        const Processes& processes = {});
 
-// How many tokens that will be: of a file of ids, read now; Error if it cannot be.
-std::int64_t calibration_tokens(const TextSource& source, const model::Checkpoint& checkpoint);
+// How large that will be: of a file of ids, read now; Error if it cannot be.
+struct TextSize {
+  std::int64_t rows = 0, row_tokens = 0;
+  std::int64_t tokens() const { return rows * row_tokens; }
+};
+TextSize calibration_size(const TextSource& source, const model::Checkpoint& checkpoint);
 
 // Windows of the `gptq` protocol over a text. `context_limit`: of the model; a longer window is cut to it.
 calibrate::TokenBatch external_windows(const ExternalText& text, const text::Tokenizer& tokenizer,

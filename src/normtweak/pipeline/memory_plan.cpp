@@ -4,6 +4,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/memory.h"
+#include "normtweak/model/activations.h"
 
 namespace normtweak::pipeline {
 namespace {
@@ -61,11 +62,29 @@ Residence off_device(const Compute& compute, std::int64_t bytes, std::int64_t& h
 
 // The least that the run over the blocks works with: a hidden stream before and after a block, the F32 block with what
 // the quantizer makes of it, and a Hessian with its factor in F64. To correct drift, the float model's stream, too, and
-// Hessian, drift and factor of either half of the text and of both.
-std::int64_t least_work(const Sizes& sizes, const model::ModelConfig& config, const RunNeeds& needs) {
-  const auto streams = needs.corrects_drift ? 4 : 2, square = needs.corrects_drift ? 44 : 20;
+// Hessian, drift and factor of either half of the text and of both. For sweeps, the damped Hessian and a mask of it.
+std::int64_t least_over_blocks(const Sizes& sizes, const model::ModelConfig& config, const RunNeeds& needs) {
+  const auto streams = needs.corrects_drift ? 4 : 2;
+  const auto square = (needs.corrects_drift ? 44 : 20) + (needs.sweeps ? 5 : 0);
   return streams * needs.calibration_tokens * config.hidden * 4 + sizes.block * 12 +
          square * sizes.widest * sizes.widest;
+}
+
+// Tokens are weighed before that, a row at a time if need be, in three quarters of the workspace.
+std::int64_t least_work(const Sizes& sizes, const model::ModelConfig& config, const Compute& compute,
+                        const RunNeeds& needs) {
+  const auto row = rerun_bytes(config, compute.device, compute.type, needs.weighed_row_tokens);
+  return std::max(least_over_blocks(sizes, config, needs), row / 3 * 4);
+}
+
+std::string advice(const Compute& compute) {
+  return fmt::format("use fewer --samples or --tokens, {}",
+                     compute.memory > 0 ? "or a larger --memory" : "or a larger machine");
+}
+
+[[noreturn]] void refuse_quantized(const Compute& compute, std::int64_t bytes, std::int64_t host) {
+  fail("the work leaves no room for the quantized blocks, which need {} of host memory, and there is room for {}; {}",
+       bytes_text(bytes), bytes_text(host), advice(compute));
 }
 
 }  // namespace
@@ -99,7 +118,7 @@ RunMemory plan_run(const model::Checkpoint& floats, const Compute& compute, cons
   const auto passes_bytes = static_cast<double>(element(compute.type));
   const auto outside =
       sizes.outside * (4 + (short_passes ? element(compute.type) : 0)) * (needs.quantized_is_loaded ? 2 : 1);
-  const auto least = least_work(sizes, floats.numbers, needs);
+  const auto least = least_work(sizes, floats.numbers, compute, needs);
   const auto wanted = std::max(gpu ? available.device / kWorkShare : 0, least + least / 2);
   auto host = available.host;
 
@@ -111,11 +130,17 @@ RunMemory plan_run(const model::Checkpoint& floats, const Compute& compute, cons
   };
   const bool small = blocks_bytes(sizes, 4, Residence::device) <= available.device / kExactShare;
   if (short_passes && !small && (gpu || left() < wanted)) plan.exact = Residence::file;
-  if (left() < wanted) plan.passes = off_device(compute, scaled(sizes.all(), passes_bytes), host);
+  if (left() < wanted) plan.passes = Residence::file;
   if (gpu && left() < wanted) {
-    plan.quantized = Residence::host;
-    host -= scaled(sizes.all(), needs.quantized_bytes);
+    const auto bytes = scaled(sizes.all(), needs.quantized_bytes);
+    if (bytes <= host) {
+      plan.quantized = Residence::host;
+      host -= bytes;
+    } else if (left() < least) {
+      refuse_quantized(compute, bytes, host);
+    }
   }
+  if (plan.passes == Residence::file) plan.passes = off_device(compute, scaled(sizes.all(), passes_bytes), host);
   if (!short_passes) {
     plan.exact = plan.passes;
   } else if (plan.exact == Residence::file) {
@@ -124,11 +149,8 @@ RunMemory plan_run(const model::Checkpoint& floats, const Compute& compute, cons
   }
   plan.workspace = left();
   if (plan.workspace < least) {
-    fail(
-        "the run needs about {} of memory even one block at a time, and there is room for {}; use fewer --samples or "
-        "--tokens, {}",
-        bytes_text(available.device - plan.workspace + least), bytes_text(available.device),
-        compute.memory > 0 ? "or a larger --memory" : "or a larger machine");
+    fail("the run needs about {} of memory even one block at a time, and there is room for {}; {}",
+         bytes_text(available.device - plan.workspace + least), bytes_text(available.device), advice(compute));
   }
   return plan;
 }

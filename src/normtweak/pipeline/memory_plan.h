@@ -32,12 +32,15 @@ struct RunNeeds {
   bool quantized_is_loaded = false;     // tweak: the quantized model has an embedding and a head of its own
   std::int64_t calibration_tokens = 0;  // whose hidden states pass from block to block
   bool corrects_drift = false;          // those of the float model pass beside them
+  bool sweeps = false;                  // GPTQ's codes are chosen again, for which the Hessian is damped in a copy
+  std::int64_t weighed_row_tokens = 0;  // of a row, where tokens are weighed by a pass with gradients; 0: they are not
   std::int64_t tuned_floats = 0;        // that the end-to-end tweak moves
 };
 
 // F32 blocks are needed one at a time, so that they stay on a GPU only where they take a small part of it. Those of the
-// passes and the quantized ones stay where room for the work is left. Throws Error saying what would help if not even
-// one block at a time fits.
+// passes and the quantized ones stay where room for the work is left; in host memory the quantized ones come first, for
+// they have no file to be read from. Throws Error saying what would help if not even one block at a time fits, or if
+// the host has no room for quantized blocks that must leave the device.
 RunMemory plan_run(const model::Checkpoint& floats, const Compute& compute, const RunNeeds& needs,
                    const AvailableMemory& available);
 

@@ -70,7 +70,17 @@ std::vector<fs::path> inputs(std::initializer_list<const model::Checkpoint*> mod
   return all;
 }
 
-void check_output(const fs::path& output, const std::vector<fs::path>& inputs, const model::Checkpoint& checkpoint) {
+bool wants_hessians(const quantize::QuantizationPlan& plan, const model::Checkpoint& checkpoint) {
+  for (int block = 0; block < checkpoint.numbers.layers; ++block) {
+    for (const auto& linear : linear_shapes(checkpoint, block)) {
+      const auto linear_plan = plan.plan_for(linear.name);
+      if (linear_plan && quantize::needs_hessian(*linear_plan)) return true;
+    }
+  }
+  return false;
+}
+
+void check_output(const fs::path& output, const std::vector<fs::path>& inputs, std::int64_t bytes) {
   check_folder_target(output);
   const auto place = place_of(output);
   for (const auto& input : inputs) {
@@ -79,7 +89,7 @@ void check_output(const fs::path& output, const std::vector<fs::path>& inputs, c
                input.string());
   }
   if (fs::is_directory(place)) check_replaceable(place, output);
-  check_room(output, estimated_bytes(checkpoint));
+  check_room(output, bytes);
 }
 
 void note_missing_tokenizer(const model::Checkpoint& checkpoint, ProgressSink& progress) {

@@ -1,5 +1,6 @@
 // Everything that can go wrong before hours are spent, checked first.
 #pragma once
+#include <cstdint>
 #include <filesystem>
 #include <initializer_list>
 #include <vector>
@@ -15,14 +16,17 @@ namespace normtweak::pipeline {
 // which rule matches none.
 void check_plan_for_model(const quantize::QuantizationPlan& plan, const model::Checkpoint& checkpoint);
 
+// Whether a linear of the model is quantized by the Hessian of its input. Reads only the config.
+bool wants_hessians(const quantize::QuantizationPlan& plan, const model::Checkpoint& checkpoint);
+
 // What a run reads: its models, its calibration text, and the texts that it reports on.
 std::vector<std::filesystem::path> inputs(std::initializer_list<const model::Checkpoint*> models,
                                           const TextSource& text, const External& external);
 
 // Throws UsageError if one of `inputs` lies in `output`, which would be replaced, and Error if that cannot be made, if
-// its disk lacks room for `checkpoint`, or if there is something else in it than an earlier result.
+// its disk lacks room for `bytes`, or if there is something else in it than an earlier result.
 void check_output(const std::filesystem::path& output, const std::vector<std::filesystem::path>& inputs,
-                  const model::Checkpoint& checkpoint);
+                  std::int64_t bytes);
 
 // Says so if `checkpoint` has a tokenizer that a saved copy will lack.
 void note_missing_tokenizer(const model::Checkpoint& checkpoint, ProgressSink& progress);

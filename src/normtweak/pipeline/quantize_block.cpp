@@ -2,7 +2,6 @@
 
 #include <ATen/TensorOperators.h>
 
-#include <algorithm>
 #include <array>
 #include <optional>
 #include <vector>
@@ -134,13 +133,6 @@ weights::Weight quantize_linear(const model::Linear& linear, const quantize::Lin
 }
 
 }  // namespace
-
-bool wants_hessians(const model::Decoder& decoder, const quantize::QuantizationPlan& plan) {
-  for (int i = 0; i < decoder.blocks.size(); ++i) {
-    if (std::ranges::max(wanted_columns(*decoder.blocks.get(i), plan)) > 0) return true;
-  }
-  return false;
-}
 
 model::Block quantize_block(const model::Block& passes, const model::Block& exact, const BlockStreams& streams,
                             const quantize::QuantizationPlan& plan, const Processes& processes) {

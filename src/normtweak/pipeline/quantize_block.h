@@ -20,7 +20,4 @@ struct BlockStreams {
 model::Block quantize_block(const model::Block& passes, const model::Block& exact, const BlockStreams& streams,
                             const quantize::QuantizationPlan& plan, const Processes& processes);
 
-// Whether a linear of the model wants a Hessian of its input.
-bool wants_hessians(const model::Decoder& decoder, const quantize::QuantizationPlan& plan);
-
 }  // namespace normtweak::pipeline

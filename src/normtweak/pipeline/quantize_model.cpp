@@ -21,10 +21,38 @@ double quantized_bytes(const quantize::LinearPlan& plan) {
   return 1 + (plan.group_size > 0 ? 8.0 / static_cast<double>(plan.group_size) : 0);
 }
 
-// Whether some linear may have its weight corrected; rules can give any linear any method.
+// Whether some linear may be quantized by GPTQ; rules can give any linear any method.
+bool may_use_gptq(const quantize::QuantizationPlan& plan) {
+  return quantize::find_quantizer(plan.standard.method).needs_hessian || !plan.rules.empty();
+}
+
+// Whether some linear may have its weight corrected.
 bool may_correct_drift(const quantize::QuantizationPlan& plan) {
-  return plan.drift_correction > 0 &&
-         (quantize::find_quantizer(plan.standard.method).needs_hessian || !plan.rules.empty());
+  return plan.drift_correction > 0 && may_use_gptq(plan);
+}
+
+// The plan for this model, its scales in the type that the result is to have. What serves Hessians is left out where no
+// linear wants one: it would take passes over the whole model.
+quantize::QuantizationPlan plan_for_model(quantize::QuantizationPlan plan, const model::Checkpoint& checkpoint) {
+  plan.standard.scale_type = scale_type_for(checkpoint.numbers.stored_type);
+  check_plan_for_model(plan, checkpoint);
+  if (!wants_hessians(plan, checkpoint)) {
+    plan.token_weights = quantize::TokenWeighting::none;
+    plan.drift_correction = 0;
+  }
+  return plan;
+}
+
+RunNeeds needs_of(const quantize::QuantizationPlan& plan, const model::Checkpoint& checkpoint,
+                  const QuantizeOptions& options) {
+  const auto text = calibration_size(options.text, checkpoint);
+  const bool weighs_tokens = plan.token_weights != quantize::TokenWeighting::none;
+  return {.quantized_bytes = quantized_bytes(plan.standard),
+          .calibration_tokens = text.tokens(),
+          .corrects_drift = may_correct_drift(plan),
+          .sweeps = plan.standard.sweeps > 0 && may_use_gptq(plan),
+          .weighed_row_tokens = weighs_tokens ? text.row_tokens : 0,
+          .tuned_floats = tuned_floats(checkpoint, plan, options.tweak)};
 }
 
 void note_slow_rounding(const quantize::QuantizationPlan& plan, c10::Device device, ProgressSink& progress) {
@@ -47,10 +75,9 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
     }
     auto checkpoint = original;
     if (options.store_type) checkpoint.numbers.stored_type = *options.store_type;
-    auto plan = options.plan;
-    plan.standard.scale_type = scale_type_for(checkpoint.numbers.stored_type);
-    check_plan_for_model(plan, checkpoint);
-    check_output(options.output, inputs({&original}, options.text, options.external), checkpoint);
+    const auto plan = plan_for_model(options.plan, checkpoint);
+    check_output(options.output, inputs({&original}, options.text, options.external),
+                 estimated_bytes(original, checkpoint.numbers.stored_type));
     if (options.store_type) check_stored_type(original, *options.store_type, plan);
     note_missing_tokenizer(original, progress);
     const auto external = read_external(options.external, checkpoint);
@@ -60,12 +87,8 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
     result.group_size = plan.standard.group_size;
     if (may_correct_drift(plan)) result.drift_correction = plan.drift_correction;
 
-    const auto memory = plan_run(checkpoint, options.compute,
-                                 {.quantized_bytes = quantized_bytes(plan.standard),
-                                  .calibration_tokens = calibration_tokens(options.text, checkpoint),
-                                  .corrects_drift = may_correct_drift(plan),
-                                  .tuned_floats = tuned_floats(checkpoint, plan, options.tweak)},
-                                 available_memory(options.compute));
+    const auto memory =
+        plan_run(checkpoint, options.compute, needs_of(plan, checkpoint, options), available_memory(options.compute));
     if (const auto note = describe(memory); !note.empty()) progress.note(note);
     note_slow_rounding(plan, options.compute.device, progress);
     const auto floats = load_float_model(checkpoint, options.compute, memory);

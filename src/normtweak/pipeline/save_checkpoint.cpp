@@ -233,13 +233,13 @@ std::vector<std::string> foreign_entries(const fs::path& directory) {
   return foreign;
 }
 
-std::int64_t estimated_bytes(const model::Checkpoint& original) {
+std::int64_t estimated_bytes(const model::Checkpoint& original, at::ScalarType stored) {
   std::int64_t bytes = 0;
   for (const auto& name : original.tensors->names()) {
     const auto info = original.tensors->info(name);
     std::int64_t count = 1;
     for (const auto size : info.shape) count *= size;
-    bytes += count * static_cast<std::int64_t>(c10::elementSize(info.type));
+    bytes += count * static_cast<std::int64_t>(c10::elementSize(type_in_result(original, name, stored)));
   }
   return bytes;  // packed linears take less
 }

@@ -28,7 +28,8 @@ void save_checkpoint(const model::Checkpoint& original, const model::Decoder& de
 // save is known by what the metadata of its weights say; where no weights are there, everything is another's.
 std::vector<std::string> foreign_entries(const std::filesystem::path& directory);
 
-// Bytes that save_checkpoint() will write at most, about; for checking the disk before the work.
-std::int64_t estimated_bytes(const model::Checkpoint& original);
+// Bytes that save_checkpoint() will write at most, about, if floats are to be stored in `stored`; for checking the disk
+// before the work.
+std::int64_t estimated_bytes(const model::Checkpoint& original, at::ScalarType stored);
 
 }  // namespace normtweak::pipeline

@@ -41,13 +41,13 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
     check_same_model(quantized_checkpoint, reference);
     const auto& format = find_save_format(model::is_quantized(quantized_checkpoint) ? "compressed-tensors" : "hf");
     check_output(options.output, inputs({&quantized_checkpoint, &reference}, options.text, options.external),
-                 quantized_checkpoint);
+                 estimated_bytes(quantized_checkpoint, quantized_checkpoint.numbers.stored_type));
     note_missing_tokenizer(quantized_checkpoint, progress);
     const auto external = read_external(options.external, reference);
     const auto memory = plan_run(reference, options.compute,
                                  {.quantized_bytes = weight_bytes(quantized_checkpoint, at::kFloat),
                                   .quantized_is_loaded = true,
-                                  .calibration_tokens = calibration_tokens(options.text, reference),
+                                  .calibration_tokens = calibration_size(options.text, reference).tokens(),
                                   .tuned_floats = tuned_floats(quantized_checkpoint, options.tweak)},
                                  available_memory(options.compute));
     if (const auto note = describe(memory); !note.empty()) progress.note(note);

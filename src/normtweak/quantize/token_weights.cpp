@@ -13,11 +13,12 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/matrix_product.h"
+#include "normtweak/model/activations.h"
 
 namespace normtweak::quantize {
 namespace {
 
-constexpr std::int64_t kTokensCpu = 2048, kTokensGpu = 8192;  // that go through the model together
+constexpr std::int64_t kTokensCpu = 2048, kTokensGpu = 8192;  // that go through the model together, at most
 constexpr std::int64_t kLogitBytesCpu = std::int64_t{64} << 20, kLogitBytesGpu = std::int64_t{768} << 20;
 
 // d(Σ −log p(next token)) / d hidden, with full logits for a chunk of tokens at a time.
@@ -39,6 +40,14 @@ at::Tensor next_token_gradient(const model::Decoder& decoder, const at::Tensor& 
     chunk(gradient).copy_(matmul_transposed(difference.mul_(chunk(share)).to(head.scalar_type()), head.t()));
   }
   return gradient.view(hidden.sizes());
+}
+
+// As many rows as make the usual number of tokens, or as fit into the workspace; at least one. A quarter of it is for
+// the head and for what backward passes need for a moment.
+std::int64_t rows_at_a_time(const model::Decoder& decoder, std::int64_t tokens) {
+  const auto usual = (decoder.device.is_cuda() ? kTokensGpu : kTokensCpu) / tokens;
+  const auto fitting = decoder.workspace / 4 * 3 / rerun_bytes(decoder.config, decoder.device, decoder.type, tokens);
+  return std::max<std::int64_t>(1, std::min(usual, fitting));
 }
 
 // Where the next token is one that counts: f32 [rows, tokens].
@@ -115,7 +124,7 @@ std::vector<BlockTokenWeights> fisher_token_weights(const model::Decoder& decode
     for (auto& place : block) place = at::zeros(text.ids.sizes(), at::kFloat);
   }
   Stage stage(progress, "weigh tokens", text.samples(), "rows");
-  const auto step = std::max<std::int64_t>(1, (decoder.device.is_cuda() ? kTokensGpu : kTokensCpu) / text.tokens());
+  const auto step = rows_at_a_time(decoder, text.tokens());
   for (std::int64_t begin = 0; begin < text.samples(); begin += step) {
     const auto count = std::min(step, text.samples() - begin);
     add_rows(decoder, rows(text, begin, count), begin, weights);

@@ -26,10 +26,11 @@ enum class TokenWeighting { none, fisher };
 using BlockTokenWeights = std::array<at::Tensor, model::kLinearInputs>;
 
 // One pass forward and backward of `decoder`, block by block: each block's input is kept and the block runs once more
-// on the way back. For each block, f32 [samples, tokens] on the CPU, with mean 1 over the tokens that the mask leaves
-// (1 for all where the loss does not depend on a place), 0 for the others. The last token of a row predicts nothing and
-// has weight 0. Processes hold rows each; the mean is that over all of them. Throws Error if rows have less than two
-// tokens, or naming the block where a gradient is not finite.
+// on the way back; as many rows at a time as the decoder's workspace has room for. For each block, f32 [samples,
+// tokens] on the CPU, with mean 1 over the tokens that the mask leaves (1 for all where the loss does not depend on a
+// place), 0 for the others. The last token of a row predicts nothing and has weight 0. Processes hold rows each; the
+// mean is that over all of them. Throws Error if rows have less than two tokens, or naming the block where a gradient
+// is not finite.
 std::vector<BlockTokenWeights> fisher_token_weights(const model::Decoder& decoder, const calibrate::TokenBatch& text,
                                                     ProgressSink& progress, const Processes& processes = {});
 

@@ -1,0 +1,23 @@
+#include "normtweak/model/activations.h"
+
+namespace normtweak::model {
+namespace {
+
+constexpr std::int64_t kFloat = 4;  // bytes
+
+}  // namespace
+
+// The residual stream before either half in F32; both norms' outputs, queries, keys, values, the attention's output;
+// gate, its activation, up and their product. A CPU's RMSNorm keeps four F32 tensors of its own in each half, and its
+// attention a copy.
+std::int64_t graph_bytes(const ModelConfig& config, c10::Device device, at::ScalarType type) {
+  const auto element = static_cast<std::int64_t>(c10::elementSize(type));
+  const std::int64_t on_cpu = device.is_cpu() ? 8 * kFloat + 2 * element : 0;
+  return config.hidden * (6 * element + 2 * kFloat + on_cpu) + config.intermediate * 4 * element;
+}
+
+std::int64_t rerun_bytes(const ModelConfig& config, c10::Device device, at::ScalarType type, std::int64_t tokens) {
+  return tokens * (config.layers * config.hidden * kFloat + graph_bytes(config, device, type));
+}
+
+}  // namespace normtweak::model

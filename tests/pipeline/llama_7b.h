@@ -1,0 +1,44 @@
+// LLaMA-7B without its weights, for what is decided from sizes and types alone.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "normtweak/base/error.h"
+#include "normtweak/model/checkpoint.h"
+#include "normtweak/model/families/families.h"
+
+namespace normtweak::tests {
+
+// A checkpoint that knows only the types of its tensors.
+class TypesOnly : public formats::TensorSource {
+ public:
+  explicit TypesOnly(at::ScalarType type) : type_(type) {}
+  const std::vector<std::string>& names() const override { return names_; }
+  bool contains(const std::string&) const override { return true; }
+  formats::TensorInfo info(const std::string&) const override { return {type_, {}}; }
+  at::Tensor read(const std::string& name) const override { fail("{}: the plan must not read", name); }
+  std::string file_of(const std::string&) const override { return "model"; }
+
+ private:
+  at::ScalarType type_;
+  std::vector<std::string> names_;
+};
+
+inline model::Checkpoint llama_7b(at::ScalarType stored = at::kBFloat16) {
+  model::Checkpoint checkpoint;
+  checkpoint.path = "llama-7b";
+  checkpoint.family = &model::kLlama;
+  auto& numbers = checkpoint.numbers;
+  numbers.hidden = 4096;
+  numbers.layers = 32;
+  numbers.heads = numbers.key_value_heads = 32;
+  numbers.head_size = 128;
+  numbers.intermediate = 11008;
+  numbers.vocabulary = 32000;
+  numbers.context = 2048;
+  checkpoint.tensors = std::make_shared<TypesOnly>(stored);
+  return checkpoint;
+}
+
+}  // namespace normtweak::tests
