@@ -183,6 +183,17 @@ def test_end_to_end(text, home, tmp_path):
         assert (found[name].float() - expected[name].float()).abs().mean() < 0.02 * moved, name
 
 
+def test_progress_is_that_of_the_process_that_shows_it(home, tmp_path):
+    """The float model's rows are shared: 8 of 16 to tweak with are the first one's, and the one to choose by is not."""
+    cli_program.run(*quantize(home, "rtn"), "-o", tmp_path / "rtn")
+    process = start(2, "tweak", tmp_path / "rtn", "--reference", home / "model", "--calibration",
+                    home / "ids.safetensors", "--dtype", "f32", "--lr", 0.01, "--steps", 1, "-o", tmp_path / "tweaked")
+    _, shown = process.communicate(timeout=300)
+    assert process.returncode == 0, shown
+    done, announced = re.search(r"float model +(\d+)/(\d+) tokens", shown).groups()
+    assert done == announced == str(8 * 64)
+
+
 def test_one_that_never_comes_ends_all(home, tmp_path):
     """Torchrun ends the other, which is waiting by then."""
     program = spoilt_program(tmp_path, "sleep 15; exit 3")

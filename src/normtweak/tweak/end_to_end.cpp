@@ -262,9 +262,13 @@ EndToEndResult tweak_end_to_end(const model::Decoder& teacher, const model::Deco
                                 const EndToEndOptions& options, ProgressSink& progress, const model::Decoder* start,
                                 const Processes& processes) {
   const double begin = now();
-  std::optional<Stage> stage(std::in_place, progress, "float model", text.train.ids.numel() + text.select.ids.numel(),
-                             "tokens");
   const auto memory = TaughtRows::share_of_memory(processes);
+  const auto own_tokens = [&](const calibrate::TokenBatch& rows) {
+    return TaughtRows::tokens_to_pass(teacher, rows, memory, processes);
+  };
+  auto tokens = own_tokens(text.train);
+  tokens += own_tokens(text.select);  // after the other: what processes ask together they ask in one order
+  std::optional<Stage> stage(std::in_place, progress, "float model", tokens, "tokens");
   const TaughtRows train(teacher, text.train, *stage, memory, processes),
       select(teacher, text.select, *stage, memory, processes);
   stage.reset();

@@ -41,7 +41,32 @@ at::Tensor empty_on_disk(at::IntArrayRef shape, std::int64_t count, at::ScalarTy
   return tensor;
 }
 
+std::vector<std::int64_t> hidden_shape(const model::Decoder& teacher, std::int64_t rows, std::int64_t tokens) {
+  return {rows, tokens, teacher.config.hidden};
+}
+
+// Whether the hidden states go to disk. Machines differ; all processes take the same way.
+bool go_to_disk(const model::Decoder& teacher, const calibrate::TokenBatch& text, std::int64_t memory_bytes,
+                const Processes& processes) {
+  const auto elements = c10::multiply_integers(hidden_shape(teacher, text.samples(), text.tokens()));
+  const bool too_large = elements * static_cast<std::int64_t>(c10::elementSize(teacher.type)) > memory_bytes;
+  const auto count = at::scalar_tensor(too_large ? 1 : 0, at::kLong);
+  processes.all_reduce_sum({count});
+  return count.item<std::int64_t>() > 0;
+}
+
+// On disk each process has the states of all rows, and none is read from another's.
+Share rows_to_pass(const calibrate::TokenBatch& text, bool on_disk, const Processes& processes) {
+  return on_disk ? Share{0, text.samples()} : processes.share(text.samples());
+}
+
 }  // namespace
+
+std::int64_t TaughtRows::tokens_to_pass(const model::Decoder& teacher, const calibrate::TokenBatch& text,
+                                        std::int64_t memory_bytes, const Processes& processes) {
+  const bool on_disk = go_to_disk(teacher, text, memory_bytes, processes);
+  return rows_to_pass(text, on_disk, processes).count * text.tokens();
+}
 
 std::int64_t TaughtRows::share_of_memory(const Processes& processes) {
   return available_memory(at::kCPU) / 4 / processes.on_machine();
@@ -51,22 +76,13 @@ TaughtRows::TaughtRows(const model::Decoder& teacher, const calibrate::TokenBatc
                        std::int64_t memory_bytes, const Processes& processes)
     : text_(text) {
   const c10::NoGradGuard no_gradients;
-  const auto shape_of = [&](std::int64_t rows) {
-    return std::vector<std::int64_t>{rows, text.tokens(), teacher.config.hidden};
-  };
-  const auto elements = c10::multiply_integers(shape_of(text.samples()));
-  const bool too_large = elements * static_cast<std::int64_t>(c10::elementSize(teacher.type)) > memory_bytes;
-  const auto on_disk = at::scalar_tensor(too_large ? 1 : 0, at::kLong);
-  processes.all_reduce_sum({on_disk});  // machines differ; all take the same way
-  if (on_disk.item<std::int64_t>() > 0) {
-    hidden_ = empty_on_disk(shape_of(text.samples()), elements, teacher.type);
-    teach(teacher, {0, text.samples()}, hidden_, stage);
-    return;
-  }
-  const auto share = processes.share(text.samples());
-  const auto mine = at::empty(shape_of(share.count), teacher.type);
+  const bool on_disk = go_to_disk(teacher, text, memory_bytes, processes);
+  const auto share = rows_to_pass(text, on_disk, processes);
+  const auto shape = hidden_shape(teacher, share.count, text.tokens());
+  const auto mine =
+      on_disk ? empty_on_disk(shape, c10::multiply_integers(shape), teacher.type) : at::empty(shape, teacher.type);
   teach(teacher, share, mine, stage);
-  hidden_ = processes.gather_rows(mine);
+  hidden_ = on_disk ? mine : processes.gather_rows(mine);
 }
 
 void TaughtRows::teach(const model::Decoder& teacher, Share rows, at::Tensor hidden, Stage& stage) const {

@@ -19,6 +19,11 @@ class TaughtRows {
   TaughtRows(const model::Decoder& teacher, const calibrate::TokenBatch& text, Stage& stage,
              std::int64_t memory_bytes = share_of_memory({}), const Processes& processes = {});
 
+  // Tokens that pass through the teacher in this process, and so what the constructor advances its stage by. All
+  // processes have to ask together.
+  static std::int64_t tokens_to_pass(const model::Decoder& teacher, const calibrate::TokenBatch& text,
+                                     std::int64_t memory_bytes, const Processes& processes);
+
   // A quarter of the machine's memory, shared by its processes: this one's part, in bytes.
   static std::int64_t share_of_memory(const Processes& processes);
 
