@@ -30,21 +30,18 @@ std::string held_out_name(const calibrate::TokenBatch& rows) {
 Judged judge_on_held_out(const model::Decoder& exact, const model::Decoder& untouched,
                          const std::optional<model::Decoder>& tweaked, const calibrate::TokenBatch& confirm,
                          ProgressSink& progress) {
-  Judged judged = {.kept = untouched, .figures = {}};
-  auto& figures = judged.figures;
-  figures.held_out = score_both(exact, untouched, tweaked ? &*tweaked : nullptr, confirm, "judge", progress);
-  figures.held_out.name = held_out_name(confirm);
-  figures.held_out.protocol = "rows";
-  figures.held_out_samples = confirm.samples();
-  figures.kept = "untouched";
+  Judged judged = {.kept = untouched, .held_out = {}, .verdict = {}};
+  auto& figures = judged.held_out;
+  figures = score_both(exact, untouched, tweaked ? &*tweaked : nullptr, confirm, "judge", progress);
+  figures.name = held_out_name(confirm);
+  figures.protocol = "rows";
   if (!tweaked) return judged;
-  figures.verdict =
-      tweak::judge(figures.held_out.quantized.divergence_by_row, figures.held_out.tweaked.divergence_by_row);
-  if (figures.verdict.accepted) {
+  judged.verdict = tweak::judge(figures.quantized.divergence_by_row, figures.tweaked.divergence_by_row);
+  judged.kept_tweaked = judged.verdict.accepted;
+  if (judged.kept_tweaked) {
     judged.kept = *tweaked;
-    figures.kept = "tweaked";
   } else {
-    figures.held_out.tweaked = figures.held_out.quantized;  // what is saved
+    figures.tweaked = figures.quantized;  // what is saved
   }
   return judged;
 }

@@ -7,7 +7,9 @@ namespace normtweak::pipeline {
 
 struct Judged {
   model::Decoder kept;
-  RunResult figures;  // held_out, verdict and kept are filled
+  bool kept_tweaked = false;  // which of the two states that is
+  TextFigures held_out;
+  tweak::Verdict verdict;  // meaningless where nothing was tweaked
 };
 
 // exact: the float model; all in F32. Scores both states on the rows that no step has seen and keeps `tweaked` only if

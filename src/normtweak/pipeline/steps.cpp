@@ -84,14 +84,14 @@ void finish(const FloatModel& floats, const model::Decoder& quantized, const std
   Judged judged;
   timed(result.seconds, "evaluate", [&] {
     judged = judge_on_held_out(floats.exact, untouched, changed, text.split.confirm, progress);
-    const auto* kept = judged.figures.kept == "untouched" ? nullptr : &judged.kept;
+    const auto* kept = judged.kept_tweaked ? &judged.kept : nullptr;
     result.external = score_external(floats.exact, untouched, kept, external.texts, progress);
     if (!external.lambada.empty()) result.lambada = score_lambada(floats.exact, untouched, kept, external, progress);
   });
-  result.held_out = judged.figures.held_out;
-  result.held_out_samples = judged.figures.held_out_samples;
-  result.verdict = judged.figures.verdict;
-  result.kept = judged.figures.kept == "tweaked" && !chosen.empty() ? chosen : judged.figures.kept;
+  result.held_out = std::move(judged.held_out);
+  result.held_out_samples = text.split.confirm.samples();
+  result.verdict = judged.verdict;
+  result.kept = !judged.kept_tweaked ? "untouched" : chosen.empty() ? "tweaked" : chosen;
   if (!tweaked && result.tweak_method != "none")
     result.verdict.reason = "no candidate was better than the untouched state";
   result.bits_per_weight = bits_per_weight(judged.kept);
