@@ -77,7 +77,7 @@ TEST_F(ControlGroupTest, TheLeastLimitHolds) {
     const auto memory = group_memory(folder());
     EXPECT_EQ(memory.limit, row.limit);
     EXPECT_EQ(memory.left, row.left);
-    for (const auto* top : {"proc", "sys"}) fs::remove_all(folder() / top);
+    for (const auto* top : {"proc", "sys"}) remove_tree(folder() / top);
   }
 }
 

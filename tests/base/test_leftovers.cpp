@@ -82,7 +82,7 @@ TEST_F(LeftoversTest, AReplacedFolderGoesBackWhereThereIsNone) {
     folder_of_files(replaced);
     remove_leftovers(folder() / "out");  // there is one now
     EXPECT_EQ(entries(), 1U);
-    fs::remove_all(folder() / "out");
+    remove_tree(folder() / "out");
   }
 }
 

@@ -41,7 +41,7 @@ TEST_F(PutInPlaceTest, WithoutFlagsANewNameIsGiven) {
     put_in_place(finished, target, answers(error));
     EXPECT_EQ(read_file(target / "weights"), "new");
     EXPECT_EQ(entries(), 1U);
-    fs::remove_all(target);
+    remove_tree(target);
   }
 }
 

@@ -149,8 +149,23 @@ def test_narrow_sampling_is_greedy(home):
 
 
 def test_without_a_tokenizer(home):
-    ids, _ = generate(home, "--strategy", "llm-qat", model="bare")
+    ids, metadata = generate(home, model="bare")
     assert ids.min() >= 0 and ids.max() < cli_models.VOCABULARY
+    assert metadata["strategy"] == "llm-qat"
+
+
+def test_a_language_that_the_tokenizer_has_no_word_of(home, tmp_path):
+    arguments = ["generate", home / "model", "-o", tmp_path / "x.safetensors", "--samples", 2, "--tokens", 8,
+                 "--languages", "ja"]
+    by_default = cli_program.call(*arguments)
+    assert by_default.returncode == 0 and "no whole word of ja" in by_default.stderr
+    assert cli_program.call(*arguments, "--strategy", "language").returncode == 1
+
+
+def test_rows_are_as_long_as_the_context_by_default(home, tmp_path):
+    cli_program.run("generate", home / "model", "-o", tmp_path / "x.safetensors", "--samples", 2)
+    context = json.loads((home / "model" / "config.json").read_text())["max_position_embeddings"]
+    assert cli_program.tensors(tmp_path)["input_ids"].shape == (2, min(512, context))
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +186,9 @@ def test_a_tokenizer_that_cannot_be_used_is_done_without(home, unreadable, tmp_p
     arguments = ["generate", unreadable, "-o", tmp_path / "x", "--samples", 2, "--tokens", 8]
     said = cli_program.call(*arguments, "--strategy", "llm-qat")
     assert said.returncode == 0 and "Unigram" in said.stderr
-    refused = cli_program.call(*arguments)  # by a word of a language
+    by_default = cli_program.call(*arguments)
+    assert by_default.returncode == 0 and by_default.stderr.splitlines()[0] == said.stderr.splitlines()[0]
+    refused = cli_program.call(*arguments, "--strategy", "language")
     assert refused.returncode == 1 and len(refused.stderr.splitlines()) == 1
     assert "Unigram" in refused.stderr and "--strategy llm-qat" in refused.stderr
 

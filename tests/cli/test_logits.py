@@ -193,5 +193,18 @@ def test_gguf_with_untied_head(tmp_path):
     check_gguf("gpt2", "F16", tmp_path, tie_word_embeddings=False)
 
 
-def test_gguf_with_linear_scaling(tmp_path):
-    check_gguf("llama", "F16", tmp_path, rope_parameters=LINEAR)
+SCALINGS = {
+    "linear": LINEAR,
+    "llama3": LLAMA3,
+    "llama3 with the usual context": LLAMA3 | {"original_max_position_embeddings": 8192},
+    "llama3, one frequency is divided in part": LLAMA3 | {"original_max_position_embeddings": 40, "factor": 32.0},
+}
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_gguf_with_scaling(scaling, tmp_path):
+    check_gguf("llama", "F16", tmp_path, rope_parameters=SCALINGS[scaling])
+
+
+def test_gguf_with_scaling_of_whole_frequencies(tmp_path):
+    check_gguf("llama", "F16", tmp_path, rope_parameters=LLAMA3, num_attention_heads=8)

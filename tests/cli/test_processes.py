@@ -218,20 +218,19 @@ def rank_of(process):
     return next((int(line[5:]) for line in environment if line.startswith(b"RANK=")), None)
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_one_that_is_killed_ends_all(victim, home, tmp_path):
-    """In the middle of writing text that would take minutes."""
-    cli_program.save_earlier_result(tmp_path / "out")
-    old = cli_program.file_bytes(tmp_path / "out")
-    torchrun = start(2, "quantize", home / "model", "-o", tmp_path / "out", "--samples", 4000, "--tokens", 128,
-                     "--generate-batch", 1, "--group-size", 32, "--quiet")
+def workers_of(torchrun):
+    """Rank → process, once both are there."""
     workers = {}
     deadline = time.monotonic() + 60
     while len(workers) < 2 and time.monotonic() < deadline:
         children = pathlib.Path(f"/proc/{torchrun.pid}/task/{torchrun.pid}/children").read_text().split()
         workers = {rank_of(child): int(child) for child in children if rank_of(child) is not None}
         time.sleep(0.2)
-    time.sleep(3)
+    return workers
+
+
+def kill(victim, workers, torchrun):
+    """All end, with one line that says who is missing."""
     os.kill(workers[victim], signal.SIGKILL)
     _, err = torchrun.communicate(timeout=60)
     lines = [line for line in err.splitlines() if line.startswith("normtweak: ")]
@@ -239,7 +238,31 @@ def test_one_that_is_killed_ends_all(victim, home, tmp_path):
     assert len(lines) == 1 and f"no word of rank {victim} of 2" in lines[0]
     for worker in workers.values():
         assert not pathlib.Path(f"/proc/{worker}").exists()
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_one_that_is_killed_ends_all(victim, home, tmp_path):
+    """In the middle of writing text that would take minutes."""
+    cli_program.save_earlier_result(tmp_path / "out")
+    old = cli_program.file_bytes(tmp_path / "out")
+    torchrun = start(2, "quantize", home / "model", "-o", tmp_path / "out", "--samples", 4000, "--tokens", 128,
+                     "--generate-batch", 1, "--group-size", 32, "--quiet")
+    workers = workers_of(torchrun)
+    time.sleep(3)
+    kill(victim, workers, torchrun)
     assert cli_program.file_bytes(tmp_path / "out") == old
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_what_was_quantized_outlives_one_that_is_killed(victim, home, tmp_path):
+    """In the middle of a tweak that would take minutes."""
+    torchrun = start(2, *quantize(home, "rtn", tweak="end-to-end"), "-o", tmp_path / "out", "--steps", 100000, "--lr", 1e-3,
+                     "--quiet")
+    workers = workers_of(torchrun)
+    assert cli_program.appears(tmp_path / "out.untouched" / "config.json")
+    kill(victim, workers, torchrun)
+    assert not (tmp_path / "out").exists()
+    cli_program.run("inspect", tmp_path / "out.untouched")
 
 
 def start_alone(rank, port, home, out):

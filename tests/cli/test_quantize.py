@@ -1,6 +1,7 @@
 """What `normtweak quantize` saves, opened by compressed-tensors and transformers."""
 import json
 import shutil
+import subprocess
 
 import gguf
 import numpy
@@ -116,7 +117,9 @@ def test_report(name, home):
     assert found["perplexity"].keys() == {"protocol", "float", "quantized", "tweaked", "stderr", "text"}
     assert found["kld"].keys() == {"quantized", "tweaked", "stderr"}
     assert found["perplexity"]["quantized"] == found["perplexity"]["tweaked"]
-    assert found["recovered"] == 0 and found["steps"] == 0 and "guard" not in found
+    assert found["recovered"] == 0 and found["steps"] == 0
+    assert found["guard"] == {"kept": "untouched", "accepted": False, "gain": 0, "stderr": 0,
+                              "reason": "no tweak was asked for", "candidates": []}
     assert {"generate", "quantize", "evaluate", "total"} <= found["seconds"].keys()
     assert bits < found["bits_per_weight"] < bits + 4
 
@@ -229,6 +232,19 @@ def test_inspect_says_who_loads_it(home, tmp_path):
         assert any(row["kind"].endswith("float zero-points") for row in found) == (not others)
 
 
+@pytest.mark.parametrize("kind, bits", [("Q4_1", 5.0), ("Q8_0", 8.5), ("F16", 16.0)])
+def test_inspect_says_how_a_gguf_file_stores_weights(kind, bits, tmp_path):
+    cli_gguf.write(tmp_path / "model.gguf", cli_models.llama(), "llama", gguf.GGMLQuantizationType[kind])
+    found = cli_program.report("inspect", tmp_path / "model.gguf", to=tmp_path)
+    [linears] = found["linears"]
+    assert linears["kind"] == ("float" if kind == "F16" else kind) and linears["loaded_by"][0] == "llama.cpp"
+    assert found["quantized"] == (kind != "F16") and found["bits_per_weight"] == pytest.approx(bits)
+    tensors = gguf.GGUFReader(tmp_path / "model.gguf").tensors
+    assert found["tensor_bytes"] == sum(int(tensor.n_bytes) for tensor in tensors)
+    assert found["elements_by_type"][kind] == sum(int(tensor.n_elements) for tensor in tensors
+                                                  if tensor.tensor_type.name == kind)
+
+
 @pytest.mark.parametrize("name, part", [("rtn-4-g32", "weight_scale"), ("rtn-3-g16-float", "weight_scale"),
                                         ("rtn-3-g16-float", "weight_zero_point"), ("kmeans-2", "weight_codebook")])
 def test_packed_floats_that_are_not_finite(name, part, home, tmp_path):
@@ -252,6 +268,70 @@ def test_packed_floats_that_are_not_finite(name, part, home, tmp_path):
             assert finished.returncode == 1 and finished.stderr.count("\n") == 1
             assert f"model.safetensors: tensor {tensor} holds NaN or infinity" in finished.stderr
             assert "--dtype" not in finished.stderr
+
+
+def test_what_was_quantized_outlives_a_tweak_that_does_not_end(home, tmp_path):
+    """Beside the output, as another run without a tweak saves it; a tweak can go on from there."""
+    command = ["quantize", home / "llama", "--method", "gptq", "--bits", 3, "--group-size", 16, "--calibration",
+               cli_program.save_ids(tmp_path / "calibration.safetensors", cli_models.ids(24, 32)), "--quiet"]
+    endless = [*command, "-o", tmp_path / "out", "--steps", 100000, "--lr", 1e-3]
+    process = subprocess.Popen([cli_program.PROGRAM, *map(str, endless)], env=cli_program.ENVIRONMENT)
+    assert cli_program.appears(tmp_path / "out.untouched" / "config.json")
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "out").exists()
+    cli_program.run(*command[:-1], "-o", tmp_path / "plain", "--tweak", "none")
+    assert cli_program.file_bytes(tmp_path / "out.untouched") == cli_program.file_bytes(tmp_path / "plain")
+    cli_program.run(*command[:-1], "-o", tmp_path / "out", "--steps", 3, "--lr", 1e-3)  # takes the copy away at its end
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["calibration.safetensors", "out", "plain"]
+
+
+def test_the_copy_of_what_was_quantized_replaces_no_other_files(home, tmp_path):
+    """Nor a model that the run reads. One that an earlier run left is replaced, and that is noted."""
+    calibration = cli_program.save_ids(tmp_path / "calibration.safetensors", cli_models.ids(24, 32))
+    command = ["-o", tmp_path / "out", "--method", "rtn", "--group-size", 16, "--steps", 3, "--lr", 1e-3, "--calibration",
+               calibration]
+    (tmp_path / "out.untouched").mkdir()
+    (tmp_path / "out.untouched" / "mine").touch()
+    refused = cli_program.call("quantize", home / "llama", *command)
+    assert refused.returncode == 1 and "out.untouched: would be replaced as a whole, with mine" in refused.stderr
+    shutil.rmtree(tmp_path / "out.untouched")
+
+    cli_program.run("quantize", home / "llama", "-o", tmp_path / "out.untouched", "--method", "rtn", "--group-size", 16,
+                    "--tweak", "none", "--format", "hf", "--calibration", calibration)
+    refused = cli_program.call("quantize", tmp_path / "out.untouched", *command)
+    assert refused.returncode == 2 and "which this run reads" in refused.stderr
+    finished = cli_program.call("quantize", home / "llama", *command)
+    assert finished.returncode == 0 and "out.untouched: an earlier run's quantized model" in finished.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["calibration.safetensors", "out"]
+
+
+@pytest.mark.parametrize("tweak", ["layerwise", "ridge"])
+def test_a_link_to_the_copy_of_what_was_quantized_stays(tweak, home, tmp_path):
+    calibration = cli_program.save_ids(tmp_path / "calibration.safetensors", cli_models.ids(24, 32))
+    (tmp_path / "out.untouched").symlink_to("elsewhere")
+    cli_program.run("quantize", home / "llama", "-o", tmp_path / "out", "--method", "rtn", "--group-size", 16, "--tweak",
+                    tweak, "--format", "hf", "--calibration", calibration)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["calibration.safetensors", "out", "out.untouched"]
+
+
+def test_options_without_effect_are_noted(home, tmp_path):
+    """Where they do no harm: one command line serves several methods."""
+    calibration = cli_program.save_ids(tmp_path / "calibration.safetensors", cli_models.ids(8, 32))
+    finished = cli_program.call("quantize", home / "llama", "-o", tmp_path / "out", "--method", "kmeans", "--bits", 3,
+                                "--group-size", 64, "--token-weights", "fisher", "--tweak", "ridge", "--tune",
+                                "norms", "--epochs", 2, "--lr", 0.1, "--budget", "5m", "--calibration", calibration,
+                                "--samples", 4, "--top-k", 50)
+    assert finished.returncode == 0, finished.stderr
+    for option, choice in (("--group-size", "--method kmeans"),
+                           ("--token-weights", "--method kmeans without --sensitivity"),
+                           ("--epochs", "--tweak ridge"), ("--lr", "--tweak ridge"), ("--budget", "--tweak ridge"),
+                           ("--samples", "--calibration"), ("--top-k", "--calibration")):
+        assert f"{option}: has no effect with {choice}\n" in finished.stderr
+    assert "--tune: " not in finished.stderr
+    assert "--group-size" not in cli_program.call("quantize", home / "llama", "-o", tmp_path / "out", "--method",
+                                                  "kmeans", "--group-size", 0, "--tweak", "none", "--calibration",
+                                                  calibration).stderr
 
 
 def test_drift_correction(home):

@@ -1,6 +1,9 @@
 """`normtweak tweak`: what it may change, the layer-wise step and the closed form against PyTorch, and the guard."""
+import random
 import re
 import shutil
+import subprocess
+import time
 
 import gguf
 import pytest
@@ -430,6 +433,32 @@ def test_replaces_an_older_result(home, tmp_path):
     assert cli_program.tensors(tmp_path / "older").keys() == cli_program.tensors(home / "llama-hf").keys()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "older"]
     assert (tmp_path / "link").readlink().name == "older"
+
+
+def test_killed_at_any_moment(home, tmp_path):
+    """The old result stays, or the new one is there; the next run gives what one that was never killed gives."""
+    def command(epochs):
+        return list(map(str, [cli_program.PROGRAM, "tweak", home / "llama-compressed-tensors", "--reference",
+                              home / "llama", "-o", tmp_path / "out", "--calibration",
+                              home / "calibration.safetensors", "--dtype", "f32", "--lr", 0.02, "--epochs", epochs,
+                              "--quiet"]))
+
+    results = {}
+    for epochs in (4, 1):
+        begin = time.monotonic()
+        subprocess.run(command(epochs), env=cli_program.ENVIRONMENT, check=True)
+        results[epochs], seconds = cli_program.file_bytes(tmp_path / "out"), time.monotonic() - begin
+    assert results[1] != results[4]
+    draw = random.Random(0)
+    for _ in range(12):
+        process = subprocess.Popen(command(4), env=cli_program.ENVIRONMENT)
+        time.sleep(seconds * draw.uniform(0.1, 1.5))  # more steps take longer
+        process.kill()
+        process.wait()
+        assert cli_program.file_bytes(tmp_path / "out") in results.values()
+    subprocess.run(command(4), env=cli_program.ENVIRONMENT, check=True)
+    assert cli_program.file_bytes(tmp_path / "out") == results[4]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 @pytest.mark.parametrize("options", [["--budget", "3s", "--lr", 0.05], ["--budget", "3s"],

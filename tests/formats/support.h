@@ -12,6 +12,7 @@
 #include <string>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/unfinished.h"
 #include "normtweak/formats/safetensors.h"
 
 namespace normtweak::formats {
@@ -32,7 +33,7 @@ class TemporaryFolder {
   }
   TemporaryFolder(const TemporaryFolder&) = delete;
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
+  ~TemporaryFolder() { remove_tree(path_); }
   const std::filesystem::path& path() const { return path_; }
 
  private:

@@ -28,7 +28,9 @@ TEST_P(GgufFiles, HoldTheTensors) {
   EXPECT_EQ(file.info("t.F16").type, at::kHalf);
   EXPECT_EQ(file.info("t.BF16").type, at::kBFloat16);
   EXPECT_EQ(file.info("t.Q4_K").type, at::kFloat);
-  EXPECT_EQ(file.stored_type("t.Q4_K").name, "Q4_K");
+  EXPECT_EQ(file.info("t.Q4_K").stored_as, "Q4_K");
+  EXPECT_EQ(file.info("t.Q4_K").stored_bytes,
+            static_cast<std::int64_t>(file.info("t.Q4_K").shape[0] * file.info("t.Q4_K").shape[1] / 256 * 144));
 }
 
 INSTANTIATE_TEST_SUITE_P(Gguf, GgufFiles, testing::Values("version3.gguf", "version2.gguf", "alignment128.gguf"));

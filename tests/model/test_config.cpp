@@ -63,7 +63,7 @@ TEST(Config, ErrorsNameFileAndKey) {
       {"head_dim", changed(llama, {{"head_dim", 7}})},
       {"head_dim", changed(llama, {{"head_dim", std::int64_t{1} << 62}})},
       {"vocab_size", changed(llama, {{"vocab_size", nullptr}})},
-      {"rms_norm_eps", changed(llama, {{"rms_norm_eps", nullptr}})},
+      {"rms_norm_eps", changed(llama, {{"rms_norm_eps", "1e-6"}})},
       {"hidden_act", changed(llama, {{"hidden_act", "mish"}})},
       {"tie_word_embeddings", changed(llama, {{"tie_word_embeddings", "no"}})},
       {"attention_bias", changed(llama, {{"attention_bias", 1}})},
@@ -81,6 +81,27 @@ TEST(Config, ErrorsNameFileAndKey) {
     EXPECT_NE(message.find(row.name), std::string::npos) << row.name << ": " << message;
     EXPECT_TRUE(message.starts_with("config.json: ")) << message;
   }
+}
+
+// The defaults of LlamaConfig and GPT2Config in transformers 5.
+TEST(Config, KeysLeftOutAreWhatTransformersTakesThemFor) {
+  const auto llama = read(changed(
+      llama_config(), {{"max_position_embeddings", nullptr}, {"rms_norm_eps", nullptr}, {"hidden_act", nullptr}}));
+  EXPECT_EQ(llama.context, 2048);
+  EXPECT_EQ(llama.norm_epsilon, 1e-6);
+  EXPECT_EQ(llama.activation, Activation::silu);
+  const auto gpt2 = read(changed(
+      gpt2_config(), {{"n_positions", nullptr}, {"layer_norm_epsilon", nullptr}, {"activation_function", nullptr}}));
+  EXPECT_EQ(gpt2.context, 1024);
+  EXPECT_EQ(gpt2.norm_epsilon, 1e-5);
+  EXPECT_EQ(gpt2.activation, Activation::gelu_tanh);
+}
+
+TEST(Config, WithoutArchitecturesTheModelTypeTellsTheFamily) {
+  const auto config = changed(gpt2_config(), {{"architectures", nullptr}, {"model_type", "gpt2"}});
+  EXPECT_EQ(find_family(config, "config.json").name, "gpt2");
+  const auto other = changed(config, {{"model_type", "mamba"}});
+  EXPECT_NE(tests::message_of<Error>([&] { find_family(other, "config.json"); }).find("model_type"), std::string::npos);
 }
 
 TEST(Config, DefaultsAreTheFamilys) {

@@ -66,10 +66,23 @@ def add_sentencepiece(writer):
     writer.add_add_bos_token(True)
 
 
+def add_rotary_factors(writer, model):
+    """What the llama3 rule divides each frequency by; the converter writes them in place of the rule."""
+    scaled = model.model.rotary_emb.inv_freq.double()
+    head_size = model.config.hidden_size // model.config.num_attention_heads
+    plain = model.config.rope_parameters["rope_theta"] ** -(torch.arange(0, head_size, 2).double() / head_size)
+    factors = (plain / scaled).float()
+    if model.config.rope_parameters["original_max_position_embeddings"] == 8192:
+        factors = factors.bfloat16().float()  # as some converters leave them
+    writer.add_tensor("rope_freqs.weight", factors.numpy())
+
+
 def write(path, model, kind, block_type, more=lambda writer: None):
     """Writes `model`, and gives it the weights that the blocks stand for. more: adds to the file."""
     writer = gguf.GGUFWriter(path, kind)
     add_metadata(writer, model.config, kind)
+    if kind == "llama" and model.config.rope_parameters["rope_type"] == "llama3":
+        add_rotary_factors(writer, model)
     more(writer)
     heads = {"q_proj": model.config.num_attention_heads,
              "k_proj": getattr(model.config, "num_key_value_heads", None)}

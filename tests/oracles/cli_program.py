@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import subprocess
+import time
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -29,6 +30,14 @@ def report(*arguments, to):
     path = pathlib.Path(to) / "report.json"
     run(*arguments, "--json", path)
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def appears(path, seconds=60):
+    """Waits until there is such a file; whether it came in time."""
+    deadline = time.monotonic() + seconds
+    while not pathlib.Path(path).exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return pathlib.Path(path).exists()
 
 
 def save_earlier_result(folder):

@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "normtweak/base/unfinished.h"
+
 namespace normtweak::tests {
 
 class TemporaryFolder : public testing::Test {
@@ -19,7 +21,7 @@ class TemporaryFolder : public testing::Test {
     folder_ = std::filesystem::temp_directory_path() / (name + std::to_string(::getpid()));
     std::filesystem::create_directories(folder_);
   }
-  ~TemporaryFolder() override { std::filesystem::remove_all(folder_); }
+  ~TemporaryFolder() override { normtweak::remove_tree(folder_); }
 
   const std::filesystem::path& folder() const { return folder_; }
 

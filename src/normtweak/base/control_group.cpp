@@ -12,7 +12,7 @@ namespace normtweak {
 namespace fs = std::filesystem;
 namespace {
 
-// Where a version has its groups, and what it calls their figures.
+// The mount point of a version, and the names of its files.
 struct Version {
   const char *mount, *limit, *used, *idle_cache;
 };
@@ -20,7 +20,7 @@ constexpr Version kFirst = {
     .mount = "sys/fs/cgroup/memory",
     .limit = "memory.limit_in_bytes",
     .used = "memory.usage_in_bytes",
-    .idle_cache = "total_inactive_file",  // without "total_" it leaves out the groups below
+    .idle_cache = "total_inactive_file",  // the name without "total_" excludes nested groups
 };
 constexpr Version kSecond = {
     .mount = "sys/fs/cgroup",
@@ -29,14 +29,14 @@ constexpr Version kSecond = {
     .idle_cache = "inactive_file",
 };
 
-// Nothing where there is no such file, or no limit: "max".
+// nullopt if there is no such file, or no limit ("max").
 std::optional<std::int64_t> number_in(const fs::path& file) {
   std::ifstream stream(file);
   std::int64_t number = 0;
   return stream >> number ? std::optional(number) : std::nullopt;
 }
 
-// Lines of a name and a number; 0 where `name` is not among them.
+// The number beside `name` in a file of lines "NAME NUMBER"; 0 if there is none.
 std::int64_t number_under(std::string_view name, const fs::path& file) {
   std::ifstream stream(file);
   std::string found;
@@ -56,7 +56,7 @@ void heed(const fs::path& group, const Version& version, GroupMemory& memory) {
 }
 
 // From the outermost group to that of the process. In many containers only the process's own group is mounted, while
-// `path` is the one outside: it leads nowhere, and the mount itself is the group.
+// `path` is its path on the host: that does not exist here, and the mount point itself is the group.
 void heed_all(const fs::path& root, const fs::path& path, const Version& version, GroupMemory& memory) {
   auto group = root / version.mount;
   heed(group, version, memory);
@@ -69,7 +69,7 @@ GroupMemory group_memory(const fs::path& root) {
   GroupMemory memory;
   heed_all(root, "/", kSecond, memory);  // even where the process's own group cannot be read
   std::ifstream groups(root / "proc" / "self" / "cgroup");
-  // "NUMBER:CONTROLLER,CONTROLLER,...:PATH"; version 2 has the number 0 and names no controllers
+  // "NUMBER:CONTROLLER,CONTROLLER,...:PATH"; version 2 has number 0 and an empty list of controllers
   for (std::string line; std::getline(groups, line);) {
     const auto first = line.find(':'), second = line.find(':', first + 1);
     if (second == std::string::npos) continue;

@@ -13,8 +13,8 @@
 namespace normtweak {
 namespace {
 
-// The functions that are called, as the manuals of NVRTC (docs.nvidia.com/cuda/nvrtc) and of the driver's interface
-// (docs.nvidia.com/cuda/cuda-driver-api) declare them; handles are pointers, and a status of 0 is success.
+// The functions used, as declared in the documentation of NVRTC (docs.nvidia.com/cuda/nvrtc) and of the driver API
+// (docs.nvidia.com/cuda/cuda-driver-api). Handles are pointers, and status 0 means success.
 struct Cuda {
   int (*nvrtc_create)(void** program, const char* source, const char* name, int headers,
                       const char* const* header_texts, const char* const* header_names);
@@ -40,8 +40,8 @@ bool find(void* library, const char* name, Function*& function) {
   return function != nullptr;
 }
 
-// torch's own door to NVRTC and the driver: a library that needs those of the version that this torch was built for,
-// and knows where they lie. Its symbols and theirs are found through it. Never closed, for kernels stay loaded.
+// torch's own stub library for NVRTC and the driver. It links the versions that this torch was built for and knows
+// where they are; symbols are resolved through it. Never closed, since kernels stay loaded.
 const Cuda* load_cuda() {
   void* library = ::dlopen("libcaffe2_nvrtc.so", RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) return nullptr;
@@ -107,7 +107,7 @@ class Program {
 void* load_function(const char* name, const char* source, c10::Device device) {
   const auto* cuda = cuda_libraries();
   if (cuda == nullptr) fail("this torch comes without NVRTC");
-  at::empty({1}, device);  // makes torch's context that of this thread, if nothing has before
+  at::empty({1}, device);  // makes torch's CUDA context current in this thread, if none is yet
   int major = 0, minor = 0;
   cuda->device_attribute(&major, kCapabilityMajor, device.index());
   cuda->device_attribute(&minor, kCapabilityMinor, device.index());
@@ -130,9 +130,9 @@ const CudaKernel::Compiled& CudaKernel::compiled_for(c10::Device device) {
   } catch (const Error& error) {
     return compiled_.emplace_back(device, nullptr, error.what());
   } catch (const c10::OutOfMemoryError&) {
-    throw;  // may be over at the next call
+    throw;  // may be transient
   } catch (const c10::Error& error) {
-    // Torch finds no such device.
+    // torch has no such device
     return compiled_.emplace_back(device, nullptr, error.what_without_backtrace());
   }
 }

@@ -1,5 +1,5 @@
-// A CUDA kernel of our own, compiled on the machine that runs it by NVRTC, the compiler library that every torch for
-// CUDA brings along: neither to build nor to run the program is a CUDA toolkit needed.
+// A custom CUDA kernel, compiled at run time by NVRTC, the compiler library that ships with every CUDA build of torch.
+// No CUDA toolkit is needed to build or to run the program.
 #pragma once
 #include <c10/core/Device.h>
 
@@ -10,22 +10,21 @@
 
 namespace normtweak {
 
-inline constexpr int kWarp = 32;  // threads that run in step and can read each other's registers
+inline constexpr int kWarp = 32;  // threads that run in lockstep and can read each other's registers
 
-// For a handful of kernels where a loop of ATen operations would spend its time on launching them. Used from any
-// thread.
+// For the few loops in which a chain of ATen operations would be bound by launch overhead. Thread-safe.
 class CudaKernel {
  public:
   // source: CUDA C++ that defines `extern "C" __global__ void NAME(...)` and includes nothing. Both must outlive this.
-  // It is compiled for a device when that is first asked for.
+  // Compiled for a device on its first use.
   CudaKernel(const char* name, const char* source) : name_(name), source_(source) {}
 
-  // Why the device cannot have this kernel (no NVRTC, or it does not know the GPU), or "" where it can. The caller does
-  // the same work in another way then.
+  // Why the kernel cannot run on this device (no NVRTC, or NVRTC does not support the GPU); "" if it can. The caller
+  // then needs another way to do the work.
   std::string unavailable(c10::Device device);
 
-  // Enqueues it on the present stream of the device, which must be the calling thread's present one. arguments:
-  // pointers to the values of the parameters, in their order. Throws Error if the driver refuses.
+  // Launches it on the device's current stream; the device must be the calling thread's current one. arguments:
+  // pointers to the parameter values, in order. Throws Error if the driver refuses.
   void launch(c10::Device device, unsigned int blocks, unsigned int threads_per_block, std::span<void*> arguments);
 
  private:
@@ -39,7 +38,7 @@ class CudaKernel {
   const char* name_;
   const char* source_;
   std::mutex mutex_;
-  std::list<Compiled> compiled_;  // one for each device asked for; they stay where they are
+  std::list<Compiled> compiled_;  // one per device used; a list, so that addresses stay valid
 };
 
 }  // namespace normtweak

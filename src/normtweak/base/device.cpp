@@ -43,7 +43,7 @@ c10::Device parse_device(std::string_view name) {
   try {
     const c10::Device device{std::string(name)};
     if (device.is_cpu() || device.is_cuda()) return device;
-  } catch (const c10::Error&) {  // said below
+  } catch (const c10::Error&) {  // reported below
   }
   fail("{}: not a device; use cpu, cuda or cuda:N", name.empty() ? "an empty name" : name);
 }
@@ -61,7 +61,7 @@ c10::Device choose_device(std::string_view name, std::optional<int> process) {
         "CUDA",
         name, gpus);
   }
-  c10::impl::VirtualGuardImpl(at::kCUDA).setDevice(device);  // kernels of our own go to this thread's present one
+  c10::impl::VirtualGuardImpl(at::kCUDA).setDevice(device);  // custom kernels run on this thread's current device
   return device;
 }
 
@@ -96,13 +96,13 @@ std::string_view float_type_name(at::ScalarType type) {
 std::int64_t peak_memory_bytes(c10::Device device) {
   if (device.is_cuda()) {
     auto* allocator = c10::getDeviceAllocator(at::kCUDA);
-    if (!allocator->initialized()) return 0;  // the device was chosen, and then not used
+    if (!allocator->initialized()) return 0;  // the device was chosen but never used
     const auto stats = allocator->getDeviceStats(device.index());
     return stats.allocated_bytes[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
   }
   rusage usage = {};
   ::getrusage(RUSAGE_SELF, &usage);
-  return std::int64_t{usage.ru_maxrss} * 1024;  // Linux counts in KiB
+  return std::int64_t{usage.ru_maxrss} * 1024;  // in KiB on Linux
 }
 
 }  // namespace normtweak

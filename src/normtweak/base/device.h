@@ -1,4 +1,4 @@
-// Choice of device and of the type that matrix products run in.
+// Choice of device and compute dtype, the dtype of matrix products.
 #pragma once
 #include <ATen/core/Tensor.h>
 #include <c10/core/Device.h>
@@ -9,16 +9,16 @@
 
 namespace normtweak {
 
-// "cpu", "cuda" or "cuda:1", there or not. Throws Error for any other name.
+// "cpu", "cuda" or "cuda:1"; the device need not exist. Throws Error for any other name.
 c10::Device parse_device(std::string_view name);
 
-// "cpu", "cuda", "cuda:1", or "" for a GPU if there is one. Throws Error if the device is not there.
-// process: the number of this process among several on this machine. It gets the GPU of that number, and makes it the
-// present one of this thread; naming one is an error then.
+// "cpu", "cuda", "cuda:1", or "" for a GPU if there is one. Throws Error if the device does not exist. process: this
+// process's local rank, if there are several on this machine. It then gets the GPU of that number, which becomes this
+// thread's current device; naming a GPU is an error.
 c10::Device choose_device(std::string_view name, std::optional<int> process = std::nullopt);
 
-// True where bf16 products are several times faster than F32 ones: CUDA, CPUs with AMX, and AMD's with AVX512-BF16.
-// Intel's with AVX512-BF16 and no AMX do not count (docs/architecture.md has what was measured).
+// True if bf16 products are several times faster than F32 ones: CUDA, CPUs with AMX, AMD CPUs with AVX512-BF16. Intel
+// CPUs with AVX512-BF16 but no AMX do not qualify (measurements: docs/architecture.md).
 bool has_fast_bf16(c10::Device device);
 
 bool is_amd_cpu();
@@ -27,7 +27,7 @@ bool is_amd_cpu();
 at::ScalarType parse_float_type(std::string_view name);
 std::string_view float_type_name(at::ScalarType type);  // "float32", "bfloat16", "float16": as in config.json
 
-// The largest memory this process has held: resident on the CPU, or allocated on the device where it is a GPU.
+// Peak memory of this process: resident set size on a CPU, memory allocated on the device on a GPU.
 std::int64_t peak_memory_bytes(c10::Device device);
 
 }  // namespace normtweak

@@ -5,7 +5,7 @@
 namespace normtweak {
 namespace {
 
-// As C++ would spell it. UTF-8 passes: its bytes are no control characters.
+// Escapes as in C++. UTF-8 passes unchanged, since its bytes are not control characters.
 std::string spelled_out(std::string_view message) {
   std::string line;
   line.reserve(message.size());

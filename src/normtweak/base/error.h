@@ -8,15 +8,15 @@
 
 namespace normtweak {
 
-// what() is a whole sentence for the user; `cli/` prints it after "normtweak: " and exits with status 1.
+// what() is a complete message for the user; `cli/` prints it after "normtweak: " and exits with status 1.
 class Error : public std::runtime_error {
  public:
-  // A message often quotes what a file holds. Control characters in it are spelled out, so that it stays one line, is
-  // whole, and cannot command the terminal.
+  // Messages often quote file content. Control characters are escaped, so that a message stays one line, is not cut
+  // off, and cannot control the terminal.
   explicit Error(std::string_view message);
 };
 
-// What the user asked for contradicts itself, whatever the files hold; `cli/` exits with status 2.
+// The request contradicts itself, whatever the files contain; `cli/` exits with status 2.
 class UsageError : public Error {
  public:
   using Error::Error;

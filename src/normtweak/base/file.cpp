@@ -41,11 +41,11 @@ void flush_to_disk(const fs::path& path) {
 fs::path place_of(const fs::path& target) {
   if (target.empty()) fail_usage("the name of the output is empty");
   auto place = fs::absolute(target);
-  constexpr int kMostLinks = 40;  // as many as Linux follows
+  constexpr int kMostLinks = 40;  // Linux's own limit
   for (int links = 0;; ++links) {
     if (!place.has_filename()) place = place.parent_path();
     const auto name = place.filename();
-    // The folder first: `..` after a link is not where the text has it.
+    // Resolve the folder first, since `..` after a link is relative to the link's target.
     place =
         name == ".." || name == "." ? fs::weakly_canonical(place) : fs::weakly_canonical(place.parent_path()) / name;
     if (!place.has_filename()) fail("{}: cannot be replaced; name a folder in it", target.string());
@@ -130,7 +130,7 @@ void AtomicDirectory::commit() {
   for (const auto& entry : fs::recursive_directory_iterator(path())) {
     if (entry.is_regular_file()) flush_to_disk(entry.path());
   }
-  put_in_place(path(), target_);  // an older folder has this one's name then, and goes with the destructor
+  put_in_place(path(), target_);  // path() then names an older folder, if there was one; the destructor removes it
 }
 
 }  // namespace normtweak

@@ -1,4 +1,5 @@
-// Files: read whole, mapped read-only, and written so that a killed run leaves either the old or the new.
+// Files: read whole, memory-mapped read-only, and written atomically: a killed run leaves either the old content or the
+// new.
 #pragma once
 #include <cstddef>
 #include <filesystem>
@@ -16,7 +17,7 @@ namespace normtweak {
 // The whole file. Throws Error if it cannot be read.
 std::string read_file(const std::filesystem::path& path);
 
-// A file mapped read-only; the pages are loaded when touched. Movable, not copyable.
+// A file mapped read-only; pages are loaded on first access. Movable, not copyable.
 class MappedFile {
  public:
   explicit MappedFile(const std::filesystem::path& path);  // throws Error if it cannot be opened
@@ -33,18 +34,18 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
-// Where an output goes, in full: absolute, without a slash at its end, and past symbolic links, so that what they point
-// to is written, there already or not, and the links stay. Throws Error if there is no name in it, or no end to the
-// links.
+// Where an output goes: an absolute path without a trailing slash and with symbolic links resolved, so that their
+// targets are written, whether these exist or not, and the links stay. Throws Error if the path has no file name, or if
+// links form a loop.
 std::filesystem::path place_of(const std::filesystem::path& target);
 
 // Calls `write` with a stream to a temporary file beside `path`, flushes it to disk and renames it to `path`.
 // Throws Error (and leaves `path` as it was) when a write fails, as on a full disk.
 void write_file_atomically(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
 
-// A directory that appears, or replaces an older one, all at once: write into `path()`, then `commit()`. What earlier
-// runs to the same target left when they were killed goes first, here and above. Without a commit, what was written
-// goes when this does.
+// A directory that is created, or replaces an older one, atomically: write into `path()`, then `commit()`. Without a
+// commit, the destructor removes what was written. Both this and the function above first remove what killed runs left
+// beside the same target.
 class AtomicDirectory {
  public:
   // Throws Error if `target` exists and is not a directory, or if its parent cannot be written.

@@ -1,4 +1,4 @@
-// Random numbers that a seed determines.
+// Seeded random number generators.
 #pragma once
 #include <ATen/core/Generator.h>
 #include <c10/core/Device.h>
@@ -7,8 +7,7 @@
 
 namespace normtweak {
 
-// A generator for draws on `device`, at the start of the sequence that belongs to `seed`. It shares no state with any
-// other, nor with the device's default one.
+// A generator on `device`, seeded with `seed`. It shares no state with other generators or the device's default one.
 at::Generator make_generator(c10::Device device, std::uint64_t seed);
 
 }  // namespace normtweak

@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::array<int, 2> kSignals = {SIGINT, SIGTERM};
 volatile std::sig_atomic_t noted = 0;
-std::array<void (*)(int), kSignals.size()> before = {};  // what answers them outside of the scope
+std::array<void (*)(int), kSignals.size()> before = {};  // handlers outside the scope
 
 extern "C" void note_signal(int signal) {
   noted = 1;
@@ -29,7 +29,7 @@ InterruptScope::~InterruptScope() {
   for (std::size_t i = 0; i < kSignals.size(); ++i) std::signal(kSignals[i], before[i]);
 }
 
-// Not static: without a scope there is nothing to ask.
+// Not static, so that it can only be called within a scope.
 // NOLINTNEXTLINE(readability-convert-member-functions-to-static)
 bool InterruptScope::requested() const { return noted != 0; }
 

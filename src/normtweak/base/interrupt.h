@@ -1,10 +1,11 @@
-// Ctrl-C and SIGTERM while work is under way that is worth keeping.
+// Handling of Ctrl-C and SIGTERM during work whose partial result is worth keeping.
 #pragma once
 
 namespace normtweak {
 
-// While one of these exists, the first such signal is only noted: the work is expected to stop soon, with what it has.
-// The next one ends the process as usual, and so does the first outside of such a scope. At most one at a time.
+// While an InterruptScope exists, the first such signal is only recorded, and the work is expected to stop soon and
+// keep its result so far. The next signal ends the process as usual, as does any signal outside such a scope. At most
+// one scope at a time.
 class InterruptScope {
  public:
   InterruptScope();

@@ -9,8 +9,8 @@
 namespace normtweak {
 namespace {
 
-// Builds the document without looking each new key up among the earlier ones: an ordered object is a list, and a
-// vocabulary has a hundred thousand keys. Where a key comes twice, both stay and the first is found.
+// Builds the document without looking up each new key among the earlier ones: an ordered object is a list, and a
+// vocabulary has a hundred thousand keys. Of duplicate keys both are kept and the first is found.
 class DocumentBuilder : public nlohmann::json_sax<Json> {
  public:
   explicit DocumentBuilder(Json& document) { open_.push_back(&document); }
@@ -40,7 +40,7 @@ class DocumentBuilder : public nlohmann::json_sax<Json> {
   const std::string& message() const { return message_; }
 
  private:
-  // Where the next value goes: the key just read, the end of the open array, or the document itself.
+  // The slot of the next value: the key just read, the end of the open array, or the document itself.
   Json& place(Json value) {
     Json* target = open_.back();
     if (value_of_key_ != nullptr) {
@@ -61,7 +61,7 @@ class DocumentBuilder : public nlohmann::json_sax<Json> {
       return false;
     }
     Json& placed = place(std::move(value));
-    if (&placed != open_.back()) open_.push_back(&placed);  // else it is the document itself
+    if (&placed != open_.back()) open_.push_back(&placed);  // otherwise it is the document itself
     return true;
   }
   bool close() {

@@ -12,7 +12,7 @@
 namespace normtweak {
 namespace {
 
-// A process that lives notices the loss of another by itself, or is told by torchrun, well within this time.
+// A live process detects the loss of another one, or is terminated by torchrun, well within this time.
 constexpr std::chrono::milliseconds kPatience{2000}, kPause{50};
 
 const std::string kFailed = "failed";
@@ -29,7 +29,7 @@ std::string LastWords::name(int rank) const { return fmt::format("rank {} of {}"
 std::optional<std::string> LastWords::of_failure(const std::string& message) {
   try {
     if (!board_->is_first_to_put(kFailed)) return std::nullopt;
-  } catch (const std::exception&) {  // then nobody knows who was first
+  } catch (const std::exception&) {  // then it is unknown which process failed first
   }
   return fmt::format("{}: {}", name(rank_), message);
 }
@@ -59,7 +59,7 @@ std::optional<std::string> LastWords::of_loss(const std::string& message) {
       return fmt::format("no word of {} (killed, or it hangs), so the job ends: {}", fmt::join(missing, " and "),
                          message);
     }
-  } catch (const std::exception&) {  // the board is gone: each speaks for itself
+  } catch (const std::exception&) {  // the board is unreachable: each process reports for itself
   }
   return fmt::format("{}: {}", name(rank_), message);
 }
@@ -67,7 +67,7 @@ std::optional<std::string> LastWords::of_loss(const std::string& message) {
 void LastWords::finished() {
   try {
     board_->is_first_to_put(accounted_for(rank_));
-  } catch (const std::exception&) {  // nobody is left who would ask
+  } catch (const std::exception&) {  // no process is left to look for the note
   }
 }
 

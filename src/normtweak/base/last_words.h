@@ -1,4 +1,5 @@
-// Why a job of several processes ends is said once: by the process that failed, not by those that it takes along.
+// Ensures that the failure of a multi-process job is reported once, by the process that failed and not by those that
+// fail because of it.
 #pragma once
 #include <memory>
 #include <optional>
@@ -6,27 +7,28 @@
 
 namespace normtweak {
 
-// Where all processes of a job can leave a note, as long as one of them, or torchrun, keeps it. All may throw.
+// A key store shared by all processes of a job, hosted by one of them or by torchrun. Any call may throw.
 class NoticeBoard {
  public:
   virtual ~NoticeBoard() = default;
-  virtual bool is_first_to_put(const std::string& note) = 0;  // false if the note was there
+  virtual bool is_first_to_put(const std::string& note) = 0;  // false if the note already existed
   virtual bool has(const std::string& note) = 0;
 };
 
-// May be called from any thread. Nothing here throws: without the board every process speaks for itself.
+// Thread-safe. Nothing here throws: if the board is unreachable, every process reports for itself.
 class LastWords {
  public:
   LastWords(std::shared_ptr<NoticeBoard> board, int rank, int size);
 
-  // What this process has to print when it fails by itself; nothing if another failed before.
+  // The message to print when this process fails by itself; nullopt if another one failed first.
   std::optional<std::string> of_failure(const std::string& message);
 
-  // When it lost the others, or is told to end: it waits a moment for a note of each. Nothing if one has failed, or if
-  // another process is to name those that left no note.
+  // The message to print when this process loses the others or receives SIGTERM. Waits briefly for a note from each
+  // process. Returns nullopt if one has reported a failure, or if a lower rank is to name the processes that left no
+  // note.
   std::optional<std::string> of_loss(const std::string& message);
 
-  void finished();  // the work is done: this process will not be missed
+  void finished();  // the work is done; other processes will not report this one as missing
 
  private:
   std::string name(int rank) const;

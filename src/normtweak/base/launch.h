@@ -1,4 +1,4 @@
-// How this process was started: alone, or beside others by torchrun.
+// How this process was started: alone, or by torchrun as one of several.
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -7,18 +7,18 @@
 namespace normtweak {
 
 struct Launch {
-  int rank = 0, size = 1;              // this process, and how many there are on all machines
-  int local_rank = 0, local_size = 1;  // among those of this machine
-  std::string address;                 // where the processes find each other
-  std::uint16_t port = 0;              // there
-  bool has_store = false;              // torchrun serves that place itself; otherwise rank 0 does
-  std::string attempt = "0";           // torchrun may start the processes anew
-  std::chrono::seconds timeout{1800};  // of one exchange; NORMTWEAK_TIMEOUT changes it
+  int rank = 0, size = 1;              // global rank, and number of processes on all machines
+  int local_rank = 0, local_size = 1;  // the same on this machine
+  std::string address;                 // host of the rendezvous store
+  std::uint16_t port = 0;              // port of the store
+  bool has_store = false;              // torchrun hosts the store; otherwise rank 0 does
+  std::string attempt = "0";           // restart count; torchrun may restart the processes
+  std::chrono::seconds timeout{1800};  // for one exchange; set by NORMTWEAK_TIMEOUT
 };
 
-// From RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT. Where those of this machine are not
-// named, all processes are on it. Without WORLD_SIZE, or where that is 1, one process.
-// Throws Error naming the variable that is missing or is no number.
+// From RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT. If the LOCAL_ variables are
+// missing, all processes are assumed to be on this machine. Without WORLD_SIZE, or if it is 1, there is one process.
+// Throws Error naming a variable that is missing or not a number.
 Launch launch_from_environment();
 
 }  // namespace normtweak

@@ -22,13 +22,13 @@ namespace {
 
 fs::path folder_of(const fs::path& target) { return target.has_parent_path() ? target.parent_path() : fs::path("."); }
 
-constexpr std::string_view kPartial = "partial", kReplaced = "replaced";  // what hidden names end in
+constexpr std::string_view kPartial = "partial", kReplaced = "replaced";  // endings of hidden names
 
 std::string hidden(const fs::path& target, ::pid_t process, std::string_view ending) {
   return fmt::format(".{}.{}.{}", target.filename().string(), process, ending);
 }
 
-// The process that gave `name` to what becomes, or was, `target`; nothing where it is another thing's name.
+// The PID in `name` if it is a hidden name of `target` with this ending, otherwise nullopt.
 std::optional<::pid_t> owner_of(const std::string& name, const fs::path& target, std::string_view ending) {
   const auto front = fmt::format(".{}.", target.filename().string());
   if (!name.starts_with(front)) return std::nullopt;
@@ -37,10 +37,10 @@ std::optional<::pid_t> owner_of(const std::string& name, const fs::path& target,
   return process > 0 && name == hidden(target, process, ending) ? std::optional(process) : std::nullopt;
 }
 
-// Whatever bears the number of this process is of an earlier one, or claimed; in containers numbers often come again.
+// What has this process's own PID is from an earlier process, or claimed: in containers PIDs are often reused.
 bool is_gone(::pid_t process) { return process == ::getpid() || (::kill(process, 0) != 0 && errno == ESRCH); }
 
-// Under names with that ending, by processes that are gone.
+// The entries beside `target` with this ending whose processes are gone.
 std::vector<fs::path> left_beside(const fs::path& target, std::string_view ending) {
   std::error_code ignored;
   std::vector<fs::path> left;
@@ -51,7 +51,7 @@ std::vector<fs::path> left_beside(const fs::path& target, std::string_view endin
   return left;
 }
 
-// A file is locked on NFS only where it is open for writing; a folder never is.
+// NFS locks a file only if it is open for writing, and never a folder.
 int open_to_lock(const fs::path& path) {
   const int file = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
   return file >= 0 ? file : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_DIRECTORY);

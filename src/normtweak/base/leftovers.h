@@ -1,17 +1,17 @@
-// The temporary names of outputs, and what runs that SIGKILL ended have left under them.
+// Temporary names of outputs, and removal of what runs killed by SIGKILL left under such names.
 #pragma once
 #include <filesystem>
 
 namespace normtweak {
 
-// ".OUT.PID.partial" beside OUT: a name that no other process of this machine takes.
+// ".OUT.PID.partial" beside OUT: a name that no other process on this machine uses.
 std::filesystem::path staging_name(const std::filesystem::path& target);
 
-// ".OUT.PID.replaced": the same for an older OUT, while it makes room for the new one.
+// ".OUT.PID.replaced": the same for an older OUT while it is being replaced.
 std::filesystem::path replaced_name(const std::filesystem::path& target);
 
-// Tells other processes, as long as it lives, that a file or folder that exists is still being written: a lock, which
-// the system takes back from a process that ends in whatever way. Where locks cannot be had, nothing is told.
+// While it exists, tells other processes that an existing file or folder is still being written. It is a file lock,
+// which the system releases however the process ends. On file systems without locks it has no effect.
 class Claim {
  public:
   explicit Claim(const std::filesystem::path& path);
@@ -24,10 +24,10 @@ class Claim {
   int file_;
 };
 
-// Removes what was left beside `target` by processes that are gone. Two things have to say so: no process here has the
-// number in the name, and nobody has a claim. The second knows of processes in other containers and, where the file
-// system has locks, on other machines. In doubt it stays. Where such a process had replaced `target` only by half, so
-// that there is none, the older one is put back.
+// Removes what dead processes left beside `target`. A leftover is removed only if no other process on this machine
+// has the PID in its name and nobody holds a Claim on it. The claim also covers processes in other containers and, if
+// the file system supports locks, on other machines. In doubt it stays. If such a process was killed while it replaced
+// `target`, so that no `target` exists, the older folder is renamed back.
 void remove_leftovers(const std::filesystem::path& target);
 
 }  // namespace normtweak

@@ -15,14 +15,14 @@
 namespace normtweak {
 namespace {
 
-// oneDNN turns a transposed weight round at each call, which so many rows pay for.
+// oneDNN reorders a transposed weight on every call, which pays off from this many rows.
 constexpr std::int64_t kRowsForTransposed = 64;
 
 using OneDnnLinear = at::Tensor(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                                 std::string_view after, c10::List<std::optional<at::Scalar>> scalars,
                                 std::optional<std::string_view> algorithm);
 
-// torch's own operator, by which its compiler reaches oneDNN; nothing if this torch has none of this form.
+// The operator through which torch's compiler calls oneDNN; nullopt if this torch version has none with this signature.
 std::optional<c10::TypedOperatorHandle<OneDnnLinear>> find_onednn_linear() {
   if (!at::hasMKLDNN() || !is_amd_cpu()) return std::nullopt;
   const auto found = c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
@@ -40,7 +40,7 @@ bool suits_onednn(const at::Tensor& x, const at::Tensor& weight) {
   return !needs_gradient && (weight.is_contiguous() || x.numel() >= kRowsForTransposed * x.size(-1));
 }
 
-// Nothing where oneDNN is not the one to ask.
+// Undefined if oneDNN is not to be used.
 at::Tensor product_in_onednn(const at::Tensor& x, const at::Tensor& weight) {
   static const auto onednn = find_onednn_linear();
   if (!onednn || !suits_onednn(x, weight)) return {};

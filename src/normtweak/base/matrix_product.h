@@ -1,18 +1,18 @@
-// Matrix products in the quickest of the libraries that torch brings along.
+// Matrix products in the fastest of the libraries that ship with torch.
 #pragma once
 #include <ATen/core/Tensor.h>
 
 namespace normtweak {
 
-// x weightᵀ: [..., in], [out, in] -> [..., out], both of one type and on one device. What at::linear gives, which
-// also does it where a gradient is wanted. Either may be a view; to multiply by a matrix as it stands, give its
-// transpose.
+// x weightᵀ: [..., in], [out, in] -> [..., out], of the same dtype and on the same device. Equivalent to at::linear,
+// which is used if a gradient is required. Either argument may be a view; to multiply by an untransposed matrix, pass
+// its transpose.
 //
-// torch leaves F32 products on the CPU to MKL, which takes twice as long on AMD's CPUs as oneDNN, the library that has
-// the bf16 ones (docs/architecture.md). There oneDNN does both.
+// torch runs F32 products on the CPU in MKL, which takes twice as long on AMD CPUs as oneDNN, the library that torch
+// uses for bf16 (docs/architecture.md). On AMD CPUs oneDNN runs both here.
 at::Tensor matmul_transposed(const at::Tensor& x, const at::Tensor& weight);
 
-// sum += x weightᵀ, of matrices; in place where that is no slower.
+// sum += x weightᵀ, for matrices; without a temporary product unless oneDNN is faster.
 void add_matmul_transposed(const at::Tensor& sum, const at::Tensor& x, const at::Tensor& weight);
 
 }  // namespace normtweak

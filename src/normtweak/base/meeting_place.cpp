@@ -20,7 +20,7 @@ namespace {
 using StorePointer = c10::intrusive_ptr<c10d::Store>;
 using BackendPointer = c10::intrusive_ptr<c10d::Backend>;
 
-// The first line, without the stack trace that what() of LibTorch's errors gathers.
+// The first line, without the stack trace in what() of LibTorch's errors.
 std::string message_of(const std::exception& error) {
   const auto* from_torch = dynamic_cast<const c10::Error*>(&error);
   const std::string text = from_torch != nullptr ? from_torch->what_without_backtrace() : error.what();
@@ -60,7 +60,7 @@ void with_others(const WaitingSince& since, const Call& call) {
   }
 }
 
-// wait() throws, as a rule; some failures it only reports.
+// wait() usually throws; some failures it only reports.
 void finish(c10d::Work& work) {
   if (!work.wait()) fail_exchange("it was given up");
   if (work.exception()) std::rethrow_exception(work.exception());
@@ -94,7 +94,7 @@ class C10dTransport : public Transport {
   int on_machine_;
 };
 
-// On a connection of its own: the one that the collectives use is locked while they wait.
+// On a separate connection, since the collectives' connection is locked while they wait.
 class StoreBoard : public NoticeBoard {
  public:
   explicit StoreBoard(StorePointer store) : store_(std::move(store)) {}
@@ -127,7 +127,7 @@ void await_all(c10d::Store& store, const Launch& launch) {
 #ifdef USE_C10D_GLOO
 BackendPointer make_gloo(const StorePointer& store, const Launch& launch) {
   using Gloo = c10d::ProcessGroupGloo;
-  const char* interface = std::getenv("GLOO_SOCKET_IFNAME");  // as PyTorch's own users name it
+  const char* interface = std::getenv("GLOO_SOCKET_IFNAME");  // PyTorch's variable for the network interface
   auto options = Gloo::Options::create(2 * launch.timeout);
   options->devices.push_back(interface != nullptr ? Gloo::createDeviceForInterface(interface)
                                                   : Gloo::createDefaultDevice());
@@ -138,7 +138,7 @@ BackendPointer make_gloo(const StorePointer& store, const Launch& launch) {
 
 #ifdef USE_C10D_NCCL
 BackendPointer make_nccl(const StorePointer& store, const Launch& launch) {
-  // Errors and timeouts come back from wait(); otherwise a thread of c10d's own would abort the program.
+  // Errors and timeouts are reported by wait(); otherwise a c10d thread would abort the program.
   ::setenv("TORCH_NCCL_BLOCKING_WAIT", "1", 0);
   auto options = c10d::ProcessGroupNCCL::Options::create();
   options->timeout = 2 * launch.timeout;
@@ -147,7 +147,7 @@ BackendPointer make_nccl(const StorePointer& store, const Launch& launch) {
 }
 #endif
 
-// device: where buffers have to lie; between GPUs without NCCL they go through host memory.
+// device: where buffers must be; without NCCL, buffers on GPUs are copied through host memory.
 BackendPointer make_backend([[maybe_unused]] const StorePointer& store, [[maybe_unused]] const Launch& launch,
                             [[maybe_unused]] c10::Device& device) {
 #ifdef USE_C10D_NCCL
@@ -187,11 +187,11 @@ LastWords MeetingPlace::last_words() const { return {stores_->board, launch_.ran
 Processes MeetingPlace::connect(c10::Device device) const {
   BackendPointer backend;
   with_others(waiting_since_, [&] {
-    await_all(*stores_->exchange, launch_);  // NCCL would wait for the others without an end
+    await_all(*stores_->exchange, launch_);  // NCCL would wait for the others forever
     backend = make_backend(stores_->exchange, launch_, device);
   });
   Processes processes(std::make_shared<C10dTransport>(backend, device, waiting_since_, launch_.local_size));
-  processes.barrier();  // so that what does not work shows now
+  processes.barrier();  // so that communication failures show now
   return processes;
 }
 

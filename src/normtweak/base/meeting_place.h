@@ -1,5 +1,5 @@
-// Where the processes of a job find each other, and how they talk from then on: c10d's collectives, through NCCL
-// between GPUs and through Gloo between CPUs.
+// Rendezvous of the processes of a job, and their communication: c10d collectives over NCCL between GPUs and over Gloo
+// between CPUs.
 #pragma once
 #include <c10/core/Device.h>
 
@@ -16,25 +16,26 @@ namespace normtweak {
 
 class MeetingPlace {
  public:
-  // launch: of several processes. Waits until the place is there, launch.timeout at most; throws LostProcess naming it.
+  // launch: with more than one process. Waits for the rendezvous store, at most launch.timeout; then throws LostProcess
+  // naming its address.
   explicit MeetingPlace(const Launch& launch);
 
   LastWords last_words() const;
 
-  // Waits for the other processes. Throws Error in a build without the headers of Gloo (or, between GPUs, of NCCL: then
-  // Gloo serves there, too). Here and in every exchange, LostProcess if another one is gone, or has not answered for
-  // twice launch.timeout.
+  // Waits for the other processes. Throws Error in a build without Gloo's headers; a build without NCCL's uses Gloo
+  // between GPUs as well. Here and in every exchange, throws LostProcess if another process is gone, or has not
+  // answered for twice launch.timeout.
   Processes connect(c10::Device device) const;
 
-  // How long the present exchange, or connect(), has been waiting for others; 0 between exchanges. For another thread
-  // that loses patience: what c10d waits in cannot always be left.
+  // How long the current exchange, or connect(), has been waiting for others; 0 between exchanges. For a watchdog
+  // thread, since c10d's waits cannot always be interrupted.
   std::chrono::seconds waited() const;
 
  private:
   struct Stores;
   Launch launch_;
   std::shared_ptr<const Stores> stores_;
-  std::shared_ptr<std::atomic<std::int64_t>> waiting_since_;  // ticks of the steady clock; 0: not at all
+  std::shared_ptr<std::atomic<std::int64_t>> waiting_since_;  // ticks of the steady clock; 0: not waiting
 };
 
 }  // namespace normtweak

@@ -46,7 +46,7 @@ std::int64_t parse_bytes(std::string_view size) {
   while (unit.starts_with(' ')) unit.remove_prefix(1);
   const auto* found = std::ranges::find(kUnits, unit, &Unit::name);
   const double bytes = found == kUnits.end() ? 0 : std::floor(number * found->bytes);
-  const bool is_size = bytes >= 1 && bytes < 9e18;  // NaN is not
+  const bool is_size = bytes >= 1 && bytes < 9e18;  // false for NaN
   if (error != std::errc() || !is_size) {
     fail("{}: not a size of memory; write it as 16GiB, 800MiB or 16GB", size);
   }
@@ -77,14 +77,15 @@ void limit_device_memory(c10::Device device, std::int64_t bytes) {
   if (device.is_cpu()) return;
   const auto total = c10::getDeviceAllocator(device.type())->getMemoryInfo(device.index()).second;
   const double share = std::min(1.0, static_cast<double>(bytes) / static_cast<double>(total));
-  // The allocator reads this when it is first used; there is no call for it that needs no CUDA header.
+  // The allocator reads this setting on first use; a direct call would need a CUDA header.
   c10::CachingAllocator::setAllocatorSettings(fmt::format("per_process_memory_fraction:{:.9f}", share));
 }
 
 void keep_freed_memory() {
 #ifdef __GLIBC__
   constexpr int kMiBytes = 1 << 20;
-  // Before glibc 2.35, 32 MiB is the most; the others alone would make each tensor fresh pages.
+  // Before glibc 2.35 the maximum is 32 MiB. Without a threshold, the other settings would give each tensor fresh
+  // pages.
   if (::mallopt(M_MMAP_THRESHOLD, 128 * kMiBytes) == 0 && ::mallopt(M_MMAP_THRESHOLD, 32 * kMiBytes) == 0) return;
   ::mallopt(M_TRIM_THRESHOLD, 256 * kMiBytes);
   ::mallopt(M_TOP_PAD, 64 * kMiBytes);

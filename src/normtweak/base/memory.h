@@ -1,4 +1,4 @@
-// How much memory there is, and how much of a GPU's the program may take.
+// How much memory is available, and how much of a GPU's memory the program may use.
 #pragma once
 #include <c10/core/Device.h>
 
@@ -14,21 +14,20 @@ std::int64_t parse_bytes(std::string_view size);
 
 std::string bytes_text(std::int64_t bytes);  // "1.5 GiB", "300 MiB"
 
-// Bytes that the device has left: a GPU's free memory; of a CPU, all that the machine has, or that the control groups
-// of this process (of a container, say) let it have.
+// Bytes available on the device: the free memory of a GPU; on a CPU, all memory of the machine, or the limit of this
+// process's control groups (those of a container, say) if that is lower.
 std::int64_t available_memory(c10::Device device);
 
-// Bytes of host memory that can still be taken without pushing anything out that is in use, nor out of the control
-// groups.
+// Bytes of host memory that can be allocated without swapping, within the limits of the control groups.
 std::int64_t available_host_memory();
 
-// Makes a GPU's allocator fail rather than take more than `bytes`; does nothing on a CPU. CUDA's own context comes on
-// top. To be called before anything is allocated there.
+// Makes the GPU allocator fail instead of exceeding `bytes`; does nothing on a CPU. CUDA's own context is not counted.
+// Call it before anything is allocated on the GPU.
 void limit_device_memory(c10::Device device, std::int64_t bytes);
 
-// Has malloc keep what is freed, up to 256 MiB, for the tensors to come. Otherwise each of more than 32 MiB is new
-// pages from the system, which has to clear them: a quarter of the time of a step on the CPU. To be called before
-// threads are.
+// Makes malloc keep up to 256 MiB of freed memory for later tensors. Otherwise each tensor of more than 32 MiB gets
+// fresh pages, which the system has to zero: a quarter of the time of a step on the CPU. Call it before any thread
+// starts.
 void keep_freed_memory();
 
 }  // namespace normtweak

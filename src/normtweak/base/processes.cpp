@@ -16,7 +16,7 @@ bool is_buffer(const at::Tensor& tensor, const Transport& transport) {
 
 // One buffer for tensors of one type, and back.
 void sum_together(const std::vector<at::Tensor>& tensors, Transport& transport) {
-  if (tensors.size() == 1 && is_buffer(tensors.front(), transport)) {  // a large one need not be copied
+  if (tensors.size() == 1 && is_buffer(tensors.front(), transport)) {  // avoids copying a large tensor
     transport.all_reduce_sum(tensors.front());
     return;
   }
@@ -32,7 +32,7 @@ void sum_together(const std::vector<at::Tensor>& tensors, Transport& transport) 
   }
 }
 
-// As bytes, so that every type can travel.
+// Sent as bytes, so that every dtype is supported.
 void broadcast_one(const at::Tensor& tensor, int root, Transport& transport) {
   if (tensor.numel() == 0) return;
   const auto buffer = tensor.to(transport.device()).contiguous();

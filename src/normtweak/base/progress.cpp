@@ -19,7 +19,7 @@ Stage::Stage(ProgressSink& sink, std::string_view name, std::int64_t total, std:
 }
 
 Stage::~Stage() {
-  if (std::uncaught_exceptions() == 0) report(true);  // work that failed is not finished
+  if (std::uncaught_exceptions() == 0) report(true);  // failed work is not reported as finished
 }
 
 void Stage::advance(std::int64_t units, std::string_view detail) {
@@ -28,9 +28,7 @@ void Stage::advance(std::int64_t units, std::string_view detail) {
   report(false);
 }
 
-double Stage::seconds() const {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-}
+double Stage::seconds() const { return watch_.seconds(); }
 
 void Stage::report(bool finished) { sink_.report({name_, done_, total_, unit_, detail_, seconds(), finished}); }
 

@@ -1,18 +1,19 @@
 // Progress of long work, reported to a sink; the library itself never prints.
 #pragma once
-#include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
 
+#include "normtweak/base/stopwatch.h"
+
 namespace normtweak {
 
 struct ProgressReport {
-  std::string_view stage;   // what is being done: "quantize", "generate"
+  std::string_view stage;   // the current stage: "quantize", "generate"
   std::int64_t done = 0;    // units finished
-  std::int64_t total = 0;   // units in all; 0: unknown
+  std::int64_t total = 0;   // total units; 0: unknown
   std::string_view unit;    // "blocks", "tokens"
-  std::string_view detail;  // a few words about the present state: "KL 0.21"
+  std::string_view detail;  // a few words about the current state: "KL 0.21"
   double seconds = 0;       // since the stage began
   bool finished = false;
 };
@@ -21,13 +22,13 @@ class ProgressSink {
  public:
   virtual ~ProgressSink() = default;
   virtual void report(const ProgressReport& report) = 0;
-  virtual void note(std::string_view line) = 0;  // a line that stays: a choice made, a warning
+  virtual void note(std::string_view line) = 0;  // a permanent line: a choice made, a warning
 };
 
 // A sink that drops everything.
 ProgressSink& silent_progress();
 
-// One stage of work, from construction to destruction; where an exception ends it, no last report follows.
+// One stage of work, from construction to destruction. If an exception ends it, there is no final report.
 class Stage {
  public:
   Stage(ProgressSink& sink, std::string_view name, std::int64_t total, std::string_view unit);
@@ -44,7 +45,7 @@ class Stage {
   ProgressSink& sink_;
   std::string name_, unit_, detail_;
   std::int64_t done_ = 0, total_;
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  Stopwatch watch_;
 };
 
 }  // namespace normtweak

@@ -14,14 +14,14 @@ struct Registry {
   std::vector<fs::path> paths;
 };
 
-// Never destroyed: the thread that waits for signals may outlive static objects.
+// Never destroyed, since the signal thread may outlive static objects.
 Registry& registry() {
   static auto* instance = new Registry;
   return *instance;
 }
 
-// What cannot be removed stays. Not std::filesystem::remove_all: LibTorch's libraries export that function as another
-// compiler built it, and the one that is found first crashes on a folder with content.
+}  // namespace
+
 void remove_tree(const fs::path& path) {
   std::error_code ignored;
   std::vector<fs::path> found;
@@ -34,8 +34,6 @@ void remove_tree(const fs::path& path) {
   for (const auto& inner : std::views::reverse(found)) fs::remove(inner, ignored);  // contents first
   fs::remove(path, ignored);
 }
-
-}  // namespace
 
 Unfinished::Unfinished(fs::path path) : path_(std::move(path)) {
   const std::lock_guard lock(registry().mutex);
@@ -52,7 +50,7 @@ Unfinished::~Unfinished() {
 
 void remove_unfinished() {
   constexpr int kTries = 10;  // another thread may be adding files to a folder
-  registry().mutex.lock();    // for good
+  registry().mutex.lock();    // never unlocked
   for (const auto& path : registry().paths) {
     std::error_code ignored;
     for (int i = 0; i < kTries && fs::exists(fs::symlink_status(path, ignored)); ++i) remove_tree(path);

@@ -1,19 +1,23 @@
-// Files and folders under temporary names: nothing half-written stays behind, whichever way a run ends short of
-// SIGKILL.
+// Files and folders under temporary names, removed however a run ends, except by SIGKILL.
 #pragma once
 #include <filesystem>
 #include <mutex>
 
 namespace normtweak {
 
-// Owns a file or a folder that is not yet what it is to become; a folder with all that is in it. Neither copied nor
-// moved.
+// Removes a file, or a folder with its contents; what cannot be removed stays. Not std::filesystem::remove_all: the
+// CUDA build of LibTorch exports a copy of that function built by another compiler, which is linked first and crashes
+// on a non-empty folder.
+void remove_tree(const std::filesystem::path& path);
+
+// Owns a temporary file, or a folder with its contents, until it is renamed to its final name. Neither copyable nor
+// movable.
 class Unfinished {
  public:
-  explicit Unfinished(std::filesystem::path path);  // removes what an earlier run left under that name
+  explicit Unfinished(std::filesystem::path path);  // removes what an earlier run left at this path
   Unfinished(const Unfinished&) = delete;
   Unfinished& operator=(const Unfinished&) = delete;
-  ~Unfinished();  // removes what is there; after a rename, nothing is
+  ~Unfinished();  // removes what is at the path; after a rename nothing is
 
   const std::filesystem::path& path() const { return path_; }
 
@@ -21,12 +25,12 @@ class Unfinished {
   std::filesystem::path path_;
 };
 
-// Removes what all Unfinished objects own. Called, from a thread of its own, when a signal ends the process, which must
-// follow at once: an object that comes or goes after this waits for the end.
+// Removes what all Unfinished objects own. Called from a dedicated thread when a signal ends the process. The process
+// must then end at once: constructors and destructors of Unfinished block from here on.
 void remove_unfinished();
 
-// As long as the result lives, remove_unfinished() waits: for steps of this thread that the end of the process should
-// not come between. No Unfinished object may come or go in them.
+// While the returned lock exists, remove_unfinished() waits, so that the end of the process does not interrupt a
+// sequence of steps of this thread. The thread must not construct or destroy Unfinished objects meanwhile.
 [[nodiscard]] std::unique_lock<std::mutex> hold_unfinished();
 
 }  // namespace normtweak

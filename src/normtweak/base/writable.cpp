@@ -34,7 +34,7 @@ void check_parent(const fs::path& full, const fs::path& target) {
   }
 }
 
-// A mount point lies on another device than the folder that it stands in.
+// A mount point is on a different device from its parent folder.
 bool is_mount_point(const fs::path& folder) {
   struct stat here = {}, above = {};
   return ::stat(folder.c_str(), &here) == 0 && ::stat(folder.parent_path().c_str(), &above) == 0 &&

@@ -1,22 +1,22 @@
-// Whether an output can be written, asked before the work is done of which it is the result. Some reasons only show
-// when it is written, such as a full disk.
+// Checks, before the work starts, that an output can be written. Some failures, such as a full disk, only show on
+// writing.
 #pragma once
 #include <cstdint>
 #include <filesystem>
 
 namespace normtweak {
 
-// Throw Error saying why a file, or a folder, cannot be put there: no name, in the way is a thing of the other kind, or
-// the nearest folder above that exists is none or may not be written. A folder must not be a mount point or the root,
-// which cannot be replaced at once.
+// Throw Error saying why a file, or a folder, cannot be written there: the path has no file name, something of the
+// other kind is in the way, or the nearest existing ancestor is not a folder or not writable. A folder must not be a
+// mount point or the root, since those cannot be replaced atomically.
 void check_file_target(const std::filesystem::path& target);
 void check_folder_target(const std::filesystem::path& target);
 
-// Whether `path` is the folder or anything below it. Both in full and past links, as place_of() has them.
+// Whether `path` is the folder or inside it. Both as returned by place_of().
 bool lies_in(const std::filesystem::path& folder, const std::filesystem::path& path);
 
-// Throws Error if the disk that `target` will lie on has less room than `bytes`, once what killed runs to the same
-// target left there is removed.
+// Throws Error if the disk of `target` has less than `bytes` free, after removing what killed runs with the same target
+// left there.
 void check_room(const std::filesystem::path& target, std::int64_t bytes);
 
 }  // namespace normtweak

@@ -13,9 +13,9 @@
 namespace normtweak::calibrate {
 namespace {
 
-// A whole token of the language. Where words are set apart by spaces, the token starts with one and with a capital,
-// as the first word of a sentence does. Latin script serves many languages; beside English, whose words need no
-// accents and fill most vocabularies, each is known by its commonest words.
+// The pattern matches tokens that are a whole word of the language. In languages with spaces, the token starts with a
+// space and a capital letter, like the first word of a sentence. Many languages share the Latin script: English is
+// recognised by words without accents, which dominate most vocabularies, and the others by their most common words.
 struct Language {
   std::string_view code, pattern;
 };
@@ -67,7 +67,7 @@ std::vector<std::int64_t> ordinary_tokens(const text::Tokenizer& tokenizer) {
   std::string repaired;
   for (std::int64_t id = 0; id < tokenizer.size(); ++id) {
     const auto bytes = tokenizer.bytes_of(id);
-    // A piece of a character would come back changed.
+    // A partial character would not round-trip.
     if (!bytes.empty() && !tokenizer.is_special(id) && text::valid_utf8(bytes, repaired) == bytes) ids.push_back(id);
   }
   return ids;

@@ -1,4 +1,4 @@
-// Which tokens can start a text in a language: told apart by script and, in Latin script, by words.
+// Which tokens can start a text in a given language: recognised by script and, in Latin script, by common words.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -9,17 +9,17 @@
 
 namespace normtweak::calibrate {
 
-// The codes of the languages known: "en", "zh", ...
+// Supported language codes: "en", "zh", ...
 std::vector<std::string_view> language_codes();
 
-// "en,zh" as a list. Throws Error listing the codes if one is not known.
+// Parses "en,zh". Throws Error listing the supported codes if one is unknown.
 std::vector<std::string> parse_languages(const std::string& list);
 
 // Ids of the tokens that are whole words (or, in scripts without spaces, characters) of one of `codes`.
-// Throws Error listing the codes if one is not known.
+// Throws Error listing the supported codes if one is unknown.
 std::vector<std::int64_t> tokens_of_languages(const text::Tokenizer& tokenizer, const std::vector<std::string>& codes);
 
-// Ids of all tokens that are not special and are valid text on their own.
+// Ids of all tokens that are not special and decode to valid text on their own.
 std::vector<std::int64_t> ordinary_tokens(const text::Tokenizer& tokenizer);
 
 // Ids of all special tokens.

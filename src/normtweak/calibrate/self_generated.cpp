@@ -19,14 +19,14 @@ namespace {
 
 // What the strategies need to know about the vocabulary.
 struct Vocabulary {
-  std::int64_t size;  // ids that the embedding has
+  std::int64_t size;  // rows of the embedding
   std::optional<text::Tokenizer> tokenizer;
-  std::string tokenizer_problem;         // why there is none, if the model has one
+  std::string tokenizer_problem;         // why it cannot be used, if the model has one
   std::vector<std::int64_t> end_tokens;  // each ends a text
-  std::vector<std::int64_t> special;     // all that stand for no text, as far as they are known
+  std::vector<std::int64_t> special;     // all known ids that represent no text
 };
 
-// What is no JSON has nothing in it; it has been complained of already.
+// Null if `text` is not JSON; that has been reported before.
 Json json_in(const std::string& text) {
   try {
     return parse_json(text, "tokenizer.json");
@@ -35,7 +35,7 @@ Json json_in(const std::string& text) {
   }
 }
 
-// The special tokens that a tokenizer.json names, even one of a kind that cannot be used.
+// The special tokens named by a tokenizer.json, even one of an unsupported kind.
 std::vector<std::int64_t> special_tokens_named_in(const std::string& tokenizer_file) {
   std::vector<std::int64_t> ids;
   const auto document = json_in(tokenizer_file);
@@ -103,10 +103,18 @@ TokenBatch write_text(const Vocabulary& vocabulary, std::vector<std::int64_t> fi
   std::erase_if(generation.never, [&](std::int64_t id) { return contains(generation.end_tokens, id); });
   if (vocabulary.tokenizer) {
     generation.prefix = vocabulary.tokenizer->prefix();
-    // Ids that the embedding has and the tokenizer does not know.
+    // Ids that the embedding has but the tokenizer lacks.
     for (auto id = vocabulary.tokenizer->size(); id < vocabulary.size; ++id) generation.never.push_back(id);
   }
   return {.ids = generate(decoder, generation, progress, processes), .mask = {}, .provenance = {}};
+}
+
+// Tokens that are whole words of the languages; none without a tokenizer.
+std::vector<std::int64_t> words_of_languages(const Vocabulary& vocabulary, const TextOptions& options) {
+  if (!vocabulary.tokenizer) return {};
+  auto words = tokens_of_languages(*vocabulary.tokenizer, options.languages);
+  std::erase_if(words, [&](std::int64_t id) { return id >= vocabulary.size; });
+  return words;
 }
 
 TokenBatch by_language(const Vocabulary& vocabulary, const model::Decoder& decoder, const TextOptions& options,
@@ -116,8 +124,7 @@ TokenBatch by_language(const Vocabulary& vocabulary, const model::Decoder& decod
          vocabulary.tokenizer_problem.empty() ? "" : vocabulary.tokenizer_problem + "; ",
          vocabulary.tokenizer_problem.empty() ? ", and the model has none" : "");
   }
-  auto first_tokens = tokens_of_languages(*vocabulary.tokenizer, options.languages);
-  std::erase_if(first_tokens, [&](std::int64_t id) { return id >= vocabulary.size; });
+  auto first_tokens = words_of_languages(vocabulary, options);
   if (first_tokens.empty()) {
     fail("--languages {}: the tokenizer has no whole word of these; add a language or use --strategy llm-qat",
          fmt::join(options.languages, ","));
@@ -138,6 +145,16 @@ TokenBatch at_random(const Vocabulary& vocabulary, const model::Decoder&, const 
   return {.ids = ids.index_select(0, draws.flatten()).view(draws.sizes()), .mask = {}, .provenance = {}};
 }
 
+// The default strategy. A model without words of the languages can still generate text.
+std::string standard_strategy(const Vocabulary& vocabulary, const TextOptions& options, ProgressSink& progress) {
+  if (!words_of_languages(vocabulary, options).empty()) return "language";
+  if (vocabulary.tokenizer) {
+    progress.note(fmt::format("the tokenizer has no whole word of {}; the text is made by strategy llm-qat",
+                              fmt::join(options.languages, ",")));
+  }
+  return "llm-qat";
+}
+
 struct StrategyRow {
   Strategy strategy;
   TokenBatch (*make)(const Vocabulary&, const model::Decoder&, const TextOptions&, ProgressSink&, const Processes&);
@@ -156,25 +173,31 @@ std::vector<Strategy> strategies() {
   return all;
 }
 
+std::int64_t tokens_in_row(const TextOptions& options, const model::ModelConfig& config) {
+  constexpr std::int64_t kStandard = 512;
+  return options.tokens > 0 ? options.tokens : std::min(kStandard, config.context);
+}
+
 TokenBatch make_text(const model::Checkpoint& checkpoint, const model::Decoder& decoder, const TextOptions& options,
                      ProgressSink& progress, const Processes& processes) {
-  const auto* row =
-      std::ranges::find_if(kStrategies, [&](const auto& r) { return r.strategy.name == options.strategy; });
-  if (row == kStrategies.end()) fail("--strategy {}: not known; see --help", options.strategy);
-  auto wanted = options;
-  if (wanted.tokens == 0) wanted.tokens = decoder.config.context;
   const auto vocabulary = read_vocabulary(checkpoint);
-  if (!vocabulary.tokenizer_problem.empty() && options.strategy != "language") {
+  auto wanted = options;
+  wanted.tokens = tokens_in_row(options, decoder.config);
+  if (wanted.strategy.empty()) wanted.strategy = standard_strategy(vocabulary, options, progress);
+  const auto* row =
+      std::ranges::find_if(kStrategies, [&](const auto& r) { return r.strategy.name == wanted.strategy; });
+  if (row == kStrategies.end()) fail("--strategy {}: not known; see --help", wanted.strategy);
+  if (!vocabulary.tokenizer_problem.empty() && wanted.strategy != "language") {
     progress.note(fmt::format("{}; the text is made without it, with no BOS in front", vocabulary.tokenizer_problem));
   }
   auto batch = row->make(vocabulary, decoder, wanted, progress, processes);
-  batch.provenance = {{"strategy", options.strategy},
+  batch.provenance = {{"strategy", wanted.strategy},
                       {"model", checkpoint.path},
                       {"seed", std::to_string(options.seed)},
                       {"temperature", fmt::format("{}", options.sampling.temperature)},
                       {"top_k", std::to_string(options.sampling.top_k)},
                       {"top_p", fmt::format("{}", options.sampling.top_p)}};
-  if (options.strategy == "language")
+  if (wanted.strategy == "language")
     batch.provenance["languages"] = fmt::format("{}", fmt::join(options.languages, ","));
   return batch;
 }

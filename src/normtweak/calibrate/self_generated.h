@@ -14,11 +14,12 @@
 namespace normtweak::calibrate {
 
 struct TextOptions {
-  std::string strategy = "language";            // a row of strategies()
+  std::string strategy;                         // a row of strategies(); empty: `language`, or `llm-qat` if the
+                                                // tokenizer has no word of the languages
   std::vector<std::string> languages = {"en"};  // `language`: the first token is a word of one of these
   std::int64_t samples = 256;                   // rows
-  std::int64_t tokens = 512;                    // a row; 0: the model's context
-  std::int64_t batch = 0;                       // rows decoded together; 0: as many as memory and an even share allow
+  std::int64_t tokens = 0;                      // a row; 0: see tokens_in_row()
+  std::int64_t batch = 0;                       // rows per batch; 0: as many as memory and an even share allow
   model::SamplingOptions sampling;
   std::uint64_t seed = 0;
 };
@@ -28,13 +29,16 @@ struct Strategy {
 };
 std::vector<Strategy> strategies();
 
-// Text by `strategy`. The checkpoint's tokenizer tells special tokens, what begins a text, and languages. Without one
-// that can be used, nothing begins a text, special are the tokens that the config names (and the tokenizer's file, as
-// far as it can be read), and `language` is refused. The processes share the writing, and all get the text.
+// The number in `options`; if that is 0, 512, or the model's context if that is shorter.
+std::int64_t tokens_in_row(const TextOptions& options, const model::ModelConfig& config);
+
+// Text by `strategy`. The checkpoint's tokenizer supplies special tokens, BOS and languages. Without a usable tokenizer
+// there is no BOS, special tokens are those named by the config (and by the tokenizer's file, as far as it can be
+// read), and `language` is refused. Processes share the generation, and all get the whole text.
 TokenBatch make_text(const model::Checkpoint& checkpoint, const model::Decoder& decoder, const TextOptions& options,
                      ProgressSink& progress, const Processes& processes = {});
 
-// Rows of real text: `ids` cut into rows of `tokens`, `samples` of them drawn evenly over the text.
+// Real text: `samples` rows of `tokens` tokens, cut from `ids` at even intervals.
 // Throws Error naming `origin` if the text is shorter than that.
 TokenBatch cut_text(const std::vector<std::int64_t>& ids, std::int64_t samples, std::int64_t tokens,
                     std::string_view origin);

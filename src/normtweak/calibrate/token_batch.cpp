@@ -27,7 +27,7 @@ at::Tensor check_mask(const at::Tensor& stored, const at::Tensor& ids, const std
     fail("{}: tensor attention_mask: shape {} expected, as input_ids; the file has {}", where, c10::str(ids.sizes()),
          c10::str(stored.sizes()));
   }
-  auto mask = stored.to(at::kBool).clone();  // `stored` may lie in the file that is mapped
+  auto mask = stored.to(at::kBool).clone();  // `stored` may alias the mapped file
   const auto rises = mask.narrow(1, 1, mask.size(1) - 1).logical_and(mask.narrow(1, 0, mask.size(1) - 1).logical_not());
   if (rises.any().item<bool>() || !mask.select(1, 0).all().item<bool>()) {
     fail("{}: tensor attention_mask: every row must start with a token and be padded on the right only", where);

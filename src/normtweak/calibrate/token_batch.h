@@ -1,7 +1,7 @@
-// A calibration batch and its file: rows of token ids, with where they came from.
+// A calibration batch and its file: rows of token ids with their provenance.
 //
-// safetensors with `input_ids` i64 [samples, tokens] and, where rows differ in length, `attention_mask` of the same
-// shape (1 = token, 0 = padding, on the right); the provenance is in the metadata.
+// safetensors with `input_ids` i64 [samples, tokens] and, if rows differ in length, `attention_mask` of the same shape
+// (1 = token, 0 = padding, on the right); the provenance is in the metadata.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -23,11 +23,11 @@ struct TokenBatch {
 // Rows [begin, begin + count).
 TokenBatch rows(const TokenBatch& batch, std::int64_t begin, std::int64_t count);
 
-// Also without `attention_mask`, and with integers of any width. Throws Error naming file and tensor if ids are not a
+// `attention_mask` is optional; ids may be integers of any width. Throws Error naming file and tensor if ids are not a
 // matrix, lie outside [0, vocabulary), or are padded on the left.
 TokenBatch load_token_batch(const std::filesystem::path& path, std::int64_t vocabulary);
 
-// Atomic.
+// Writes atomically.
 void save_token_batch(const std::filesystem::path& path, const TokenBatch& batch);
 
 }  // namespace normtweak::calibrate

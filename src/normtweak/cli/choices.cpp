@@ -23,4 +23,11 @@ void refuse_with(const CLI::App& command, const std::string& choice, const std::
   }
 }
 
+void note_unread(const CLI::App& command, const std::string& choice, const std::vector<std::string>& options,
+                 ProgressSink& progress) {
+  for (const auto& option : options) {
+    if (!command.get_option(option)->empty()) progress.note(fmt::format("{}: has no effect with {}", option, choice));
+  }
+}
+
 }  // namespace normtweak::cli

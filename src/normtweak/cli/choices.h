@@ -1,4 +1,4 @@
-// Options whose values are words that somebody else knows: the names in a table, or what a parser takes.
+// Options whose values come from elsewhere: the names in a table, or whatever a parser accepts.
 #pragma once
 #include <fmt/format.h>
 
@@ -7,13 +7,19 @@
 #include <string>
 #include <vector>
 
+#include "normtweak/base/progress.h"
+
 namespace normtweak::cli {
 
-// For Option::check: what `parse` throws an Error for is a usage error.
+// For Option::check: turns an Error thrown by `parse` into a usage error.
 CLI::Validator accepted_by(std::function<void(const std::string&)> parse);
 
-// Throws UsageError if one of `options` was given: it would change nothing with `choice`, such as "--method kmeans".
+// Throws UsageError if one of `options` was given, since it has no effect with `choice`, such as "--method kmeans".
 void refuse_with(const CLI::App& command, const std::string& choice, const std::vector<std::string>& options);
+
+// Adds a note for each of `options` that was given: it has no effect with `choice`, but is harmless.
+void note_unread(const CLI::App& command, const std::string& choice, const std::vector<std::string>& options,
+                 ProgressSink& progress);
 
 // An option whose values are the names in a table; its help lists them with their descriptions.
 template <class Rows>

@@ -1,4 +1,4 @@
-// The subcommands. Each adds its options to `command` and returns what runs when it was chosen.
+// The subcommands. Each adds its options to `command` and returns the job to run if it was chosen.
 #pragma once
 #include <CLI/CLI.hpp>
 #include <functional>

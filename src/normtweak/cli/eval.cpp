@@ -59,14 +59,14 @@ Models open(const Choices& choices) {
   return models;
 }
 
-// What is to be scored, as tokens.
+// The texts to score, tokenized.
 struct Tokens {
   std::optional<calibrate::TokenBatch> windows;
   std::vector<evaluate::LambadaExample> lambada;
 };
 
 Tokens tokenize(const Choices& choices, const Models& models) {
-  // The float model's tokenizer where there is one: a quantized checkpoint may have come without.
+  // A quantized checkpoint may lack a tokenizer; then that of the float model is used.
   const bool own = models.checkpoint.side_files.contains("tokenizer.json") || !models.reference;
   const auto tokenizer =
       load_tokenizer(own ? models.checkpoint : *models.reference,
@@ -82,12 +82,6 @@ Tokens tokenize(const Choices& choices, const Models& models) {
   if (!choices.lambada.empty())
     tokens.lambada = evaluate::read_lambada(choices.lambada, tokenizer, limit, choices.max_examples);
   return tokens;
-}
-
-double seconds_of(const std::function<void()>& work) {
-  std::map<std::string, double> seconds;
-  pipeline::timed(seconds, "work", work);
-  return seconds["work"];
 }
 
 void run(const Choices& choices) {
@@ -112,17 +106,17 @@ void run(const Choices& choices) {
   found.with_reference = reference.has_value();
   found.protocol = choices.protocol;
   if (tokens.windows) {
-    found.text_seconds = seconds_of([&] {
-      found.text = evaluate::score(decoder, reference ? &*reference : nullptr, *tokens.windows,
-                                   {.batch_rows = choices.batch_rows}, *progress);
-    });
+    const Stopwatch watch;
+    found.text = evaluate::score(decoder, reference ? &*reference : nullptr, *tokens.windows,
+                                 {.batch_rows = choices.batch_rows}, *progress);
+    found.text_seconds = watch.seconds();
   }
   if (!tokens.lambada.empty()) {
     const evaluate::LambadaOptions options = {.batch_rows = choices.batch_rows};
-    found.lambada_seconds = seconds_of([&] {
-      if (reference) found.reference_lambada = score_lambada(*reference, tokens.lambada, options, *progress);
-      found.lambada = score_lambada(decoder, tokens.lambada, options, *progress);
-    });
+    const Stopwatch watch;
+    if (reference) found.reference_lambada = score_lambada(*reference, tokens.lambada, options, *progress);
+    found.lambada = score_lambada(decoder, tokens.lambada, options, *progress);
+    found.lambada_seconds = watch.seconds();
   }
   auto figures = report::evaluation_report(found);
   figures["model"] = choices.model;
@@ -138,32 +132,33 @@ void run(const Choices& choices) {
 Job add_eval(CLI::App& command) {
   auto choices = std::make_shared<Choices>();
   command.footer(
-      "Protocol gptq: the text tokenized once, cut into windows that do not overlap. Figures of different\n"
+      "Protocol gptq: the text is tokenized once and cut into non-overlapping windows. Figures of different\n"
       "protocols are not comparable. LAMBADA follows lm_eval's task lambada_openai; with --reference, --json has\n"
-      "lambada.float and lambada.quantized, each with accuracy, stderr, perplexity and examples. Products run in\n"
-      "f32 unless --dtype bf16.");
+      "lambada.float and lambada.quantized, each with accuracy, stderr, perplexity and examples. The compute\n"
+      "dtype is f32 unless --dtype bf16 is given.");
   command.add_option("MODEL", choices->model, "The model to score")->required();
   command.add_option("--reference", choices->reference, "The float model: adds KL divergence and top-1 agreement");
   auto* tasks = command.add_option_group("Task", "What to score the model on: a text, LAMBADA or both");
-  auto* text = tasks->add_option("--text", choices->text, "A text file, encoded as it is");
-  tasks->add_option("--rows", choices->rows, "A data set with one row a line (WikiText: wiki.test.raw)")
+  auto* text = tasks->add_option("--text", choices->text, "A text file, tokenized as it is");
+  tasks->add_option("--rows", choices->rows, "A data set with one row per line (WikiText: wiki.test.raw)")
       ->excludes(text);
   tasks->add_option("--lambada", choices->lambada,
-                    "JSON lines with a key \"text\": how often all tokens of the last word are the likeliest");
+                    "JSON lines with a key \"text\": accuracy and perplexity of each text's last word");
   tasks->require_option(1, 0);
-  command.add_option("--protocol", choices->protocol, "How the text is cut")
+  command.add_option("--protocol", choices->protocol, "How the text is cut into windows")
       ->capture_default_str()
       ->check(CLI::IsMember({"gptq"}));
-  command.add_option("--context", choices->context, "Tokens in a window, at most the model's context")
+  command.add_option("--context", choices->context, "Tokens per window, at most the model's context")
       ->capture_default_str()
       ->check(within(kWindow));
-  command.add_option("--max-tokens", choices->max_tokens, "Only so many tokens; 0: all")
+  command.add_option("--max-tokens", choices->max_tokens, "At most this many tokens; 0: all")
       ->capture_default_str()
       ->check(within(kCount));
-  command.add_option("--max-examples", choices->max_examples, "Only so many rows of LAMBADA; 0: all")
+  command.add_option("--max-examples", choices->max_examples, "At most this many LAMBADA examples; 0: all")
       ->capture_default_str()
       ->check(within(kCount));
-  command.add_option("--batch-rows", choices->batch_rows, "Windows or texts in one pass; 0: chosen for the device")
+  command
+      .add_option("--batch-rows", choices->batch_rows, "Windows or texts per forward pass; 0: chosen for the device")
       ->capture_default_str()
       ->check(within(kCount));
   add_common(command, choices->common);

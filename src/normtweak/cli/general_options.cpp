@@ -26,13 +26,14 @@ void add_common(CLI::App& command, Common& common) {
   command.add_flag("--quiet", common.quiet, "No progress, no summary")->group("General");
   command
       .add_option("--device", common.device,
-                  "cpu, cuda or cuda:N (default: a GPU if there is one; with torchrun, one for each process)")
+                  "cpu, cuda or cuda:N (default: a GPU if there is one; with torchrun, one per process)")
       ->check(accepted_by([](const std::string& name) { parse_device(name); }))
       ->group("General");
   command
-      .add_option("--dtype", common.type,
-                  "Type of matrix products: f32 or bf16 (default: f32 for scores and logits; else bf16 on GPUs and "
-                  "CPUs that multiply it fast)")
+      .add_option(
+          "--dtype", common.type,
+          "Compute dtype, that of matrix products: f32 or bf16 (default: f32 for eval and logits; otherwise bf16 "
+          "on GPUs and on CPUs with fast bf16 products)")
       ->check(CLI::IsMember({"f32", "bf16", "float32", "bfloat16"}))
       ->group("General");
   command.add_option("--seed", common.seed, "Seed of everything random")
@@ -43,12 +44,15 @@ void add_common(CLI::App& command, Common& common) {
       ->check(within(kThreads))
       ->group("General");
   command
-      .add_option("--memory", common.memory,
-                  "The most of the device's memory to take, as 16GiB or 800MiB; what does not fit is brought from host "
-                  "memory block by block (default: what is free)")
+      .add_option(
+          "--memory", common.memory,
+          "Limit on device memory, such as 16GiB or 800MiB; blocks that do not fit are streamed from host memory "
+          "(default: what is free)")
       ->check(accepted_by([](const std::string& size) { parse_bytes(size); }))
       ->group("General");
-  command.add_flag("--deterministic", common.deterministic, "On a GPU: the same bytes in every run, somewhat slower")
+  command
+      .add_flag("--deterministic", common.deterministic,
+                "On a GPU: bit-identical results in every run, somewhat slower")
       ->group("General");
 }
 
@@ -64,9 +68,9 @@ pipeline::Compute start(const Common& common, bool fast, bool several) {
   }
   if (common.deterministic) at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
   if (compute.device.is_cuda()) {
-    // cuDNN's attention builds a plan for every new length, which takes longer than a step of decoding.
+    // cuDNN attention builds a plan for every new sequence length, which takes longer than a decoding step.
     at::globalContext().setSDPUseCuDNN(false);
-    // cuBLAS repeats itself only with a workspace of a fixed size.
+    // cuBLAS is deterministic only with a workspace of fixed size.
     if (common.deterministic) ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);
   }
   if (!common.type.empty()) {
@@ -96,6 +100,7 @@ void print(const std::string& text) {
 void finish(Json figures, const Common& common, const pipeline::Compute& compute, const std::string& summary) {
   if (!is_first_process()) return;
   if (compute.processes.size() > 1) figures["processes"] = compute.processes.size();
+  figures["seconds"]["total"] = common.watch.seconds();
   figures["peak_memory_bytes"] = peak_memory_bytes(compute.device);
   figures["device"] = compute.device.str();
   figures["dtype"] = float_type_name(compute.type);

@@ -1,4 +1,4 @@
-// The options of every subcommand, and what each does before and after its work.
+// Options common to all subcommands, and what every subcommand does before and after its work.
 #pragma once
 #include <CLI/CLI.hpp>
 #include <memory>
@@ -6,6 +6,7 @@
 
 #include "normtweak/base/json.h"
 #include "normtweak/base/progress.h"
+#include "normtweak/base/stopwatch.h"
 #include "normtweak/pipeline/run_types.h"
 
 namespace normtweak::cli {
@@ -14,27 +15,29 @@ struct Common {
   std::string json;    // file to write the figures to
   bool quiet = false;  // no progress, no summary
   std::string device;  // cpu, cuda, cuda:N; empty: a GPU if there is one
-  std::string type;    // of products; empty: what fits the command and the hardware
+  std::string type;    // compute dtype; empty: chosen for the command and the hardware
   std::uint64_t seed = 0;
-  std::string memory;          // the most memory to take of the device; empty: what is free
-  int threads = 0;             // CPU threads; 0: as many as cores
-  bool deterministic = false;  // CUDA: only kernels that give the same bytes each time
+  std::string memory;          // limit on device memory; empty: what is free
+  int threads = 0;             // CPU threads; 0: one per core
+  bool deterministic = false;  // CUDA: deterministic kernels only
+  Stopwatch watch;             // started with the program
 };
 void add_common(CLI::App& command, Common& common);
 
-// Applies threads, seed and determinism, chooses device and type, and sees whether --json can be written. `fast`: the
-// type may be bf16 where the hardware multiplies it; F32 otherwise, unless --dtype says so. several: the work can be
-// shared by the processes that torchrun started; otherwise those are refused.
+// Sets the number of threads and determinism, chooses device and compute dtype, connects the processes, and checks that
+// --json can be written. The seed is not applied here; each random step takes it as an option. fast: the compute dtype
+// defaults to bf16 on hardware with fast bf16 products, and to F32 otherwise. several: torchrun may start several
+// processes; if false, that is refused.
 pipeline::Compute start(const Common& common, bool fast, bool several = false);
 
-// A bar on stderr, or nothing with --quiet and in all processes but the first.
+// A progress bar on stderr; silent with --quiet and on all ranks but 0.
 std::unique_ptr<ProgressSink> progress_for(const Common& common);
 
-// On standard output; throws Error if that cannot be written.
+// Prints to standard output; throws Error if that fails.
 void print(const std::string& text);
 
-// Adds seed, version and peak memory, writes --json, and prints `summary` unless --quiet. Only the first of several
-// processes does anything.
+// Adds device, dtype, threads, seed, version, peak memory and the seconds since the program's start to the figures,
+// writes --json, and prints `summary` unless --quiet. Does nothing on ranks other than 0.
 void finish(Json figures, const Common& common, const pipeline::Compute& compute, const std::string& summary);
 
 }  // namespace normtweak::cli

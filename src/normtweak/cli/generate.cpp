@@ -1,8 +1,8 @@
 #include <algorithm>
-#include <chrono>
 #include <limits>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/stopwatch.h"
 #include "normtweak/base/writable.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
@@ -20,27 +20,27 @@ struct Choices {
   TextChoice text;
 };
 
-// Two counts that options allow may give more tokens than have bytes that 64 bits can count.
+// The product of two counts within the options' bounds may give a number of bytes that overflows 64 bits.
 std::int64_t file_bytes(std::int64_t tokens) {
   constexpr std::int64_t kId = 8;  // bytes
   return std::min(tokens, std::numeric_limits<std::int64_t>::max() / kId) * kId;
 }
 
-void run(Choices& choices) {
+void run(const CLI::App& command, Choices& choices) {
   check_apart({{"-o", choices.output}, {"--json", choices.common.json}},
               {{"MODEL", choices.model}, {"--text", choices.text.source.real_text}});
   const auto compute = start(choices.common, true, true);
   const auto progress = progress_for(choices.common);
   check_file_target(choices.output);
   const auto checkpoint = model::open_checkpoint(choices.model);
-  const auto source = text_source(choices.text, choices.common);
+  const auto source = text_source(command, choices.text, choices.common, *progress);
   check_room(choices.output, file_bytes(pipeline::calibration_size(source, checkpoint).tokens()));
   const auto load = pipeline::plan_models({&checkpoint}, compute, pipeline::available_memory(compute));
   if (const auto note = pipeline::describe(load); !note.empty()) progress->note(note);
   const auto decoder = load_decoder(checkpoint, load);
-  const auto begin = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   const auto batch = pipeline::calibration_text(source, checkpoint, decoder, *progress, compute.processes);
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const double seconds = watch.seconds();
   if (compute.processes.is_first()) calibrate::save_token_batch(choices.output, batch);
   Json figures;
   figures["model"] = choices.model;
@@ -48,7 +48,7 @@ void run(Choices& choices) {
   figures["tokens"] = batch.tokens();
   figures["provenance"] = batch.provenance;
   figures["tokens_per_second"] = static_cast<double>(batch.ids.numel()) / seconds;
-  figures["seconds"] = {{"generate", seconds}, {"total", seconds}};
+  figures["seconds"] = {{"generate", seconds}};
   finish(figures, choices.common, compute,
          fmt::format("{}: {} rows of {} tokens, {:.0f} tokens/s\n", choices.output, batch.samples(), batch.tokens(),
                      static_cast<double>(batch.ids.numel()) / seconds));
@@ -59,11 +59,11 @@ void run(Choices& choices) {
 Job add_generate(CLI::App& command) {
   auto choices = std::make_shared<Choices>();
   command.footer("The file holds `input_ids` [samples, tokens] and, in its metadata, how the text was made.");
-  command.add_option("MODEL", choices->model, "The model that writes")->required();
-  command.add_option("-o,--output", choices->output, "File to write (.safetensors)")->required();
+  command.add_option("MODEL", choices->model, "The model that generates the text")->required();
+  command.add_option("-o,--output", choices->output, "Output file (.safetensors)")->required();
   add_text_writing(command, choices->text);
   add_common(command, choices->common);
-  return [choices] { run(*choices); };
+  return [choices, &command] { run(command, *choices); };
 }
 
 }  // namespace normtweak::cli

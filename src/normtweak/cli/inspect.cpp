@@ -1,6 +1,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 
 #include "normtweak/base/device.h"
@@ -24,21 +25,19 @@ struct Choices {
   Common common;
 };
 
-// What the two kinds of things that can be inspected have to say.
+// Findings about a model or a safetensors file.
 struct Findings {
   Json figures;
   std::string text;
 };
 
 void count_tensors(const formats::TensorSource& tensors, Findings& findings) {
-  std::map<std::string, std::int64_t> by_type;
+  std::map<std::string_view, std::int64_t> by_type;
   std::int64_t bytes = 0;
   for (const auto& name : tensors.names()) {
     const auto info = tensors.info(name);
-    std::int64_t count = 1;
-    for (const auto size : info.shape) count *= size;
-    by_type[c10::toString(info.type)] += count;
-    bytes += count * static_cast<std::int64_t>(c10::elementSize(info.type));
+    by_type[info.stored_as] += c10::multiply_integers(info.shape);
+    bytes += info.stored_bytes;
   }
   findings.figures["tensors"] = tensors.names().size();
   findings.figures["tensor_bytes"] = bytes;
@@ -51,11 +50,10 @@ void count_tensors(const formats::TensorSource& tensors, Findings& findings) {
 
 struct LinearKind {
   std::int64_t count = 0;
-  bool extension = false;
-  std::vector<formats::PackedReader> readers;
+  std::vector<std::string> readers;
 };
-using LinearKinds = std::map<std::string, LinearKind>;  // by what is said of them
 
+// Describes a linear with codes.
 std::string describe(const formats::PackedSettings& settings) {
   return fmt::format("{} bits, {}, {}{}", settings.bits,
                      settings.kind == formats::PackedKind::codebook ? "codebook a channel"
@@ -65,56 +63,111 @@ std::string describe(const formats::PackedSettings& settings) {
                      settings.kind == formats::PackedKind::float_zero_points ? ", float zero-points" : "");
 }
 
-// A packed head is told apart, for whether vLLM takes one was not tried; a float one does not count.
-void count_packed(const weights::Weight& weight, bool is_head, LinearKinds& kinds) {
-  const auto settings = formats::packed_settings(weight);
-  auto& kind = kinds[describe(settings) + (is_head ? ", head" : "")];
-  ++kind.count;
-  kind.extension = settings.kind != formats::PackedKind::affine;
-  kind.readers = formats::packed_readers(settings);
-  if (is_head) std::erase_if(kind.readers, [](const auto& reader) { return reader.name == "vLLM"; });
-}
-
-void count_linears(const model::Block& block, LinearKinds& kinds) {
-  for (const auto* linear : linears(block)) {
-    if (weights::is_quantized(linear->weight)) {
-      count_packed(linear->weight, false, kinds);
-    } else {
-      ++kinds["float"].count;
-    }
+std::vector<std::string> readers_of(const formats::PackedSettings& settings, model::Layout layout) {
+  if (layout == model::Layout::in_out) return {"normtweak (transformers packs no Conv1D)"};
+  std::vector<std::string> readers;
+  for (const auto& reader : formats::packed_readers(settings)) {
+    readers.push_back(reader.condition.empty() ? std::string(reader.name)
+                                               : fmt::format("{} ({})", reader.name, reader.condition));
   }
+  return readers;
 }
 
-// Reads every block, which checks that all tensors are there, of the right shape, and finite.
-void check_weights(const model::Checkpoint& checkpoint, Findings& findings, ProgressSink& progress) {
+// Whether a tensor type of a file is plain floats, not blocks of small integers with scales.
+bool is_float(std::string_view stored_as) {
+  constexpr std::array<std::string_view, 4> kFloats = {"F64", "F32", "F16", "BF16"};
+  return std::ranges::find(kFloats, stored_as) != kFloats.end();
+}
+
+bool is_gguf(const model::Checkpoint& checkpoint) { return fs::path(checkpoint.path).extension() == ".gguf"; }
+
+bool holds_blocks(const model::Checkpoint& checkpoint) {
+  return is_gguf(checkpoint) && std::ranges::any_of(checkpoint.tensors->names(), [&](const std::string& name) {
+           return !is_float(checkpoint.tensors->info(name).stored_as);
+         });
+}
+
+// The kinds of linears in a checkpoint, and the bits that their weights take in the file.
+struct Linears {
+  std::map<std::string, LinearKind> kinds;
+  double bits = 0, weights = 0;
+
+  void add(const model::Linear& linear, const model::Checkpoint& checkpoint) {
+    const auto shape = weights::shape(linear.weight);
+    const auto count = static_cast<double>(shape[0] * shape[1]);
+    std::string kind = "float";
+    std::vector<std::string> readers = {"transformers", "vLLM", "normtweak"};
+    weights += count;
+    if (weights::is_quantized(linear.weight)) {
+      const auto settings = formats::packed_settings(linear.weight);
+      kind = describe(settings);
+      readers = readers_of(settings, checkpoint.family->linear_layout);
+      bits += count * weights::bits_per_weight(linear.weight);
+    } else {
+      const auto stored = checkpoint.tensors->info(stored_name(checkpoint, linear.name + ".weight"));
+      bits += 8.0 * static_cast<double>(stored.stored_bytes);
+      if (!is_float(stored.stored_as)) kind = stored.stored_as;
+      if (is_gguf(checkpoint))
+        readers = {"llama.cpp", "transformers (dequantized, with the gguf package)", "normtweak"};
+    }
+    auto& entry = kinds[kind];
+    ++entry.count;
+    entry.readers = readers;
+  }
+
+  // A packed head is listed separately, since it was not tried whether vLLM loads one. Its weights are not counted.
+  void add_packed_head(const model::Linear& head, const model::Checkpoint& checkpoint) {
+    const auto settings = formats::packed_settings(head.weight);
+    auto readers = readers_of(settings, checkpoint.family->linear_layout);
+    std::erase(readers, "vLLM");
+    kinds[describe(settings) + ", head"] = {1, readers};
+  }
+
+  // No other program accepts a config with an extension.
+  void keep_to_this_program() {
+    for (auto& [name, kind] : kinds) kind.readers = {"normtweak"};
+  }
+};
+
+bool is_extension(const model::Linear& linear) {
+  return weights::is_quantized(linear.weight) &&
+         formats::packed_settings(linear.weight).kind != formats::PackedKind::affine;
+}
+
+// Reads every block, which checks that all tensors exist, have the right shape, and are finite.
+Linears read_linears(const model::Checkpoint& checkpoint, ProgressSink& progress) {
   const auto decoder = load_decoder(checkpoint, {.residence = model::Residence::file});
-  LinearKinds kinds;
+  Linears all;
+  bool extension = false;
   Stage stage(progress, "inspect", decoder.blocks.size(), "blocks");
   for (int i = 0; i < decoder.blocks.size(); ++i) {
-    count_linears(*decoder.blocks.get(i), kinds);
+    const auto block = decoder.blocks.get(i);
+    for (const auto* linear : linears(*block)) {
+      all.add(*linear, checkpoint);
+      extension |= is_extension(*linear);
+    }
     stage.advance(1);
   }
-  if (weights::is_quantized(decoder.head.weight)) count_packed(decoder.head.weight, true, kinds);
-  const bool extension = std::ranges::any_of(kinds, [](const auto& entry) { return entry.second.extension; });
-  findings.figures["bits_per_weight"] = bits_per_weight(decoder);
-  findings.text += fmt::format("  bits per weight of the blocks' linears: {:.3f}\n", bits_per_weight(decoder));
-  for (const auto& [kind, entry] : kinds) {
-    std::vector<std::string> readers;
-    for (const auto& reader : entry.readers) {
-      readers.push_back(reader.condition.empty() ? std::string(reader.name)
-                                                 : fmt::format("{} ({})", reader.name, reader.condition));
-    }
-    if (kind == "float") readers = {"transformers", "vLLM", "normtweak"};
-    if (kind != "float" && checkpoint.family->linear_layout == model::Layout::in_out) {
-      readers = {"normtweak (transformers packs no Conv1D)"};
-    }
-    if (extension) readers = {"normtweak"};  // no other program gets past the config
-    findings.text += fmt::format("  {} linears: {}; loaded by {}\n", entry.count, kind, fmt::join(readers, ", "));
-    findings.figures["linears"].push_back({{"kind", kind}, {"count", entry.count}, {"loaded_by", readers}});
+  if (weights::is_quantized(decoder.head.weight)) {
+    all.add_packed_head(decoder.head, checkpoint);
+    extension |= is_extension(decoder.head);
+  }
+  if (extension) all.keep_to_this_program();
+  return all;
+}
+
+void check_weights(const model::Checkpoint& checkpoint, Findings& findings, ProgressSink& progress) {
+  const auto found = read_linears(checkpoint, progress);
+  const double bits_per_weight = found.bits / found.weights;
+  findings.figures["bits_per_weight"] = bits_per_weight;
+  findings.text += fmt::format("  bits per weight of the blocks' linears: {:.3f}\n", bits_per_weight);
+  for (const auto& [kind, entry] : found.kinds) {
+    findings.text += fmt::format("  {} linears: {}; loaded by {}\n", entry.count, kind, fmt::join(entry.readers, ", "));
+    findings.figures["linears"].push_back({{"kind", kind}, {"count", entry.count}, {"loaded_by", entry.readers}});
   }
 }
 
-// A model without a tokenizer, or with one that cannot be used here, is still a model.
+// A missing or unsupported tokenizer is reported, not an error.
 void check_tokenizer(const model::Checkpoint& checkpoint, Findings& findings) {
   bool usable = false;
   std::string finding = "none";
@@ -143,7 +196,7 @@ Findings inspect_model(const std::string& path, bool quick, ProgressSink& progre
   findings.figures["vocabulary"] = numbers.vocabulary;
   findings.figures["context"] = numbers.context;
   findings.figures["stored_type"] = float_type_name(numbers.stored_type);
-  findings.figures["quantized"] = model::is_quantized(checkpoint);
+  findings.figures["quantized"] = model::is_quantized(checkpoint) || holds_blocks(checkpoint);
   findings.text =
       fmt::format("{}: {} model, {} blocks of {} hidden, {} heads ({} key-value), vocabulary {}, context {}, {}\n",
                   path, checkpoint.family->name, numbers.layers, numbers.hidden, numbers.heads, numbers.key_value_heads,
@@ -193,9 +246,10 @@ Findings inspect_safetensors(const std::string& path, bool quick, ProgressSink& 
 Job add_inspect(CLI::App& command) {
   auto choices = std::make_shared<Choices>();
   command.footer(
-      "Reads every weight unless --quick; exits with 1 and one line if something is missing, misshapen or not finite.");
+      "Reads every weight unless --quick; exits with status 1 and one line if a tensor is missing, misshapen or not "
+      "finite.");
   command.add_option("PATH", choices->path, "A model (folder, .gguf, hub id) or a .safetensors file")->required();
-  command.add_flag("--quick", choices->quick, "Headers only");
+  command.add_flag("--quick", choices->quick, "Read headers only");
   add_common(command, choices->common);
   return [choices] {
     check_apart({{"--json", choices->common.json}}, {{"PATH", choices->path}});

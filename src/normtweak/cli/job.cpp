@@ -14,12 +14,12 @@ namespace {
 
 struct Job {
   Launch launch;
-  std::optional<MeetingPlace> place;  // of several processes
-  std::atomic<bool> is_open = false;  // the place, for the thread that watches
-  Processes processes;                // kept to the end: c10d's objects are not taken apart while others may be gone
+  std::optional<MeetingPlace> place;  // with several processes
+  std::atomic<bool> is_open = false;  // whether `place` may be used, for the watchdog thread
+  Processes processes;                // never destroyed: c10d's destructors may wait for processes that are gone
 };
 
-// Never destroyed: the thread that watches may outlive static objects.
+// Never destroyed: the watchdog thread may outlive static objects.
 Job& job() {
   static auto* the_job = new Job;
   return *the_job;
@@ -29,8 +29,8 @@ void say(const std::optional<std::string>& words) {
   if (words) std::fprintf(stderr, "normtweak: %s\n", words->c_str());
 }
 
-// Before the place is open it is silent: what ends the job then is said by another process, or known to whoever ended
-// it.
+// Silent until the rendezvous store is open: whatever ends the job before that is reported by another process, or known
+// to whoever ended it.
 [[noreturn]] void leave(const std::string& why, int status) {
   if (job().is_open) say(job().place->last_words().of_loss(why));
   remove_unfinished();
@@ -38,8 +38,8 @@ void say(const std::optional<std::string>& words) {
   std::_Exit(status);
 }
 
-// A thread that ends this process at SIGTERM, or when an exchange takes too long. SIGTERM is kept from this thread and
-// from all that start later.
+// The watchdog thread: ends this process on SIGTERM, or when an exchange takes too long. SIGTERM is blocked in the
+// calling thread and so in all threads that start later.
 void watch() {
   sigset_t signals;
   ::sigemptyset(&signals);
@@ -61,7 +61,7 @@ void watch() {
 void begin_job() {
   job().launch = launch_from_environment();
   if (job().launch.size == 1) return;
-  watch();  // before the place, which has threads of its own
+  watch();  // before the meeting place, which starts threads
   job().place.emplace(job().launch);
   job().is_open = true;
 }

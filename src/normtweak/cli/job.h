@@ -1,4 +1,4 @@
-// The job that this process is part of: itself alone, or the processes that torchrun started.
+// The job that this process belongs to: a single process, or several started by torchrun.
 #pragma once
 #include <c10/core/Device.h>
 
@@ -9,22 +9,22 @@
 
 namespace normtweak::cli {
 
-// Reads the environment. Where torchrun started several processes, opens the place where they meet and keeps watch:
-// this process ends when another one does not answer, and at SIGTERM, with which torchrun ends those that are left when
-// one has failed. Called once, before any thread is started.
+// Reads the environment. If torchrun started several processes, connects to the rendezvous store and starts a watchdog
+// thread: this process ends when another one does not answer, and on SIGTERM, with which torchrun ends the others after
+// a failure. Call it once, before any thread is started.
 void begin_job();
 
-bool is_first_process();               // this one talks and writes
-std::optional<int> rank_on_machine();  // among several processes; nothing for one
+bool is_first_process();               // rank 0, which prints and writes files
+std::optional<int> rank_on_machine();  // local rank; nullopt for a single process
 
-// Waits for the other processes. One process alone: an object that stands for that.
+// Waits for the other processes. For a single process, returns a default-constructed Processes.
 Processes connect_processes(c10::Device device);
 
-// What is to be printed where this process ends with `message`; nothing if another process says why the job ends.
-// lost: the reason is the loss of another process.
+// What to print if this process ends with `message`; nullopt if another process reports the failure. lost: the reason
+// is the loss of another process.
 std::optional<std::string> last_words(const std::string& message, bool lost);
 
-// Ends the program. With several processes at once: nothing may wait for another process any more.
+// Exits the program. With several processes it exits immediately, since no destructor may wait for another process.
 int end_job(int status);
 
 }  // namespace normtweak::cli

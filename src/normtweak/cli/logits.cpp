@@ -1,8 +1,6 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 
-#include <chrono>
-
 #include "normtweak/base/error.h"
 #include "normtweak/base/finite.h"
 #include "normtweak/base/writable.h"
@@ -40,7 +38,7 @@ void run(const Choices& choices) {
   const auto load = pipeline::plan_models({&checkpoint}, compute, pipeline::available_memory(compute));
   if (const auto note = pipeline::describe(load); !note.empty()) progress->note(note);
   const auto decoder = load_decoder(checkpoint, load);
-  const auto begin = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   auto logits = at::empty({batch.samples(), batch.tokens(), checkpoint.numbers.vocabulary}, at::kFloat);
   {
     Stage stage(*progress, "logits", batch.samples(), "rows");
@@ -52,11 +50,11 @@ void run(const Choices& choices) {
       stage.advance(1);
     }
   }
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const double seconds = watch.seconds();
   const formats::NamedTensors tensors = {{"logits", logits}};
   formats::write_safetensors(choices.output, formats::to_write(tensors));
-  finish({{"seconds", {{"evaluate", seconds}, {"total", seconds}}}, {"tokens_scored", batch.ids.numel()}},
-         choices.common, compute, fmt::format("{}: logits {}\n", choices.output, c10::str(logits.sizes())));
+  finish({{"seconds", {{"evaluate", seconds}}}, {"tokens_scored", batch.ids.numel()}}, choices.common, compute,
+         fmt::format("{}: logits {}\n", choices.output, c10::str(logits.sizes())));
 }
 
 }  // namespace
@@ -67,7 +65,7 @@ Job add_logits(CLI::App& command) {
   command.add_option("MODEL", choices->model, "The model")->required();
   command.add_option("--tokens", choices->tokens, "Token ids: a safetensors file with `input_ids` [samples, tokens]")
       ->required();
-  command.add_option("-o,--output", choices->output, "File to write (.safetensors)")->required();
+  command.add_option("-o,--output", choices->output, "Output file (.safetensors)")->required();
   add_common(command, choices->common);
   return [choices] { run(*choices); };
 }

@@ -22,28 +22,29 @@ namespace {
 struct Command {
   const char *name, *description;
   Job (*add)(CLI::App&);
-  const char* less_memory;  // how the user can make do with less
+  const char* less_memory;  // advice on using less memory
 };
 
 // To add a subcommand: its file, its line in commands.h, and its row here.
 constexpr const char* kLessText = "use fewer --samples or --tokens, or --dtype bf16";
 constexpr std::array<Command, 6> kCommands = {{
-    {"quantize", "Quantize a float model, tweak it, judge it, save it", &add_quantize, kLessText},
-    {"tweak", "Tweak a model that is quantized already; its codes stay", &add_tweak_command, kLessText},
-    {"generate", "Let a model write calibration text", &add_generate, kLessText},
+    {"quantize", "Quantize a float model, tweak it, evaluate it, save it", &add_quantize, kLessText},
+    {"tweak", "Tweak an already quantized model; its codes stay unchanged", &add_tweak_command, kLessText},
+    {"generate", "Generate calibration text with a model", &add_generate, kLessText},
     {"eval", "Perplexity, and KL divergence from a reference", &add_eval,
      "use a smaller --batch-rows or --context, or --dtype bf16"},
     {"logits", "Write a model's logits for given token ids", &add_logits, "give fewer rows, or use --dtype bf16"},
-    {"inspect", "What is in a file or folder, is it sound, who can load it", &add_inspect, "use --quick"},
+    {"inspect", "Show what a file or folder contains, whether it is sound, and who can load it", &add_inspect,
+     "use --quick"},
 }};
 
-// LibTorch's messages go on for pages; the first line says what happened.
+// LibTorch's messages contain long stack traces; the first line says what happened.
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
-// "Tried to allocate 216.00 MiB", without the advice for Python programs that CUDA's allocator goes on with.
+// "Tried to allocate 216.00 MiB", without the CUDA allocator's advice for Python programs that follows.
 std::string without_advice(const std::string& what) { return what.substr(0, what.find(". GPU ")); }
 
-// What LibTorch says when CUDA, or malloc on one system or another, gives it nothing.
+// Phrases in LibTorch's messages when CUDA or malloc is out of memory.
 bool tells_of_memory(const std::string& what) {
   constexpr std::array<const char*, 3> kWords = {"out of memory", "can't allocate memory", "not enough memory"};
   return std::ranges::any_of(kWords, [&](const char* words) { return what.find(words) != std::string::npos; });
@@ -70,12 +71,12 @@ int show(const CLI::App& app, const CLI::Success& help_or_version) {
 
 int run(int argc, char** argv) {
   CLI::App app(
-      "Low-bit language models lose quality; this wins it back for free: it quantizes a model, or takes a\n"
-      "quantized one, and tweaks the floats that the file already holds.\n\n"
+      "Recovers quality that a language model loses in low-bit quantization, at no cost at inference:\n"
+      "quantizes a model, or takes a quantized one, and tunes the floats that the file already holds.\n\n"
       "  normtweak quantize MODEL -o OUT --bits 4 --group-size 64\n"
       "  normtweak eval OUT --reference MODEL --rows wiki.test.raw\n\n"
       "MODEL is a folder in Hugging Face layout, a .gguf file, or the id of a hub model in the local cache.\n\n"
-      "Several processes, one for each GPU, share the work of generate, quantize and tweak:\n"
+      "With torchrun, several processes, one per GPU, share the work of generate, quantize and tweak:\n"
       "  torchrun --no-python --nproc-per-node 2 normtweak quantize MODEL -o OUT ...",
       "normtweak");
   app.set_version_flag("--version", kVersion);
@@ -122,7 +123,7 @@ int main(int argc, char** argv) {
   using namespace normtweak::cli;
   normtweak::keep_freed_memory();
   try {
-    begin_job();  // keeps SIGTERM from the threads that come after it
+    begin_job();  // blocks SIGTERM in all threads started later
   } catch (const normtweak::Error& error) {
     return fail_with(error.what());
   }

@@ -9,7 +9,7 @@ namespace normtweak::cli {
 namespace fs = std::filesystem;
 namespace {
 
-// Whether writing `output` would change what `input` is: that file, or a file of that model.
+// Whether writing `output` would overwrite `input`, or a file of the model `input`.
 bool would_change(const fs::path& output, const fs::path& input) {
   const auto place = place_of(output), read = fs::weakly_canonical(input);
   std::error_code missing;

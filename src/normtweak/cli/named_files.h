@@ -1,4 +1,4 @@
-// Files and folders that options name: an output must be none of the inputs, nor another output.
+// Files and folders named by options: an output must not be an input or another output.
 #pragma once
 #include <filesystem>
 #include <string>
@@ -11,8 +11,8 @@ struct NamedFile {
   std::filesystem::path path;  // empty: the option was not given
 };
 
-// Throws UsageError if an output is a file that is read or that belongs to a model that is read, if two outputs are
-// one file, or if one lies in another that is a folder. Files are the same by whatever name.
+// Throws UsageError if an output is an input file or belongs to an input model, if two outputs are the same file, or if
+// one lies inside another that is a folder. Paths are compared by the files they refer to.
 void check_apart(const std::vector<NamedFile>& outputs, const std::vector<NamedFile>& inputs);
 
 }  // namespace normtweak::cli

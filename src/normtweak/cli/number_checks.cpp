@@ -8,7 +8,7 @@
 namespace normtweak::cli {
 namespace {
 
-// Decimal digits and perhaps a sign.
+// Decimal digits with an optional sign.
 bool is_whole(const std::string& text) {
   const std::size_t sign = text.starts_with('-') || text.starts_with('+') ? 1 : 0;
   return text.size() > sign && text.find_first_not_of("0123456789", sign) == std::string::npos;
@@ -18,10 +18,10 @@ std::string bound_text(long double bound, bool whole) {
   return whole ? fmt::format("{:.0f}", bound) : fmt::format("{:g}", bound);
 }
 
-// What is wrong with it; nothing if it is within the bounds.
+// The complaint; empty if the number is within the bounds.
 std::string complaint(const std::string& text, const Bounds& bounds) {
   char* end = nullptr;
-  // A long double holds every seed, a double what the options of real numbers keep.
+  // A long double represents every seed exactly; real-valued options are stored as double.
   const long double number = bounds.whole ? std::strtold(text.c_str(), &end) : std::strtod(text.c_str(), &end);
   if (end == text.c_str() || *end != '\0' || !std::isfinite(number) || (bounds.whole && !is_whole(text))) {
     return fmt::format("{}: a {}number is expected", text, bounds.whole ? "whole " : "");

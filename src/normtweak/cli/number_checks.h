@@ -1,4 +1,5 @@
-// Bounds of numeric options. CLI11's own checks let NaN pass, wrap a negative seed, and cut what 64 bits cannot hold.
+// Bounds of numeric options. CLI11's own checks accept NaN, wrap a negative seed, and truncate numbers that exceed 64
+// bits.
 #pragma once
 #include <CLI/CLI.hpp>
 #include <cstdint>
@@ -7,21 +8,21 @@
 namespace normtweak::cli {
 
 struct Bounds {
-  const char* name;                                       // in the help, behind the type
-  long double least = 0;                                  // the least that is taken
-  long double most = std::numeric_limits<double>::max();  // the greatest
-  bool above_least = false;                               // `least` itself is not taken
+  const char* name;                                       // shown in the help after the type
+  long double least = 0;                                  // smallest accepted value
+  long double most = std::numeric_limits<double>::max();  // largest accepted value
+  bool above_least = false;                               // `least` itself is excluded
   bool whole = false;                                     // a whole number
 };
 
 // For Option::check.
 CLI::Validator within(const Bounds& bounds);
 
-// A count fits an int, so that two of them can be multiplied in 64 bits.
+// Counts fit an int, so that the product of two fits 64 bits.
 constexpr Bounds kCount = {.name = "NONNEGATIVE", .most = std::numeric_limits<int>::max(), .whole = true};
 constexpr Bounds kPositiveCount = {
     .name = "POSITIVE", .least = 1, .most = std::numeric_limits<int>::max(), .whole = true};
-constexpr Bounds kWindow = {  // of one token would predict nothing
+constexpr Bounds kWindow = {  // a window of one token predicts nothing
     .name = "[2,inf)",
     .least = 2,
     .most = std::numeric_limits<int>::max(),

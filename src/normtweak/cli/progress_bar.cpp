@@ -55,7 +55,7 @@ void ProgressBar::report(const ProgressReport& report) {
   const auto now = std::chrono::steady_clock::now();
   const bool begins = report.stage != last_stage_;
   if (!report.finished && !begins && now - last_ < (terminal_ ? kRedraw : kNextLine)) return;
-  if (begins && !report.finished && !terminal_) {  // nothing to say yet
+  if (begins && !report.finished && !terminal_) {  // nothing to report yet
     last_ = now;
     last_stage_ = report.stage;
     return;

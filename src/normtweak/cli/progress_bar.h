@@ -1,4 +1,4 @@
-// Progress on stderr: a bar that is redrawn on a terminal, a line now and then elsewhere.
+// Progress on stderr: a bar redrawn in place on a terminal, an occasional line otherwise.
 #pragma once
 #include <chrono>
 #include <string>

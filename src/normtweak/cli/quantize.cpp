@@ -28,8 +28,8 @@ struct Choices {
 
 void add_plan(CLI::App& command, Choices& choices) {
   auto& plan = choices.options.plan.standard;
-  add_choice(command, "--method", plan.method, "How weights are rounded", quantize::quantizers())->group("Quantize");
-  command.add_option("--bits", plan.bits, "Bits of a code")
+  add_choice(command, "--method", plan.method, "Quantization method", quantize::quantizers())->group("Quantize");
+  command.add_option("--bits", plan.bits, "Bits per code")
       ->capture_default_str()
       ->check(CLI::IsMember({"2", "3", "4", "6", "8"}))
       ->group("Quantize");
@@ -37,28 +37,31 @@ void add_plan(CLI::App& command, Choices& choices) {
       ->capture_default_str()
       ->check(within(kCount))
       ->group("Quantize");
-  auto* symmetric =
-      command.add_flag("--symmetric", plan.symmetric, "Zero-points fixed at the middle code, and not stored");
+  auto* symmetric = command.add_flag("--symmetric", plan.symmetric,
+                                     "Symmetric quantization: zero-points fixed at the middle code, not stored");
   symmetric->group("Quantize");
   command
       .add_flag("--float-zeros", plan.float_zeros,
-                "Zero-points as floats in the type of the scales, which the tweak then tunes; such a checkpoint is "
-                "read by normtweak alone")
+                "Float zero-points in the dtype of the scales, tuned by the tweak; only normtweak reads such a "
+                "checkpoint")
       ->excludes(symmetric)
       ->group("Quantize");
-  choices.search_grid = command.add_flag("--search-grid,!--no-search-grid", plan.search_grid,
-                                         "Shrink each group's range to the least |error|^2.4 (default: with gptq)");
-  choices.act_order = command.add_flag("--act-order,!--no-act-order", plan.act_order,
-                                       "gptq: columns that matter most first; groups stay as they are, no g_idx "
-                                       "(default: on)");
+  choices.search_grid =
+      command.add_flag("--search-grid,!--no-search-grid", plan.search_grid,
+                       "Shrink each group's range to minimise the sum of |error|^2.4 (default: on with gptq)");
+  choices.act_order =
+      command.add_flag("--act-order,!--no-act-order", plan.act_order,
+                       "gptq: round columns in order of decreasing Hessian diagonal, with static groups, "
+                       "no g_idx (default: on)");
   for (auto* flag : {choices.search_grid, choices.act_order}) flag->group("Quantize");
-  choices.sweeps = command
-                       .add_option("--sweeps", plan.sweeps,
-                                   "gptq: how often scales, then codes are fitted again with all others known; 0: GPTQ "
-                                   "as published (default: 2)")
-                       ->check(within(kCount))
-                       ->group("Quantize");
-  command.add_flag("--sensitivity", plan.sensitivity, "kmeans: weight columns by the size of their inputs")
+  choices.sweeps =
+      command
+          .add_option("--sweeps", plan.sweeps,
+                      "gptq: coordinate-descent sweeps after GPTQ, each refitting scales, then codes; 0: GPTQ "
+                      "as published (default: 2)")
+          ->check(within(kCount))
+          ->group("Quantize");
+  command.add_flag("--sensitivity", plan.sensitivity, "kmeans: weight columns by the Hessian's diagonal")
       ->group("Quantize");
   command.add_option("--damping", plan.damping, "gptq: added to the Hessian's diagonal, as a share of its mean")
       ->capture_default_str()
@@ -66,35 +69,37 @@ void add_plan(CLI::App& command, Choices& choices) {
       ->group("Quantize");
   choices.drift_correction =
       command
-          .add_option("--drift-correction", choices.options.plan.drift_correction,
-                      "gptq: how much of what the linears before it did to its inputs a weight makes up for before it "
-                      "is rounded; with little text less (default: 0.5; 0 with the layer-wise tweak and ridge)")
+          .add_option(
+              "--drift-correction", choices.options.plan.drift_correction,
+              "gptq: share of the input drift, caused by preceding quantized layers, that each weight is corrected "
+              "for before rounding; scaled down if text is scarce (default: 0.5; 0 with layerwise or ridge)")
           ->check(within(kShare))
           ->group("Quantize");
   command
       .add_option("--token-weights", choices.token_weights,
-                  "Tokens in the Hessians of gptq and of kmeans --sensitivity: all alike (none), or by the loss's "
-                  "squared gradient (fisher)")
+                  "Token weights in the Hessians of gptq and kmeans --sensitivity: uniform (none) or by the squared "
+                  "gradient of the loss (fisher)")
       ->capture_default_str()
       ->check(CLI::IsMember({"none", "fisher"}))
       ->group("Quantize");
   command
       .add_option("--rule", choices.rules,
-                  "PATTERN=skip or PATTERN=bits:8,group:32,...: change the plan of linears whose name matches (glob, "
-                  "or re:REGEX); repeatable")
+                  "PATTERN=skip or PATTERN=bits:8,group:32,...: settings for linears whose name matches (a glob, or "
+                  "re:REGEX); repeatable")
       ->allow_extra_args(false)
       ->check(accepted_by([](const std::string& rule) { quantize::parse_rule(rule); }))
       ->group("Quantize");
 }
 
-// Rules can give any linear any method, and then everything may have an effect.
-void check_plan_options(const CLI::App& command, const Choices& choices) {
+// Rules can give any linear any method, so with rules every option may have an effect.
+void check_plan_options(const CLI::App& command, const Choices& choices, ProgressSink& progress) {
   if (!choices.rules.empty()) return;
   const auto& method = choices.options.plan.standard.method;
   const auto& quantizer = quantize::find_quantizer(method);
   const auto choice = "--method " + method;
   if (!quantizer.uses_groups) {
-    refuse_with(command, choice, {"--group-size", "--symmetric", "--float-zeros", "--search-grid"});
+    refuse_with(command, choice, {"--symmetric", "--float-zeros", "--search-grid"});
+    if (choices.options.plan.standard.group_size > 0) note_unread(command, choice, {"--group-size"}, progress);
   }
   if (!quantizer.needs_hessian) {
     refuse_with(command, choice, {"--act-order", "--sweeps", "--damping", "--drift-correction"});
@@ -102,10 +107,11 @@ void check_plan_options(const CLI::App& command, const Choices& choices) {
   if (!quantizer.uses_sensitivity) refuse_with(command, choice, {"--sensitivity"});
   const bool weighs_inputs = quantizer.needs_hessian || choices.options.plan.standard.sensitivity;
   const auto without = quantizer.uses_sensitivity ? " without --sensitivity" : "";
-  if (!weighs_inputs) refuse_with(command, choice + without, {"--token-weights"});
+  if (!weighs_inputs) note_unread(command, choice + without, {"--token-weights"}, progress);
 }
 
-// Whether norms are matched to the float block on the quantized stream: that is another aim than the float model's own.
+// Whether norms are matched to the float block on the quantized stream, which is a different objective from drift
+// correction.
 bool matches_norms(const pipeline::TweakOptions& tweak) {
   return tweak.method == pipeline::TweakMethod::layerwise || tweak.method == pipeline::TweakMethod::ridge ||
          tweak.start_with_ridge;
@@ -116,15 +122,16 @@ bool matches_norms(const pipeline::TweakOptions& tweak) {
 Job add_quantize(CLI::App& command) {
   auto choices = std::make_shared<Choices>();
   command.footer(
-      "Products run in bf16 where the hardware multiplies it, figures are scored in f32.\n"
-      "Some rows of the text are seen by no step; they decide whether the tweak is kept.");
+      "The compute dtype is bf16 on hardware with fast bf16 products; reported figures are scored in f32.\n"
+      "Held-out rows of the text, not used for training, decide whether the tweak is kept. While it runs, the quantized\n"
+      "model is in OUT.untouched: a run that dies loses no more than the tweak.");
   command.add_option("MODEL", choices->options.model, "The float model")->required();
-  command.add_option("-o,--output", choices->options.output, "Folder to write; an earlier result there is replaced")
+  command.add_option("-o,--output", choices->options.output, "Output folder; an earlier result there is replaced")
       ->required();
-  add_choice(command, "--format", choices->options.format, "What to write", pipeline::save_formats());
+  add_choice(command, "--format", choices->options.format, "Output format", pipeline::save_formats());
   command
       .add_option("--store-dtype", choices->store_type,
-                  "Type of the stored floats: f32, f16 or bf16 (default: the model's)")
+                  "dtype of the stored floats: f32, f16 or bf16 (default: the model's)")
       ->check(accepted_by([](const std::string& type) { parse_float_type(type); }));
   add_plan(command, *choices);
   add_tweak(command, choices->tweak, "--tweak", true);
@@ -132,8 +139,9 @@ Job add_quantize(CLI::App& command) {
   add_external(command, choices->external);
   add_common(command, choices->common);
   return [choices, &command] {
-    check_plan_options(command, *choices);
-    check_tweak_options(command, choices->tweak, "--tweak");
+    const auto progress = progress_for(choices->common);
+    check_plan_options(command, *choices, *progress);
+    check_tweak_options(command, choices->tweak, "--tweak", *progress);
     auto& options = choices->options;
     auto& plan = options.plan.standard;
     if (choices->search_grid->empty()) plan.search_grid = plan.method == "gptq";
@@ -144,11 +152,10 @@ Job add_quantize(CLI::App& command) {
     if (!choices->store_type.empty()) options.store_type = parse_float_type(choices->store_type);
     options.tweak = tweak_options(choices->tweak, choices->common);
     if (choices->drift_correction->empty()) options.plan.drift_correction = matches_norms(options.tweak) ? 0 : 0.5;
-    options.text = text_source(choices->text, choices->common);
+    options.text = text_source(command, choices->text, choices->common, *progress);
     options.external = external(choices->external);
     check_report_apart(choices->common, options.output, {{"MODEL", options.model}}, options.text, options.external);
     options.compute = start(choices->common, true, true);
-    const auto progress = progress_for(choices->common);
     const auto result = pipeline::quantize_model(options, *progress);
     finish(report::run_report(result), choices->common, options.compute, run_summary(result, options.output.string()));
   };

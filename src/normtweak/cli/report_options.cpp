@@ -5,25 +5,25 @@
 namespace normtweak::cli {
 
 void add_external(CLI::App& command, ExternalChoice& choice) {
-  command.add_option("--eval-text", choice.texts, "Report perplexity on this text file, too (gptq protocol)")
+  command.add_option("--eval-text", choice.texts, "Also report perplexity on this text file (gptq protocol)")
       ->allow_extra_args(false)
       ->group("Report");
-  command.add_option("--eval-rows,--rows", choice.rows, "The same for a data set with one row a line")
+  command.add_option("--eval-rows,--rows", choice.rows, "The same for a data set with one row per line")
       ->allow_extra_args(false)
       ->group("Report");
   command
       .add_option("--eval-lambada", choice.lambada,
-                  "Report LAMBADA, too: a file of JSON lines with a key \"text\" (see eval --help)")
+                  "Also report LAMBADA: a file of JSON lines with a key \"text\" (see eval --help)")
       ->group("Report");
-  command.add_option("--context", choice.context, "Tokens in a window")
+  command.add_option("--context", choice.context, "Tokens per window")
       ->capture_default_str()
       ->check(within(kWindow))
       ->group("Report");
-  command.add_option("--max-tokens", choice.max_tokens, "Only so many tokens of each text; 0: all")
+  command.add_option("--max-tokens", choice.max_tokens, "At most this many tokens of each text; 0: all")
       ->capture_default_str()
       ->check(within(kCount))
       ->group("Report");
-  command.add_option("--max-examples", choice.max_examples, "Only so many rows of LAMBADA; 0: all")
+  command.add_option("--max-examples", choice.max_examples, "At most this many LAMBADA examples; 0: all")
       ->capture_default_str()
       ->check(within(kCount))
       ->group("Report");

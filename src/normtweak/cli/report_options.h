@@ -19,8 +19,8 @@ struct ExternalChoice {
 void add_external(CLI::App& command, ExternalChoice& choice);
 pipeline::External external(const ExternalChoice& choice);
 
-// Throws UsageError if --json names something that a run reads, or that lies in the folder that it writes. Whether the
-// folder may be written is for the run to say.
+// Throws UsageError if --json names an input of the run, or a file inside its output folder. The run itself checks
+// whether the folder may be written.
 void check_report_apart(const Common& common, const std::filesystem::path& output, std::vector<NamedFile> inputs,
                         const pipeline::TextSource& text, const pipeline::External& external);
 

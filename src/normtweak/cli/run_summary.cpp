@@ -5,7 +5,7 @@
 namespace normtweak::cli {
 namespace {
 
-// What was chosen for the steps: with these options the run repeats itself, so every digit of the rates is there.
+// The options that reproduce the steps of this run; the rates are therefore printed with all digits.
 std::string steps_line(const tweak::EndToEndResult& run) {
   const auto stopped = run.stopped_early.empty() ? "" : fmt::format(" ({})", run.stopped_early);
   const auto stop = run.steps < run.planned_steps ? fmt::format(" --stop-after {}", run.steps) : "";
@@ -27,7 +27,7 @@ std::string run_summary(const pipeline::RunResult& result, const std::string& ou
   auto summary = fmt::format("{}: {} bits, {:.3f} bits per weight, kept: {}\n", output, result.bits,
                              result.bits_per_weight, result.kept);
   if (result.end_to_end) summary += steps_line(*result.end_to_end);
-  if (!result.verdict.reason.empty()) summary += fmt::format("  guard: {}\n", result.verdict.reason);
+  if (result.tweak_method != "none") summary += fmt::format("  guard: {}\n", result.verdict.reason);
   summary += text_line(result.held_out);
   for (const auto& text : result.external) summary += text_line(text);
   if (result.lambada) {

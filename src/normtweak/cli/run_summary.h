@@ -1,4 +1,4 @@
-// The few lines that quantize and tweak end with.
+// The summary that quantize and tweak print at the end.
 #pragma once
 #include <string>
 

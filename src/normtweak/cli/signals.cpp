@@ -14,9 +14,9 @@
 namespace normtweak::cli {
 namespace {
 
-int to_thread = -1;  // the end of a pipe
+int to_thread = -1;  // write end of a pipe
 
-// All that a signal handler may do about files is to wake a thread.
+// A signal handler must not touch files; it only wakes a thread.
 extern "C" void wake(int number) {
   const auto byte = static_cast<unsigned char>(number);
   const int kept = errno;
@@ -32,7 +32,7 @@ void end_when_told(int from_handler) {
   remove_unfinished();
   std::signal(number, SIG_DFL);
   std::raise(number);
-  std::_Exit(128 + number);  // the first process of a container survives what it raises
+  std::_Exit(128 + number);  // PID 1 of a container survives signals that it raises
 }
 
 }  // namespace

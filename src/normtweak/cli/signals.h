@@ -1,11 +1,11 @@
-// Ctrl-C and its like.
+// Cleanup on SIGINT, SIGTERM and SIGHUP.
 #pragma once
 
 namespace normtweak::cli {
 
-// From now on SIGINT, SIGTERM and SIGHUP end the process as they always do, but first what it has half-written is
-// removed. Signals that are ignored (nohup) stay so; an InterruptScope comes before this. A file that grows past a
-// limit (ulimit -f) becomes an error of the write. Called once.
+// From now on SIGINT, SIGTERM and SIGHUP still end the process, but first remove its partial output. Ignored signals
+// (nohup) stay ignored; an InterruptScope takes precedence. A file that exceeds the size limit (ulimit -f) makes the
+// write fail instead of raising SIGXFSZ. Call it once.
 void remove_unfinished_on_signals();
 
 }  // namespace normtweak::cli

@@ -2,6 +2,10 @@
 
 #include <fmt/ranges.h>
 
+#include <filesystem>
+#include <system_error>
+
+#include "normtweak/base/error.h"
 #include "normtweak/calibrate/languages.h"
 #include "normtweak/cli/choices.h"
 #include "normtweak/cli/number_checks.h"
@@ -14,18 +18,21 @@ void add_text_writing(CLI::App& command, TextChoice& choice) {
       ->capture_default_str()
       ->check(within(kPositiveCount))
       ->group("Text");
-  command.add_option("--tokens", self.tokens, "Tokens in a row")
-      ->capture_default_str()
+  command
+      .add_option("--tokens", self.tokens, "Tokens per row (default: 512, or the model's context if that is shorter)")
       ->check(within(kPositiveCount))
       ->group("Text");
-  add_choice(command, "--strategy", self.strategy, "How a text starts", calibrate::strategies())->group("Text");
+  add_choice(command, "--strategy", self.strategy,
+             "How each document starts (default: language, or llm-qat if the tokenizer has no word of --languages)",
+             calibrate::strategies())
+      ->group("Text");
   command
       .add_option("--languages", choice.languages,
-                  fmt::format("For strategy language, a list of: {}", fmt::join(calibrate::language_codes(), ",")))
+                  fmt::format("For strategy language: a list of {}", fmt::join(calibrate::language_codes(), ",")))
       ->capture_default_str()
       ->check(accepted_by([](const std::string& list) { calibrate::parse_languages(list); }))
       ->group("Text");
-  command.add_option("--temperature", self.sampling.temperature, "Divides the logits")
+  command.add_option("--temperature", self.sampling.temperature, "Sampling temperature: divides the logits")
       ->capture_default_str()
       ->check(within(kPositive))
       ->group("Text");
@@ -33,29 +40,41 @@ void add_text_writing(CLI::App& command, TextChoice& choice) {
       ->capture_default_str()
       ->check(within(kCount))
       ->group("Text");
-  command.add_option("--top-p", self.sampling.top_p, "Sample from the likeliest tokens with this probability together")
+  command
+      .add_option("--top-p", self.sampling.top_p, "Sample from the likeliest tokens whose probabilities sum to this")
       ->capture_default_str()
       ->check(within(kPositiveShare))
       ->group("Text");
-  command.add_option("--generate-batch", self.batch, "Rows written together; 0: as many as memory allows")
+  command.add_option("--generate-batch", self.batch, "Rows per generation batch; 0: as many as memory allows")
       ->capture_default_str()
       ->check(within(kCount))
       ->group("Text");
-  command.add_option("--text", choice.source.real_text, "Cut the rows from this text file instead")
-      ->check(CLI::ExistingFile)
-      ->group("Text");
+  command.add_option("--text", choice.source.real_text, "Cut the rows from this text file instead")->group("Text");
 }
 
 void add_text_source(CLI::App& command, TextChoice& choice) {
-  command
-      .add_option("--calibration", choice.source.ids,
-                  "Token ids from `normtweak generate` (safetensors); default: the model writes them now")
-      ->group("Text");
+  auto* ids = command.add_option("--calibration", choice.source.ids,
+                                 "Token ids from `normtweak generate` (safetensors; default: generate them now)");
+  ids->group("Text");
   add_text_writing(command, choice);
+  ids->excludes(command.get_option("--text"));
 }
 
-pipeline::TextSource text_source(const TextChoice& choice, const Common& common) {
+pipeline::TextSource text_source(const CLI::App& command, const TextChoice& choice, const Common& common,
+                                 ProgressSink& progress) {
   auto source = choice.source;
+  const std::vector<std::string> writing = {"--strategy", "--languages", "--temperature",
+                                            "--top-k",    "--top-p",     "--generate-batch"};
+  for (const auto& file : {source.ids, source.real_text}) {
+    std::error_code unknown;  // what else is wrong with a file, reading it tells
+    if (!file.empty() && !std::filesystem::exists(file, unknown) && !unknown) fail("{}: no such file", file.string());
+  }
+  if (!source.ids.empty()) {
+    note_unread(command, "--calibration", {"--samples", "--tokens"}, progress);
+    note_unread(command, "--calibration", writing, progress);
+  } else if (!source.real_text.empty()) {
+    note_unread(command, "--text", writing, progress);
+  }
   source.self.seed = common.seed;
   source.self.languages = calibrate::parse_languages(choice.languages);
   return source;

@@ -13,7 +13,11 @@ struct TextChoice {
   std::string languages = "en";
 };
 void add_text_source(CLI::App& command, TextChoice& choice);
-void add_text_writing(CLI::App& command, TextChoice& choice);  // the part of it that concerns the writing itself
-pipeline::TextSource text_source(const TextChoice& choice, const Common& common);
+void add_text_writing(CLI::App& command, TextChoice& choice);  // the subset of options that controls generation
+
+// Where the text comes from. Adds a note for each option that was given but has no effect. Throws Error if the file
+// does not exist.
+pipeline::TextSource text_source(const CLI::App& command, const TextChoice& choice, const Common& common,
+                                 ProgressSink& progress);
 
 }  // namespace normtweak::cli

@@ -27,23 +27,23 @@ Job add_tweak_command(CLI::App& command) {
       "only the norms can be tuned.");
   command.add_option("QUANTIZED", choices->options.quantized, "The quantized model")->required();
   command.add_option("--reference", choices->options.reference, "The float model that it was made from")->required();
-  command.add_option("-o,--output", choices->options.output, "Folder to write; an earlier result there is replaced")
+  command.add_option("-o,--output", choices->options.output, "Output folder; an earlier result there is replaced")
       ->required();
   add_tweak(command, choices->tweak, "--method", false);
   add_text_source(command, choices->text);
   add_external(command, choices->external);
   add_common(command, choices->common);
   return [choices, &command] {
-    check_tweak_options(command, choices->tweak, "--method");
+    const auto progress = progress_for(choices->common);
+    check_tweak_options(command, choices->tweak, "--method", *progress);
     auto& options = choices->options;
     options.tweak = tweak_options(choices->tweak, choices->common);
-    options.text = text_source(choices->text, choices->common);
+    options.text = text_source(command, choices->text, choices->common, *progress);
     options.external = external(choices->external);
     check_report_apart(choices->common, options.output,
                        {{"QUANTIZED", options.quantized}, {"--reference", options.reference}}, options.text,
                        options.external);
     options.compute = start(choices->common, true, true);
-    const auto progress = progress_for(choices->common);
     const auto result = pipeline::tweak_model(options, *progress);
     finish(report::run_report(result), choices->common, options.compute, run_summary(result, options.output.string()));
   };

@@ -20,7 +20,7 @@ tweak::Budget parse_budget(const std::string& text) {
   };
   constexpr std::array<Unit, 6> kUnits = {
       {{"s", 1, 0}, {"m", 60, 0}, {"h", 3600, 0}, {"-tokens", 0, 1}, {"k-tokens", 0, 1e3}, {"M-tokens", 0, 1e6}}};
-  constexpr double kMostSeconds = 1e9, kMostTokens = 1e15;  // the steps that fit must stay countable
+  constexpr double kMostSeconds = 1e9, kMostTokens = 1e15;  // so that the number of steps cannot overflow
   char* end = nullptr;
   const double count = std::strtod(text.c_str(), &end);
   for (const auto& unit : kUnits) {
@@ -39,91 +39,99 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
   for (const auto& row : pipeline::kTweakMethods) {
     if (row.method != pipeline::TweakMethod::none || may_be_none) methods.push_back(row);
   }
-  add_choice(command, flag, choice.method, "How to tweak", methods)->group("Tweak");
+  add_choice(command, flag, choice.method, "Tweak method", methods)->group("Tweak");
   command
-      .add_option("--tune", choice.tune,
-                  "Floats to tune end to end: some of norms,biases,scales,zeros,codebooks (default: norms,scales, and "
-                  "zeros where the file holds floats; scales takes codebooks along)")
+      .add_option(
+          "--tune", choice.tune,
+          "End-to-end: floats to tune, a list of norms,biases,scales,zeros,codebooks (default: norms,scales, and "
+          "zeros if stored as floats; scales includes codebooks)")
       ->check(accepted_by([](const std::string& list) { tweak::parse_groups(list); }))
       ->group("Tweak");
   command
       .add_option_function<std::string>(
           "--budget", [&choice](const std::string& text) { choice.budget = parse_budget(text); },
-          "End-to-end: what the tweak may take, as 90s, 5m, 1h or 500k-tokens, 2M-tokens (default: 8 passes)")
+          "End-to-end: time or token budget, such as 90s, 5m, 1h, 500k-tokens or 2M-tokens (default: 8 epochs)")
       ->check(accepted_by([](const std::string& text) { parse_budget(text); }))
       ->group("Tweak");
   command
-      .add_option(
-          "--lr", choice.rate,
-          "Learning rate (default: end-to-end 0.005 times the root of the untouched model's KL, within 0.00025 and "
-          "0.01, and in runs of 80 steps or more the best of short trials around that; layerwise 1e-5)")
+      .add_option("--lr", choice.rate,
+                  "Learning rate (default: end-to-end 0.005 sqrt(KL of the untouched model), clamped to [0.00025, "
+                  "0.01], and in runs of 80 steps or more the best of short trials around that; layerwise 1e-5)")
       ->check(within(kPositive))
       ->group("Tweak");
   command
-      .add_option("--lr-scales", choice.scale_rate, "End-to-end: of scales and codebooks, relative (default: as --lr)")
+      .add_option("--lr-scales", choice.scale_rate,
+                  "End-to-end: relative learning rate of scales and codebooks (default: --lr)")
       ->check(within(kPositive))
       ->group("Tweak");
   command
       .add_option("--lr-zeros", choice.zero_rate,
-                  "End-to-end: of float zero-points, in steps of the codes (default: as --lr-scales)")
+                  "End-to-end: learning rate of float zero-points, in code steps (default: --lr-scales)")
       ->check(within(kPositive))
       ->group("Tweak");
-  command.add_option("--epochs", choice.passes, "Passes over the text (default: end-to-end 8, layerwise 1)")
+  command.add_option("--epochs", choice.passes, "Epochs over the text (default: end-to-end 8, layerwise 1)")
       ->check(within(kPositiveCount))
       ->group("Tweak");
-  command.add_option("--steps", choice.steps, "End-to-end: exactly so many steps, whatever --budget and --epochs say")
+  command.add_option("--steps", choice.steps, "End-to-end: exact number of steps; overrides --budget and --epochs")
       ->check(within(kPositiveCount))
       ->group("Tweak");
   command
       .add_option(
           "--stop-after", choice.stop_after,
-          "End-to-end: end after so many steps of those planned; with --steps, --batch, --lr and --lr-scales from "
-          "the report of a run that stopped early, this repeats it")
+          "End-to-end: stop after this many of the planned steps; together with --steps, --batch, --lr and --lr-scales "
+          "from the report of a run that stopped early, this reproduces it")
       ->check(within(kPositiveCount))
       ->group("Tweak");
   command
       .add_option("--batch", choice.batch,
-                  "Rows in one step (default: end-to-end 8192 to 16384 tokens together, layerwise 1)")
+                  "Rows per step (default: end-to-end rows totalling 8192 to 16384 tokens, layerwise 1)")
       ->check(within(kPositiveCount))
       ->group("Tweak");
-  add_choice(command, "--loss", choice.loss, "Layerwise: what is matched", tweak::objectives())->group("Tweak");
-  command.add_option("--lr-scale", choice.rate_growth, "Layerwise: block i of L learns with lr (1 + this i / L)")
+  add_choice(command, "--loss", choice.loss, "Layerwise: loss", tweak::objectives())->group("Tweak");
+  command
+      .add_option("--lr-scale", choice.rate_growth,
+                  "Layerwise: growth of the rate with depth; block i of L uses lr (1 + X i / L)")
       ->capture_default_str()
       ->check(within({.name = "[-1,inf)", .least = -1}))
       ->group("Tweak");
   command
       .add_option(
           "--target", choice.target,
-          "Layerwise, ridge: float-block (the float block on the quantized stream) or float-stream (the float model's "
-          "own)")
+          "Layerwise, ridge: match the float block on the quantized stream (float-block), or the float model's own "
+          "stream (float-stream)")
       ->capture_default_str()
       ->check(CLI::IsMember({"float-block", "float-stream"}))
       ->group("Tweak");
-  command.add_flag("--final-norm", choice.final_norm, "Layerwise, ridge: tweak the norm after the last block, too")
+  command.add_flag("--final-norm", choice.final_norm, "Layerwise, ridge: also tweak the norm after the last block")
       ->group("Tweak");
   command
-      .add_option("--start", choice.start, "End-to-end: begin with norms in closed form (ridge), or as they are (none)")
+      .add_option("--start", choice.start,
+                  "End-to-end: start from norms solved in closed form (ridge), or unchanged (none)")
       ->capture_default_str()
       ->check(CLI::IsMember({"none", "ridge"}))
       ->group("Tweak");
   command
       .add_option("--ridge-lambda", choice.ridge_lambda,
-                  "Ridge: pull toward the present norm, as a share of the mean diagonal of its equations")
+                  "Ridge: penalty on changes of the norm, relative to the mean diagonal of its equations")
       ->capture_default_str()
       ->check(within(kPositive))
       ->group("Tweak");
 }
 
-void check_tweak_options(const CLI::App& command, const TweakChoice& choice, const std::string& flag) {
+void check_tweak_options(const CLI::App& command, const TweakChoice& choice, const std::string& flag,
+                         ProgressSink& progress) {
   const auto method = flag + " " + choice.method;
   const bool end_to_end = choice.method == "end-to-end", layerwise = choice.method == "layerwise";
   const bool ridge = choice.method == "ridge" || (end_to_end && choice.start == "ridge");
   if (choice.method == "none") return;
   if (!end_to_end) {
-    refuse_with(command, method,
-                {"--tune", "--budget", "--lr-scales", "--lr-zeros", "--steps", "--stop-after", "--start"});
+    if (!choice.tune.empty() && tweak::parse_groups(choice.tune) != std::set{tweak::TunableGroup::norms}) {
+      fail_usage("--tune {}: {} tunes norms alone", choice.tune, method);
+    }
+    note_unread(command, method, {"--budget"}, progress);
+    refuse_with(command, method, {"--lr-scales", "--lr-zeros", "--steps", "--stop-after", "--start"});
   }
-  if (!end_to_end && !layerwise) refuse_with(command, method, {"--lr", "--epochs", "--batch"});
+  if (!end_to_end && !layerwise) note_unread(command, method, {"--lr", "--epochs", "--batch"}, progress);
   if (!layerwise) refuse_with(command, method, {"--loss", "--lr-scale"});
   if (!layerwise && !ridge) refuse_with(command, method, {"--target", "--final-norm"});
   if (!ridge) refuse_with(command, method, {"--ridge-lambda"});

@@ -21,9 +21,10 @@ struct TweakChoice {
 // flag: "--tweak" (quantize) or "--method" (tweak)
 void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, bool may_be_none);
 
-// Throws UsageError if an option was given that the chosen method does not read. With "none" all may be there, so that
-// a command is easily repeated without a tweak. flag: as above.
-void check_tweak_options(const CLI::App& command, const TweakChoice& choice, const std::string& flag);
+// If an option was given that the chosen method does not use, adds a note where that is harmless and throws UsageError
+// where it is not. With "none" all are accepted, so that a command is easily repeated without a tweak. flag: as above.
+void check_tweak_options(const CLI::App& command, const TweakChoice& choice, const std::string& flag,
+                         ProgressSink& progress);
 
 pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& common);
 

@@ -17,7 +17,7 @@ const CLI::App& chosen_command(const CLI::App& app) {
   return chosen.empty() ? app : *chosen.front();
 }
 
-// Levenshtein's: letters to add, drop or change.
+// Levenshtein distance: insertions, deletions, substitutions.
 std::size_t distance(const std::string& one, const std::string& other) {
   std::vector<std::size_t> row(other.size() + 1);
   std::iota(row.begin(), row.end(), std::size_t{0});
@@ -32,7 +32,7 @@ std::size_t distance(const std::string& one, const std::string& other) {
   return row.back();
 }
 
-// "; did you mean X?", or nothing if no name is near.
+// "; did you mean X?", or "" if no name is close.
 std::string suggestion(const std::string& typed, const std::vector<std::string>& names) {
   const auto far = [&](const std::string& name) {
     return name.starts_with(typed) && typed.size() > 3 ? 0 : distance(typed, name);

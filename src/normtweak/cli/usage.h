@@ -1,14 +1,14 @@
-// What is wrong with a command line.
+// Messages for command-line errors.
 #pragma once
 #include <CLI/CLI.hpp>
 #include <string>
 
 namespace normtweak::cli {
 
-// One line: what `error` is about, or an option or subcommand that is not known, and the one that may be meant.
+// One line that explains `error`, or names an unknown option or subcommand and the closest match.
 std::string complaint(const CLI::App& app, const CLI::ParseError& error);
 
-// "see `normtweak eval --help`", of the subcommand that was chosen.
+// "see `normtweak eval --help`", for the chosen subcommand.
 std::string where_to_look(const CLI::App& app);
 
 }  // namespace normtweak::cli

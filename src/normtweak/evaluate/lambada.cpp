@@ -20,7 +20,7 @@
 namespace normtweak::evaluate {
 namespace {
 
-// With what the tokenizer puts first and without what it puts last, which no text goes on after.
+// With the tokens that the tokenizer prepends, but without those that it appends, after which no text continues.
 std::vector<std::int64_t> encode_beginning(const text::Tokenizer& tokenizer, std::string_view text) {
   auto ids = tokenizer.prefix();
   const auto rest = tokenizer.encode(text, false);
@@ -37,7 +37,7 @@ LambadaExample example_of_line(std::string_view line, const text::Tokenizer& tok
   return lambada_example(row["text"].get_ref<const std::string&>(), tokenizer, context_limit, origin);
 }
 
-// If the longest do not fit in memory, that shows at once.
+// Longest first, so that running out of memory shows at once.
 std::vector<std::size_t> longest_first(const std::vector<LambadaExample>& examples) {
   std::vector<std::size_t> order(examples.size());
   std::iota(order.begin(), order.end(), 0);
@@ -46,10 +46,10 @@ std::vector<std::size_t> longest_first(const std::vector<LambadaExample>& exampl
   return order;
 }
 
-// Some texts on their way through the model, and where in them the words are.
+// A batch of texts, and the positions of their last words.
 struct Pass {
   at::Tensor ids;      // i64 [texts, tokens], padded on the right with 0
-  at::Tensor places;   // i64 [all words' tokens]: of the hidden states that predict them, in the flattened `ids`
+  at::Tensor places;   // i64 [all words' tokens]: index in the flattened `ids` of the predicting hidden state
   at::Tensor targets;  // i64 [all words' tokens]
 };
 
@@ -62,7 +62,7 @@ Pass make_pass(const std::vector<LambadaExample>& examples, std::span<const std:
   std::int64_t start = 0;
   for (const auto i : chosen) {
     const auto& all = examples[i].ids;
-    std::copy(all.begin(), all.end() - 1, row + start);  // the last one is predicted, and predicts nothing
+    std::copy(all.begin(), all.end() - 1, row + start);  // the last token is predicted and predicts nothing
     const auto inputs = static_cast<std::int64_t>(all.size()) - 1;
     for (auto at = inputs - examples[i].word_tokens; at < inputs; ++at) {
       places.push_back(start + at);
@@ -73,7 +73,7 @@ Pass make_pass(const std::vector<LambadaExample>& examples, std::span<const std:
   return {ids.to(device), at::tensor(places, at::kLong).to(device), at::tensor(targets, at::kLong).to(device)};
 }
 
-// f32 [2, tokens] on the CPU: log probability of each target, and 1 where nothing is likelier.
+// f32 [2, tokens] on the CPU: log probability of each target, and 1 if no token is likelier.
 at::Tensor judge_tokens(const model::Decoder& model, const Pass& pass) {
   const auto hidden = last_hidden_state(model, pass.ids).flatten(0, 1).index_select(0, pass.places);
   const auto table = at::empty({2, hidden.size(0)}, hidden.options().dtype(at::kFloat));
@@ -156,7 +156,7 @@ LambadaScores score_lambada(const model::Decoder& model, const std::vector<Lamba
     }
     stage.advance(std::ssize(chosen));
   }
-  LambadaScores scores;  // summed in the file's order, whatever the passes
+  LambadaScores scores;  // summed in file order, independent of batching
   for (const auto& outcome : outcomes) {
     scores.correct.add(outcome.correct ? 1 : 0);
     scores.negative_log_likelihood.add(-outcome.likelihood);

@@ -25,7 +25,7 @@ std::int64_t tokens_in_chunk(const model::Decoder& model) {
 }
 
 void log_softmax_in_place(at::Tensor& logits) {
-  // The kernels reduce a row before they write it, and write each value where they read it.
+  // In place is safe: the kernels reduce a row before writing it, and write each value where they read it.
   at::_log_softmax_out(logits, logits, -1, /*half_to_float=*/false);
 }
 

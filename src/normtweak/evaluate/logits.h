@@ -1,4 +1,4 @@
-// What the tasks share: how much is done at a time, and log probabilities without a second copy of the logits.
+// Shared by the tasks: chunk sizes, and log probabilities without a second copy of the logits.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -10,13 +10,13 @@
 
 namespace normtweak::evaluate {
 
-// Rows of so many tokens that go through the model in one pass.
+// Rows of this many tokens per forward pass.
 std::int64_t rows_in_pass(const model::Decoder& model, std::int64_t tokens);
 
-// Tokens whose logits exist at a time.
+// Tokens whose logits exist at the same time.
 std::int64_t tokens_in_chunk(const model::Decoder& model);
 
-// Calls work(begin, count) for one such part of `tokens` after the other.
+// Calls work(begin, count) for consecutive chunks of `tokens`.
 template <class Work>
 void for_chunks(const model::Decoder& model, std::int64_t tokens, Work&& work) {
   const auto chunk = tokens_in_chunk(model);
@@ -29,8 +29,8 @@ void log_softmax_in_place(at::Tensor& logits);
 // values: f32 [tokens, vocabulary], ids: i64 [tokens] → f32 [tokens]
 at::Tensor at_ids(const at::Tensor& values, const at::Tensor& ids);
 
-// Throws Error, naming the block, unless `sum`, of figures made from the logits of `model` for ids (i64 [rows,
-// tokens]), is finite. whose: "the model", ..., or "" where there is only one.
+// Throws Error, naming the block, unless `sum` is finite: a sum of figures computed from the logits of `model` for ids
+// (i64 [rows, tokens]). whose: "the model", ..., or "" if there is only one.
 void check_finite(double sum, const model::Decoder& model, std::string_view whose, const at::Tensor& ids);
 
 }  // namespace normtweak::evaluate

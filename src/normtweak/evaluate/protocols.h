@@ -9,9 +9,9 @@
 
 namespace normtweak::evaluate {
 
-// `gptq`: the text tokenized once, cut into windows of `context` tokens that do not overlap; the rest is dropped.
-// `max_tokens`: only so many from the front, rounded down to whole windows; 0: all. At least one window is needed:
-// throws Error naming `origin`, the tokens needed and found.
+// `gptq`: the text is tokenized once and cut into non-overlapping windows of `context` tokens; the remainder is
+// dropped. max_tokens: at most this many, from the start, rounded down to whole windows; 0: all. Throws Error naming
+// `origin`, the tokens needed and found if there is not one whole window.
 calibrate::TokenBatch gptq_windows(const std::vector<std::int64_t>& ids, std::int64_t context, std::int64_t max_tokens,
                                    std::string_view origin);
 

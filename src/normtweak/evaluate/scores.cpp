@@ -13,12 +13,12 @@
 namespace normtweak::evaluate {
 namespace {
 
-// Rows laid end to end, without their padding.
+// Rows concatenated without padding.
 struct FlatRows {
   std::vector<std::int64_t> lengths;  // tokens in each row
   at::Tensor ids;                     // i64 [rows, tokens] on the device, padding included
-  at::Tensor places;                  // i64 [all tokens]: where in the flattened `ids`; undefined: everywhere
-  at::Tensor next;                    // i64 [all tokens]: the token that follows; meaningless for a row's last one
+  at::Tensor places;                  // i64 [all tokens]: positions in the flattened `ids`; undefined: all
+  at::Tensor next;                    // i64 [all tokens]: the next token; meaningless for a row's last one
 };
 
 FlatRows flatten(const calibrate::TokenBatch& batch, c10::Device device) {
@@ -45,7 +45,7 @@ at::Tensor hidden_states(const model::Decoder& model, const FlatRows& rows) {
   return rows.places.defined() ? hidden.index_select(0, rows.places) : hidden;
 }
 
-// Figures of each token, f32 [all tokens]: rows of one table, so that all of them come to the host at once.
+// Figures per token, f32 [all tokens]: rows of one table, so that a single copy brings them to the host.
 struct Figures {
   at::Tensor likelihood, divergence, agreement;
 };
@@ -81,8 +81,8 @@ class Scorer {
   std::vector<Scores> take() { return std::move(scores_); }
 
  private:
-  // hidden: f32 [tokens, hidden], of each model and then of the reference. Logits are overwritten by what is made of
-  // them: to pass over them takes longer than to compute with them.
+  // hidden: f32 [tokens, hidden], of each model and then of the reference. Logits are overwritten by derived values,
+  // since memory traffic dominates the computation.
   void score_chunk(const std::vector<at::Tensor>& hidden, const at::Tensor& next, const at::Tensor& table) const {
     at::Tensor theirs, probabilities, likeliest;
     if (reference_ != nullptr) {
@@ -119,7 +119,7 @@ class Scorer {
     }
   }
 
-  // Nothing follows a row's last token, so that it has no likelihood.
+  // A row's last token has no next token, hence no likelihood.
   void add_row(const Figures& ours, const Figures& theirs, Scores& scores) const {
     const auto tokens = ours.likelihood.size(0);
     const auto predicted = std::max<std::int64_t>(0, tokens - 1);

@@ -15,7 +15,7 @@ struct Scores {
   Statistic negative_log_likelihood;            // nats, of each next token
   Statistic reference_negative_log_likelihood;  // the same of the reference
   Statistic divergence;                         // KL(reference ‖ model) in nats, at every token
-  Statistic agreement;                          // 1 where both hold the same next token likeliest
+  Statistic agreement;                          // 1 if both have the same likeliest next token
   std::vector<double> divergence_by_row;        // mean over each row's tokens; empty without a reference
 
   double perplexity() const;
@@ -24,13 +24,13 @@ struct Scores {
 };
 
 struct ScoreOptions {
-  std::int64_t batch_rows = 0;  // rows in one pass; 0: chosen for the device
+  std::int64_t batch_rows = 0;  // rows per pass; 0: chosen for the device
   std::string_view stage = "evaluate";
 };
 
 // The scores of each of `models`, which share device and vocabulary, with the reference run once for all of them.
-// `reference`: null when only the models themselves are to be scored. Logits exist for a chunk of tokens at a time,
-// and the device is waited for once in a pass over some rows. Throws Error if logits are not finite.
+// reference: null to score the models alone. Logits exist for one chunk of tokens at a time, and the host synchronises
+// with the device once per pass. Throws Error if logits are not finite.
 std::vector<Scores> score(const std::vector<const model::Decoder*>& models, const model::Decoder* reference,
                           const calibrate::TokenBatch& batch, const ScoreOptions& options, ProgressSink& progress);
 

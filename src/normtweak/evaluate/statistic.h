@@ -11,7 +11,7 @@ struct Statistic {
   std::int64_t count = 0;
 
   double mean() const;
-  double standard_error() const;       // as if values were independent, as llama.cpp's perplexity tool has it
+  double standard_error() const;       // assumes independent values, as llama.cpp's perplexity tool does
   void add(const at::Tensor& values);  // any shape, on the CPU; summed in F64
   void add(double value);
 };

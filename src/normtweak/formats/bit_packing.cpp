@@ -12,10 +12,10 @@ namespace {
 
 constexpr int kWordBits = 32;
 
-// A few thousand codes make a task worth its thread.
+// A task needs a few thousand codes to be worth a thread.
 std::int64_t rows_per_task(std::int64_t columns) { return std::max<std::int64_t>(1, 32768 / (columns + 1)); }
 
-// Returns the bitwise or of all codes, which shows whether one was too large.
+// Returns the bitwise OR of all codes, which shows whether any was too large.
 unsigned int pack_row(const std::uint8_t* codes, std::int64_t columns, int bits, std::uint32_t* words) {
   std::uint64_t waiting = 0;
   int filled = 0;

@@ -1,23 +1,23 @@
-// Codes of 2 to 8 bits in 32-bit words, densely: code i of a row has the bits from i * bits on, the lowest first.
+// Codes of 2 to 8 bits, packed densely into 32-bit words: code i of a row starts at bit i * bits, lowest bit first.
 //
 //     3 bits:   word 0  codes 0 .. 9, and the low 2 bits of code 10    (bit 0 of code 0 is bit 0 of the word)
 //               word 1  the high bit of code 10, codes 11 .. 20, the low bit of code 21
 //               ...     32 codes fill exactly `bits` words; the rest of the last word is zero
 //
-// Trap: this is the layout of compressed-tensors since 0.18. Before, a code never crossed a word's end and
-// the top bits of words stayed empty: the same for 2, 4 and 8 bits, another for 3, 5, 6 and 7.
+// Trap: this is the layout of compressed-tensors since 0.18. Before, a code never crossed a word boundary and the top
+// bits of words stayed empty: identical for 2, 4 and 8 bits, different for 3, 5, 6 and 7.
 #pragma once
 #include <ATen/core/Tensor.h>
 
 namespace normtweak::formats {
 
-// Words that a row of `columns` codes takes.
+// Number of words for a row of `columns` codes.
 std::int64_t packed_columns(std::int64_t columns, int bits);
 
 // codes: u8 [rows, columns] -> i32 [rows, packed_columns]. Throws Error if a code needs more than `bits` bits.
 at::Tensor pack_rows(const at::Tensor& codes, int bits);
 
-// packed: i32 [rows, packed_columns] -> u8 [rows, columns]. Throws Error naming the shape if it is another.
+// packed: i32 [rows, packed_columns] -> u8 [rows, columns]. Throws Error naming the shape if it does not match.
 at::Tensor unpack_rows(const at::Tensor& packed, int bits, std::int64_t columns);
 
 }  // namespace normtweak::formats

@@ -1,4 +1,5 @@
-// Reads numbers and text from bytes that may be cut short or hostile: every step is checked against what is left.
+// Reads numbers and text from bytes that may be truncated or malicious: every read is checked against the bytes that
+// remain.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -19,7 +20,7 @@ class ByteCursor {
   std::string_view origin() const { return origin_; }
   std::size_t left() const { return bytes_.size() - position_; }
 
-  // A little-endian number. `what` is a few words for the message.
+  // A little-endian number. `what` describes it in error messages.
   template <class Number>
   Number number(std::string_view what) {
     static_assert(std::is_arithmetic_v<Number>);
@@ -28,13 +29,14 @@ class ByteCursor {
     return value;
   }
 
-  // A length of u64, then that many bytes.
+  // A u64 length, then that many bytes.
   std::string text(std::string_view what) {
     const auto bytes = take(number<std::uint64_t>(what), what);
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
   }
 
-  // How many things follow, each at least `smallest` bytes: what cannot fit is refused before anything is allocated.
+  // A count of items of at least `smallest` bytes each: a count that cannot fit is refused before anything is
+  // allocated.
   std::uint64_t count(std::uint64_t announced, std::uint64_t smallest, std::string_view what) const {
     if (announced > left() / smallest) {
       fail("{}: {} {} are announced at byte {}, where only {} bytes are left; the file is damaged or cut short",

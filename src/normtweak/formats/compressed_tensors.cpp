@@ -13,7 +13,7 @@ namespace {
 using weights::AffineWeight;
 using weights::CodebookWeight;
 
-// Runs `action` and puts the name of the module before the message of its Error.
+// Runs `action` and prefixes the message of its Error with the module's name.
 template <class Action>
 auto for_module(const std::string& module, const Action& action) {
   try {
@@ -43,7 +43,7 @@ at::Tensor packed_zero_points(const AffineWeight& weight) {
   return pack_rows(zeros.t().to(at::kByte), weight.bits).t().contiguous();
 }
 
-// The tensors of one linear, none of them made yet.
+// The tensors of one linear, each created on demand.
 class LaterTensors {
  public:
   LaterTensors(std::string module, const at::Tensor& codes, int bits)
@@ -129,7 +129,7 @@ std::vector<PackedReader> packed_readers(const PackedSettings& settings) {
   const auto [bits, group_size, symmetric, kind] = settings;
   if (kind == PackedKind::affine) {
     const bool common = bits == 4 || bits == 8;
-    // Group sizes that its kernels take. Its newest versions know more widths on some GPUs, which was not tried.
+    // Group sizes that its kernels support. Its newest versions support more widths on some GPUs, which was not tried.
     const bool has_kernel = group_size == 0 || group_size == 32 || group_size == 64 || group_size == 128;
     if (common && has_kernel) readers.push_back({"vLLM", ""});
     // compressed-tensors 0.17 packed 3, 5, 6 and 7 bits in another layout; earlier versions knew 4 and 8 bits only.

@@ -1,4 +1,4 @@
-// compressed-tensors, format "pack-quantized": how vLLM's family of tools stores integer weights of 2 to 8 bits.
+// compressed-tensors, format "pack-quantized": how vLLM and its tools store integer weights of 2 to 8 bits.
 // For the linear `m` with codes [out, in] and groups of input columns:
 //
 //     m.weight_packed      i32 [out, words]         codes, row by row, as in bit_packing.h
@@ -8,8 +8,8 @@
 //                                                   absent where symmetric
 //     m.weight_shape       i64 [2]                  out, in
 //
-// Traps: the library speaks of signed codes in [-2^(bits-1), 2^(bits-1)) but stores them with 2^(bits-1) added, so that
-// the stored bits are our unsigned codes, and likewise for zero-points. Zero-points are packed along the other
+// Traps: the library uses signed codes in [-2^(bits-1), 2^(bits-1)) but stores them with 2^(bits-1) added, so that the
+// stored bits equal our unsigned codes; the same holds for zero-points. Zero-points are packed along the other
 // dimension than codes. Per channel means one group, [out, 1].
 //
 // Extension, which only this program reads (docs/formats.md), for what the layout above cannot hold:
@@ -26,12 +26,12 @@
 namespace normtweak::formats {
 
 enum class PackedKind {
-  affine,             // what compressed-tensors knows
+  affine,             // what compressed-tensors supports
   float_zero_points,  // extension
   codebook,           // extension
 };
 
-// How the weight of one linear is packed; the rest follows from the tensors.
+// How the weight of one linear is packed; everything else follows from the tensors.
 struct PackedSettings {
   int bits = 4;            // 2 to 8
   int group_size = 0;      // input columns that share a scale; 0: the whole row. Always 0 for codebooks
@@ -41,22 +41,22 @@ struct PackedSettings {
   bool operator==(const PackedSettings&) const = default;
 };
 
-// Throws Error for a float weight: it is stored as it is.
+// Throws Error for a float weight, which is stored unpacked.
 PackedSettings packed_settings(const weights::Weight& weight);
 
-// What a packed linear may have instead of `weight`; weight_g_idx is refused.
+// Tensors that a packed linear may have instead of `weight`; weight_g_idx is refused.
 inline constexpr std::array<std::string_view, 6> kPackedParts = {
     "weight_packed", "weight_scale", "weight_zero_point", "weight_shape", "weight_codebook", "weight_g_idx"};
 
-// The tensors of `module`. Types and shapes are known at once; each tensor is packed by itself when it is loaded, on
-// the CPU, so that no more than one is in memory. Throws Error naming the module if the weight's parts do not fit
-// together, and when a tensor is loaded if a code or zero-point does not fit its bits, or if scales are not numbers.
+// The tensors of `module`. dtypes and shapes are known at once; each tensor is packed when it is loaded, on the CPU, so
+// that only one is in memory at a time. Throws Error naming the module if the weight's parts are inconsistent, and when
+// a tensor is loaded if a code or zero-point does not fit its bits, or if a scale is not finite.
 std::vector<TensorToWrite> encode_packed(const std::string& module, const weights::Weight& weight);
 
 // Throws Error naming file and tensor if one is missing or does not fit the settings.
 weights::Weight decode_packed(const TensorSource& source, const std::string& module, const PackedSettings& settings);
 
-// Who can load weights that are packed so, and under which condition (empty: none).
+// Programs that can load weights packed in this way, and under which condition (empty: none).
 struct PackedReader {
   std::string_view name, condition;
 };

@@ -21,7 +21,7 @@ bool is_text(const Json& value, std::string_view text) {
 
 bool is_empty(const Json& value) { return value.is_null() || (value.is_object() && value.empty()); }
 
-// Whole numbers only: JSON's 4.0 or true are mistakes.
+// Integers only: 4.0 or true in JSON are errors.
 std::optional<std::int64_t> whole_number(const Json& value) {
   if (!value.is_number_integer()) return std::nullopt;
   if (value.is_number_unsigned() && value.get<std::uint64_t>() > std::uint64_t{1} << 31) return std::nullopt;
@@ -124,7 +124,7 @@ PackedConfig::PackedConfig(const Json& config, std::string_view origin) {
   const auto& groups = get(config, "config_groups");
   if (!groups.is_object()) fail("{}: `config_groups` must be an object, found {}", where, groups.dump());
 
-  std::map<std::string, PackedSettings> by_target;  // the last group to name a target has it
+  std::map<std::string, PackedSettings> by_target;  // the last group that names a target wins
   for (const auto& [name, group] : groups.items()) {
     const auto group_where = fmt::format("{}: {}", where, name);
     if (!group.is_object())

@@ -1,11 +1,11 @@
-// `quantization_config` of config.json for compressed-tensors: which linear is packed how.
+// `quantization_config` of config.json for compressed-tensors: how each linear is packed.
 //
 //     {"quant_method": "compressed-tensors", "format": "pack-quantized", "quantization_status": "compressed",
 //      "config_groups": {"group_0": {"targets": ["Linear"], "weights": {"num_bits": 4, "type": "int", ...}}},
 //      "ignore": ["lm_head"]}
 //
 // Traps: a module that a target and `ignore` both match is not quantized. A target may be a name, "re:..." or a class;
-// names go before expressions, expressions before classes, whatever the order in the file.
+// names take precedence over expressions, and expressions over classes, whatever the order in the file.
 #pragma once
 #include <optional>
 #include <span>
@@ -25,21 +25,22 @@ struct PackedModule {
   PackedSettings settings;
 };
 
-// What to write. `ignored`: the other linears of the model, those kept in float; a class target would take them too.
-// Where all settings are equal the target is the class "Linear", else each module is named. If one module needs the
+// The config to write. ignored: the model's other linears, which stay float; a class target would match them, too. If
+// all settings are equal the target is the class "Linear", otherwise each module is named. If one module needs the
 // extension, the whole config is marked so that other readers refuse it.
 Json make_packed_config(std::span<const PackedModule> modules, const std::vector<std::string>& ignored);
 
-// Whether decode_packed() is the way to read a checkpoint with this `quantization_config`, as far as its name tells.
+// Whether a checkpoint with this `quantization_config` is to be read by decode_packed(), judging by its method and
+// format names.
 bool is_packed_config(const Json& config);
 
 class PackedConfig {
  public:
-  // Throws Error naming `origin` and what was found if it asks for something that is not supported: another format,
+  // Throws Error naming `origin` and what was found if the config needs something unsupported: another format,
   // quantized activations, a quantized KV cache, sparsity, transforms, reordered columns.
   PackedConfig(const Json& config, std::string_view origin);
 
-  // Nothing where the module stays in float. `class_name`: what a target such as "Linear" is compared with.
+  // nullopt if the module stays float. class_name: compared with class targets such as "Linear".
   std::optional<PackedSettings> settings_of(const std::string& module, std::string_view class_name = "Linear") const;
 
   bool is_extension() const { return extension_; }

@@ -7,7 +7,7 @@
 namespace normtweak::formats {
 namespace {
 
-constexpr const char* kVersion = "0.20.0";  // of compressed-tensors, whose layout is written
+constexpr const char* kVersion = "0.20.0";  // version of compressed-tensors whose layout is written
 
 Json weights_json(const PackedSettings& settings) {
   Json weights = {{"num_bits", settings.bits},
@@ -23,7 +23,7 @@ Json weights_json(const PackedSettings& settings) {
 }  // namespace
 
 Json make_packed_config(std::span<const PackedModule> modules, const std::vector<std::string>& ignored) {
-  std::vector<std::pair<PackedSettings, Json>> groups;  // settings and the names that have them, in order
+  std::vector<std::pair<PackedSettings, Json>> groups;  // settings and the names of their modules, in order
   bool extension = false;
   for (const auto& module : modules) {
     extension |= module.settings.kind != PackedKind::affine;
@@ -32,14 +32,14 @@ Json make_packed_config(std::span<const PackedModule> modules, const std::vector
     group->second.push_back(module.name);
   }
   Json config = Json::object();
-  // Without `quant_method` every known loader refuses; with an unknown one transformers loads random weights.
+  // Without `quant_method` every known loader stops; with an unknown one transformers loads random weights.
   if (!extension) config["quant_method"] = kPackedMethod;
   config["format"] = extension ? kExtendedPackedFormat : kPackedFormat;
   config["quantization_status"] = "compressed";
   config["global_compression_ratio"] = nullptr;
   config["config_groups"] = Json::object();
   for (std::size_t i = 0; i < groups.size(); ++i) {
-    // Not a class for the largest group and names for the rest: vLLM asks for the class first where it fuses linears.
+    // Not a class for the largest group and names for the rest: vLLM matches the class first when it fuses linears.
     const auto targets = groups.size() == 1 ? Json::array({"Linear"}) : groups[i].second;
     config["config_groups"][fmt::format("group_{}", i)] = {{"targets", targets},
                                                            {"weights", weights_json(groups[i].first)},

@@ -8,7 +8,7 @@
 namespace normtweak::formats {
 namespace {
 
-// Reads the tensors of one linear and knows how to complain about them.
+// Reads and checks the tensors of one linear, with errors that name them.
 class PackedLinear {
  public:
   PackedLinear(const TensorSource& source, const std::string& module, const PackedSettings& settings)
@@ -34,7 +34,7 @@ class PackedLinear {
     return in_ / settings_.group_size;
   }
 
-  // f32, and the type it is stored in.
+  // f32, and its stored dtype.
   std::pair<at::Tensor, at::ScalarType> read_floats(const char* part, std::int64_t columns) const {
     const auto type = source_.info(name(part)).type;
     if (type != at::kHalf && type != at::kBFloat16 && type != at::kFloat) {
@@ -72,7 +72,7 @@ class PackedLinear {
     const auto shape = read("weight_shape", at::kLong, {2});
     out_ = shape[0].item<std::int64_t>();
     in_ = shape[1].item<std::int64_t>();
-    constexpr std::int64_t kMost = std::int64_t{1} << 31;  // of either; so that sizes below cannot overflow
+    constexpr std::int64_t kMost = std::int64_t{1} << 31;  // for either dimension, so that sizes below cannot overflow
     if (out_ <= 0 || in_ <= 0 || out_ > kMost || in_ > kMost) {
       fail("{}: tensor {}: holds [{}, {}], which is not the shape of a weight", source_.file_of(name("weight_shape")),
            name("weight_shape"), out_, in_);

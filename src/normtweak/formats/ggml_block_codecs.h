@@ -1,4 +1,5 @@
-// The decoders of block types; ggml_blocks.cpp has the table of them. Each file draws the bytes of its blocks.
+// Decoders of ggml block types; the table is in ggml_blocks.cpp. Each source file documents the byte layout of its
+// blocks.
 #pragma once
 #include <cstdint>
 

@@ -1,4 +1,5 @@
-// "K" blocks of 256 weights, in sub-blocks of 16 or 32 whose small integer scales share one d (f16), and minima one m:
+// "K" blocks of 256 weights, in sub-blocks of 16 or 32. Their small integer scales share one f16 factor d, and their
+// minima one m:
 //
 //     Q2_K   scales[16] low[64] d[2] m[2]             w = d * (s & 15) * q - m * (s >> 4)       sub-blocks of 16
 //     Q3_K   high[32] low[64] scales[12] d[2]         w = d * (s - 32) * (q - 4)                               16
@@ -6,9 +7,9 @@
 //     Q5_K   d[2] m[2] scales[12] high[32] low[128]   w = d * s * q - m * t                                    32
 //     Q6_K   low[128] high[64] scales[16, i8] d[2]    w = d * s * (q - 32)                                     16
 //
-// Traps: d is at the end of some and at the start of others. The weights of a byte are 32 or 64 apart: with 2 bits,
-// byte l of 32 holds weights l, l + 32, l + 64, l + 96 of its half of the block. The 6-bit scales of Q3_K, Q4_K and
-// Q5_K are cut in two and lie in the bits drawn at their functions below.
+// Traps: d is at the end of some blocks and at the start of others. The weights in one byte are 32 or 64 apart: with 2
+// bits, byte l of 32 holds weights l, l + 32, l + 64, l + 96 of its half of the block. The 6-bit scales of Q3_K, Q4_K
+// and Q5_K are split in two, laid out as drawn at their functions below.
 #include <c10/util/Half.h>
 
 #include <array>
@@ -27,7 +28,7 @@ float load_half(const std::byte* source) {
   return value;
 }
 
-// `width` bits of a byte, from bit `shift` on.
+// `width` bits of a byte, starting at bit `shift`.
 int bits(std::byte byte, int shift, int width) { return (std::to_integer<int>(byte) >> shift) & ((1 << width) - 1); }
 
 struct ScalesAndMinima {
@@ -58,7 +59,7 @@ std::array<int, 16> unpack_q3_k_scales(const std::byte* packed) {
   return scales;
 }
 
-// Q4_K and Q5_K: the latter has one bit more of each weight in `high`.
+// Q4_K and Q5_K: the latter has one more bit per weight, in `high`.
 void decode_4_or_5(const std::byte* block, const std::byte* high, const std::byte* low, float* values) {
   const float d = load_half(block), m = load_half(block + 2);
   const auto [scales, minima] = unpack_scales_and_minima(block + 4);

@@ -13,8 +13,8 @@ namespace {
 
 constexpr std::uint64_t kSmallestKey = 8 + 4 + 1;         // length of the name, type, a byte
 constexpr std::uint64_t kSmallestTensor = 8 + 4 + 4 + 8;  // length of the name, dimensions, type, offset
-constexpr std::uint64_t kMostKeys = 4096;     // real files have fewer than 100; each is compared with those before it
-constexpr std::uint32_t kMostDimensions = 4;  // of ggml
+constexpr std::uint64_t kMostKeys = 4096;     // real files have fewer than 100; checking for duplicates is quadratic
+constexpr std::uint32_t kMostDimensions = 4;  // ggml's limit
 constexpr std::uint64_t kDefaultAlignment = 32;
 
 std::vector<std::int64_t> read_shape(ByteCursor& cursor, std::string_view where) {
@@ -32,7 +32,7 @@ std::vector<std::int64_t> read_shape(ByteCursor& cursor, std::string_view where)
   return shape;
 }
 
-// Bytes of a tensor, or an Error if rows are not whole blocks.
+// Size of a tensor in bytes. Throws Error if rows are not whole blocks.
 std::uint64_t stored_size(const GgmlType& type, at::IntArrayRef shape, std::string_view where) {
   const auto row = shape.empty() ? 1 : shape.back();
   if (row % type.block_size != 0) {
@@ -108,10 +108,10 @@ std::uint64_t GgufFile::alignment() const {
   return value;
 }
 
-// Gives each tensor its bytes, once the end of the header and so the start of the data is known.
+// Assigns each tensor its bytes, once the end of the header, and so the start of the data, is known.
 void GgufFile::place_tensors(std::size_t header_end) {
   const auto step = alignment();
-  const auto data_begin = (header_end + step - 1) & ~(step - 1);  // a power of two
+  const auto data_begin = (header_end + step - 1) & ~(step - 1);  // the alignment is a power of two
   const auto data = bytes_.subspan(std::min(data_begin, bytes_.size()));
   std::vector<const Entry*> order;
   for (auto& [name, entry] : entries_) {
@@ -150,13 +150,10 @@ const GgmlType& GgufFile::stored_type(const std::string& name) const {
   return *type;
 }
 
-std::span<const std::byte> GgufFile::stored_bytes(const std::string& name) const {
-  stored_type(name);
-  return entry(name).bytes;
-}
-
 TensorInfo GgufFile::info(const std::string& name) const {
-  return {stored_type(name).read_as.value(), entry(name).shape};
+  const auto& type = stored_type(name);
+  const auto& found = entry(name);
+  return {*type.read_as, found.shape, type.name, static_cast<std::int64_t>(found.bytes.size())};
 }
 
 at::Tensor GgufFile::read(const std::string& name) const {

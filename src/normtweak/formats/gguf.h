@@ -1,13 +1,13 @@
-// GGUF: the container of llama.cpp, one file with all that a model needs. Versions 2 and 3, little-endian.
+// GGUF: the container of llama.cpp, one file with everything a model needs. Versions 2 and 3, little-endian.
 //
 //     "GGUF"  version u32  tensors u64  keys u64
 //     keys times:     name text, type u32, value          text: length u64, bytes; array: type u32, count u64, values
 //     tensors times:  name text, dimensions u32, extent u64 of each, type u32, offset u64
 //     zeros up to a multiple of `general.alignment` (32 where that key is absent), then the data of all tensors
 //
-// Traps: extents stand innermost first, the reverse of a PyTorch shape. Offsets count from the start of the data, not
-// of the file. Files made from Llama have the rows of q and k permuted; that is the model's matter, not the
-// container's.
+// Traps: extents are listed innermost first, the reverse of a PyTorch shape. Offsets count from the start of the data,
+// not of the file. In files converted from Llama, the rows of q and k are permuted; the model code deals with that, not
+// this container.
 #pragma once
 #include <filesystem>
 #include <optional>
@@ -25,25 +25,21 @@ class ByteCursor;
 
 class GgufFile : public TensorSource {
  public:
-  // Both throw Error naming the file and the mistake in it. A tensor type that cannot be read is no mistake until
-  // info() or read() asks for a tensor of it.
+  // Both throw Error naming the file and the defect. A tensor of an unsupported type is an error only when info() or
+  // read() asks for it.
   explicit GgufFile(const std::filesystem::path& path);
   GgufFile(std::span<const std::byte> bytes, std::string origin);  // `bytes` must outlive this and its tensors
 
   const std::vector<std::string>& names() const override { return names_; }
   bool contains(const std::string& name) const override { return entries_.contains(name); }
-  // Shapes are row-major, [out, in] for a linear. Types: block types are read as f32, plain types as they are.
+  // Shapes are row-major, [out, in] for a linear. dtypes: block types are read as f32, plain types as they are.
   TensorInfo info(const std::string& name) const override;
   at::Tensor read(const std::string& name) const override;
   std::string file_of(const std::string&) const override { return origin_; }
 
-  // key -> value; arrays as JSON arrays. Text is as in the file, where nothing makes sure that it is UTF-8.
+  // key -> value; arrays as JSON arrays. Strings are as in the file, and not validated as UTF-8.
   const Json& metadata() const { return metadata_; }
   std::uint32_t version() const { return version_; }
-
-  // How the file stores a tensor. Both throw Error if there is none of that name or if the type cannot be read.
-  const GgmlType& stored_type(const std::string& name) const;
-  std::span<const std::byte> stored_bytes(const std::string& name) const;
 
  private:
   struct Entry {
@@ -58,6 +54,8 @@ class GgufFile : public TensorSource {
   void parse_tensors(ByteCursor& cursor, std::uint64_t count);
   void place_tensors(std::size_t header_end);
   std::uint64_t alignment() const;
+  // Throws Error if there is no tensor of that name or if its type is unsupported.
+  const GgmlType& stored_type(const std::string& name) const;
   const Entry& entry(const std::string& name) const;
 
   std::optional<MappedFile> file_;

@@ -6,7 +6,7 @@ namespace normtweak::formats {
 namespace {
 
 constexpr std::uint32_t kText = 8, kArray = 9;
-constexpr int kDeepest = 4;  // arrays in arrays; models have none
+constexpr int kDeepest = 4;  // nesting of arrays; real models have none
 
 template <class Number>
 Json read_number(ByteCursor& cursor, const std::string& key) {
@@ -15,7 +15,7 @@ Json read_number(ByteCursor& cursor, const std::string& key) {
 
 struct ValueType {
   std::uint32_t id;
-  std::uint64_t smallest;  // bytes that a value takes at least
+  std::uint64_t smallest;  // minimum size of a value in bytes
   Json (*read)(ByteCursor&, const std::string& key);
 };
 
@@ -41,7 +41,7 @@ Json read_array(ByteCursor& cursor, const std::string& key, int depth) {
   const auto type = cursor.number<std::uint32_t>(key);
   const auto announced = cursor.number<std::uint64_t>(key);
   const auto* row = std::ranges::find(kValueTypes, type, &ValueType::id);
-  const std::uint64_t smallest = row != kValueTypes.end() ? row->smallest : 12;  // of an array: type and count
+  const std::uint64_t smallest = row != kValueTypes.end() ? row->smallest : 12;  // for an array: type and count
   const auto count = cursor.count(announced, smallest, fmt::format("values of key {}", key));
   Json::array_t values;
   values.reserve(count);

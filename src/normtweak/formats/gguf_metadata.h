@@ -1,4 +1,4 @@
-// The values of GGUF's keys.
+// Metadata values of GGUF files.
 #pragma once
 #include "normtweak/base/json.h"
 #include "normtweak/formats/byte_cursor.h"

@@ -6,7 +6,7 @@
 namespace normtweak::formats {
 namespace {
 
-// Asked at every value; keeps them all, as far as they are not too deep.
+// Parser callback: keeps every value, but fails if nesting is too deep.
 class DepthGuard {
  public:
   explicit DepthGuard(std::string_view origin) : origin_(origin) {}

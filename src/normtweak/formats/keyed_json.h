@@ -1,7 +1,7 @@
-// JSON whose keys are looked up, not copied back: a header or an index with a key for each tensor.
+// JSON for lookup only: a header or an index with one key per tensor.
 //
-// Not normtweak::Json: that keeps the order of keys in a list and searches it at each insertion, which for the 50,000
-// tensors of a mixture of experts takes seconds.
+// Not normtweak::Json, which keeps keys in an ordered list and searches it on each insertion; for the 50,000 tensors of
+// a mixture-of-experts model that takes seconds.
 #pragma once
 #include <nlohmann/json.hpp>
 #include <string_view>

@@ -11,8 +11,8 @@ namespace normtweak::formats {
 namespace {
 
 constexpr std::string_view kRegexPrefix = "re:";
-constexpr std::uint32_t kMostSteps = 100'000;  // of PCRE2's matcher; a pattern from a file may be made to take forever
-constexpr std::uint32_t kMostHeap = 48 << 10;  // KiB that it may take meanwhile; each group costs some at each step
+constexpr std::uint32_t kMostSteps = 100'000;  // PCRE2 step limit, since an untrusted pattern may backtrack forever
+constexpr std::uint32_t kMostHeap = 48 << 10;  // KiB of matcher memory; each capture group costs some per step
 
 std::shared_ptr<void> compile(std::string_view expression) {
   int code = 0;

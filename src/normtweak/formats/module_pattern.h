@@ -1,4 +1,4 @@
-// Which modules a quantization config speaks of: "model.layers.0.mlp.up_proj", "re:.*mlp.*", or a class, "Linear".
+// A target of a quantization config: "model.layers.0.mlp.up_proj", "re:.*mlp.*", or a class, "Linear".
 #pragma once
 #include <memory>
 #include <string>
@@ -8,14 +8,14 @@ namespace normtweak::formats {
 
 class ModulePattern {
  public:
-  // Throws Error naming the pattern if what follows "re:" is no regular expression.
+  // Throws Error naming the pattern if the text after "re:" is not a valid regular expression.
   explicit ModulePattern(std::string text);
 
   const std::string& text() const { return text_; }
   bool is_regex() const { return regex_ != nullptr; }
 
-  // Like Python's re.match, a regular expression has to match from the start, but not to the end. Throws Error if the
-  // expression takes unreasonably long.
+  // As with Python's re.match, a regular expression is anchored at the start but not at the end. Throws Error if
+  // matching exceeds its step limit.
   bool matches_name(std::string_view module) const;
   bool matches_class(std::string_view class_name) const { return !is_regex() && text_ == class_name; }
 

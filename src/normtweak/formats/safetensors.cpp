@@ -44,7 +44,7 @@ Metadata parse_metadata(const KeyedJson& header, std::string_view origin) {
   return metadata;
 }
 
-// Whole numbers that fit i64; JSON may hold 1.5, -1, 1e300 or text there.
+// Integers that fit i64; the JSON may hold 1.5, -1, 1e300 or text instead.
 std::vector<std::int64_t> parse_numbers(const KeyedJson& description, const char* key, std::string_view where) {
   const auto found = description.find(key);
   if (found == description.end() || !found->is_array()) fail("{}: `{}` must be a list of whole numbers", where, key);
@@ -147,7 +147,8 @@ at::ScalarType SafetensorsFile::type_of(const std::string& name, const Entry& en
 
 TensorInfo SafetensorsFile::info(const std::string& name) const {
   const auto& found = entry(name);
-  return {type_of(name, found), found.shape};
+  const auto type = type_of(name, found);
+  return {type, found.shape, *safetensors_name(type), static_cast<std::int64_t>(found.bytes.size())};
 }
 
 at::Tensor SafetensorsFile::read(const std::string& name) const {

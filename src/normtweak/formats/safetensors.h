@@ -6,7 +6,7 @@
 //     8 + N   rest   the data of all tensors, row-major, without holes or overlaps, in any order
 //
 // Traps: `data_offsets` count from 8 + N, not from the start of the file. N need not be a multiple of 8, so data may be
-// unaligned for its type. The order of the JSON's keys need not be that of the data.
+// unaligned for its dtype. JSON keys need not be in the order of the data.
 #pragma once
 #include <filesystem>
 #include <functional>
@@ -23,8 +23,8 @@ namespace normtweak::formats {
 
 class SafetensorsFile : public TensorSource {
  public:
-  // Both throw Error naming the file and the mistake in it. A type that is not supported is no mistake until info() or
-  // read() asks for a tensor of it.
+  // Both throw Error naming the file and the defect. A tensor of an unsupported dtype is an error only when info() or
+  // read() asks for it.
   explicit SafetensorsFile(const std::filesystem::path& path);
   SafetensorsFile(std::span<const std::byte> bytes, std::string origin);  // `bytes` must outlive this and its tensors
 
@@ -59,12 +59,12 @@ class SafetensorsFile : public TensorSource {
 // and what is missing: both files, a shard, or a tensor in its shard.
 std::unique_ptr<TensorSource> open_safetensors(const std::filesystem::path& path);
 
-// A tensor that is made only when its turn comes, so that a model larger than memory can be written.
+// A tensor that is created only when it is written, so that a model larger than memory can be saved.
 struct TensorToWrite {
   std::string name;
   at::ScalarType type = at::kFloat;
   std::vector<std::int64_t> shape;
-  std::function<at::Tensor()> load;  // a tensor of this type and shape, on any device
+  std::function<at::Tensor()> load;  // returns a tensor of this type and shape, on any device
 };
 
 std::vector<TensorToWrite> to_write(const NamedTensors& tensors);
@@ -72,13 +72,13 @@ std::vector<TensorToWrite> to_write(const NamedTensors& tensors);
 using Metadata = std::map<std::string, std::string>;
 inline const Metadata kModelMetadata = {{"format", "pt"}};  // without it transformers refuses a model's file
 
-// The file appears whole or not at all. Throws Error naming the tensor if two have one name, if the type cannot be
-// stored, or if load() returns another type or shape than announced.
+// Writes atomically. Throws Error naming the tensor if a name occurs twice, if the dtype cannot be stored, or if load()
+// returns a dtype or shape other than declared.
 void write_safetensors(const std::filesystem::path& path, const std::vector<TensorToWrite>& tensors,
                        const Metadata& metadata = {});
 
 // model.safetensors; or, when that would hold more than `max_shard_bytes` of tensors, model-00001-of-0000N.safetensors
-// ... and model.safetensors.index.json. A tensor is never split. `directory` should hold no checkpoint yet.
+// ... and model.safetensors.index.json. A tensor is never split. `directory` must not contain a checkpoint yet.
 void write_sharded_safetensors(const std::filesystem::path& directory, const std::vector<TensorToWrite>& tensors,
                                const Metadata& metadata = kModelMetadata,
                                std::uint64_t max_shard_bytes = 5'000'000'000);

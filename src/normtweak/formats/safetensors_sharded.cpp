@@ -1,6 +1,6 @@
 // A checkpoint of several safetensors files:
 //     model.safetensors.index.json   {"metadata": {...}, "weight_map": {tensor name: file name}}
-// Trap: a shard may hold tensors that the index does not name; they do not belong to the model.
+// Trap: a shard may contain tensors that are not in the index; they do not belong to the model.
 #include "normtweak/base/error.h"
 #include "normtweak/formats/keyed_json.h"
 #include "normtweak/formats/safetensors.h"
@@ -43,7 +43,7 @@ void ShardedSafetensors::add_shard(const std::string& file_name, const std::stri
          first_tensor, file_name);
   }
   const auto path = index_.parent_path() / file_name;
-  std::error_code unknown;  // of a name that is too long, for example; opening it says so
+  std::error_code unknown;  // for example a name that is too long; opening the file reports it
   if (!fs::exists(path, unknown) && !unknown) {
     fail("{}: missing, {} says that it holds {}; complete the download", path.string(), index_.filename().string(),
          first_tensor);

@@ -1,5 +1,5 @@
-// The names of types in a safetensors header. Those not listed (8-bit and smaller floats, complex numbers, unsigned
-// integers wider than a byte) occur in no checkpoint that this program reads.
+// dtype names in a safetensors header. Those not listed (8-bit and smaller floats, complex numbers, unsigned integers
+// wider than a byte) occur in no checkpoint that this program reads.
 #pragma once
 #include <c10/core/ScalarType.h>
 

@@ -1,5 +1,5 @@
-// The order of the data is by falling element size, as the reference writer has it, and the header is padded with
-// spaces to a multiple of 8 bytes: then all data is aligned for its type and can be used from the memory map.
+// Data is ordered by descending element size, as in the reference writer, and the header is padded with spaces to a
+// multiple of 8 bytes, so that all data is aligned for its dtype and usable from a memory map.
 #include <algorithm>
 #include <ostream>
 #include <unordered_set>
@@ -100,14 +100,14 @@ void write_safetensors(const fs::path& path, const std::vector<TensorToWrite>& t
     file << header;
     for (const auto* tensor : order) {
       write_data(file, *tensor);
-      if (!file) return;  // a full disk: no use making the other tensors; the caller of this reports it
+      if (!file) return;  // disk full: do not create the other tensors; the caller reports it
     }
   });
 }
 
 void write_sharded_safetensors(const fs::path& directory, const std::vector<TensorToWrite>& tensors,
                                const Metadata& metadata, std::uint64_t max_shard_bytes) {
-  in_file_order(tensors);  // a name that two shards hold is as wrong as one twice in a file
+  in_file_order(tensors);  // a duplicate name in two shards is as wrong as one within a file
   const auto shards = split(tensors, max_shard_bytes);
   if (shards.size() == 1) return write_safetensors(directory / "model.safetensors", tensors, metadata);
 

@@ -25,7 +25,7 @@ std::optional<std::uint64_t> element_count(at::IntArrayRef shape) {
   for (const auto dimension : shape) {
     if (dimension < 0) return std::nullopt;
     if (dimension == 0) {
-      empty = true;  // the others are still looked at: [2^40, 2^40, 0] overflows when strides are made
+      empty = true;  // the other dimensions are still checked: strides of [2^40, 2^40, 0] overflow
       continue;
     }
     const auto product = checked_product(count, static_cast<std::uint64_t>(dimension));
@@ -45,7 +45,7 @@ at::Tensor tensor_over(std::span<const std::byte> bytes, at::ScalarType type, at
   const auto options = at::TensorOptions(type);
   if (bytes.empty()) return at::empty(shape, options);
   if (reinterpret_cast<std::uintptr_t>(bytes.data()) % element_size == 0) {
-    // from_blob takes no const pointer; TensorSource's contract is that nobody writes to what it reads.
+    // from_blob takes no const pointer; by TensorSource's contract its tensors are never written to.
     return at::from_blob(const_cast<std::byte*>(bytes.data()), shape, options);
   }
   auto copy = at::empty(shape, options);

@@ -1,4 +1,4 @@
-// A stretch of a file seen as a tensor; sizes computed so that no shape in a file can overflow them.
+// A range of file bytes viewed as a tensor, with overflow-safe size arithmetic for shapes from untrusted files.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -9,14 +9,14 @@
 
 namespace normtweak::formats {
 
-// a * b, or nothing if that does not fit.
+// a * b, or nullopt on overflow.
 std::optional<std::uint64_t> checked_product(std::uint64_t a, std::uint64_t b);
 
-// Elements of a tensor of this shape, or nothing if a dimension is negative or the product passes 2^62.
+// Number of elements of this shape, or nullopt if a dimension is negative or the product exceeds 2^62.
 std::optional<std::uint64_t> element_count(at::IntArrayRef shape);
 
-// The tensor that `bytes` are: it aliases them where they are aligned for the type, and is a copy where not.
-// Throws Error if `bytes` are not exactly as many as shape and type need.
+// `bytes` as a tensor: aliases them if they are aligned for the dtype, copies otherwise. Throws Error if the size of
+// `bytes` is not exactly what shape and dtype need.
 at::Tensor tensor_over(std::span<const std::byte> bytes, at::ScalarType type, at::IntArrayRef shape);
 
 }  // namespace normtweak::formats

@@ -1,8 +1,9 @@
-// Where tensors come from: every container (safetensors, GGUF, ...) is read through this.
+// The interface through which every container (safetensors, GGUF, ...) is read.
 #pragma once
 #include <ATen/core/Tensor.h>
 
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -13,6 +14,8 @@ using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 struct TensorInfo {
   at::ScalarType type = at::kFloat;  // of what read() returns
   std::vector<std::int64_t> shape;
+  std::string_view stored_as = {};  // the format's name of its type, such as F16 or Q4_K
+  std::int64_t stored_bytes = 0;    // its size in the file
 };
 
 class TensorSource {
@@ -23,7 +26,7 @@ class TensorSource {
   virtual const std::vector<std::string>& names() const = 0;
   virtual bool contains(const std::string& name) const = 0;
 
-  // Both throw Error naming file and tensor if there is none of that name.
+  // Both throw Error naming file and tensor if there is no such tensor.
   virtual TensorInfo info(const std::string& name) const = 0;
   // CPU tensor; it may alias the file's memory map, so it must not be written to. The source must outlive it.
   virtual at::Tensor read(const std::string& name) const = 0;

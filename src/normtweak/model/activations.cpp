@@ -7,9 +7,8 @@ constexpr std::int64_t kFloat = 4;  // bytes
 
 }  // namespace
 
-// The residual stream before either half in F32; both norms' outputs, queries, keys, values, the attention's output;
-// gate, its activation, up and their product. A CPU's RMSNorm keeps four F32 tensors of its own in each half, and its
-// attention a copy.
+// The F32 residual stream before each half; both norms' outputs, queries, keys, values, the attention output; gate, its
+// activation, up and their product. On a CPU, RMSNorm keeps four more F32 tensors in each half, and attention a copy.
 std::int64_t graph_bytes(const ModelConfig& config, c10::Device device, at::ScalarType type) {
   const auto element = static_cast<std::int64_t>(c10::elementSize(type));
   const std::int64_t on_cpu = device.is_cpu() ? 8 * kFloat + 2 * element : 0;

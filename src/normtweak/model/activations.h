@@ -1,4 +1,4 @@
-// How much a pass with gradients holds beside the weights. Estimates, which decide only how rows are grouped.
+// Memory that a pass with gradients keeps besides the weights. Estimates, for planning memory and grouping rows.
 #pragma once
 #include <c10/core/Device.h>
 #include <c10/core/ScalarType.h>
@@ -9,11 +9,11 @@
 
 namespace normtweak::model {
 
-// Bytes that autograd keeps of one token in one block, where products take `type`.
+// Bytes that autograd keeps per token and block, with compute dtype `type`.
 std::int64_t graph_bytes(const ModelConfig& config, c10::Device device, at::ScalarType type);
 
-// Bytes of a row of `tokens` where only the input of every block is kept, in F32, and each block runs once more on the
-// way back.
+// Bytes per row of `tokens` tokens if only each block's input is kept, in F32, and the block is recomputed in the
+// backward pass.
 std::int64_t rerun_bytes(const ModelConfig& config, c10::Device device, at::ScalarType type, std::int64_t tokens);
 
 }  // namespace normtweak::model

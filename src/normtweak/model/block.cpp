@@ -1,6 +1,8 @@
 #include "normtweak/model/block.h"
 
+#include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/relu.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
@@ -41,13 +43,22 @@ QueryKeyValue project(const Block& block, const at::Tensor& normed, const BlockC
           split(output(2), config.key_value_heads)};
 }
 
-// Puts the new keys and values [samples, heads, tokens, head_size] behind those in the cache; all so far come back.
+// Appends the new keys and values [samples, heads, tokens, head_size] to the cache; returns all so far.
 void extend(KeyValueCache& cache, std::int64_t start, at::Tensor& key, at::Tensor& value) {
   const auto tokens = key.size(2);
   cache.keys.narrow(2, start, tokens).copy_(key);
   cache.values.narrow(2, start, tokens).copy_(value);
   key = cache.keys.narrow(2, 0, start + tokens);
   value = cache.values.narrow(2, 0, start + tokens);
+}
+
+// In F32 on a GPU, torch's fused attention kernel does not support shared key-value heads. Its math path materialises
+// all scores and takes four times as long as the fused kernel on repeated keys and values. The backward pass of the
+// fused kernel is not deterministic.
+bool wants_repeated_heads(const at::Tensor& query) {
+  if (!query.is_cuda() || query.scalar_type() != at::kFloat) return false;
+  const bool needs_gradient = at::GradMode::is_enabled() && query.requires_grad();
+  return !(needs_gradient && at::globalContext().deterministicAlgorithms());
 }
 
 at::Tensor attend(const Block& block, const at::Tensor& normed, const BlockContext& context) {
@@ -62,9 +73,15 @@ at::Tensor attend(const Block& block, const at::Tensor& normed, const BlockConte
   key = key.transpose(1, 2);
   value = value.transpose(1, 2);
   if (context.cache != nullptr) extend(*context.cache, context.start, key, value);
-  // With a cache, either the whole prompt (start 0) or single tokens come; those see everything before them.
+  // With a cache, the input is either the whole prompt (start 0) or a single token, which attends to everything before
+  // it.
   const bool causal = query.size(2) > 1;
-  const bool grouped = config.heads != config.key_value_heads;
+  bool grouped = config.heads != config.key_value_heads;
+  if (grouped && causal && wants_repeated_heads(query)) {
+    key = key.repeat_interleave(config.heads / config.key_value_heads, 1);
+    value = value.repeat_interleave(config.heads / config.key_value_heads, 1);
+    grouped = false;
+  }
   const auto mixed = at::scaled_dot_product_attention(query, key, value, {}, 0.0, causal, std::nullopt, grouped);
   return mixed.transpose(1, 2).flatten(2);  // [samples, tokens, heads * head_size]
 }
@@ -83,7 +100,7 @@ at::Tensor activate(const at::Tensor& x, Activation activation) {
   return x;
 }
 
-// What the MLP's last linear reads.
+// The input of the MLP's last linear.
 at::Tensor expand(const Block& block, const at::Tensor& normed, const BlockContext& context) {
   const auto activation = context.config->activation;
   const auto output = [&](const Linear& linear) { return apply(linear, LinearInput::mlp, normed, context); };

@@ -19,11 +19,11 @@ struct Block {
   Norm attention_norm, mlp_norm;
   std::vector<Linear> query_key_value;  // one fused linear, or three
   Linear attention_output;
-  std::optional<Linear> gate;  // absent where the MLP is not gated
+  std::optional<Linear> gate;  // absent if the MLP is not gated
   Linear up, down;
 };
 
-// The four places where a linear takes its input; linears at the same place share it, and so their Hessian.
+// The four places where linears take their input. Linears at one place share the input, and so a Hessian.
 enum class LinearInput { attention, attention_output, mlp, mlp_down };
 constexpr int kLinearInputs = 4;
 
@@ -35,7 +35,7 @@ struct PlacedLinear {
 std::vector<PlacedLinear> linears(Block& block);
 std::vector<const Linear*> linears(const Block& block);
 
-// The same block with what `change` makes of each of its tensors; those that are not defined are passed over.
+// The same block with `change` applied to each of its tensors; undefined tensors are skipped.
 Block map_tensors(const Block& block, const std::function<at::Tensor(const at::Tensor&)>& change);
 
 // Keys and values of the tokens seen so far, for one block: [samples, key_value_heads, capacity, head_size].
@@ -43,27 +43,28 @@ struct KeyValueCache {
   at::Tensor keys, values;
 };
 
-// What a forward pass needs beside the block's own tensors.
+// What a forward pass needs besides the block's own tensors.
 struct BlockContext {
   const ModelConfig* config = nullptr;
-  const GrowingRotaryTable* rotary = nullptr;  // null where positions are learned
-  at::ScalarType type = at::kFloat;            // of products; the residual stream itself is F32
-  KeyValueCache* cache = nullptr;              // decoding; null: the tokens given are all there are
-  std::int64_t start = 0;                      // position of the first token
-  std::function<void(LinearInput, const at::Tensor&)> observe = {};  // sees each linear's input [samples, tokens, in]
-  std::function<void(LinearInput, const at::Tensor&)> observe_output = {};  // and what each linear makes of it
+  const GrowingRotaryTable* rotary = nullptr;                        // null if positions are learned
+  at::ScalarType type = at::kFloat;                                  // compute dtype; the residual stream is always F32
+  KeyValueCache* cache = nullptr;                                    // for decoding; null: no earlier tokens
+  std::int64_t start = 0;                                            // position of the first token
+  std::function<void(LinearInput, const at::Tensor&)> observe = {};  // gets each linear's input [samples, tokens, in]
+  std::function<void(LinearInput, const at::Tensor&)> observe_output = {};  // the same, with each output
 };
 
 // hidden: f32 [samples, tokens, hidden] → the same shape. Attention is causal; rows may be padded on the right.
-// Differentiable in hidden and in everything of the block that requires a gradient.
+// Differentiable in hidden and in every tensor of the block that requires a gradient.
 at::Tensor forward(const Block& block, const at::Tensor& hidden, const BlockContext& context);
 
-// What the linears at one place read and, for those that write to the residual stream, what their output is added to.
+// The input of the linears at one place and, for linears that write to the residual stream, the stream that they add
+// to.
 struct PlaceInput {
-  at::Tensor input;     // [samples, tokens, in] in the type of products
+  at::Tensor input;     // [samples, tokens, in] in the compute dtype
   at::Tensor residual;  // f32 [samples, tokens, hidden]; undefined for `attention` and `mlp`
 };
-// The same pass, only as far as that place. No cache.
+// Runs the forward pass up to that place. No cache.
 PlaceInput forward_to(LinearInput place, const Block& block, const at::Tensor& hidden, const BlockContext& context);
 
 }  // namespace normtweak::model

@@ -1,4 +1,4 @@
-// The blocks of a decoder, obtained one by one: a model need not fit its device, nor the machine's memory.
+// The blocks of a decoder, accessed one at a time, so that a model need not fit its device or the machine's memory.
 #pragma once
 #include <functional>
 #include <memory>
@@ -10,36 +10,36 @@
 namespace normtweak::model {
 
 enum class Residence {
-  device,  // every block stays on the device once it is there
-  host,    // blocks lie in host memory; the device holds the one in use and the next
-  file,    // a block is read whenever it is asked for, and kept only as long as it is in use
+  device,  // every block stays on the device once loaded
+  host,    // blocks are in host memory; the device holds the one in use and the next
+  file,    // a block is read on every access, and kept only while in use
 };
 
-// A block that was put in replaces the checkpoint's. Copies of a store share blocks, but not what is put in later.
+// A block that was set replaces the checkpoint's. Copies of a store share blocks, but not later replacements.
 class BlockStore {
  public:
   BlockStore() = default;
-  // load: reads a block, with residence `host` to host memory, otherwise to the device. streamer: brings blocks from
-  // host memory to the device; null where the device is the CPU, which uses them where they lie.
+  // load: reads a block, into host memory if the residence is `host`, otherwise to the device. streamer: copies blocks
+  // from host memory to the device; null if the device is the CPU.
   BlockStore(int count, Residence residence, std::function<Block(int)> load,
              std::shared_ptr<BlockStreamer> streamer = nullptr);
 
   int size() const { return static_cast<int>(blocks_.size()); }
 
-  // On the device. Keep the pointer as long as the block is in use, and no longer: a graph of autograd that saves its
-  // weights keeps them on the device, too.
+  // The block on the device. Keep the pointer only while the block is in use. An autograd graph that saves the block's
+  // weights keeps them on the device as well.
   std::shared_ptr<const Block> get(int index) const;
 
-  // Wherever it lies: for reading it without using it.
+  // The block wherever it resides, for inspection without computing.
   std::shared_ptr<const Block> stored(int index) const;
 
-  // The block goes where the store keeps its blocks; with residence `file`, to host memory.
+  // Replaces a block. It is kept where the store keeps its blocks; with residence `file`, in host memory.
   void put(int index, std::shared_ptr<const Block> block);
 
-  // Where blocks go that are put in from now on; others stay where they are.
+  // Where blocks set from now on are kept; others stay where they are.
   void keep_new(Residence residence) { put_residence_ = residence; }
 
-  // Whether get() always returns what stays on the device anyway.
+  // Whether all blocks stay on the device, so that get() never copies or reads.
   bool all_on_device() const;
 
  private:

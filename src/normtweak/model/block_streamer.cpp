@@ -25,7 +25,7 @@ int NextBlock::after(int index, int count) {
   const int step = index - previous_;
   if (std::abs(step) == 1) {
     direction_ = step;
-  } else if (index == 0 || index == count - 1) {  // a new pass begins here, or the way back
+  } else if (index == 0 || index == count - 1) {  // a new pass or the backward pass begins here
     direction_ = index == 0 ? 1 : -1;
   }
   previous_ = index;
@@ -40,7 +40,7 @@ BlockStreamer::BlockStreamer(c10::Device device) : device_(device) {
 BlockStreamer::~BlockStreamer() {
   try {
     drop_ahead();
-  } catch (const c10::Error&) {  // NOLINT(bugprone-empty-catch): the device has failed, and whoever uses it is told
+  } catch (const c10::Error&) {  // NOLINT(bugprone-empty-catch): a failed device is reported by its next use
   }
 }
 
@@ -56,7 +56,7 @@ BlockStreamer::HostBlock BlockStreamer::to_host(const Block& block) const {
     if (known != on_device.end()) return on_host[static_cast<std::size_t>(known - on_device.begin())];
     const auto copy =
         at::empty(tensor.sizes(), tensor.options().device(at::kCPU).pinned_memory(/*pinned_memory=*/!device_.is_cpu()));
-    return copy.copy_(tensor);  // returns when it is complete
+    return copy.copy_(tensor);  // synchronous
   }));
 }
 
@@ -74,7 +74,7 @@ BlockStreamer::Upload BlockStreamer::begin(HostBlock host) {
     for (std::size_t i = 0; i < targets.size(); ++i) targets[i].copy_(sources[i]);
     return upload;
   }
-  // After the allocations: with --deterministic they are filled by the computing stream.
+  // Recorded after the allocations, since with --deterministic the compute stream fills them.
   c10::Event allocated(device_.type());
   allocated.record(c10::impl::VirtualGuardImpl(device_.type()).getStream(device_));
   allocated.block(*copies_);
@@ -99,7 +99,7 @@ void BlockStreamer::drop_ahead() {
 std::shared_ptr<const Block> BlockStreamer::get(int index, int count, const std::function<HostBlock(int)>& find) {
   const auto wanted = find(index);
   if (current_.host != wanted) {
-    current_ = {};  // first, so that the block after the wanted one may take its memory
+    current_ = {};  // freed first, so that the prefetched block can reuse its memory
     if (ahead_.host == wanted) {
       ++counts_.ahead;
     } else {

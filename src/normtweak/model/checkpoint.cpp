@@ -14,7 +14,7 @@ namespace normtweak::model {
 namespace fs = std::filesystem;
 namespace {
 
-// Everything beside config.json and the weights that readers of a checkpoint look for.
+// Everything besides config.json and the weights that readers of a checkpoint look for.
 constexpr std::array<std::string_view, 11> kSideFiles = {
     "tokenizer.json",    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
     "merges.txt",        "tokenizer.model",       "generation_config.json",  "LICENSE",           "chat_template.jinja",
@@ -27,14 +27,14 @@ fs::path resolve(const std::string& model) {
        model, hub_cache().string(), model);
 }
 
-// A config that names no type: readers then take that of the weights.
+// If the config names no dtype, readers use that of the weights.
 at::ScalarType type_of_norms(const Checkpoint& checkpoint) {
   const auto name = stored_name(checkpoint, fmt::format("{}.weight", checkpoint.family->names.final_norm));
   return checkpoint.tensors->contains(name) ? checkpoint.tensors->info(name).type : at::kFloat;
 }
 
-// A config that ties the head to the embedding, and a file with a head of its own: transformers 5 takes the file's,
-// others the embedding. A saved copy says what holds, so that all read it alike.
+// If the config ties the head to the embedding but the file has a separate head, transformers 5 uses the file's head
+// and other readers the embedding. A saved copy states which one applies, so that all readers agree.
 void untie_other_head(Checkpoint& checkpoint) {
   const auto head = fmt::format("{}.weight", checkpoint.family->names.head);
   if (!checkpoint.numbers.tied_head || !checkpoint.tensors->contains(head)) return;
@@ -66,7 +66,7 @@ Checkpoint open_directory(const fs::path& directory) {
   return checkpoint;
 }
 
-// Of config.json and generation_config.json; each key holds an id, or a list of them.
+// From config.json and generation_config.json; each key holds an id or a list of ids.
 std::vector<std::int64_t> ids_under(std::span<const std::string_view> keys, const Checkpoint& checkpoint) {
   std::vector<std::int64_t> ids;
   const auto collect = [&](const Json& object) {

@@ -1,5 +1,5 @@
-// A model as it lies on disk: its family, its numbers, its tensors under Hugging Face's names, and the files beside
-// them that a saved copy takes along.
+// A model on disk: its family, hyperparameters, tensors under Hugging Face names, and the other files that a saved copy
+// includes.
 #pragma once
 #include <filesystem>
 #include <map>
@@ -17,38 +17,38 @@ namespace normtweak::model {
 struct Checkpoint {
   std::string path;  // for messages
   const Family* family = nullptr;
-  Json config;  // content of config.json; made from the metadata where the source is a GGUF file
+  Json config;  // content of config.json; built from the metadata of a GGUF file
   ModelConfig numbers;
   std::shared_ptr<const formats::TensorSource> tensors;
   std::map<std::string, std::string> side_files;  // name → content: tokenizer.json, generation_config.json, ...
-  std::string tokenizer_problem;  // why the source's tokenizer is not among them, though it has one; mostly empty
+  std::string tokenizer_problem;  // why the source's tokenizer is not among them, if it has one; usually empty
 };
 
 // `model`: a directory in Hugging Face layout, a .gguf file, or the id of a hub model that is in the local cache.
-// Throws Error saying what was expected there.
+// Throws Error saying what was expected.
 Checkpoint open_checkpoint(const std::string& model);
 
 // Whether a file of this name is one of `side_files`.
 bool is_side_file(std::string_view name);
 
-// The checkpoint's tokenizer. Throws Error if it has none, or one that is not supported; `advice` ends the message:
-// what else can be done.
+// The checkpoint's tokenizer. Throws Error if it has none or an unsupported one; `advice` is appended to the message:
+// what to do instead.
 text::Tokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view advice = "");
 
 // Ids that end a document, from generation_config.json and config.json; may be empty.
 std::vector<std::int64_t> end_of_text_ids(const Checkpoint& checkpoint);
 
-// Those, and the ids that begin a text or fill it up, from the same files.
+// These and the BOS and padding ids, from the same files.
 std::vector<std::int64_t> marker_ids(const Checkpoint& checkpoint);
 
-// The name under which the checkpoint holds the tensor that its family calls `name`: GPT-2's first checkpoints lack
-// the front part of every name.
+// The checkpoint's name for the tensor that its family calls `name`: GPT-2's first checkpoints lack the prefix of every
+// name.
 std::string stored_name(const Checkpoint& checkpoint, const std::string& name);
 
 // The same for a module with a weight, packed or not.
 std::string stored_module(const Checkpoint& checkpoint, const std::string& module);
 
-// Whether it holds a head with the values of the embedding.
+// Whether it stores a head with the same values as the embedding.
 bool head_copies_embedding(const Checkpoint& checkpoint);
 
 // Whether the linears are stored quantized (compressed-tensors).

@@ -1,4 +1,4 @@
-// The numbers that describe a decoder, whatever its family calls them.
+// The hyperparameters of a decoder, independent of its family's key names.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -12,7 +12,7 @@ enum class Position { rotary, learned };
 enum class Activation { silu, gelu, gelu_tanh, relu };
 enum class Layout { out_in, in_out };  // how a linear's weight is stored; in_out is GPT-2's Conv1D
 
-// Scaling of the rotary frequencies for contexts longer than those of the training.
+// Scaling of the rotary frequencies for contexts longer than in training.
 struct RotaryScaling {
   enum class Kind { none, linear, llama3 };
   Kind kind = Kind::none;
@@ -25,14 +25,14 @@ struct RotaryScaling {
 struct ModelConfig {
   std::int64_t hidden = 0, layers = 0, heads = 0, key_value_heads = 0, head_size = 0;
   std::int64_t intermediate = 0, vocabulary = 0;
-  std::int64_t context = 0;  // tokens; the most positions the model was made for
+  std::int64_t context = 0;  // tokens; the largest number of positions
   double norm_epsilon = 1e-5;
   Activation activation = Activation::silu;
   double rotary_base = 10000;
   RotaryScaling rotary_scaling;
-  bool tied_head = false;  // the head is the embedding
+  bool tied_head = false;  // the head shares the embedding's weight
   bool query_key_value_bias = false, attention_output_bias = false, mlp_bias = false;
-  at::ScalarType stored_type = at::kFloat;  // what the checkpoint's floats are loaded in by its readers
+  at::ScalarType stored_type = at::kFloat;  // dtype in which readers load the checkpoint's floats
 };
 
 }  // namespace normtweak::model

@@ -51,11 +51,9 @@ BlockContext block_context(const Decoder& decoder) {
 std::int64_t rows_in_one_pass(const Decoder& decoder, std::int64_t tokens, std::int64_t usual) {
   const auto& config = decoder.config;
   const auto element = static_cast<std::int64_t>(c10::elementSize(decoder.type));
-  // At most alive at once in a block: the stream and the norm's F32 (5), queries, keys, values and their rotated copies
-  // (6), the MLP's inside (4); on a GPU in F32 with shared key-value heads also the scores of attention (3).
-  const bool scores = decoder.device.is_cuda() && decoder.type == at::kFloat && config.heads != config.key_value_heads;
-  const auto token_bytes = config.hidden * (5 * 4 + 6 * element) + config.intermediate * 4 * element +
-                           (scores ? config.heads * tokens * 3 * 4 : 0);
+  // Peak activations within a block: the residual stream and the norm's F32 tensors (5); queries, keys and values,
+  // their rotated copies, and the repeats of shared heads (6); the MLP's intermediates (4).
+  const auto token_bytes = config.hidden * (5 * 4 + 6 * element) + config.intermediate * 4 * element;
   return std::max<std::int64_t>(1, std::min(usual, decoder.workspace / 2 / token_bytes) / tokens);
 }
 

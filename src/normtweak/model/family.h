@@ -1,5 +1,5 @@
-// A family of decoders as a table of facts: how its config.json spells the numbers, what its tensors are called,
-// and which parts its blocks are made of. One generic decoder reads it; nothing asks "is this GPT-2?".
+// A family of decoders as a table of facts: the keys of its config.json, the names of its tensors, and the parts of its
+// blocks. One generic decoder reads it; no code asks "is this GPT-2?".
 //
 // To add a family: write families/NAME.cpp and its row in families/families.cpp. See docs/add-a-family.md.
 #pragma once
@@ -13,13 +13,13 @@
 
 namespace normtweak::model {
 
-// A key of config.json and what holds where the key is absent. An empty key: always the fallback.
+// A key of config.json and the value if it is absent. An empty key: always the fallback.
 struct BiasFact {
   std::string_view key = {};
   bool fallback = false;
 };
 
-// A switch of config.json that this decoder knows in one position only; absent means that position.
+// A switch of config.json of which this decoder supports one value only; absent means that value.
 struct RequiredSwitch {
   std::string_view key;
   bool value = false;
@@ -33,7 +33,7 @@ struct ConfigKeys {
   std::string_view context = "max_position_embeddings", norm_epsilon = "rms_norm_eps", activation = "hidden_act";
 };
 
-// Hugging Face's names. "{}" in `block` stands for the block's number; those below it are relative to it.
+// Hugging Face's names. "{}" in `block` stands for the block's index; the names below it are relative to it.
 // A part that a family lacks is left empty. `query_key_value` lists one fused linear, or three.
 struct TensorNames {
   std::string_view embedding, positions, final_norm, head;
@@ -42,15 +42,22 @@ struct TensorNames {
   std::string_view attention_output, gate, up, down;
 };
 
-// llama.cpp's names for the same parts, in GGUF files. `rotary_permuted`: rows of query and key are stored so that
-// the two halves of each head are interleaved.
+// llama.cpp's names for the same parts, in GGUF files. rotary_permuted: rows of query and key are stored with the two
+// halves of each head interleaved.
 struct GgufFacts {
   std::string_view architecture;  // `general.architecture`, also the prefix of its keys
   TensorNames names;
   bool rotary_permuted = false;
-  std::string_view idle_tensor = {};  // of a block, in some files; follows from the metadata
+  std::string_view idle_tensor = {};  // of a block, in some files; redundant with the metadata
   NormKind norm = NormKind::rms;
   std::string_view hugging_face_architecture, model_type;
+};
+
+// Defaults of the family's config class in transformers, for keys that config.json lacks.
+struct ConfigFallbacks {
+  std::int64_t context = 0;
+  double norm_epsilon = 0;
+  std::string_view activation;
 };
 
 struct Family {
@@ -60,26 +67,28 @@ struct Family {
   Position position = Position::rotary;
   Layout linear_layout = Layout::out_in;  // of the blocks' linears; an untied head is out_in everywhere
   BiasFact query_key_value_bias, attention_output_bias, mlp_bias;
-  bool tied_head_fallback = false;  // where config.json does not say tie_word_embeddings
+  bool tied_head_fallback = false;  // if config.json lacks tie_word_embeddings
+  ConfigFallbacks fallbacks;
   std::vector<RequiredSwitch> required_switches = {};
-  std::string_view old_prefix = {};  // checkpoints saved without their head lack this front part of every name
+  std::string_view old_prefix = {};  // checkpoints saved without their head lack this prefix of every name
   ConfigKeys keys = {};
   TensorNames names;
-  std::array<std::string_view, 2> idle_tensors = {};  // of a block, in some checkpoints; follow from the config
+  std::array<std::string_view, 2> idle_tensors = {};  // of a block, in some checkpoints; redundant with the config
   GgufFacts gguf;
 };
 
 // All families, in alphabetical order.
 std::span<const Family* const> families();
 
-// By config.json's `architectures`. Throws Error naming what was found and what is supported.
+// By config.json's `architectures`, or its `model_type` if there are none. Throws Error naming what was found and what
+// is supported.
 const Family& find_family(const Json& config, std::string_view origin);
 
 // By GGUF's `general.architecture`. Throws Error likewise.
 const Family& find_gguf_family(std::string_view architecture, std::string_view origin);
 
-// The numbers of config.json. Throws Error naming `origin` and the key that is missing, of the wrong type, or asks
-// for something that is not supported.
+// The hyperparameters in config.json. Throws Error naming `origin` and the key that is missing, has the wrong type, or
+// asks for something unsupported.
 ModelConfig read_config(const Family& family, const Json& config, std::string_view origin);
 
 }  // namespace normtweak::model

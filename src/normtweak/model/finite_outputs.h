@@ -1,4 +1,4 @@
-// Where numbers stop being finite.
+// Locates the first non-finite values in a model.
 #pragma once
 #include <string_view>
 
@@ -6,9 +6,9 @@
 
 namespace normtweak::model {
 
-// To be called when the logits of ids (i64 [samples, tokens]) hold NaN or infinity: goes through the model once more
-// and throws an Error that names the first block, or what comes before or after the blocks, whose output does. whose:
-// said in front of it, where there are several models.
+// Call this when the logits for ids (i64 [samples, tokens]) hold NaN or infinity. It reruns the model and throws an
+// Error that names the first part with such an output: a block, or what comes before or after the blocks. whose: names
+// the model in the message if there are several.
 [[noreturn]] void fail_where_not_finite(const Decoder& decoder, const at::Tensor& ids, std::string_view whose = "");
 
 }  // namespace normtweak::model

@@ -23,13 +23,13 @@ namespace normtweak::model {
 namespace {
 
 constexpr double kImpossible = -std::numeric_limits<double>::infinity();
-constexpr std::int64_t kCacheBytes = std::int64_t{4} << 30;  // the key-value cache of one batch, at most
+constexpr std::int64_t kCacheBytes = std::int64_t{4} << 30;  // maximum size of the key-value cache of one batch
 
 at::Tensor ids_tensor(const std::vector<std::int64_t>& ids, c10::Device device) {
   return at::tensor(ids, at::kLong).to(device);
 }
 
-// Where each row stands in its document, and what comes next. All rows advance together, on the device.
+// The position of each row within its document, and its next token. All rows advance together, on the device.
 class DocumentWriter {
  public:
   DocumentWriter(const GenerationOptions& options, std::int64_t rows, c10::Device device, at::Generator generator)
@@ -44,23 +44,23 @@ class DocumentWriter {
   // The first id of every row.
   at::Tensor begin() { return scripted(); }
 
-  // logits: f32 [rows, vocabulary], those of the ids before → the next ids [rows].
+  // logits: f32 [rows, vocabulary], for the previous ids → the next ids [rows].
   at::Tensor next(const at::Tensor& logits, const at::Tensor& previous) {
-    const auto in_prefix = age_ < prefix_.numel();  // some models begin a text with the token that ends it
+    const auto in_prefix = age_ < prefix_.numel();  // some models use the same token as BOS and EOS
     age_ = age_ + 1;
     if (!options_.end_tokens.empty()) {
       const auto ended = (previous.unsqueeze(1) == end_tokens_).any(1).logical_and(in_prefix.logical_not());
       age_ = at::where(ended, 0, age_);
       greedy_ = at::where(ended, draw(options_.greedy_from, options_.greedy_to + 1), greedy_);
     }
-    const auto start = prefix_.numel() + 1;  // ids of a document that the model does not choose
+    const auto start = prefix_.numel() + 1;  // ids of a document that are not sampled
     const auto likeliest = logits.argmax(-1);
     const auto drawn = sample(logits, options_.sampling, generator_);
     const auto chosen = at::where(age_ < greedy_ + start, likeliest, drawn);
     return options_.end_tokens.empty() ? chosen : at::where(age_ < start, scripted(), chosen);
   }
 
-  // The ids that every row would have here if it stood in its prefix or at its first token, as `age_` says.
+  // The ids that each row would have here if it were in its prefix or at its first token, according to `age_`.
   at::Tensor scripted() {
     const auto any = first_tokens_.index_select(0, draw(0, first_tokens_.numel()));
     if (prefix_.numel() == 0) return any;
@@ -78,7 +78,7 @@ class DocumentWriter {
   const GenerationOptions& options_;
   at::Generator generator_;
   at::Tensor first_tokens_, prefix_, end_tokens_;
-  at::Tensor age_;     // ids since the document began
+  at::Tensor age_;     // ids since the start of the document
   at::Tensor greedy_;  // greedy ids after the first one
 };
 
@@ -153,7 +153,7 @@ void check(const Decoder& decoder, const GenerationOptions& options) {
 
 at::Tensor sample(const at::Tensor& logits, const SamplingOptions& options, at::Generator generator) {
   auto candidates = logits / options.temperature;
-  at::Tensor ids;  // of the candidates, where they are not the whole vocabulary
+  at::Tensor ids;  // ids of the candidates, if not the whole vocabulary
   if (options.top_k > 0 && options.top_k < logits.size(1)) {
     std::tie(candidates, ids) = candidates.topk(options.top_k);
   } else if (options.top_p < 1) {
@@ -161,7 +161,7 @@ at::Tensor sample(const at::Tensor& logits, const SamplingOptions& options, at::
   }
   auto probabilities = candidates.softmax(-1);
   if (options.top_p < 1) {
-    // Kept are the tokens before which the sum has not yet reached top_p; the likeliest always is.
+    // A token is kept if the sum before it has not yet reached top_p; the likeliest one always is.
     const auto before = probabilities.cumsum(-1) - probabilities;
     probabilities = at::where(before < options.top_p, probabilities, 0.0);
   }
@@ -176,7 +176,7 @@ at::Tensor generate(const Decoder& decoder, const GenerationOptions& options, Pr
   const auto rows = batch_rows(decoder, options, processes.size());
   const auto share = processes.share((options.samples + rows - 1) / rows);  // of the batches
   const auto first = share.begin * rows, last = std::min(options.samples, (share.begin + share.count) * rows);
-  std::vector<at::Tensor> batches = {at::empty({0, options.tokens}, at::kLong)};  // there may be none
+  std::vector<at::Tensor> batches = {at::empty({0, options.tokens}, at::kLong)};  // this process may have no batch
   {
     Stage stage(progress, "generate", (last - first) * options.tokens, "tokens");
     for (auto begin = first; begin < last; begin += rows) {

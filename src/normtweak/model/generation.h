@@ -1,4 +1,4 @@
-// The model writes text: batched decoding with a preallocated key-value cache.
+// Text generation: batched decoding with a preallocated key-value cache.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -19,11 +19,11 @@ struct SamplingOptions {
 
 struct GenerationOptions {
   std::int64_t samples = 128;  // rows
-  std::int64_t tokens = 1024;  // a row, its start included
-  std::int64_t batch = 0;      // rows decoded together; 0: as many as memory and an even share allow
+  std::int64_t tokens = 1024;  // per row, start tokens included
+  std::int64_t batch = 0;      // rows per batch; 0: as many as memory and an even share allow
   SamplingOptions sampling;
-  std::int64_t greedy_from = 3;            // after a document's first token, so many greedy tokens at least
-  std::int64_t greedy_to = 5;              // and so many at most (drawn evenly); then sampling
+  std::int64_t greedy_from = 3;            // minimum number of greedy tokens after a document's first token
+  std::int64_t greedy_to = 5;              // and maximum (drawn uniformly); then sampling
   std::vector<std::int64_t> prefix;        // ids that start every document (BOS), before its first token
   std::vector<std::int64_t> first_tokens;  // a document's first token is drawn from these; at least one
   std::vector<std::int64_t> end_tokens;    // each ends a document; a new one then starts in the same row
@@ -31,13 +31,13 @@ struct GenerationOptions {
   std::uint64_t seed = 0;
 };
 
-// i64 [samples, tokens] on the CPU, in every process. The same seed, device, thread count and rows decoded together
-// give the same ids; so with `batch` given, they do not depend on the number of processes, which share the batches.
-// Throws Error if the rows are longer than the model's context or if the logits are not finite.
+// i64 [samples, tokens] on the CPU, in every process. The same seed, device, thread count and batch size give the same
+// ids. With `batch` given, they therefore do not depend on the number of processes, which share the batches. Throws
+// Error if the rows are longer than the model's context or if the logits are not finite.
 at::Tensor generate(const Decoder& decoder, const GenerationOptions& options, ProgressSink& progress,
                     const Processes& processes = {});
 
-// logits: f32 [rows, vocabulary] → i64 [rows], drawn after temperature, top-k and top-p.
+// logits: f32 [rows, vocabulary] → i64 [rows], sampled after temperature, top-k and top-p.
 at::Tensor sample(const at::Tensor& logits, const SamplingOptions& options, at::Generator generator);
 
 }  // namespace normtweak::model

@@ -3,44 +3,15 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <numbers>
 
 #include "normtweak/base/error.h"
 #include "normtweak/formats/gguf.h"
+#include "normtweak/model/gguf_rotary.h"
 #include "normtweak/model/gguf_tensors.h"
 #include "normtweak/text/gguf_tokenizer.h"
 
 namespace normtweak::model {
 namespace {
-
-// GGUF files of Llama 3.1 and later hold, for each frequency, what it is divided by; the config holds the rule.
-// The rule's other numbers are the same in all these models; what follows from them is checked against the file.
-Json rotary_scaling_from_factors(const at::Tensor& factors, double base, std::int64_t head_size,
-                                 const std::string& origin) {
-  if (factors.scalar_type() != at::kFloat || factors.dim() != 1 || factors.numel() != head_size / 2) {
-    fail("{}: tensor rope_freqs.weight: {} numbers in F32 expected, the file has {} {}", origin, head_size / 2,
-         c10::toString(factors.scalar_type()), c10::str(factors.sizes()));
-  }
-  const double factor = factors.max().item<double>();
-  constexpr double low = 1, high = 4, original_context = 8192;
-  const auto* divisors = factors.const_data_ptr<float>();
-  for (std::int64_t i = 0; i < factors.numel(); ++i) {
-    const double frequency = std::pow(base, -2.0 * static_cast<double>(i) / static_cast<double>(head_size));
-    const double turns = original_context * frequency / (2 * std::numbers::pi);
-    const double share = std::clamp((turns - low) / (high - low), 0.0, 1.0);
-    const double expected = 1 / (share + (1 - share) / factor);
-    const bool follows = std::abs(expected - divisors[i]) <= 1e-3 * expected;  // not so for NaN
-    if (!follows) {
-      fail("{}: tensor rope_freqs.weight does not follow the llama3 rule of rotary scaling, no other is supported",
-           origin);
-    }
-  }
-  return {{"rope_type", "llama3"},
-          {"factor", factor},
-          {"low_freq_factor", low},
-          {"high_freq_factor", high},
-          {"original_max_position_embeddings", original_context}};
-}
 
 // Reads `{architecture}.{key}` of the metadata.
 class Metadata {
@@ -57,7 +28,7 @@ class Metadata {
     if (const auto* value = find(key)) return *value;
     fail("{}: metadata {}.{} is missing", file_.file_of({}), architecture_, key);
   }
-  // A number for the whole model; some converters write it as a list with an entry for each block.
+  // A number for the whole model; some converters write a list with an entry per block.
   const Json* find_shared(const std::string& key) const {
     const auto* value = find(key);
     if (value == nullptr || !value->is_array()) return value;
@@ -78,7 +49,7 @@ class Metadata {
   std::string architecture_;
 };
 
-// By which positions are divided; its first name was another one. 0 stands for 1, as in llama.cpp.
+// The divisor of positions, which used to have another key. 0 means 1, as in llama.cpp.
 double linear_factor(const Metadata& metadata) {
   for (const auto* key : {"rope.scaling.factor", "rope.scale_linear"}) {
     if (const auto* factor = metadata.find(key)) return factor->get<double>() == 0 ? 1 : factor->get<double>();
@@ -102,7 +73,7 @@ void copy_rotary(const formats::GgufFile& file, const Metadata& metadata, std::i
   }
 }
 
-// Facts that this decoder knows in one position only; absent means that position.
+// Facts of which this decoder supports one value only; absent means that value.
 struct FixedFact {
   std::string_view key;
   double value;
@@ -122,14 +93,14 @@ constexpr std::array<FixedFact, 14> kFixedFacts = {{{"logit_scale", 1},
                                                     {"attention.temperature_scale", 0},
                                                     {"rope.scaling.attn_factor", 1}}};
 
-// Metadata that would make other passes than this decoder's must not be passed over.
+// Metadata that changes the forward pass in an unsupported way must not be ignored.
 void refuse_other_passes(const Metadata& metadata, const Family& family, const ModelConfig& config,
                          std::string_view origin) {
   const auto require = [&](std::string_view key, double expected) {
     const auto* found = metadata.find(std::string(key));
     if (found == nullptr) return;
     const double value = found->is_boolean() ? (found->get<bool>() ? 1 : 0) : found->get<double>();
-    if (std::abs(value - expected) <= 1e-5 * std::abs(expected)) return;  // F32 in the file; not so for NaN
+    if (std::abs(value - expected) <= 1e-5 * std::abs(expected)) return;  // F32 in the file; false for NaN
     fail("{}: metadata {}.{} is {}, which is not supported; {:.6g} is, for this model", origin,
          family.gguf.architecture, key, show(*found), expected);
   };
@@ -173,7 +144,7 @@ Json make_config(const formats::GgufFile& file, const Family& family) {
   if (!family.mlp_bias.key.empty()) put(config, family.mlp_bias.key, has_bias(tensors.down));
   if (family.position == Position::rotary) {
     if (const auto* size = metadata.find("attention.key_length")) put(config, keys.head_size, *size);
-    const auto head_size = read_config(family, config, file.file_of({})).head_size;  // refuses numbers that make none
+    const auto head_size = read_config(family, config, file.file_of({})).head_size;  // refuses invalid numbers
     put(config, keys.head_size, head_size);
     copy_rotary(file, metadata, head_size, config);
   }
@@ -181,11 +152,11 @@ Json make_config(const formats::GgufFile& file, const Family& family) {
     const auto found = file.metadata().find(fmt::format("tokenizer.ggml.{}_token_id", which));
     if (found != file.metadata().end()) config[fmt::format("{}_token_id", which)] = *found;
   }
-  config["dtype"] = "float32";  // what the blocks dequantize to; norms are stored in F32
+  config["dtype"] = "float32";  // blocks are dequantized to F32; norms are stored in F32
   return config;
 }
 
-// A model whose tokenizer cannot be had is still a model: token ids go through it all the same.
+// A model with an unsupported tokenizer still opens, for use with token ids.
 void add_tokenizer(const Json& metadata, Checkpoint& checkpoint) {
   try {
     auto tokenizer = text::tokenizer_json_from_gguf(metadata, checkpoint.path).dump();

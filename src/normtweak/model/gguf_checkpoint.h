@@ -6,7 +6,7 @@
 
 namespace normtweak::model {
 
-// Throws Error naming the file and what in it is missing or not supported.
+// Throws Error naming the file and what in it is missing or unsupported.
 Checkpoint open_gguf_checkpoint(const std::filesystem::path& path);
 
 }  // namespace normtweak::model

@@ -9,11 +9,11 @@
 namespace normtweak::model {
 namespace {
 
-// How a tensor of the GGUF file becomes Hugging Face's.
+// How a GGUF tensor is converted to Hugging Face's layout.
 struct Origin {
   std::string gguf_name;
-  std::int64_t rotary_heads = 0;  // > 0: rows of so many heads are interleaved and are put back
-  bool transpose = false;         // Conv1D weights are [in, out] at Hugging Face
+  std::int64_t rotary_heads = 0;  // > 0: the rows of this many heads are interleaved and must be restored
+  bool transpose = false;         // Hugging Face stores Conv1D weights as [in, out]
 };
 
 class GgufTensors : public formats::TensorSource {
@@ -60,8 +60,8 @@ class GgufTensors : public formats::TensorSource {
     return found->second;
   }
 
-  // That there are rows to put in order, or two dimensions to exchange. Whether the shape is the model's, those look at
-  // who ask for the tensor.
+  // Checks only that there are rows to reorder, or two dimensions to transpose. Callers check the shape against the
+  // model.
   void check(const Origin& origin, at::IntArrayRef shape) const {
     const auto refuse = [&](const std::string& expected) {
       fail("{}: tensor {}: {} expected, the file has {}", file_->file_of({}), origin.gguf_name, expected,
@@ -109,7 +109,7 @@ class GgufTensors : public formats::TensorSource {
     add(theirs.down, ours.down, linear);
   }
 
-  // A tensor that has no name at Hugging Face belongs to a model of another kind.
+  // A tensor without a Hugging Face name belongs to a different architecture.
   void refuse_others(const Family& family, const ModelConfig& config) const {
     std::set<std::string> known;
     for (const auto& [name, origin] : origins_) known.insert(origin.gguf_name);

@@ -1,4 +1,4 @@
-// The tensors of a GGUF file under Hugging Face's names, in the order of rows that Hugging Face has.
+// The tensors of a GGUF file under Hugging Face names and with Hugging Face's row order.
 #pragma once
 #include <memory>
 #include <string_view>
@@ -8,10 +8,10 @@
 
 namespace normtweak::model {
 
-// What the frequencies of rotary positions are divided by: a rule of the config at Hugging Face, no tensor.
+// The tensor of divisors of the rotary frequencies. Hugging Face has a rule in the config instead.
 inline constexpr std::string_view kRotaryFactors = "rope_freqs.weight";
 
-// Throws Error naming a tensor that the family has no name for.
+// Throws Error naming a tensor for which the family has no name.
 std::shared_ptr<const formats::TensorSource> gguf_tensors(std::shared_ptr<const formats::GgufFile> file,
                                                           const Family& family, const ModelConfig& config);
 

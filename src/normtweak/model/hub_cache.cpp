@@ -17,7 +17,7 @@ fs::path hub_cache() {
   return fs::path(home == nullptr ? "." : home) / ".cache" / "huggingface" / "hub";
 }
 
-// "organisation/name" → hub/models--organisation--name/snapshots/REVISION, where REVISION stands in refs/main.
+// "organisation/name" → hub/models--organisation--name/snapshots/REVISION, where refs/main contains REVISION.
 std::optional<fs::path> find_in_hub_cache(const std::string& id) {
   auto folder = "models--" + id;
   if (const auto slash = folder.find('/'); slash != std::string::npos) folder.replace(slash, 1, "--");

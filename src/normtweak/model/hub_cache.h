@@ -6,12 +6,11 @@
 
 namespace normtweak::model {
 
-// Where it is, there or not. As that package does, looks at HF_HUB_CACHE, at the older HUGGINGFACE_HUB_CACHE, at
-// HF_HOME and at XDG_CACHE_HOME, and takes ~/.cache/huggingface/hub where none is set.
+// Its path, whether it exists or not. Determined as in that package: from HF_HUB_CACHE, the older
+// HUGGINGFACE_HUB_CACHE, HF_HOME, or XDG_CACHE_HOME; otherwise ~/.cache/huggingface/hub.
 std::filesystem::path hub_cache();
 
-// The folder with the newest revision that was downloaded of the model `id` ("organisation/name"); nothing if there is
-// none.
+// The folder of the latest downloaded revision of the model `id` ("organisation/name"); nullopt if there is none.
 std::optional<std::filesystem::path> find_in_hub_cache(const std::string& id);
 
 }  // namespace normtweak::model

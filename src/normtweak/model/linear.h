@@ -15,11 +15,11 @@ struct Linear {
 };
 
 // x: [..., in] → [..., out] in the type of x. Differentiable in x, the bias, and the scales, zeros or codebook of a
-// quantized weight. A quantized weight is dequantized for the product and again for the gradient, never kept; the
-// gradient of its floats comes from one product, reduced by group.
+// quantized weight. A quantized weight is dequantized for the product and again for the gradient, never kept. The
+// gradients of its floats come from one product, reduced by group.
 at::Tensor forward(const Linear& linear, const at::Tensor& x);
 
-// The weight as the products take it: [out, in] in `type`.
+// The weight as used in products: [out, in] in `type`.
 at::Tensor values(const weights::Weight& weight, at::ScalarType type);
 
 }  // namespace normtweak::model

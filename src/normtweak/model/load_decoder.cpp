@@ -55,9 +55,9 @@ std::vector<LinearShape> linear_shapes(const Checkpoint& checkpoint, int block) 
 }
 
 Decoder load_decoder(const Checkpoint& checkpoint, const LoadOptions& options) {
-  // Blocks are read later: what they are read from must live as long as the decoder.
+  // Blocks are read lazily, so their source must live as long as the decoder.
   const auto source = std::make_shared<const Checkpoint>(checkpoint);
-  const TensorLoader load(*source, options.device, options.type);  // first, for it refuses methods that it cannot read
+  const TensorLoader load(*source, options.device, options.type);  // first, since it refuses unsupported quantization
   refuse_unread_tensors(checkpoint);
   const bool streams = options.residence != Residence::device && !options.device.is_cpu();
   const auto block_device = options.residence == Residence::host ? c10::Device(at::kCPU) : options.device;

@@ -1,4 +1,4 @@
-// LayerNorm and RMSNorm: the floats that a norm tweak is named after.
+// LayerNorm and RMSNorm, whose floats norm tweaking tunes.
 #pragma once
 #include <ATen/core/Tensor.h>
 

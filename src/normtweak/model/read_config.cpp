@@ -13,17 +13,17 @@
 namespace normtweak::model {
 namespace {
 
-// Beyond any model; with less, no product of two or three sizes can overflow.
+// Larger than any model; below this, no product of two or three sizes can overflow.
 constexpr std::int64_t kLargestSize = 1 << 24, kMostLayers = 1 << 11, kLongestContext = std::int64_t{1} << 31;
 
 // 4096, or 4096.0 as some tools write it.
 std::optional<std::int64_t> whole_number(const Json& value) {
-  constexpr double kExact = 9007199254740992;  // 2^53: every whole number below is a double
+  constexpr double kExact = 9007199254740992;  // 2^53: every integer below is exact in a double
   if (value.is_number_unsigned() && value.get<std::uint64_t>() >> 63 != 0) return std::nullopt;
   if (value.is_number_integer()) return value.get<std::int64_t>();
   if (!value.is_number_float()) return std::nullopt;
   const auto number = value.get<double>();
-  const bool is_whole = std::abs(number) <= kExact && number == std::floor(number);  // not so for NaN
+  const bool is_whole = std::abs(number) <= kExact && number == std::floor(number);  // false for NaN
   return is_whole ? std::optional(static_cast<std::int64_t>(number)) : std::nullopt;
 }
 
@@ -66,7 +66,7 @@ class Keys {
   std::string_view origin_;
 };
 
-Activation read_activation(const Keys& keys, std::string_view key) {
+Activation read_activation(const Keys& keys, std::string_view key, std::string_view fallback) {
   constexpr std::array<std::pair<std::string_view, Activation>, 7> names = {{
       {"silu", Activation::silu},
       {"swish", Activation::silu},
@@ -76,7 +76,7 @@ Activation read_activation(const Keys& keys, std::string_view key) {
       {"gelu_fast", Activation::gelu_tanh},
       {"relu", Activation::relu},
   }};
-  const auto name = keys.required<std::string>(key);
+  const auto name = keys.optional<std::string>(key, std::string(fallback));
   for (const auto& [known, activation] : names) {
     if (name == known) return activation;
   }
@@ -153,9 +153,10 @@ ModelConfig read_config(const Family& family, const Json& json, std::string_view
   config.head_size = read_head_size(keys, family, config);
   config.intermediate = keys.has(names.intermediate) ? keys.positive(names.intermediate) : 4 * config.hidden;
   config.vocabulary = keys.positive("vocab_size");
-  config.context = keys.positive(names.context, kLongestContext);
-  config.norm_epsilon = keys.required<double>(names.norm_epsilon);
-  config.activation = read_activation(keys, names.activation);
+  const auto& fallbacks = family.fallbacks;
+  config.context = keys.has(names.context) ? keys.positive(names.context, kLongestContext) : fallbacks.context;
+  config.norm_epsilon = keys.optional<double>(names.norm_epsilon, fallbacks.norm_epsilon);
+  config.activation = read_activation(keys, names.activation, fallbacks.activation);
   if (family.position == Position::rotary) read_rotary(keys, config);
   config.tied_head = keys.optional<bool>("tie_word_embeddings", family.tied_head_fallback);
   config.query_key_value_bias = read_bias(keys, family.query_key_value_bias);

@@ -13,8 +13,8 @@
 namespace normtweak::model {
 namespace {
 
-// Frequencies whose wavelength exceeds the original context are divided by `factor`, short ones stay, and those
-// between pass smoothly from one to the other.
+// Frequencies with wavelengths longer than the original context are divided by `factor`, those with short ones are
+// unchanged, and those in between are interpolated smoothly.
 at::Tensor scale_llama3(const at::Tensor& frequencies, const RotaryScaling& scaling) {
   const auto wavelengths = 2 * std::numbers::pi / frequencies;
   const auto share = ((scaling.original_context / wavelengths - scaling.low_frequency) /
@@ -35,8 +35,8 @@ at::Tensor scale(const at::Tensor& frequencies, const RotaryScaling& scaling) {
   return frequencies;
 }
 
-// [samples, tokens, heads, head_size] with cosine and sine [tokens, 1, head_size / 2]. Each half is one product and one
-// product more added to it, in F32, and is rounded where it is written.
+// [samples, tokens, heads, head_size] with cosine and sine [tokens, 1, head_size / 2]. Each half is a product plus
+// another product, computed in F32 and rounded on writing.
 at::Tensor turn(const at::Tensor& heads, const at::Tensor& cosine, const at::Tensor& sine, double direction) {
   const auto half = heads.size(-1) / 2;
   const auto first = heads.narrow(-1, 0, half), second = heads.narrow(-1, half, half);
@@ -47,7 +47,7 @@ at::Tensor turn(const at::Tensor& heads, const at::Tensor& cosine, const at::Ten
   return turned;
 }
 
-// The gradient of a rotation is the rotation back; nothing but the table is kept.
+// The gradient of a rotation is the inverse rotation; only the table is saved.
 struct Rotation : torch::autograd::Function<Rotation> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& heads,
                             const at::Tensor& cosine, const at::Tensor& sine) {
@@ -75,7 +75,7 @@ const RotaryTable& GrowingRotaryTable::up_to(std::int64_t positions) const {
   constexpr std::int64_t kFewest = 2048;
   const auto held = table_.cosine.defined() ? table_.cosine.size(0) : 0;
   if (held < positions) {
-    const c10::InferenceMode no_inference(false);  // one table serves passes with gradients and without
+    const c10::InferenceMode no_inference(false);  // the same table is used with and without gradients
     table_ = make_rotary_table(config_, std::max({positions, 2 * held, kFewest}), device_);
   }
   return table_;

@@ -1,4 +1,4 @@
-// Rotary position embedding (arXiv 2104.09864), halves of a head paired as in Hugging Face's checkpoints.
+// Rotary position embedding (arXiv 2104.09864), with the halves of a head paired as in Hugging Face checkpoints.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -10,11 +10,11 @@ struct RotaryTable {
   at::Tensor cosine, sine;  // f32 [positions, head_size / 2]
 };
 
-// Default, linear and llama3 scaling. `positions`: how many are tabulated.
+// Default, linear and llama3 scaling. positions: number of positions in the table.
 RotaryTable make_rotary_table(const ModelConfig& config, std::int64_t positions, c10::Device device);
 
-// A model's table, no longer than its passes need: a context may be of millions of tokens, or a mistake in a file.
-// Not for use by several threads at once.
+// A model's table, grown to the length that passes need, since the config's context may be millions of tokens or wrong.
+// Not thread-safe.
 class GrowingRotaryTable {
  public:
   GrowingRotaryTable(const ModelConfig& config, c10::Device device) : config_(config), device_(device) {}
@@ -28,7 +28,7 @@ class GrowingRotaryTable {
   mutable RotaryTable table_;
 };
 
-// heads: [samples, tokens, heads, head_size]; the tokens stand at positions start, start + 1, ...
+// heads: [samples, tokens, heads, head_size]; the tokens are at positions start, start + 1, ...
 // Same shape and type; differentiable.
 at::Tensor rotate(const at::Tensor& heads, const RotaryTable& table, std::int64_t start);
 

@@ -80,7 +80,7 @@ Linear TensorLoader::linear(const std::string& module, std::int64_t out, std::in
   return linear;
 }
 
-// A bias that nobody adds would be a model of another kind, opened in silence. Zeros change nothing.
+// Ignoring a bias would silently compute a different model. Zero biases are harmless.
 void TensorLoader::refuse_bias(const std::string& name, std::int64_t out) const {
   const auto stored = stored_name(checkpoint_, name);
   if (!checkpoint_.tensors->contains(stored) || !floats(name, {out}, at::kFloat).any().item<bool>()) return;

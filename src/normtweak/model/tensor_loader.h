@@ -1,4 +1,5 @@
-// Tensors of a checkpoint as parts of a decoder: found by name, checked, brought to their device and type.
+// Loads tensors of a checkpoint as parts of a decoder: finds them by name, checks them, and moves them to device and
+// dtype.
 #pragma once
 #include <optional>
 #include <string>
@@ -12,7 +13,7 @@ namespace normtweak::model {
 
 class TensorLoader {
  public:
-  // Throws Error if the checkpoint is quantized in a way that cannot be read. `checkpoint` must outlive this.
+  // Throws Error if the checkpoint's quantization is unsupported. `checkpoint` must outlive this.
   TensorLoader(const Checkpoint& checkpoint, c10::Device device, at::ScalarType type);
 
   // Each throws Error naming file, tensor, expected and found.
@@ -30,7 +31,7 @@ class TensorLoader {
   const Checkpoint& checkpoint_;
   c10::Device device_;
   at::ScalarType type_;
-  std::optional<formats::PackedConfig> packed_;  // nothing where all weights are float
+  std::optional<formats::PackedConfig> packed_;  // nullopt if all weights are float
 };
 
 }  // namespace normtweak::model

@@ -24,7 +24,7 @@ class ReadTensors {
 
   bool contains(const std::string& name) const { return read_.contains(name); }
 
-  // Whether a tensor of this name would be a part of the passes.
+  // Whether a tensor of this name would take part in the forward pass.
   bool concerns(const std::string& name) const {
     const auto& names = family_.names;
     const auto lies_in = [&](std::string_view module) {
@@ -40,7 +40,7 @@ class ReadTensors {
     if (family_.norm == NormKind::layer) read_.insert(module + ".bias");
   }
 
-  // A bias that the config denies is looked at, too: zeros may stay.
+  // A bias that the config rules out is read as well: zeros are accepted.
   void add_linear(const std::string& module, bool looks_for_bias = true) {
     read_.insert(module + ".weight");
     if (looks_for_bias) read_.insert(module + ".bias");

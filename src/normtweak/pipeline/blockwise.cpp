@@ -19,7 +19,7 @@ void check_finite(const at::Tensor& hidden, int block) {
       block);
 }
 
-// For each block; nothing where the plan has no use for them.
+// One per block; empty if the plan does not need them.
 std::vector<quantize::BlockTokenWeights> token_weights(const model::Decoder& decoder, const calibrate::TokenBatch& text,
                                                        const BlockwiseOptions& options, ProgressSink& progress) {
   const auto* plan = options.plan;
@@ -27,7 +27,7 @@ std::vector<quantize::BlockTokenWeights> token_weights(const model::Decoder& dec
   return quantize::fisher_token_weights(decoder, text, progress, options.processes);
 }
 
-// The state of a run: the quantized stream, and the float model's own where something is matched to it.
+// The state of a run: the quantized stream, and the float model's own if something is matched to it.
 class BlockRun {
  public:
   BlockRun(const model::Decoder& exact, const model::Decoder& passes, const model::Decoder& start,
@@ -61,7 +61,7 @@ class BlockRun {
     if (options_.layerwise) {
       block = tweak_block(std::move(block), options_.layerwise->float_stream ? float_stream_->hidden() : target);
     }
-    stream_.set(stream_.through(block));  // once more with the tweaked norms
+    stream_.set(stream_.through(block));  // rerun with the tweaked norms
     check_finite(stream_.hidden(), index);
     result_.decoder.blocks.put(index, std::make_shared<const model::Block>(std::move(block)));
   }
@@ -139,10 +139,10 @@ class BlockRun {
 
   const model::Decoder &exact_, &passes_, &start_;
   const BlockwiseOptions& options_;
-  std::int64_t first_row_;  // of the whole text, among those of this process
+  std::int64_t first_row_;  // index in the whole text of this process's first row
   bool corrects_drift_;
   at::Tensor mask_;
-  std::vector<quantize::BlockTokenWeights> token_weights_;  // of each block; empty where all tokens count alike
+  std::vector<quantize::BlockTokenWeights> token_weights_;  // one per block; empty if all tokens have equal weight
   Stream stream_;
   std::optional<Stream> float_stream_;
   BlockwiseResult result_;

@@ -22,8 +22,8 @@ calibrate::TokenBatch calibration_text(const TextSource& source, const model::Ch
   if (source.real_text.empty()) return calibrate::make_text(checkpoint, decoder, source.self, progress, processes);
   const auto tokenizer = load_tokenizer(checkpoint, "let the model write instead, with --strategy llm-qat");
   const auto corpus = text::read_text(source.real_text);
-  return calibrate::cut_text(tokenizer.encode(corpus.text, true), source.self.samples, source.self.tokens,
-                             source.real_text.string());
+  return calibrate::cut_text(tokenizer.encode(corpus.text, true), source.self.samples,
+                             calibrate::tokens_in_row(source.self, checkpoint.numbers), source.real_text.string());
 }
 
 TextSize calibration_size(const TextSource& source, const model::Checkpoint& checkpoint) {
@@ -31,7 +31,7 @@ TextSize calibration_size(const TextSource& source, const model::Checkpoint& che
     const auto text = calibrate::load_token_batch(source.ids, checkpoint.numbers.vocabulary);
     return {text.samples(), text.tokens()};
   }
-  return {source.self.samples, source.self.tokens > 0 ? source.self.tokens : checkpoint.numbers.context};
+  return {source.self.samples, calibrate::tokens_in_row(source.self, checkpoint.numbers)};
 }
 
 calibrate::TokenBatch external_windows(const ExternalText& text, const text::Tokenizer& tokenizer,

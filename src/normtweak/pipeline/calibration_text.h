@@ -5,23 +5,23 @@
 
 namespace normtweak::pipeline {
 
-// `decoder` writes the text where no file is named; processes share that.
+// If no file is named, `decoder` generates the text; processes share the work.
 calibrate::TokenBatch calibration_text(const TextSource& source, const model::Checkpoint& checkpoint,
                                        const model::Decoder& decoder, ProgressSink& progress,
                                        const Processes& processes = {});
 
-// How large that will be: of a file of ids, read now; Error if it cannot be.
+// The size that the text will have. A file of ids is read for that; throws Error if it cannot be read.
 struct TextSize {
   std::int64_t rows = 0, row_tokens = 0;
   std::int64_t tokens() const { return rows * row_tokens; }
 };
 TextSize calibration_size(const TextSource& source, const model::Checkpoint& checkpoint);
 
-// Windows of the `gptq` protocol over a text. `context_limit`: of the model; a longer window is cut to it.
+// Windows of the `gptq` protocol over a text. context_limit: the model's context, which caps the window.
 calibrate::TokenBatch external_windows(const ExternalText& text, const text::Tokenizer& tokenizer,
                                        std::int64_t context_limit);
 
-// What figures are to be reported on, as tokens.
+// The texts to report figures on, tokenized.
 struct ExternalTokens {
   struct Text {
     std::string name;  // of the file
@@ -29,10 +29,11 @@ struct ExternalTokens {
   };
   std::vector<Text> texts;
   std::string lambada_name;
-  std::vector<evaluate::LambadaExample> lambada;  // empty: there is none
+  std::vector<evaluate::LambadaExample> lambada;  // empty: none requested
 };
 
-// Reads all of it before the work, so that what is missing or too short shows then. Throws Error naming the file.
+// Reads everything before the work starts, so that a missing or too short text is reported early. Throws Error naming
+// the file.
 ExternalTokens read_external(const External& external, const model::Checkpoint& checkpoint);
 
 }  // namespace normtweak::pipeline

@@ -16,7 +16,7 @@ TextFigures score_both(const model::Decoder& exact, const model::Decoder& untouc
   return figures;
 }
 
-// What the rows are, so that nobody takes the model's own text for a benchmark.
+// Names the kind of text, so that self-generated text is not mistaken for a benchmark.
 std::string held_out_name(const calibrate::TokenBatch& rows) {
   const auto found = rows.provenance.find("strategy");
   if (found == rows.provenance.end()) return "held-out rows of the calibration file";
@@ -41,7 +41,7 @@ Judged judge_on_held_out(const model::Decoder& exact, const model::Decoder& unto
   if (judged.kept_tweaked) {
     judged.kept = *tweaked;
   } else {
-    figures.tweaked = figures.quantized;  // what is saved
+    figures.tweaked = figures.quantized;  // the saved state
   }
   return judged;
 }

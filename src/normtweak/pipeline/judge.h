@@ -1,4 +1,4 @@
-// The last part of a run: which state is kept, and the figures of it.
+// The last part of a run: which state is kept, and its figures.
 #pragma once
 #include "normtweak/pipeline/calibration_text.h"
 #include "normtweak/pipeline/run_types.h"
@@ -7,18 +7,18 @@ namespace normtweak::pipeline {
 
 struct Judged {
   model::Decoder kept;
-  bool kept_tweaked = false;  // which of the two states that is
+  bool kept_tweaked = false;  // whether that is the tweaked state
   TextFigures held_out;
-  tweak::Verdict verdict;  // meaningless where nothing was tweaked
+  tweak::Verdict verdict;  // meaningless if nothing was tweaked
 };
 
-// exact: the float model; all in F32. Scores both states on the rows that no step has seen and keeps `tweaked` only if
-// its gain is confirmed. `tweaked` empty: nothing was tweaked.
+// exact: the float model; all in F32. Scores both states on the confirmation rows and keeps `tweaked` only if its gain
+// is confirmed. tweaked: nullopt if there is no tweaked state.
 Judged judge_on_held_out(const model::Decoder& exact, const model::Decoder& untouched,
                          const std::optional<model::Decoder>& tweaked, const calibrate::TokenBatch& confirm,
                          ProgressSink& progress);
 
-// The figures of external texts; `tweaked`: null if the untouched state is kept.
+// Figures for external texts. tweaked: null if the untouched state is kept.
 std::vector<TextFigures> score_external(const model::Decoder& exact, const model::Decoder& untouched,
                                         const model::Decoder* tweaked, const std::vector<ExternalTokens::Text>& texts,
                                         ProgressSink& progress);

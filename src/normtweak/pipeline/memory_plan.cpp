@@ -11,19 +11,20 @@ namespace {
 
 using model::Residence;
 
-// The rest is lost between the pieces of the allocator, and to the workspaces of libraries.
+// The rest is lost to allocator fragmentation and library workspaces.
 constexpr double kUsable = 0.92;
-// More of a GPU than this is not given to F32 blocks, which are needed one at a time.
+// F32 blocks, which are needed one at a time, stay on a GPU only if they take at most 1/kExactShare of its memory.
 constexpr std::int64_t kExactShare = 8;
-// Of a GPU, so much is kept for the work before weights are.
+// 1/kWorkShare of a GPU's memory is reserved for workspace before weights are placed.
 constexpr std::int64_t kWorkShare = 4;
-// Float blocks take no more of the free host memory than this; it is pinned, and may be rounded up.
+// Float blocks take at most this share of free host memory, since it is pinned and sizes may be rounded up.
 constexpr double kHostShare = 0.6;
-// A streamed store holds the block in use, the next one, and briefly the one before it.
+// Blocks planned for per streamed store. It holds two at most, the one in use and the next (model/block_streamer.h);
+// the third is a margin.
 constexpr std::int64_t kStreamedBlocks = 3;
-// What the end-to-end tweak holds of each float that it moves, in F32: start, unit, change, gradient and value; Adam's
-// two moments, and later the candidates in their place: start, best, last, leader and the one that is scored; and what
-// one rounding takes for a moment.
+// Memory of the end-to-end tweak per tuned float, in F32: start, unit, change, gradient and value (5); Adam's two
+// moments, later replaced by the candidates start, best, last, leader and the one being scored (5); temporaries of a
+// rounding (2).
 constexpr std::int64_t kTunedBytes = (5 + 5 + 2) * 4;
 
 struct Sizes {  // in weights
@@ -53,16 +54,17 @@ std::int64_t blocks_bytes(const Sizes& sizes, double weight, Residence residence
   return scaled(residence == Residence::device ? sizes.all() : kStreamedBlocks * sizes.block, weight);
 }
 
-// Takes `bytes` of the host's memory for blocks that do not stay on the device, or leaves them in their file.
+// Reserves `bytes` of host memory for blocks that do not stay on the device, or leaves the blocks in their file.
 Residence off_device(const Compute& compute, std::int64_t bytes, std::int64_t& host) {
   if (compute.device.is_cpu() || bytes > host) return Residence::file;
   host -= bytes;
   return Residence::host;
 }
 
-// The least that the run over the blocks works with: a hidden stream before and after a block, the F32 block with what
-// the quantizer makes of it, and a Hessian with its factor in F64. To correct drift, the float model's stream, too, and
-// Hessian, drift and factor of either half of the text and of both. For sweeps, the damped Hessian and a mask of it.
+// Minimum workspace of the block-by-block run: the hidden stream before and after a block, the F32 block with the
+// quantizer's temporaries, and a Hessian with its F64 factor. Drift correction adds the float model's stream, and
+// Hessian, drift and factor for each half of the text and for the whole. Sweeps add the damped Hessian and a mask of
+// its size.
 std::int64_t least_over_blocks(const Sizes& sizes, const model::ModelConfig& config, const RunNeeds& needs) {
   const auto streams = needs.corrects_drift ? 4 : 2;
   const auto square = (needs.corrects_drift ? 44 : 20) + (needs.sweeps ? 5 : 0);
@@ -70,7 +72,7 @@ std::int64_t least_over_blocks(const Sizes& sizes, const model::ModelConfig& con
          square * sizes.widest * sizes.widest;
 }
 
-// Tokens are weighed before that, a row at a time if need be, in three quarters of the workspace.
+// Token weights are computed before that run, if need be one row at a time, in three quarters of the workspace.
 std::int64_t least_work(const Sizes& sizes, const model::ModelConfig& config, const Compute& compute,
                         const RunNeeds& needs) {
   const auto row = rerun_bytes(config, compute.device, compute.type, needs.weighed_row_tokens);

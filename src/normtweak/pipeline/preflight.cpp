@@ -12,7 +12,7 @@ namespace normtweak::pipeline {
 namespace fs = std::filesystem;
 namespace {
 
-// A rule that changes nothing is a slip of the pen; only `lm_head=skip` says what is so anyway.
+// A rule that matches no linear is probably a typo. `lm_head=skip` is accepted, since the head is never quantized.
 void check_rules(const quantize::QuantizationPlan& plan, const model::Checkpoint& checkpoint) {
   for (const auto& rule : plan.rules) {
     bool matches = rule.skip && rule.pattern.matches(checkpoint.family->names.head);
@@ -62,7 +62,7 @@ std::vector<fs::path> inputs(std::initializer_list<const model::Checkpoint*> mod
   for (const auto* model : models) {
     all.emplace_back(model->path);
     if (!fs::is_directory(model->path)) continue;
-    for (const auto& entry : fs::directory_iterator(model->path)) all.push_back(entry.path());  // may be links
+    for (const auto& entry : fs::directory_iterator(model->path)) all.push_back(entry.path());  // may be symlinks
   }
   for (const auto& reported : external.texts) all.push_back(reported.path);
   if (external.lambada) all.push_back(external.lambada->path);

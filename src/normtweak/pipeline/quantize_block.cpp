@@ -14,14 +14,14 @@
 namespace normtweak::pipeline {
 namespace {
 
-// What calibration finds about the inputs of the linears at one place.
+// Calibration statistics of the inputs of the linears at one place.
 struct Observed {
   quantize::InputHessian hessian;
-  quantize::Drift drift;                                     // undefined where it is not corrected
-  std::optional<std::array<quantize::DriftHalf, 2>> halves;  // of the text; nothing where one of them is empty
+  quantize::Drift drift;                                     // undefined without drift correction
+  std::optional<std::array<quantize::DriftHalf, 2>> halves;  // of the text; nullopt if one is empty
 };
 
-// The columns that linears read at each place where one of them wants a Hessian; 0 elsewhere.
+// The number of input columns at each place where a linear needs a Hessian; 0 elsewhere.
 std::array<std::int64_t, model::kLinearInputs> wanted_columns(const model::Block& block,
                                                               const quantize::QuantizationPlan& plan) {
   std::array<std::int64_t, model::kLinearInputs> columns = {};
@@ -45,8 +45,8 @@ bool adds_to_residual(model::LinearInput place) {
   return place == model::LinearInput::attention_output || place == model::LinearInput::mlp_down;
 }
 
-// Adds what the linears at this place read, in every `step`th row of [begin, end). passes: the float block; so_far: the
-// same with the linears before this place quantized.
+// Accumulates the inputs of the linears at this place, over every `step`th row of [begin, end). passes: the float
+// block; so_far: the same with the linears before this place quantized.
 void add_rows(HalfSums& sums, model::LinearInput place, const model::Block& passes, const model::Block& so_far,
               const BlockStreams& streams, std::int64_t begin, std::int64_t end, std::int64_t step) {
   if (begin >= end) return;
@@ -61,12 +61,12 @@ void add_rows(HalfSums& sums, model::LinearInput place, const model::Block& pass
   sums.drift.add(wanted.input, found.input, wanted.residual, found.residual, of_rows);
 }
 
-// The mean over both halves of what each has a mean of.
+// Combines the means of both halves.
 at::Tensor mean_of(const at::Tensor& first, const at::Tensor& second, double first_share) {
   return first.defined() ? first * first_share + second * (1 - first_share) : at::Tensor();
 }
 
-// sums: of all rows, or of both halves of them.
+// sums: of all rows, or of each half.
 Observed conclude(const std::vector<HalfSums>& sums) {
   const auto &first = sums.front(), &second = sums.back();
   const double counted = first.hessian.total_weight(), others = second.hessian.total_weight();
@@ -90,7 +90,8 @@ void check_finite(const Observed& observed, int block) {
   }
 }
 
-// To correct drift, even and odd rows are kept apart. Which is which does not depend on the number of processes.
+// For drift correction, even and odd rows are kept apart. Parity counts rows of the whole text, independent of the
+// number of processes.
 Observed observe(model::LinearInput place, std::int64_t columns, const model::Block& passes, const model::Block& so_far,
                  const BlockStreams& streams, const Processes& processes) {
   const auto& hidden = streams.quantized.hidden();

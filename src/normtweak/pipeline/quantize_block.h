@@ -1,5 +1,5 @@
-// One block quantized, its linears in the order in which data reaches them: each for the inputs that it gets once the
-// ones before it are quantized.
+// Quantizes one block. Its linears are quantized in data-flow order, each for the inputs it receives with the preceding
+// linears already quantized.
 #pragma once
 #include "normtweak/base/processes.h"
 #include "normtweak/pipeline/stream.h"
@@ -8,15 +8,15 @@
 namespace normtweak::pipeline {
 
 struct BlockStreams {
-  const Stream& quantized;                     // what reaches the block in the quantized model
-  const Stream* exact = nullptr;               // and in the float model; null: drift is not corrected
-  const quantize::BlockTokenWeights& weights;  // of the tokens, in the sums over the inputs
-  std::int64_t first_row = 0;                  // of the whole text, among those of this process
+  const Stream& quantized;                     // the block's input in the quantized model
+  const Stream* exact = nullptr;               // the same in the float model; null: no drift correction
+  const quantize::BlockTokenWeights& weights;  // token weights in the sums over the inputs
+  std::int64_t first_row = 0;                  // index in the whole text of this process's first row
 };
 
-// The linears that the plan names, quantized; the rest of the block as in `exact`. passes: the float block in the type
-// of products; exact: with F32 weights. Other processes do the same; if their hardware rounds in another way, what the
-// first one has counts. Throws Error naming the linear.
+// Returns the block with the linears that the plan names quantized, and everything else as in `exact`. passes: the
+// float block in the compute dtype; exact: the same with F32 weights. All processes do the same work; rank 0's result
+// is broadcast, since other hardware may round differently. Throws Error naming the linear.
 model::Block quantize_block(const model::Block& passes, const model::Block& exact, const BlockStreams& streams,
                             const quantize::QuantizationPlan& plan, const Processes& processes);
 

@@ -6,7 +6,7 @@
 namespace normtweak::pipeline {
 namespace {
 
-// What mlp_norm multiplies with its weight, on this stream: [samples, tokens, hidden].
+// The normalised input of mlp_norm on this stream: [samples, tokens, hidden].
 at::Tensor normalised_before_mlp(const model::Block& block, const Stream& stream) {
   auto unscaled = block;
   unscaled.mlp_norm.weight = at::ones_like(block.mlp_norm.weight);
@@ -44,7 +44,7 @@ model::Norm solved(const model::Norm& norm, const model::Norm& float_norm,
   moments.sum_over(run.processes);
   auto result = tweak::ridge_norm(norm, float_norm, linears, moments.means(), run.options.lambda, run.stored,
                                   &run.reports.emplace_back());
-  // If their hardware rounds in another way, what the first process has counts.
+  // Rank 0's result is used, since other hardware may round differently.
   std::vector<at::Tensor> floats = {result.weight};
   if (result.bias.defined()) floats.push_back(result.bias);
   run.processes.broadcast(floats);

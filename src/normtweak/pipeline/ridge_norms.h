@@ -1,4 +1,4 @@
-// The norms of one block, or the last one, in closed form, on the streams that reach them.
+// Closed-form tweaks of the norms of one block, or of the final norm, on the streams that reach them.
 #pragma once
 #include <vector>
 
@@ -8,18 +8,18 @@
 
 namespace normtweak::pipeline {
 
-// Where the norms are met, and what becomes of them.
+// Inputs and outputs of the solver.
 struct RidgeRun {
   const tweak::RidgeOptions& options;
   const Stream& stream;                      // of the quantized model
   const Stream* float_stream;                // of the float model; null: the targets are on the quantized stream
   const at::Tensor& mask;                    // bool [samples, tokens], or undefined
-  at::ScalarType stored;                     // the type that norms are stored in
-  const Processes& processes;                // that share the rows of the streams
-  std::vector<tweak::RidgeReport>& reports;  // gets a row for each norm
+  at::ScalarType stored;                     // dtype in which norms are stored
+  const Processes& processes;                // share the rows of the streams
+  std::vector<tweak::RidgeReport>& reports;  // one entry is appended per norm
 };
 
-// `block` with attention_norm solved first, then mlp_norm on what reaches it behind the solved one.
+// `block` with attention_norm solved first, then mlp_norm on the stream that results.
 // floats: the same block of the float model, with F32 weights.
 model::Block ridge_block(const model::Block& block, const model::Block& floats, const RidgeRun& run);
 

@@ -1,4 +1,4 @@
-// The long commands. Each checks everything that can be checked before the work starts, and saves at the end.
+// The long-running commands. Each runs all possible checks before the work starts, and saves at the end.
 #pragma once
 #include "normtweak/pipeline/run_types.h"
 
@@ -7,7 +7,7 @@ namespace normtweak::pipeline {
 // Quantizes a float model, tweaks it, judges the result on held-out rows and saves what the guard kept.
 RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress);
 
-// Tweaks a model that is quantized already; its codes stay as they are.
+// Tweaks an already quantized model; its codes stay unchanged.
 RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress);
 
 }  // namespace normtweak::pipeline

@@ -1,4 +1,4 @@
-// What the long commands (quantize, tweak) are asked for and what they find out.
+// Options and results of the long-running commands (quantize, tweak).
 #pragma once
 #include <filesystem>
 #include <map>
@@ -21,32 +21,32 @@ namespace normtweak::pipeline {
 
 struct Compute {
   c10::Device device = at::kCPU;
-  at::ScalarType type = at::kFloat;  // of generation, calibration passes and training; scores are in F32
-  Processes processes = {};          // that share the work; by default this one alone
-  std::int64_t memory = 0;           // the most bytes of the device to plan with; 0: what it has free
+  at::ScalarType type = at::kFloat;  // compute dtype of generation, calibration and training; scores use F32
+  Processes processes = {};          // share the work; by default this process alone
+  std::int64_t memory = 0;           // bytes of device memory to plan with; 0: what is free
 };
 
 // Where the calibration text comes from: a file of ids, a text file, or the model itself.
 struct TextSource {
-  std::filesystem::path ids;        // safetensors with input_ids; empty: not this
-  std::filesystem::path real_text;  // a text file; empty: not this
-  calibrate::TextOptions self;      // what the model is to write; samples and tokens hold for real_text too
+  std::filesystem::path ids;        // safetensors with input_ids; empty: not used
+  std::filesystem::path real_text;  // a text file; empty: not used
+  calibrate::TextOptions self;      // generation options; samples and tokens apply to real_text too
 };
 
-// A text that is no calibration text, to report figures on.
+// A text to report figures on, other than the calibration text.
 struct ExternalText {
   std::filesystem::path path;
-  bool rows = false;            // one row of a data set a line
+  bool rows = false;            // a data set with one row per line
   std::int64_t context = 2048;  // tokens in a window
-  std::int64_t max_tokens = 0;  // only so many; 0: all
+  std::int64_t max_tokens = 0;  // at most this many; 0: all
 };
 
 struct LambadaFile {
   std::filesystem::path path;     // JSON lines
-  std::int64_t max_examples = 0;  // only so many; 0: all
+  std::int64_t max_examples = 0;  // at most this many; 0: all
 };
 
-// Everything that figures are reported on besides the held-out rows.
+// Everything to report figures on besides the held-out rows.
 struct External {
   std::vector<ExternalText> texts;
   std::optional<LambadaFile> lambada;
@@ -60,16 +60,16 @@ struct TweakMethodName {
 };
 constexpr TweakMethodName kTweakMethods[] = {
     {TweakMethod::none, "none", "quantize only"},
-    {TweakMethod::end_to_end, "end-to-end", "KL through the whole model"},
+    {TweakMethod::end_to_end, "end-to-end", "minimise KL through the whole model"},
     {TweakMethod::layerwise, "layerwise", "Norm Tweaking, arXiv 2309.02784"},
-    {TweakMethod::ridge, "ridge", "each norm in closed form, for the outputs of the linears that read it"},
+    {TweakMethod::ridge, "ridge", "each norm in closed form, to match the outputs of the linears that read it"},
 };
 
 struct TweakOptions {
   TweakMethod method = TweakMethod::end_to_end;
   tweak::LayerwiseOptions layerwise;
   tweak::RidgeOptions ridge;
-  bool start_with_ridge = false;  // end to end: begin with the norms in closed form
+  bool start_with_ridge = false;  // end to end: start from norms solved in closed form
   tweak::EndToEndOptions end_to_end;
 };
 
@@ -78,7 +78,7 @@ struct QuantizeOptions {
   std::filesystem::path output;
   std::string format = "compressed-tensors";  // a row of save_formats()
   quantize::QuantizationPlan plan;
-  std::optional<at::ScalarType> store_type;  // nothing: the original's
+  std::optional<at::ScalarType> store_type;  // nullopt: the original's
   TweakOptions tweak;
   TextSource text;
   External external;
@@ -94,7 +94,7 @@ struct TweakRunOptions {
   Compute compute;
 };
 
-// Figures of one text: the float model's, the quantized one's, and those of what is saved.
+// Figures for one text: of the float model, the quantized model, and the saved model.
 struct TextFigures {
   std::string name, protocol;
   std::int64_t tokens = 0;
@@ -103,24 +103,24 @@ struct TextFigures {
 
 struct LambadaFigures {
   std::string name;
-  evaluate::LambadaScores exact, quantized, tweaked;  // of the float model and, as above, of the other two
+  evaluate::LambadaScores exact, quantized, tweaked;  // of the float model, the quantized model and the saved model
 };
 
 struct RunResult {
   std::string model, method, tweak_method;
   int bits = 0, group_size = 0;
-  std::optional<double> drift_correction;  // quantize: the share asked for, where some linear may have it
+  std::optional<double> drift_correction;  // quantize: the requested share, if it applies to any linear
   double bits_per_weight = 0;
   std::int64_t samples = 0, tokens_per_sample = 0;  // of the calibration text, held-out rows included
   std::int64_t held_out_samples = 0;
   TextFigures held_out;
   std::vector<TextFigures> external;
   std::optional<LambadaFigures> lambada;
-  tweak::Verdict verdict;  // of the guard; meaningless where nothing was tweaked
+  tweak::Verdict verdict;  // of the guard; meaningless without a tweaked state
   std::string kept;        // which state was saved: "untouched", "last", ...
   std::vector<tweak::LayerwiseReport> blocks;
   std::vector<tweak::RidgeReport> norms;
-  std::optional<tweak::EndToEndResult> end_to_end;  // without its model
+  std::optional<tweak::EndToEndResult> end_to_end;  // its model is left empty
   std::int64_t steps = 0;
   std::map<std::string, double> seconds;  // generate, quantize, tweak, evaluate, save, total
 };

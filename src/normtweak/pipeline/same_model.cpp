@@ -15,7 +15,7 @@ using model::RotaryScaling;
 struct Fact {
   std::string_view name;
   std::string value;
-  double rounded = 0;  // numbers that some formats hold in F32: compared nearly
+  double rounded = 0;  // numbers that some formats store in F32, compared with a tolerance
 };
 
 Fact count(std::string_view name, std::int64_t value) { return {name, std::to_string(value)}; }
@@ -56,7 +56,7 @@ std::string_view name_of(RotaryScaling::Kind kind) {
 
 void add_rotary(const model::ModelConfig& config, std::vector<Fact>& facts) {
   auto scaling = config.rotary_scaling;
-  if (scaling.kind == RotaryScaling::Kind::linear && scaling.factor == 1) scaling = {};  // as if it were not there
+  if (scaling.kind == RotaryScaling::Kind::linear && scaling.factor == 1) scaling = {};  // no scaling
   facts.push_back(number("rotary base", config.rotary_base));
   facts.push_back({"rotary scaling", std::string(name_of(scaling.kind))});
   if (scaling.kind == RotaryScaling::Kind::none) return;
@@ -67,8 +67,8 @@ void add_rotary(const model::ModelConfig& config, std::vector<Fact>& facts) {
   facts.push_back(number("original context of the rotary scaling", scaling.original_context));
 }
 
-// In the order in which a reader would ask. Where the kinds of model or of scaling differ, the lists stop being alike
-// there, which is a difference that comes first.
+// Most general facts first. If the kind of model or of scaling differs, the lists have different lengths, but that
+// difference comes first.
 std::vector<Fact> facts_of(const model::Checkpoint& checkpoint, bool tied_head) {
   const auto& config = checkpoint.numbers;
   std::vector<Fact> facts = {{"family", std::string(checkpoint.family->name)},
@@ -98,7 +98,7 @@ std::vector<Fact> facts_of(const model::Checkpoint& checkpoint, bool tied_head) 
 void check_same_model(const model::Checkpoint& quantized, const model::Checkpoint& reference) {
   const bool same_head = quantized.numbers.tied_head == reference.numbers.tied_head;
   const auto head = [&](const model::Checkpoint& checkpoint) {
-    // Some programs write a copy of the embedding. To see that, both are read.
+    // Some programs write the head as a copy of the embedding; both are read to detect that.
     return checkpoint.numbers.tied_head || (!same_head && head_copies_embedding(checkpoint));
   };
   const auto found = facts_of(quantized, head(quantized)), expected = facts_of(reference, head(reference));

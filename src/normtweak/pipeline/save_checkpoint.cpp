@@ -30,13 +30,13 @@ constexpr std::array<SaveFormat, 2> kSaveFormats = {{
 
 using formats::TensorToWrite;
 
-// What the result holds a tensor of the original in; floats follow --store-dtype.
+// The dtype in which the result stores a tensor of the original; floats follow --store-dtype.
 at::ScalarType type_in_result(const model::Checkpoint& original, const std::string& name, at::ScalarType stored) {
   const auto type = original.tensors->info(name).type;
   return stored != original.numbers.stored_type && at::isFloatingType(type) ? stored : type;
 }
 
-// Collects what the new file holds, in the order of the old one.
+// Collects the tensors of the new file, in the order of the old one.
 class Contents {
  public:
   Contents(const model::Checkpoint& original, const model::Decoder& decoder, const SaveFormat& format)
@@ -91,10 +91,10 @@ class Contents {
     if (norm.bias.defined()) add_floats(norm.name + ".bias", norm.bias);
   }
 
-  // Others quantize heads, too. Nothing here changes one, so that a packed head's tensors are taken over.
+  // Some programs quantize the head as well. This one never changes it, so the tensors of a packed head are copied.
   void add_head(const model::Linear& head) {
     if (!weights::is_quantized(head.weight)) {
-      float_linears_.emplace_back(original_.family->names.head);  // where it is tied `head` has the embedding's name
+      float_linears_.emplace_back(original_.family->names.head);  // a tied `head` has the embedding's name
     } else if (format_.holds_codes) {
       packed_.push_back({head.name, formats::packed_settings(head.weight)});
     } else {
@@ -124,7 +124,7 @@ class Contents {
     }
   }
 
-  // `tensors` come where the original, which may itself be packed, has the weight of `module`.
+  // Puts `tensors` in the place of the weight of `module` in the original, which may itself be packed.
   void replace_weight(const std::string& module, std::vector<TensorToWrite> tensors) {
     std::string place;
     for (const auto& name :
@@ -157,14 +157,14 @@ class Contents {
   const model::Checkpoint& original_;
   const SaveFormat& format_;
   at::ScalarType stored_;
-  bool converts_ = false;  // --store-dtype asks for another type than the original's
+  bool converts_ = false;                                      // --store-dtype differs from the original's dtype
   std::map<std::string, std::vector<TensorToWrite>> changed_;  // by the name of the original's tensor
   std::set<std::string> dropped_;
   std::vector<formats::PackedModule> packed_;
   std::vector<std::string> float_linears_;
 };
 
-// By this a later run knows that a folder is one of ours.
+// Marks the folder as written by this program, for later runs.
 constexpr const char *kWriterKey = "written_by", *kWriter = "normtweak";
 
 formats::Metadata save_metadata() {
@@ -185,7 +185,7 @@ bool is_our_weights(const fs::path& path) {
     const formats::SafetensorsFile file(path);
     const auto writer = file.metadata().find(kWriterKey);
     return writer != file.metadata().end() && writer->second == kWriter;
-  } catch (const Error&) {  // no safetensors
+  } catch (const Error&) {  // not a safetensors file
     return false;
   }
 }
@@ -237,9 +237,9 @@ std::int64_t estimated_bytes(const model::Checkpoint& original, at::ScalarType s
   std::int64_t bytes = 0;
   for (const auto& name : original.tensors->names()) {
     const auto info = original.tensors->info(name);
-    std::int64_t count = 1;
-    for (const auto size : info.shape) count *= size;
-    bytes += count * static_cast<std::int64_t>(c10::elementSize(type_in_result(original, name, stored)));
+    auto width = c10::elementSize(type_in_result(original, name, stored));
+    if (at::isFloatingType(info.type)) width = std::max(width, c10::elementSize(stored));  // dequantized linears
+    bytes += c10::multiply_integers(info.shape) * static_cast<std::int64_t>(width);
   }
   return bytes;  // packed linears take less
 }

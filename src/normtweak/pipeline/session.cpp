@@ -4,14 +4,13 @@
 #include <ATen/ops/tensor.h>
 #include <fmt/format.h>
 
-#include <chrono>
-
+#include "normtweak/base/stopwatch.h"
 #include "normtweak/pipeline/calibration_text.h"
 
 namespace normtweak::pipeline {
 namespace {
 
-// Each process reads the file itself: on several machines it may be another one.
+// Each process reads the file itself, and files may differ between machines.
 void check_same_text(const calibrate::TokenBatch& text, const Processes& processes) {
   const auto facts = at::tensor({text.samples(), text.tokens(), text.ids.sum().item<std::int64_t>()}, at::kLong);
   const auto sum = facts.clone();
@@ -36,9 +35,9 @@ FloatModel load_float_model(model::Checkpoint checkpoint, const Compute& compute
 }
 
 void timed(std::map<std::string, double>& seconds, const std::string& name, const std::function<void()>& work) {
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   work();
-  seconds[name] += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  seconds[name] += watch.seconds();
 }
 
 RunText prepare_text(const TextSource& source, const FloatModel& floats, ProgressSink& progress,

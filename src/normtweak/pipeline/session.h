@@ -1,4 +1,4 @@
-// What quantize and tweak share: the float model at hand, the text, and the clock.
+// Shared by quantize and tweak: loading the float model, preparing the text, timing.
 #pragma once
 #include <functional>
 #include <string>
@@ -8,17 +8,17 @@
 
 namespace normtweak::pipeline {
 
-// The float model twice: exactly, and in the type that products run in (the same one where that is F32).
+// The float model twice: in F32, and in the compute dtype (the same model if that is F32).
 struct FloatModel {
   model::Checkpoint checkpoint;
   model::Decoder exact, passes;
 };
 FloatModel load_float_model(model::Checkpoint checkpoint, const Compute& compute, const RunMemory& memory);
 
-// Adds the seconds that `work` took to seconds[name].
+// Runs `work` and adds its duration to seconds[name].
 void timed(std::map<std::string, double>& seconds, const std::string& name, const std::function<void()>& work);
 
-// The rows of the text, told apart; prints how many serve what.
+// The calibration text and its split; prepare_text() also adds a note with the number of rows in each part.
 struct RunText {
   calibrate::TokenBatch all;
   tweak::TextSplit split;

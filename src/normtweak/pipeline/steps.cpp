@@ -14,7 +14,8 @@ std::string_view method_name(TweakMethod method) {
   return found == std::end(kTweakMethods) ? "" : found->name;
 }
 
-// Tweaks block by block. The untouched state is a quantization of its own: what reaches a block depends on the tweak.
+// Tweaks block by block. The untouched state is a separate quantization run, since a block's inputs depend on the
+// tweak.
 std::optional<model::Decoder> tweak_blocks(const FloatModel& floats, const model::Decoder& start,
                                            const calibrate::TokenBatch& text, const TweakOptions& options,
                                            const quantize::QuantizationPlan* plan, RunResult& result,
@@ -29,7 +30,8 @@ std::optional<model::Decoder> tweak_blocks(const FloatModel& floats, const model
   return std::move(run.decoder);
 }
 
-// Where the end-to-end tweak begins: the quantized model with its norms in closed form, or nothing, for as it is.
+// The start of the end-to-end tweak: the quantized model with norms solved in closed form, or nullopt for the unchanged
+// model.
 std::optional<model::Decoder> start_of_steps(const FloatModel& floats, const model::Decoder& quantized,
                                              const calibrate::TokenBatch& text, const TweakOptions& options,
                                              RunResult& result, ProgressSink& progress, const Processes& processes) {
@@ -92,8 +94,11 @@ void finish(const FloatModel& floats, const model::Decoder& quantized, const std
   result.held_out_samples = text.split.confirm.samples();
   result.verdict = judged.verdict;
   result.kept = !judged.kept_tweaked ? "untouched" : chosen.empty() ? "tweaked" : chosen;
-  if (!tweaked && result.tweak_method != "none")
+  if (result.tweak_method == "none") {
+    result.verdict.reason = "no tweak was asked for";
+  } else if (!tweaked) {
     result.verdict.reason = "no candidate was better than the untouched state";
+  }
   result.bits_per_weight = bits_per_weight(judged.kept);
   timed(result.seconds, "save",
         [&] { save_checkpoint(destination.original, judged.kept, destination.output, destination.format); });

@@ -7,18 +7,18 @@
 
 namespace normtweak::pipeline {
 
-// quantized: the untouched state; start: what a layer-wise run begins with (the float model if it is to quantize by
-// `plan`, the quantized one if `plan` is null). Nothing comes back if nothing was tweaked, or for the better;
-// nor in other processes than the first if the method is not one that they share.
+// quantized: the untouched state. start: the model that a block-by-block tweak starts from: the float model if it
+// quantizes by `plan`, the quantized one if `plan` is null. Returns nullopt if the method is `none`, if the end-to-end
+// tweak found no better state than the untouched one, or on ranks other than 0 if the method runs on one process only.
 std::optional<model::Decoder> run_tweak(const FloatModel& floats, const model::Decoder& start,
                                         const model::Decoder& quantized, const tweak::TextSplit& text,
                                         const TweakOptions& options, const quantize::QuantizationPlan* plan,
                                         RunResult& result, ProgressSink& progress, const Processes& processes);
 
-// Where the result goes.
+// What to save, and where.
 struct Destination {
-  const model::Decoder& outside;      // F32: what stands outside the blocks, as the file will hold it
-  const model::Checkpoint& original;  // what the tensors that did not change are taken from
+  const model::Decoder& outside;      // F32: everything outside the blocks, as the file will hold it
+  const model::Checkpoint& original;  // source of the unchanged tensors
   std::filesystem::path output;
   const SaveFormat& format;
 };

@@ -16,7 +16,7 @@ at::Tensor as_stored(const at::Tensor& values, at::ScalarType type, const std::s
   auto stored = values.to(type);
   if (!stored.is_floating_point() || all_finite(stored)) return stored;
   const auto lost = at::isfinite(values) & at::isfinite(stored).logical_not();
-  if (!lost.any().item<bool>()) return stored;  // infinite before
+  if (!lost.any().item<bool>()) return stored;  // infinite already before the conversion
   fail("tensor {}: {:g} is too large for {}; quantize with --store-dtype {}", tensor,
        values.index({lost})[0].item<double>(), float_type_name(type), type == at::kHalf ? "bf16 or f32" : "f32");
 }

@@ -1,4 +1,4 @@
-// Floats in the type that a file holds them in.
+// Conversion of floats to the dtype in which a file stores them.
 #pragma once
 #include <string>
 
@@ -7,11 +7,11 @@
 
 namespace normtweak::pipeline {
 
-// `values` in `type`. Throws Error naming `tensor` if one of them is finite and infinite in that type.
+// `values` in `type`. Throws Error naming `tensor` if a finite value overflows in that dtype.
 at::Tensor as_stored(const at::Tensor& values, at::ScalarType type, const std::string& tensor);
 
-// The same Error, before the work, for what a model keeps when it is quantized: reads all but the weights that `plan`
-// quantizes. Integers are not looked at.
+// The same check before the work starts, for everything that the quantized model keeps: reads all tensors but the
+// weights that `plan` quantizes. Integer tensors are skipped.
 void check_stored_type(const model::Checkpoint& original, at::ScalarType type, const quantize::QuantizationPlan& plan);
 
 }  // namespace normtweak::pipeline

@@ -1,4 +1,4 @@
-// A hidden stream that moves from block to block, for all of the calibration text at once.
+// The hidden states of the whole calibration text, advanced from block to block.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -11,13 +11,13 @@ namespace normtweak::pipeline {
 
 class Stream {
  public:
-  // Begins with the embedded text. The decoder must outlive the stream.
+  // Starts with the embedded text. The decoder must outlive the stream.
   Stream(const model::Decoder& decoder, const calibrate::TokenBatch& text);
 
   const at::Tensor& hidden() const { return hidden_; }  // f32 [samples, tokens, hidden]
   const model::BlockContext& context() const { return context_; }
 
-  // Calls `work(first row, rows)` for consecutive parts of the rows that fit one pass.
+  // Calls `work(first row, rows)` for consecutive chunks of rows that fit one pass.
   template <class Work>
   void in_parts(const Work& work) const {
     const auto rows = hidden_.size(0);

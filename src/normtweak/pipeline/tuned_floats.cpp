@@ -12,7 +12,7 @@ namespace {
 
 using tweak::TunableGroup;
 
-// Of one linear, what stands beside its codes.
+// Of one linear: the floats stored besides its codes.
 struct Floats {
   std::int64_t scales = 0, zeros = 0, codebooks = 0;
 };
@@ -28,7 +28,7 @@ Floats floats_of(const model::LinearShape& linear, const model::Checkpoint& quan
     const auto name = stored_name(quantized, linear.name + part);
     if (!quantized.tensors->contains(name)) return std::int64_t{0};
     const auto info = quantized.tensors->info(name);
-    return c10::isFloatingType(info.type) ? c10::multiply_integers(info.shape) : 0;  // whole zero-points stay
+    return c10::isFloatingType(info.type) ? c10::multiply_integers(info.shape) : 0;  // integer zero-points stay
   };
   return {
       .scales = count(".weight_scale"), .zeros = count(".weight_zero_point"), .codebooks = count(".weight_codebook")};

@@ -1,4 +1,4 @@
-// How many floats the end-to-end tweak will move, counted before anything is loaded.
+// How many floats the end-to-end tweak will tune, counted before anything is loaded.
 #pragma once
 #include <cstdint>
 
@@ -7,11 +7,11 @@
 
 namespace normtweak::pipeline {
 
-// Of `floats` once it is quantized by `plan`. 0 for the other methods, which go block by block.
+// For `floats` quantized by `plan`. 0 for the other methods, which work block by block.
 std::int64_t tuned_floats(const model::Checkpoint& floats, const quantize::QuantizationPlan& plan,
                           const TweakOptions& tweak);
 
-// Of a quantized checkpoint, as it is stored.
+// For a quantized checkpoint, as stored.
 std::int64_t tuned_floats(const model::Checkpoint& quantized, const TweakOptions& tweak);
 
 }  // namespace normtweak::pipeline

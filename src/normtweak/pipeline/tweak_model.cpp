@@ -34,43 +34,41 @@ void describe_weights(const model::Decoder& decoder, RunResult& result) {
 RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
   RunResult result;
   const auto& processes = options.compute.processes;
-  timed(result.seconds, "total", [&] {
-    const auto quantized_checkpoint = model::open_checkpoint(options.quantized);
-    auto reference = model::open_checkpoint(options.reference);
-    if (model::is_quantized(reference)) fail("{}: is quantized; --reference needs the float model", options.reference);
-    check_same_model(quantized_checkpoint, reference);
-    const auto& format = find_save_format(model::is_quantized(quantized_checkpoint) ? "compressed-tensors" : "hf");
-    check_output(options.output, inputs({&quantized_checkpoint, &reference}, options.text, options.external),
-                 estimated_bytes(quantized_checkpoint, quantized_checkpoint.numbers.stored_type));
-    note_missing_tokenizer(quantized_checkpoint, progress);
-    const auto external = read_external(options.external, reference);
-    const auto memory = plan_run(reference, options.compute,
-                                 {.quantized_bytes = weight_bytes(quantized_checkpoint, at::kFloat),
-                                  .quantized_is_loaded = true,
-                                  .calibration_tokens = calibration_size(options.text, reference).tokens(),
-                                  .tuned_floats = tuned_floats(quantized_checkpoint, options.tweak)},
-                                 available_memory(options.compute));
-    if (const auto note = describe(memory); !note.empty()) progress.note(note);
-    const auto floats = load_float_model(std::move(reference), options.compute, memory);
-    // In F32, what the file holds; the passes convert it as they go.
-    const auto exact = load_decoder(quantized_checkpoint, {.device = options.compute.device,
-                                                           .type = at::kFloat,
-                                                           .residence = memory.quantized,
-                                                           .workspace = memory.workspace});
-    const auto quantized = with_type(exact, options.compute.type);
-    result.model = options.quantized;
-    describe_weights(quantized, result);
+  const auto quantized_checkpoint = model::open_checkpoint(options.quantized);
+  auto reference = model::open_checkpoint(options.reference);
+  if (model::is_quantized(reference)) fail("{}: is quantized; --reference needs the float model", options.reference);
+  check_same_model(quantized_checkpoint, reference);
+  const auto& format = find_save_format(model::is_quantized(quantized_checkpoint) ? "compressed-tensors" : "hf");
+  check_output(options.output, inputs({&quantized_checkpoint, &reference}, options.text, options.external),
+               estimated_bytes(quantized_checkpoint, quantized_checkpoint.numbers.stored_type));
+  note_missing_tokenizer(quantized_checkpoint, progress);
+  const auto external = read_external(options.external, reference);
+  const auto memory = plan_run(reference, options.compute,
+                               {.quantized_bytes = weight_bytes(quantized_checkpoint, at::kFloat),
+                                .quantized_is_loaded = true,
+                                .calibration_tokens = calibration_size(options.text, reference).tokens(),
+                                .tuned_floats = tuned_floats(quantized_checkpoint, options.tweak)},
+                               available_memory(options.compute));
+  if (const auto note = describe(memory); !note.empty()) progress.note(note);
+  const auto floats = load_float_model(std::move(reference), options.compute, memory);
+  // In F32, the values in the file; passes convert them on the fly.
+  const auto exact = load_decoder(quantized_checkpoint, {.device = options.compute.device,
+                                                         .type = at::kFloat,
+                                                         .residence = memory.quantized,
+                                                         .workspace = memory.workspace});
+  const auto quantized = with_type(exact, options.compute.type);
+  result.model = options.quantized;
+  describe_weights(quantized, result);
 
-    RunText text;
-    timed(result.seconds, "generate", [&] { text = prepare_text(options.text, floats, progress, processes); });
-    result.samples = text.all.samples();
-    result.tokens_per_sample = text.all.tokens();
-    const auto tweaked =
-        run_tweak(floats, quantized, quantized, text.split, options.tweak, nullptr, result, progress, processes);
-    if (!processes.is_first()) return;  // the first one judges and saves
-    finish(floats, quantized, tweaked, text, external, {exact, quantized_checkpoint, options.output, format}, result,
-           progress);
-  });
+  RunText text;
+  timed(result.seconds, "generate", [&] { text = prepare_text(options.text, floats, progress, processes); });
+  result.samples = text.all.samples();
+  result.tokens_per_sample = text.all.tokens();
+  const auto tweaked =
+      run_tweak(floats, quantized, quantized, text.split, options.tweak, nullptr, result, progress, processes);
+  if (!processes.is_first()) return result;  // rank 0 judges and saves
+  finish(floats, quantized, tweaked, text, external, {exact, quantized_checkpoint, options.output, format}, result,
+         progress);
   return result;
 }
 

@@ -1,4 +1,4 @@
-// Output channels, and the groups in them, are rounded each by itself: on a CPU a thread takes some at a time.
+// Output channels are rounded independently of each other: on a CPU each thread takes a slice at a time.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -6,7 +6,7 @@
 namespace normtweak::quantize {
 
 // Calls body(first, count) for consecutive runs of at most `size` of `channels`, in any order and in several threads,
-// with the grad and inference mode of the caller. The runs do not depend on the number of threads, nor do results.
+// with the caller's grad and inference mode. Neither the slices nor the results depend on the number of threads.
 void for_each_slice(std::int64_t channels, std::int64_t size,
                     const std::function<void(std::int64_t first, std::int64_t count)>& body);
 

@@ -1,4 +1,4 @@
-// What every quantizer demands of its arguments; the caller adds the name of the linear to the message.
+// Argument checks shared by all quantizers; the caller adds the name of the linear to the message.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -7,7 +7,7 @@
 
 namespace normtweak::quantize {
 
-// Throws Error unless `weight` is a finite f32 matrix that is not empty.
+// Throws Error unless `weight` is a non-empty, finite f32 matrix.
 void check_weight(const at::Tensor& weight);
 
 // Throws Error if `tensor` holds a NaN or an infinity; `what` begins the message ("the Hessian").

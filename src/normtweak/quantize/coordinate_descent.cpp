@@ -22,10 +22,10 @@
 namespace normtweak::quantize {
 namespace {
 
-// Added to the diagonal of the normal equations, as a share of it: scales that the text hardly tells apart stay put.
+// Relative damping of the normal equations' diagonal: scales that the text barely determines stay put.
 constexpr double kRidge = 1e-3;
 
-// The Hessian, damped, without its dead columns.
+// The damped Hessian without dead columns.
 at::Tensor live_part(const at::Tensor& hessian, double added) {
   const auto live = hessian.diagonal() > 0;
   auto damped = at::where(live.unsqueeze(0) & live.unsqueeze(1), hessian, 0.0);
@@ -33,7 +33,7 @@ at::Tensor live_part(const at::Tensor& hessian, double added) {
   return damped;
 }
 
-// The work on some output channels. Everything is held with the columns of the weight as rows.
+// The work on a slice of output channels. All matrices are transposed: the columns of the weight are rows.
 class Descent {
  public:
   Descent(const weights::AffineWeight& rounded, const at::Tensor& weight, const at::Tensor& hessian)
@@ -92,8 +92,8 @@ class Descent {
     return at::stack(rows, 1);
   }
 
-  // Solved for the change of the scales. What is kept is judged after rounding, channel by channel: a group whose scale
-  // would leave its bounds keeps it, and then the others' changes may do harm.
+  // Solved for the change of the scales. Acceptance is decided per channel, after rounding: a group whose scale would
+  // leave its bounds keeps the old one, and then the changes of the others may do harm.
   void fit_scales() {
     const auto matrix = normal_matrix().to(at::kDouble);
     const auto right = sum_by_group(matmul_transposed(hessian_, errors_.t()).mul_(steps_)).to(at::kDouble);
@@ -101,7 +101,7 @@ class Descent {
     ridged.diagonal(0, 1, 2).mul_(1 + kRidge).add_(std::numeric_limits<float>::min());
     const auto wanted = std::get<0>(at::linalg_solve_ex(ridged, right.unsqueeze(-1))).squeeze(-1).t();
     auto fitted = (scales_ + wanted).to(start_.scale_type).to(at::kFloat);
-    fitted = at::where((fitted > scales_ / 2) & (fitted < scales_ * 2), fitted, scales_);  // not so for NaN
+    fitted = at::where((fitted > scales_ / 2) & (fitted < scales_ * 2), fitted, scales_);  // false for NaN
 
     const auto change = (fitted - scales_).t().to(at::kDouble);
     const auto bent = at::bmm(matrix, change.unsqueeze(-1)).squeeze(-1);
@@ -110,7 +110,7 @@ class Descent {
     take_values();
   }
 
-  // f32 [in, last - first]: H[j, k] / H[k, k], and 0 where j is k.
+  // f32 [in, last - first]: H[j, k] / H[k, k], and 0 for j = k.
   at::Tensor pull_on(std::int64_t first, std::int64_t last) const {
     const auto diagonal = hessian_.diagonal().slice(0, first, last);
     auto pull = hessian_.slice(1, first, last) / at::where(diagonal > 0, diagonal, 1.0);
@@ -126,7 +126,7 @@ class Descent {
     const auto target = weight_.slice(0, first, last) + matmul_transposed(pull.t(), errors_.t());
     const auto scales = spread(scales_), zeros = spread(zeros_);
     const auto moved = at::empty_like(target);
-    // Where GPTQ passes on what rounding changed of the weight, here it is what it changed of the value before.
+    // GPTQ feeds back the change from the weight; here it is the change from the previous quantized value.
     round_block({.target = target,
                  .original = values_.slice(0, first, last),
                  .scales = scales,
@@ -158,7 +158,7 @@ weights::AffineWeight descended(const weights::AffineWeight& rounded, const at::
 
 void descend_in_slices(weights::AffineWeight& rounded, const at::Tensor& weight, const at::Tensor& hessian,
                        int sweeps) {
-  rounded.codes = rounded.codes.clone();  // others may hold what they were
+  rounded.codes = rounded.codes.clone();  // other handles may share the old codes
   rounded.scales = rounded.scales.clone();
   for_each_slice(weight.size(0), kRoundedChannels, [&](std::int64_t first, std::int64_t count) {
     const auto rows = [&](const at::Tensor& all) { return all.narrow(0, first, count); };

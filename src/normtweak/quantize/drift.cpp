@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::int64_t kTokensAtOnce = 8192;  // bounds the F32 copies of a large batch of hidden states
 
-// W D + R: what H⁻¹ turns into a change of the weight.
+// W D + R, which H⁻¹ turns into the correction of the weight.
 at::Tensor wanted_change(const at::Tensor& weight, const Drift& drift) {
   auto change = matmul_transposed(weight, drift.inputs.t());
   if (drift.residual.defined()) change += drift.residual;
@@ -45,7 +45,7 @@ void DriftAccumulator::add(const at::Tensor& exact, const at::Tensor& x, const a
     };
     auto chunk = rows(x);
     const auto weight = weights ? rows(*weights) : at::Tensor();
-    // Where the weight is 0 anything may stand; not the product alone, for NaN * 0 is NaN.
+    // Tokens of weight 0 may hold any values; a product alone would not do, since NaN * 0 is NaN.
     const auto weighed = [&](const at::Tensor& change) {
       return weight.defined() ? at::where(weight > 0, change * weight, 0.0) : change;
     };
@@ -75,7 +75,7 @@ at::Tensor correct_drift(const at::Tensor& weight, const HessianFactor& factor, 
   const auto ordered = [&](const at::Tensor& columns) {
     return factor.order.defined() ? columns.index_select(1, factor.order) : columns;
   };
-  // Z M D Mᵀ = the change, for Z; M has a unit diagonal.
+  // Solve Z M D Mᵀ = change for Z; M has a unit diagonal.
   const auto solve = [](const at::Tensor& matrix, const at::Tensor& right, bool upper) {
     return at::linalg_solve_triangular(matrix, right, upper, /*left=*/false, /*unitriangular=*/true);
   };
@@ -86,8 +86,8 @@ at::Tensor correct_drift(const at::Tensor& weight, const HessianFactor& factor, 
   return weight + solved * share;
 }
 
-// The error on the other half is a parabola in the share: a constant - 2 share tr(Δ Cᵀ) + share² tr(Δ H Δᵀ), with the
-// correction Δ of the one half and C = W D + R and H of the other.
+// The error on the other half is a parabola in the share: const - 2 share tr(Δ Cᵀ) + share² tr(Δ H Δᵀ), with the
+// correction Δ of one half, and C = W D + R and H of the other.
 double share_that_carries_over(const at::Tensor& weight, const std::array<DriftHalf, 2>& halves,
                                const FactorOptions& options) {
   const c10::NoGradGuard no_gradients;

@@ -1,11 +1,11 @@
-// Sums of second-order statistics lose their meaning in TF32 or bf16, whatever the user allows for forward passes.
+// Full F32 products for second-order statistics, which are meaningless in TF32 or bf16, whatever forward passes use.
 #pragma once
 #include <ATen/Context.h>
 
 namespace normtweak::quantize {
 
-// While it lives, F32 matrix products run in full F32 on every device. The setting is one for the whole process:
-// products that other threads start meanwhile run in full F32 as well.
+// While it exists, F32 matrix products run in full F32 on every device. The setting is process-wide: it also affects
+// products that other threads start in the meantime.
 class FullPrecisionProducts {
  public:
   FullPrecisionProducts();

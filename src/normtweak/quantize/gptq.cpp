@@ -25,8 +25,8 @@
 namespace normtweak::quantize {
 namespace {
 
-// The work on one linear, or on some of its output channels. Everything is held with the columns of the weight as rows
-// and in the factor's order.
+// The work on one linear, or on a slice of its output channels. All matrices are transposed (the columns of the weight
+// are rows) and in the factor's order.
 class GptqRun {
  public:
   GptqRun(const at::Tensor& weight, const HessianFactor& factor, const GptqOptions& options)
@@ -73,7 +73,7 @@ class GptqRun {
             .scale_type = options_.scale_type};
   }
 
-  // What the errors of columns [from, to) add to columns [first, last): [last - first, out].
+  // The feedback of the errors of columns [from, to) to columns [first, last): [last - first, out].
   at::Tensor feedback(std::int64_t from, std::int64_t to, std::int64_t first, std::int64_t last) const {
     return matmul_transposed(feedback_block(from, to, first, last).t(), errors_.slice(0, from, to).t());
   }
@@ -88,8 +88,8 @@ class GptqRun {
     zeros_.copy_(grid.zeros);
   }
 
-  // GPTQ fits a group to its weights as they stand when its first column is next: with the errors made so far spread
-  // over all columns that remain, W + E M_before M_group⁻¹, where the rounding itself adds E M_before only.
+  // GPTQ fits a group's grid to its weights when its first column is next, with the errors so far spread over all
+  // remaining columns: W + E M_before M_group⁻¹. The recursion used for rounding adds E M_before only.
   void round_group(std::int64_t group) {
     const auto begin = group * group_size_, end = begin + group_size_;
     auto updated = weight_.slice(0, begin, end);
@@ -130,7 +130,7 @@ class GptqRun {
                  .steps = steps,
                  .errors = errors_.slice(0, first, last)});
     codes_.slice(0, first, last).copy_((steps + zeros).round_());
-    // D weighs what rounding changed, of the damped Hessian; what the damping added to it is taken off again.
+    // The sum weighted by D is the error for the damped Hessian; the contribution of the damping is subtracted.
     const auto changed = target.addcmul_(steps, scales, -1).square_().sum(1);
     const auto moved = errors_.slice(0, first, last).square().sum(1);
     loss_ += (changed * factor_.weights.slice(0, first, last)).sum(at::kDouble) -
@@ -158,14 +158,14 @@ class GptqRun {
   const GptqOptions& options_;
   std::int64_t out_, in_, group_size_, padded_;
   at::Tensor weight_;          // f32 [in, out]
-  at::Tensor group_of_;        // i64 [in]: the group of the column in each place
-  at::Tensor errors_;          // f32 [in, out]: original - rounded, for the columns done so far
+  at::Tensor group_of_;        // i64 [in]: the group of the column at each position
+  at::Tensor errors_;          // f32 [in, out]: original - rounded, for the columns done
   at::Tensor codes_;           // u8  [in, out]
   at::Tensor scales_, zeros_;  // f32 [groups, out]
   at::Tensor loss_;            // f64 []
 };
 
-// Threads meet once for each linear, not in each of thousands of small operations.
+// Threads synchronise once per linear, not in each of thousands of small operations.
 GptqResult run_in_slices(const at::Tensor& weight, const HessianFactor& factor, const GptqOptions& options) {
   const auto slices = weight.split(kRoundedChannels);
   std::vector<GptqResult> results(slices.size());

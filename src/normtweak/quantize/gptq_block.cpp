@@ -10,8 +10,8 @@
 namespace normtweak::quantize {
 namespace {
 
-// Adding and taking off 1.5 * 2^23 rounds a float below 2^22 to the nearest whole number, halves to even, in two
-// instructions that every CPU has as vectors.
+// Adding and subtracting 1.5 * 2^23 rounds a float below 2^22 to the nearest integer, halves to even, with two
+// instructions that every CPU can vectorise.
 constexpr float kRounder = 12582912.0F;
 
 struct Rows {
@@ -78,7 +78,7 @@ void round_on_gpu(const GptqBlock& block) {
                              arguments);
 }
 
-// Where there is no such kernel.
+// Without a CUDA kernel.
 void round_through_cpu(const GptqBlock& block) {
   const auto copied = [](const at::Tensor& floats) { return floats.defined() ? floats.cpu() : floats; };
   const GptqBlock on_cpu = {.target = copied(block.target),

@@ -7,8 +7,9 @@ namespace {
 
 static_assert(kRoundedColumns == 4 * kWarp, "the kernel's kHeld");
 
-// A lane holds every 32nd column of its warp's channel in registers. At each turn all lanes round what they hold, and
-// the one whose column it is passes its error on; what the others found is thrown away, and found anew at their turn.
+// A lane holds every 32nd column of its warp's channel in registers. In each step all lanes round their value, and the
+// lane that owns the current column broadcasts its error; the other lanes' results are discarded and recomputed in
+// their own step.
 constexpr const char* kSource = R"(
 constexpr int kHeld = 4;  // columns held by a lane: kRoundedColumns / 32
 

@@ -21,18 +21,18 @@ namespace normtweak::quantize {
 namespace {
 
 constexpr int kSearchSteps = 80;      // with kSearchStep: maxshrink 0.8 and grid 100 of the GPTQ code
-constexpr double kSearchStep = 0.01;  // share of the range taken off at each step
+constexpr double kSearchStep = 0.01;  // share of the range removed per step
 
-// Values searched at a time: on the CPU so that they stay in its cache, on a GPU for the memory of their candidates.
+// Values searched at a time: bounded by the cache on the CPU, and by the memory of the candidates on a GPU.
 constexpr std::int64_t kTileCpu = 1 << 15, kTileGpu = 1 << 22;
 
-// bfloat16 has the exponents of F32.
+// bfloat16 has the exponent range of F32.
 double smallest_normal(at::ScalarType type) { return type == at::kHalf ? 0x1p-14 : std::numeric_limits<float>::min(); }
 
 double top_code(int bits) { return (1 << bits) - 1; }
 
-// A subnormal scale has lost digits, and some kernels take it for 0. The codes are computed for the rounded scale,
-// the only one that a reader of the file ever sees.
+// A subnormal scale has lost precision, and some kernels flush it to 0. Codes are computed for the rounded scale, the
+// only one that a reader of the file sees.
 at::Tensor storable(const at::Tensor& scales, at::ScalarType type) {
   return scales.clamp_min(smallest_normal(type)).to(type).to(at::kFloat);
 }
@@ -51,7 +51,7 @@ Range range_of(const at::Tensor& groups, bool symmetric) {
 
 Grid grid_of(const Range& range, const GridOptions& options) {
   const auto top = top_code(options.bits);
-  // By a tensor: CUDA multiplies by the reciprocal of a plain number, which rounds otherwise than the CPU does.
+  // Divides by a tensor: for a plain number CUDA multiplies by its reciprocal, which rounds differently from the CPU.
   auto scales = storable((range.high - range.low) / at::full_like(range.high, top), options.scale_type);
   if (options.symmetric) return {scales, at::full_like(scales, 1 << (options.bits - 1))};
   auto zeros = (-range.low / scales).clamp(0, top);
@@ -67,12 +67,12 @@ Grid search_rows(const at::Tensor& rows, const at::Tensor& shares, const GridOpt
                            .zeros = candidates.zeros,
                            .bits = options.bits,
                            .float_zeros = options.float_zeros});
-  // A range that overflows the type of scales is not cut down in silence: check_scales() is to see it.
+  // A range that overflows the scale dtype is not clamped silently: check_scales() must see it.
   best = at::where(candidates.scales.select(0, 0).isfinite(), best, 0).unsqueeze(0);
   return {candidates.scales.gather(0, best).squeeze(0), candidates.zeros.gather(0, best).squeeze(0)};
 }
 
-// f32 [kSearchSteps, 1]: the shares of the range that are tried.
+// f32 [kSearchSteps, 1]: the shares of the range to try.
 at::Tensor shares_tried(const at::Tensor& groups) {
   const auto steps = at::arange(kSearchSteps, at::kDouble);
   return (1 - steps * kSearchStep).unsqueeze(1).to(groups.device(), at::kFloat);

@@ -1,4 +1,4 @@
-// The grid of a group of weights: which values its codes can stand for.
+// The quantization grid of a group of weights: the values that its codes represent.
 //     value = (code - zero) * scale,   code in [0, 2^bits)
 #pragma once
 #include <ATen/core/Tensor.h>
@@ -8,14 +8,14 @@ namespace normtweak::quantize {
 struct GridOptions {
   int bits = 4;                           // 2, 3, 4, 6 or 8
   bool symmetric = false;                 // zero-point fixed at 2^(bits-1)
-  bool float_zeros = false;               // zero-points are not rounded to whole codes, but to the scale type
-  bool search = false;                    // shrink each group's range to the least sum of |error|^2.4
-  at::ScalarType scale_type = at::kHalf;  // scales are rounded to it, before anything is derived from them
+  bool float_zeros = false;               // zero-points are rounded to the scale type, not to integers
+  bool search = false;                    // shrink each group's range to minimise Σ |error|^2.4
+  at::ScalarType scale_type = at::kHalf;  // scales are rounded to it before zero-points and codes are derived
 };
 
 struct Grid {
   at::Tensor scales;  // f32 [...], values of the scale type, at least its smallest normal number
-  at::Tensor zeros;   // f32 [...], in [0, 2^bits); whole numbers unless the options say float
+  at::Tensor zeros;   // f32 [...], in [0, 2^bits); integers unless float_zeros
 };
 
 // The grid of each row of `groups`, f32 [..., group_size], by range or by search as the options say.
@@ -24,17 +24,17 @@ Grid fit_grid(const at::Tensor& groups, const GridOptions& options);
 // The grid that spans the range of each row and 0, so that a zero weight stays exactly zero.
 Grid range_grid(const at::Tensor& groups, const GridOptions& options);
 
-// The best of the grids that span 100%, 99%, ... 21% of that range: the search of the GPTQ code (its `mse`). A group
-// with an outlier gains when the outlier is clipped and all others get a finer step.
+// The best of the grids that span 100%, 99%, ... 21% of that range: the `mse` search of the GPTQ code. Clipping an
+// outlier gives all other weights of its group a finer step.
 Grid search_grid(const at::Tensor& groups, const GridOptions& options);
 
-// The nearest codes less the zero-point, f32: value = result * scale. Halves round to even.
+// The nearest code minus the zero-point, f32: value = result * scale. Halves round to even.
 at::Tensor nearest_steps(const at::Tensor& groups, const Grid& grid, const GridOptions& options);
 
-// What whole numbers lack to be steps of the grid: 0 for whole zero-points.
+// The offset of the grid's steps from integers: 0 for integer zero-points.
 at::Tensor phase_of(const at::Tensor& zeros);
 
-// Throws Error if a scale overflowed its type: clamping it instead would silently cut the weights off.
+// Throws Error if a scale overflowed its dtype. Clamping the scale instead would silently clip the weights.
 void check_scales(const at::Tensor& scales, at::ScalarType scale_type);
 
 }  // namespace normtweak::quantize

@@ -17,7 +17,7 @@ namespace {
 
 constexpr int kLanes = kSearchedLanes;
 constexpr float kErrorPower = 2.4F;   // the GPTQ code's `norm`
-constexpr float kRounder = 12582912;  // 1.5 * 2^23: added and taken off again it rounds, halves to even
+constexpr float kRounder = 12582912;  // 1.5 * 2^23: adding and subtracting it rounds, halves to even
 
 struct Rows {
   const float *groups, *scales, *zeros;
@@ -27,8 +27,8 @@ struct Rows {
   bool float_zeros;
 };
 
-// x^2.4 of x > 0, as 2^(2.4 log2 x); the library's pow would take most of the search's time. Both series are least
-// largest-error fits: 2.5e-7 of log2(1 + f) / f for 1 + f in [1/√2, √2), and 8e-8 of 2^r for r in [-1/2, 1/2].
+// x^2.4 of x > 0, as 2^(2.4 log2 x); pow() would dominate the search's time. Both polynomials are minimax fits, with
+// errors of 2.5e-7 for log2(1 + f) / f with 1 + f in [1/√2, √2), and 8e-8 for 2^r with r in [-1/2, 1/2].
 [[gnu::always_inline]] inline float power(float x) {
   const auto bits = std::bit_cast<std::int32_t>(x);
   const std::int32_t exponent = (bits - 0x3f3504f3) >> 23;  // by 1/√2
@@ -54,10 +54,10 @@ struct Rows {
   return std::bit_cast<float>(std::bit_cast<std::int32_t>(two_to_r) + static_cast<std::int32_t>(whole) * (1 << 23));
 }
 
-// x^2.4 stays a normal number; an error below this, or far above it, weighs nothing beside the others or against them.
+// Bounds within which x^2.4 stays a normal number; errors outside them do not affect the comparison.
 constexpr float kLeastError = 1e-15F, kMostError = 1e15F;
 
-// values: [size, kLanes], the rows from `first` on; those past the end repeat the last.
+// values: [size, kLanes], the rows from `first` on; lanes past the end repeat the last row.
 NORMTWEAK_FOR_EACH_CPU void search_lanes(const Rows& rows, std::int64_t first, const float* values) {
   alignas(64) std::array<float, kLanes> least, scale, offset, low, high, error;
   std::array<std::int64_t, kLanes> best = {};

@@ -1,5 +1,5 @@
-// Which of several grids loses least of a group of weights. On the CPU a loop over lanes, on a GPU a kernel of our own;
-// where that is not to be had, the groups go to the CPU.
+// Grid search: which of several candidate grids fits a group of weights best. A vectorised loop on the CPU, a custom
+// CUDA kernel on a GPU. If the kernel is unavailable, the groups are copied to the CPU.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -11,11 +11,11 @@ struct GridSearch {
   at::Tensor groups;         // f32 [rows, group_size], contiguous
   at::Tensor scales, zeros;  // f32 [candidates, rows], contiguous: the grids of each row
   int bits = 4;              // of the codes
-  bool float_zeros = false;  // whether zeros are other than whole numbers
+  bool float_zeros = false;  // whether zeros need not be integers
 };
 
-// For each row the first of the candidates whose sum of |error|^2.4 is least: i64 [rows]. Sums are F32 ones, and
-// powers right to a few millionths.
+// For each row the index of the candidate with the smallest sum of |error|^2.4, the first on ties: i64 [rows]. Sums are
+// F32; the powers have a relative error of a few 1e-6.
 at::Tensor least_error(const GridSearch& search);
 
 }  // namespace normtweak::quantize

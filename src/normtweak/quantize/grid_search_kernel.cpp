@@ -3,7 +3,7 @@
 namespace normtweak::quantize {
 namespace {
 
-// The lanes of a row take every 32nd candidate, and then find the best of theirs.
+// Each lane of a row's warp tries every 32nd candidate; the lanes then reduce to the best one.
 constexpr const char* kSource = R"(
 extern "C" __global__ void search_grids(const float* groups, const float* scales, const float* zeros, long long* best,
                                         long long rows, long long size, long long candidates, float top,

@@ -1,4 +1,4 @@
-// The CUDA kernel that searches grids.
+// The CUDA kernel of the grid search.
 #pragma once
 #include "normtweak/base/cuda_kernel.h"
 
@@ -6,9 +6,9 @@ namespace normtweak::quantize {
 
 inline constexpr int kSearchedRowsPerBlock = 4;
 
-// Parameters: pointers to the groups, scales and zeros of GridSearch and to the result, f32 and i64; rows, size of a
-// group and candidates, long long; the top code, float; whether zero-points are other than whole numbers, int. One warp
-// for each row.
+// Parameters: pointers to the groups, scales and zeros of GridSearch (f32) and to the result (i64); rows, group size
+// and candidates as long long; the largest code as float; whether zero-points need not be integers as int. One warp per
+// row.
 CudaKernel& grid_search_kernel();
 
 }  // namespace normtweak::quantize

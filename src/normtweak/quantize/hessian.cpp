@@ -34,14 +34,14 @@ void HessianAccumulator::add(const at::Tensor& x, const std::optional<at::Tensor
   if (weights && weights->numel() != rows.size(0)) {
     fail("there must be a weight for each of the {} tokens; found {}", rows.size(0), c10::str(weights->sizes()));
   }
-  // A root on either side of the product, so that the sum stays symmetric to the last bit.
+  // The square root of the weight on both sides of the product keeps the sum exactly symmetric.
   const auto roots = weights ? weights->reshape({-1, 1}).to(sum_.device(), at::kFloat).sqrt() : at::Tensor();
   for (std::int64_t first = 0; first < rows.size(0); first += kTokensAtOnce) {
     const auto count = std::min(kTokensAtOnce, rows.size(0) - first);
     auto chunk = rows.narrow(0, first, count).to(sum_.device(), at::kFloat);
     if (roots.defined()) {
       const auto root = roots.narrow(0, first, count);
-      chunk = at::where(root > 0, chunk * root, 0.0);  // not the product alone: NaN * 0 is NaN
+      chunk = at::where(root > 0, chunk * root, 0.0);  // a product alone would not do: NaN * 0 is NaN
     }
     add_matmul_transposed(sum_, chunk.t(), chunk.t());
   }

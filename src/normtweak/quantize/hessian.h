@@ -1,5 +1,5 @@
-// What calibration learns about the inputs x of a linear: the mean of x xᵀ, half the Hessian of the squared error of
-// its output. Linears that read the same input (q, k, v; gate, up) share one. Tokens may count with a weight each:
+// The calibration statistics of a linear's inputs x: the mean of x xᵀ, half the Hessian of the squared error of its
+// output. Linears that read the same input (q, k, v; gate, up) share one. Tokens may be weighted:
 //     H = Σ_t w_t x_t x_tᵀ / Σ_t w_t
 #pragma once
 #include <ATen/core/Tensor.h>
@@ -17,20 +17,20 @@ class HessianAccumulator {
   HessianAccumulator(std::int64_t in, c10::Device device);
 
   // x: [..., in] of any float type; products and sums run in F32, TF32 and bf16 products off.
-  // weights: [...], how much each token counts: floats of at least 0, or bool (a mask: 0 or 1). The values of a token
-  // of weight 0 (padding) may be anything. Nothing: every token counts 1.
+  // weights: [...], the weight of each token: non-negative floats, or bool (a mask: 0 or 1). A token of weight 0
+  // (padding) may hold any values. Undefined: every token has weight 1.
   void add(const at::Tensor& x, const std::optional<at::Tensor>& weights = std::nullopt);
 
-  // Adds what other processes have seen; afterwards all have the same.
+  // Sums over all processes, so that all hold the same statistics.
   void sum_over(const Processes& processes) { processes.all_reduce_sum({sum_, total_weight_}); }
 
-  // f32 [in, in]: the weighted mean over the tokens so far. Throws Error if none counted.
+  // f32 [in, in]: the weighted mean over the tokens so far. Throws Error if their total weight is 0.
   at::Tensor mean() const;
   double total_weight() const;
 
  private:
   at::Tensor sum_;           // f32 [in, in]
-  at::Tensor total_weight_;  // f64 []; on the device, so that add() does not wait for it
+  at::Tensor total_weight_;  // f64 []; on the device, so that add() does not synchronise
 };
 
 // tr(ΔW H ΔWᵀ), ΔW = weight - approximation: the mean squared error of the linear's output, summed over its channels.

@@ -16,9 +16,9 @@ namespace normtweak::quantize {
 namespace {
 
 constexpr double kMostDamping = 1.0;
-constexpr double kLeastRetry = 1e-3;  // the first retry where the user asked for no damping at all
+constexpr double kLeastRetry = 1e-3;  // the first retry if the user set damping to 0
 
-// Below this share of the mean diagonal a pivot is rounding noise of the F32 sums: what it divides means nothing.
+// Below this share of the mean diagonal a pivot is rounding noise of the F32 sums, and dividing by it is meaningless.
 constexpr double kLeastPivot = std::numeric_limits<float>::epsilon();
 
 void check_hessian(const at::Tensor& hessian, const at::Tensor& diagonal) {
@@ -27,7 +27,7 @@ void check_hessian(const at::Tensor& hessian, const at::Tensor& diagonal) {
   fail("the Hessian has a negative diagonal entry, {}; a mean of x xᵀ has none", diagonal.min().item<float>());
 }
 
-// Lower Cholesky factor with `added` on the diagonal, or no tensor if the matrix is too near to singular.
+// Lower Cholesky factor with `added` on the diagonal, or an undefined tensor if the matrix is too close to singular.
 at::Tensor factor_damped(const at::Tensor& hessian, const at::Tensor& diagonal, double added, double least_pivot) {
   hessian.diagonal().copy_(diagonal + added);
   auto [lower, info] = at::linalg_cholesky_ex(hessian);
@@ -50,7 +50,7 @@ HessianFactor factor_hessian(const at::Tensor& hessian, const FactorOptions& opt
       options.act_order ? at::argsort(diagonal, /*stable=*/true, /*dim=*/0, /*descending=*/true) : columns;
   if (options.act_order) result.order = order;
 
-  // A dead column's row of the Hessian is 0. With the mean of the others on its diagonal it stays out of their way.
+  // A dead column's row of the Hessian is 0. Setting its diagonal to the mean of the others decouples it from them.
   const auto live = diagonal > 0;
   const auto live_count = live.sum().item<std::int64_t>();
   const auto mean = live_count > 0 ? diagonal.sum(at::kDouble).item<double>() / static_cast<double>(live_count) : 1.0;
@@ -83,7 +83,7 @@ const HessianFactor& InputHessian::factor(const FactorOptions& options) const {
   const bool made =
       factor_.feedback.defined() && made_for_.damping == options.damping && made_for_.act_order == options.act_order;
   if (!made) {
-    factor_ = {};  // frees the old one before the new one needs the memory
+    factor_ = {};  // frees the old factor before the new one is allocated
     factor_ = factor_hessian(mean_, options);
     made_for_ = options;
   }

@@ -31,7 +31,7 @@ at::Tensor column_weights(const at::Tensor& sensitivity, std::int64_t in) {
   return none ? at::ones({in}) : weights;
 }
 
-// Fills one codebook at a time; the memory of one row serves the next.
+// Fills one codebook at a time, reusing memory between rows.
 class CodebookFitter {
  public:
   void fit(std::span<const float> row, std::span<const float> column_weights, std::span<float> codebook) {
@@ -73,7 +73,7 @@ at::Tensor fit_codebooks(const at::Tensor& weight, const at::Tensor& column_weig
   return codebooks;
 }
 
-// The nearest entry for each weight; the lower of two at the same distance, the first of equal ones.
+// The nearest entry for each weight; ties go to the lower entry, and to the first of equal ones.
 at::Tensor nearest_entries(const at::Tensor& weight, const at::Tensor& codebooks) {
   const auto out = weight.size(0), in = weight.size(1), borders = codebooks.size(1) - 1;
   const auto middles = ((codebooks.slice(1, 0, borders) + codebooks.slice(1, 1)) * 0.5).contiguous();

@@ -1,5 +1,5 @@
-// A codebook for each output channel: the values that lie nearest to the channel's weights, found by exact k-means.
-// With sensitivity weights it is SqueezeLLM's dense part (Kim et al., arXiv 2306.07629).
+// A codebook for each output channel, found by exact k-means on the channel's weights. With sensitivity weights it is
+// SqueezeLLM's dense part (Kim et al., arXiv 2306.07629).
 #pragma once
 #include "normtweak/weights/codebook_weight.h"
 
@@ -10,9 +10,9 @@ struct KmeansOptions {
   at::ScalarType codebook_type = at::kHalf;  // what the codebook is stored in
 };
 
-// weight: f32 [out, in]. sensitivity: f32 [in], how much an error in each input column matters (the Hessian's
-// diagonal), or undefined for all alike. Runs on the CPU wherever the weight lies; the result lies where the weight is.
-// Codebooks ascend; the codes are those of the nearest entries after rounding to codebook_type.
+// weight: f32 [out, in]. sensitivity: f32 [in], the weight of errors in each input column (the Hessian's diagonal), or
+// undefined for equal weights. Runs on the CPU; the result is on the weight's device. Codebooks ascend; codes select
+// the nearest entry after rounding to codebook_type.
 // Throws Error if a value is not finite or does not fit codebook_type, or if a sensitivity is negative.
 weights::CodebookWeight quantize_kmeans(const at::Tensor& weight, const at::Tensor& sensitivity,
                                         const KmeansOptions& options);

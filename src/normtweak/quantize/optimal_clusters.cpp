@@ -15,7 +15,7 @@ void OptimalClusters::sum_up(std::span<const double> values, std::span<const dou
   origin_ = values.empty() ? 0 : values[values.size() / 2];
   for (std::size_t i = 0; i < values.size(); ++i) {
     const double weight = weights[i], value = values[i] - origin_;
-    if (i > 0 && values[i] == values[i - 1]) {  // weights trained in bf16 repeat a lot: one entry for equal values
+    if (i > 0 && values[i] == values[i - 1]) {  // bf16 weights repeat a lot: equal values are merged
       weight_sum_.back() += weight;
       sum_.back() += weight * value;
       square_sum_.back() += weight * value * value;
@@ -36,7 +36,7 @@ double OptimalClusters::spread(std::int64_t first, std::int64_t last) const {
   return square_sum_[to] - square_sum_[from] - sum * sum / (weight_sum_[to] - weight_sum_[from]);
 }
 
-// Where the last cluster of the values 0..last begins, somewhere in low..high; fills in present_ and start_.
+// Finds the start of the last cluster of values 0..last, within low..high; fills in present_ and start_.
 std::int64_t OptimalClusters::find_start(std::int64_t layer, std::int64_t last, std::int64_t low, std::int64_t high) {
   const auto at = static_cast<std::size_t>(layer * count_ + last);
   const auto from = std::max({low, layer, std::int64_t{start_[at - static_cast<std::size_t>(count_)]}});
@@ -78,10 +78,10 @@ std::vector<double> OptimalClusters::centres(std::span<const double> values, std
   present_.resize(size);
   start_.assign(size * static_cast<std::size_t>(clusters), 0);
   for (std::int64_t i = 0; i < count_; ++i) former_[static_cast<std::size_t>(i)] = spread(0, i);
-  const bool many = std::int64_t{clusters} * 16 > count_;  // measured: where the two ways cost the same
+  const bool many = std::int64_t{clusters} * 16 > count_;  // measured break-even of the two methods
   for (std::int64_t layer = 1; layer < clusters; ++layer) {
-    // With `layer` clusters before it, the last one cannot begin before value number `layer`. Of the last layer only
-    // the final entry is needed.
+    // With `layer` clusters before it, the last one cannot begin before value `layer`. Of the last layer only the final
+    // entry is needed.
     const auto first = layer + 1 == clusters ? count_ - 1 : layer;
     many ? fill_from_right(layer, first) : fill_by_halves(layer, first, count_ - 1, layer, count_ - 1);
     former_.swap(present_);

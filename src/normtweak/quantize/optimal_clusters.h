@@ -6,7 +6,7 @@
 
 namespace normtweak::quantize {
 
-// Finds the clusters of least Σ weight · (value - centre)². Keeps its memory from one call to the next.
+// Finds the clusters that minimise Σ weight · (value - centre)². Reuses its memory between calls.
 //
 // In one dimension the clusters are runs of the sorted values (Wang and Song, "Ckmeans.1d.dp", R Journal 3/2, 2011):
 //     cost[m][i] = min over j of cost[m-1][j-1] + spread(j..i)
@@ -15,8 +15,8 @@ namespace normtweak::quantize {
 // clusters · n + n² / 2, which is less for many clusters.
 class OptimalClusters {
  public:
-  // values: ascending; weights: above 0, one for each value. The centres, ascending: `clusters` of them, or as many as
-  // there are distinct values if those are fewer.
+  // values: ascending; weights: positive, one per value. Returns the centres, ascending: `clusters` of them, or one per
+  // distinct value if there are fewer.
   std::vector<double> centres(std::span<const double> values, std::span<const double> weights, int clusters);
 
  private:

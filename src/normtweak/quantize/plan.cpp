@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::string_view kRegexPrefix = "re:";  // as in compressed-tensors
 
-// Goes back to the last star only: linear memory, and time at most the product of both lengths.
+// Backtracks to the last star only: linear memory, and time at most the product of both lengths.
 bool glob_matches(std::string_view glob, std::string_view name) {
   std::size_t at = 0, in_name = 0, star = std::string_view::npos, star_name = 0;
   while (in_name < name.size()) {
@@ -70,7 +70,7 @@ int parse_group(std::string_view text) {
 
 double parse_damping(std::string_view text) {
   const auto damping = parse_number<double>(text);
-  const bool is_share = damping >= 0 && damping <= 1;  // not so for NaN
+  const bool is_share = damping >= 0 && damping <= 1;  // false for NaN
   if (!is_share) fail("damping is a share between 0 and 1");
   return damping;
 }
@@ -133,7 +133,7 @@ NamePattern::NamePattern(std::string_view text) : text_(text) {
 }
 
 PlanRule parse_rule(std::string_view text) {
-  const auto equals = text.rfind('=');  // a regular expression may hold one of its own
+  const auto equals = text.rfind('=');  // a regular expression may contain '='
   try {
     if (equals == std::string_view::npos || equals + 1 == text.size())
       fail("write PATTERN=skip or PATTERN=bits:8,group:32");
@@ -141,7 +141,7 @@ PlanRule parse_rule(std::string_view text) {
     const std::string settings(text.substr(equals + 1));
     if (settings == "skip") return {.pattern = pattern, .change = [](LinearPlan&) {}, .skip = true};
     LinearPlan trial;
-    apply_settings(trial, settings);  // a mistake shows now, not at the first linear that matches
+    apply_settings(trial, settings);  // so that errors show now, not at the first linear that matches
     return {.pattern = pattern, .change = [settings](LinearPlan& plan) { apply_settings(plan, settings); }};
   } catch (const Error& error) {
     fail("rule '{}': {}", text, error.what());

@@ -1,4 +1,4 @@
-// Which linear becomes what: a default, and rules that change it for the linears whose names they match.
+// How each linear is quantized: a default plan, and rules that change it for linears whose names they match.
 #pragma once
 #include <functional>
 #include <optional>
@@ -11,12 +11,12 @@
 
 namespace normtweak::quantize {
 
-// A pattern for Hugging Face module names such as `model.layers.0.self_attn.q_proj`. It must match the whole name:
+// A pattern for Hugging Face module names such as `model.layers.0.self_attn.q_proj`. It must match the entire name:
 //     *.down_proj            glob: * for any characters, dots too, ? for one
 //     re:.*\.(up|gate)_proj  ECMAScript regular expression
 class NamePattern {
  public:
-  explicit NamePattern(std::string_view text);  // throws Error if the regular expression is not one
+  explicit NamePattern(std::string_view text);  // throws Error if the regular expression is invalid
 
   bool matches(std::string_view name) const { return matches_(name); }
   const std::string& text() const { return text_; }
@@ -34,17 +34,17 @@ struct PlanRule {
 
 // Reads the command line's spelling of a rule, `PATTERN=skip` or `PATTERN=KEY:VALUE,...`:
 //     *.down_proj=bits:8,group:32      re:.*\.0\..*=method:rtn,symmetric      lm_head=skip
-// Keys: method, bits, group, symmetric, float-zeros, search-grid, act-order, sensitivity, damping, scale-type. A switch
-// without a value is on. Throws Error quoting the rule and what is wrong in it.
+// Keys: method, bits, group, symmetric, float-zeros, search-grid, act-order, sensitivity, sweeps, damping, scale-type.
+// A switch without a value is on. Throws Error quoting the rule and what is wrong with it.
 PlanRule parse_rule(std::string_view text);
 
 struct QuantizationPlan {
   LinearPlan standard;
   std::vector<PlanRule> rules;  // all that match apply, in order: a later one wins where both set a field
-  TokenWeighting token_weights = TokenWeighting::none;  // in the Hessians, where some linear needs one
-  double drift_correction = 0;                          // share of drift.h's correction, for GPTQ's linears
+  TokenWeighting token_weights = TokenWeighting::none;  // in the Hessians, if a linear needs one
+  double drift_correction = 0;                          // share of drift.h's correction, for GPTQ linears
 
-  // Nothing: the linear stays float.
+  // nullopt: the linear stays float.
   std::optional<LinearPlan> plan_for(std::string_view name) const;
 };
 

@@ -87,7 +87,7 @@ void check_plan(const LinearPlan& plan, at::IntArrayRef shape, std::string_view 
     if (shape.size() != 2) fail("only matrices [out, in] can be quantized");
     check_bits(plan.bits);
     if (find_quantizer(plan.method).uses_groups) resolve_group_size(plan.group_size, shape[1]);
-    const bool is_share = plan.damping >= 0 && plan.damping <= 1;  // not so for NaN
+    const bool is_share = plan.damping >= 0 && plan.damping <= 1;  // false for NaN
     if (!is_share) fail("damping {}: use a share between 0 and 1", plan.damping);
     if (plan.sweeps < 0) fail("{} sweeps: use 0 or more", plan.sweeps);
     check_scale_type(plan.scale_type);

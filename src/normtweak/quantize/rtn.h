@@ -1,4 +1,4 @@
-// Round to nearest: the baseline that every other quantizer has to beat.
+// Round to nearest: the baseline for all other quantizers.
 #pragma once
 #include "normtweak/weights/affine_weight.h"
 
@@ -9,7 +9,7 @@ struct RtnOptions {
   int group_size = 128;                   // input columns per scale; 0: one scale per output channel
   bool symmetric = false;                 // zero-point fixed at 2^(bits-1)
   bool float_zeros = false;               // zero-points are floats of the scale type, not whole codes
-  bool search_grid = false;               // shrink each group's range to the least |error|^2.4
+  bool search_grid = false;               // shrink each group's range to minimise Σ |error|^2.4
   at::ScalarType scale_type = at::kHalf;  // what the scales are stored in
 };
 

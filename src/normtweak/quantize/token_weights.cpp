@@ -18,11 +18,11 @@
 namespace normtweak::quantize {
 namespace {
 
-constexpr std::int64_t kTokensCpu = 2048, kTokensGpu = 8192;  // that go through the model together, at most
+constexpr std::int64_t kTokensCpu = 2048, kTokensGpu = 8192;  // tokens per pass, at most
 constexpr std::int64_t kLogitBytesCpu = std::int64_t{64} << 20, kLogitBytesGpu = std::int64_t{768} << 20;
 
 // d(Σ −log p(next token)) / d hidden, with full logits for a chunk of tokens at a time.
-// hidden: [rows, tokens, hidden] after the final norm; counted: f32 [rows, tokens], 1 where the next token counts.
+// hidden: [rows, tokens, hidden] after the final norm; counted: f32 [rows, tokens], 1 if the next token counts.
 at::Tensor next_token_gradient(const model::Decoder& decoder, const at::Tensor& hidden, const at::Tensor& ids,
                                const at::Tensor& counted) {
   const c10::NoGradGuard no_gradients;
@@ -42,15 +42,15 @@ at::Tensor next_token_gradient(const model::Decoder& decoder, const at::Tensor& 
   return gradient.view(hidden.sizes());
 }
 
-// As many rows as make the usual number of tokens, or as fit into the workspace; at least one. A quarter of it is for
-// the head and for what backward passes need for a moment.
+// The usual number of tokens in rows, or as many rows as fit the workspace; at least one. A quarter of the workspace is
+// left for the head and for temporaries of the backward pass.
 std::int64_t rows_at_a_time(const model::Decoder& decoder, std::int64_t tokens) {
   const auto usual = (decoder.device.is_cuda() ? kTokensGpu : kTokensCpu) / tokens;
   const auto fitting = decoder.workspace / 4 * 3 / rerun_bytes(decoder.config, decoder.device, decoder.type, tokens);
   return std::max<std::int64_t>(1, std::min(usual, fitting));
 }
 
-// Where the next token is one that counts: f32 [rows, tokens].
+// 1 where the next token counts, 0 elsewhere: f32 [rows, tokens].
 at::Tensor counted_predictions(const calibrate::TokenBatch& text) {
   auto counted = text.mask.defined() ? text.mask.roll(-1, 1).to(at::kFloat) : at::ones(text.ids.sizes(), at::kFloat);
   counted.select(1, text.tokens() - 1).zero_();
@@ -62,7 +62,7 @@ void add_rows(const model::Decoder& decoder, const calibrate::TokenBatch& text, 
               std::vector<BlockTokenWeights>& weights) {
   const auto ids = text.ids.to(decoder.device);
   auto context = block_context(decoder);
-  std::vector<at::Tensor> inputs;  // of each block
+  std::vector<at::Tensor> inputs;  // one per block
   auto hidden = embed(decoder, ids);
   {
     const c10::NoGradGuard no_gradients;
@@ -97,7 +97,7 @@ void add_rows(const model::Decoder& decoder, const calibrate::TokenBatch& text, 
   }
 }
 
-// Mean 1 over the tokens that count, in all processes together.
+// Normalises to mean 1 over the tokens that count, across all processes.
 void normalise(at::Tensor& weights, const at::Tensor& mask, std::size_t block, const Processes& processes) {
   const auto sum = weights.sum(at::kDouble);
   const auto count = mask.defined() ? mask.sum() : at::full({}, weights.numel(), at::kLong);

@@ -37,8 +37,8 @@ Json guard(const pipeline::RunResult& result) {
   return json;
 }
 
-// What was chosen for the steps, so that --steps (planned_steps), --stop-after (the report's steps), --batch, --lr and
-// --lr-scales can repeat it.
+// The training settings chosen, with which --steps (planned_steps), --stop-after (the report's steps), --batch, --lr
+// and --lr-scales reproduce the run.
 Json training(const tweak::EndToEndResult& run) {
   Json json = {{"batch_rows", run.batch_rows},
                {"planned_steps", run.planned_steps},
@@ -127,7 +127,7 @@ Json run_report(const pipeline::RunResult& result) {
                        {"quantized", lambada_report(result.lambada->quantized)},
                        {"tweaked", lambada_report(result.lambada->tweaked)}};
   }
-  if (result.tweak_method != "none") json["guard"] = guard(result);
+  json["guard"] = guard(result);
   if (!result.blocks.empty()) json["blocks"] = blocks(result.blocks);
   if (!result.norms.empty()) json["norms"] = norms(result.norms);
   json["steps"] = result.steps;
@@ -150,8 +150,7 @@ Json evaluation_report(const Evaluation& evaluation) {
     }
     json["seconds"]["lambada"] = evaluation.lambada_seconds;
   }
-  const double seconds = evaluation.text_seconds + evaluation.lambada_seconds;
-  json["seconds"]["evaluate"] = json["seconds"]["total"] = seconds;
+  json["seconds"]["evaluate"] = evaluation.text_seconds + evaluation.lambada_seconds;
   return json;
 }
 

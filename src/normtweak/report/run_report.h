@@ -14,7 +14,7 @@ namespace normtweak::report {
 // guard, steps, seconds, evaluations (external texts), lambada.{float,quantized,tweaked}, ...
 Json run_report(const pipeline::RunResult& result);
 
-// What eval found out, of a text, of LAMBADA or of both.
+// Results of eval on a text, on LAMBADA or on both.
 struct Evaluation {
   bool with_reference = false;
   std::string protocol;  // of the text
@@ -27,7 +27,7 @@ struct Evaluation {
 // lambada.{accuracy,stderr,perplexity,examples}, with a reference lambada.{float,quantized}.{accuracy,...}; seconds.
 Json evaluation_report(const Evaluation& evaluation);
 
-// The share of what quantization cost that the tweak won back: (quantized - tweaked) / (quantized - float).
+// The share of the quantization loss that the tweak recovered: (quantized - tweaked) / (quantized - float).
 double recovered_share(double of_float, double of_quantized, double of_tweaked);
 
 }  // namespace normtweak::report

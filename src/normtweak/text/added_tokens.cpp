@@ -43,7 +43,7 @@ AddedTokens::AddedTokens(const JsonPart& part, const Vocabulary& vocabulary, con
 std::int64_t AddedTokens::assign_id(const std::string& content, const Vocabulary& vocabulary) const {
   if (const auto row = by_content_.find(content); row != by_content_.end()) return row->second;
   if (const auto id = vocabulary.id_of(content)) return *id;
-  // The number of tokens, not the largest id: that is what the package counts from.
+  // The number of tokens, not the largest id, as in the `tokenizers` package.
   const auto largest = by_id_.empty() ? -1 : by_id_.rbegin()->first;
   return std::max(largest + 1, vocabulary.count());
 }
@@ -55,7 +55,7 @@ std::vector<Piece> AddedTokens::split(std::string_view text, bool normalized) co
     const auto& token = by_id_.at(match.value);
     auto span = match.span;
     if (token.single_word && !stands_alone(text, span)) continue;
-    // The white space may belong to the token before already.
+    // The white space may already belong to the previous token.
     if (token.lstrip) span.begin = std::max(span.begin - trailing_white_space(text.substr(0, span.begin)), done);
     if (token.rstrip) span.end += leading_white_space(text.substr(span.end));
     if (done < span.begin) pieces.push_back({{done, span.begin}});

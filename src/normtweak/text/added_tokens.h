@@ -1,4 +1,4 @@
-// Tokens that are cut out of the text before anything else looks at it: the added_tokens of tokenizer.json.
+// Tokens that are extracted from the text before any other processing: the added_tokens of tokenizer.json.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -17,12 +17,12 @@
 namespace normtweak::text {
 
 struct AddedToken {
-  std::string content;       // as it is looked for and decoded: normalised where `normalized` says so
-  bool special = false;      // may be left out when decoding
+  std::string content;       // as matched and decoded: normalised if `normalized`
+  bool special = false;      // may be skipped when decoding
   bool single_word = false;  // not within a word
-  bool lstrip = false;       // takes the white space before it along
+  bool lstrip = false;       // also matches the white space before it
   bool rstrip = false;       // ... and after it
-  bool normalized = true;    // looked for in the normalised text instead of the text as given
+  bool normalized = true;    // matched in the normalised text instead of the raw text
 };
 
 // A part of the text: a token, or text between tokens.
@@ -33,15 +33,15 @@ struct Piece {
 
 class AddedTokens {
  public:
-  // A token that `vocabulary` has keeps its id there. Others get the next free ones in the order of the file, whatever
-  // id the file names, as the `tokenizers` package does. Throws Error for malformed entries.
+  // A token that is in `vocabulary` keeps its id there. Others get the next free ids in file order, whatever id the
+  // file gives, as in the `tokenizers` package. Throws Error for malformed entries.
   AddedTokens(const JsonPart& part, const Vocabulary& vocabulary, const Normalizer& normalizer);
 
-  // `normalized`: look for the tokens that are found after normalisation, instead of those before.
+  // normalized: match the tokens that apply after normalisation, instead of those before.
   std::vector<Piece> split(std::string_view text, bool normalized) const;
 
   const std::map<std::int64_t, AddedToken>& by_id() const { return by_id_; }
-  // As the file spells them.
+  // As spelled in the file.
   const std::map<std::string, std::int64_t, std::less<>>& by_content() const { return by_content_; }
   bool is_special(const std::string& content) const { return special_.contains(content); }
 

@@ -8,7 +8,7 @@ namespace normtweak::text {
 
 JsonPart Bpe::check(const JsonPart& model) {
   if (model.is_null()) model.fail("is missing");
-  // Files of the first years do not name the type; only BPE has merges.
+  // Early files do not name the type; only BPE has merges.
   const auto type = model["type"];
   const bool is_bpe = type.is_null() ? !model["merges"].is_null() : type.text() == "BPE";
   if (!is_bpe) model.fail("type {}: only byte-level BPE is supported", type.is_null() ? "unknown" : type.text());
@@ -44,7 +44,7 @@ void Bpe::read_unknown_token(const JsonPart& model, const Vocabulary& vocabulary
 }
 
 void Bpe::encode(const std::vector<std::string_view>& words, std::vector<std::int64_t>& ids) const {
-  // A second thread does not wait for the cache but works with one of its own.
+  // If another thread holds the cache, this one works without waiting for it.
   const std::unique_lock lock(mutex_, std::try_to_lock);
   WordCache own;
   auto& cache = lock.owns_lock() ? cache_ : own;

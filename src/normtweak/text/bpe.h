@@ -17,14 +17,14 @@ namespace normtweak::text {
 
 class Bpe {
  public:
-  // Gives `model`, that of tokenizer.json, back. Throws Error for any type but BPE, and for what byte-level models do
-  // not have: dropout, subword prefixes and suffixes, byte_fallback.
+  // Returns `model`, the part of that name in tokenizer.json. Throws Error for any type but BPE, and for features that
+  // byte-level models do not have: dropout, subword prefixes and suffixes, byte_fallback.
   static JsonPart check(const JsonPart& model);
 
-  // `model` must be checked. Throws Error if its merges do not fit the vocabulary.
+  // `model` must have been checked. Throws Error if its merges do not fit the vocabulary.
   Bpe(const JsonPart& model, const Vocabulary& vocabulary);
 
-  // Appends the ids of words given as bytes. Safe to call from several threads.
+  // Appends the ids of words given as bytes. Thread-safe.
   void encode(const std::vector<std::string_view>& words, std::vector<std::int64_t>& ids) const;
 
  private:
@@ -33,9 +33,9 @@ class Bpe {
   void spell(std::string_view word, std::vector<std::int64_t>& ids) const;
 
   Merges merges_;
-  std::array<std::int64_t, 256> byte_ids_ = {};  // -1 where the vocabulary lacks the byte
-  std::int64_t unknown_id_ = -1;                 // of bytes that are lacking; -1: they are dropped
-  bool fuse_unknown_ = false;                    // one unknown token for a run of lacking bytes
+  std::array<std::int64_t, 256> byte_ids_ = {};  // -1 if the vocabulary lacks the byte
+  std::int64_t unknown_id_ = -1;                 // for missing bytes; -1: they are dropped
+  bool fuse_unknown_ = false;                    // one unknown token for a run of missing bytes
   std::unordered_map<std::string, std::int64_t, StringHash, std::equal_to<>> whole_words_;  // with ignore_merges
 
   mutable std::mutex mutex_;

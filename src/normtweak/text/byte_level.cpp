@@ -11,7 +11,7 @@ constexpr char32_t kFirstStandIn = 0x100, kPastStandIns = kFirstStandIn + 68;
 
 struct Alphabet {
   std::array<std::string, 256> characters;
-  std::array<std::optional<std::uint8_t>, kPastStandIns> bytes;  // by code point
+  std::array<std::optional<std::uint8_t>, kPastStandIns> bytes;  // indexed by code point
 };
 
 constexpr bool stands_for_itself(unsigned byte) {

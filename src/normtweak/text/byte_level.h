@@ -14,7 +14,7 @@ const std::string& byte_level_character(std::uint8_t byte);
 
 std::string to_byte_level(std::string_view bytes);
 
-// The bytes that `token` spells; nothing if it holds a character outside the alphabet, as added tokens may.
+// The bytes that `token` spells; nullopt if it has a character outside the alphabet, as added tokens may.
 std::optional<std::string> from_byte_level(std::string_view token);
 
 }  // namespace normtweak::text

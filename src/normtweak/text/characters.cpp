@@ -17,7 +17,7 @@ constexpr bool is_enclosed_letter(char32_t point) {
          between(point, 0x1F170, 0x1F189);
 }
 
-std::size_t last_character(std::string_view text) {  // where it begins
+std::size_t last_character(std::string_view text) {  // index of its first byte
   std::size_t at = text.size() - 1;
   while (at > 0 && (static_cast<std::uint8_t>(text[at]) & 0xC0) == 0x80) --at;
   return at;

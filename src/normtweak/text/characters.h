@@ -1,4 +1,4 @@
-// Classes of characters, as the regexes and Python's strings define them.
+// Character classes, as defined by the regexes and by Python's strings.
 #pragma once
 #include <cstddef>
 #include <string_view>
@@ -8,7 +8,7 @@ namespace normtweak::text {
 bool is_white_space(char32_t point);  // the Unicode property, \s of the regexes
 bool is_word(char32_t point);         // \w of Unicode's regex report: alphabetic, marks, digits, connectors, joiners
 
-// Valid UTF-8 is expected. Bytes of white space at the start and at the end:
+// The text must be valid UTF-8. Bytes of white space at the start and at the end:
 std::size_t leading_white_space(std::string_view text);
 std::size_t trailing_white_space(std::string_view text);
 

@@ -11,7 +11,7 @@ std::string join_rows(std::string_view file_content) {
   text.reserve(3 * file_content.size() / 2);
   for (std::size_t at = 0; at < file_content.size();) {
     const auto newline = file_content.find('\n', at);
-    const auto row = file_content.substr(at, newline - at);  // to the end where there is no newline
+    const auto row = file_content.substr(at, newline - at);  // to the end if there is no newline
     if (at > 0) text += "\n\n";
     if (!is_blank(row)) {
       text += row;

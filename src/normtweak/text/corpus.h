@@ -1,4 +1,4 @@
-// Text files to evaluate on.
+// Text files for evaluation.
 #pragma once
 #include <filesystem>
 #include <string>
@@ -8,12 +8,11 @@ namespace normtweak::text {
 
 struct Corpus {
   std::string text;
-  std::string name;  // of the file, without its folders, for reports
+  std::string name;  // file name without folders, for reports
 };
 
-// A data set with one row a line, as the GPTQ protocol joins it: a row that holds more than white space keeps its
-// newline, any other row becomes empty, and blank lines ("\n\n") stand between rows. A last line counts with and
-// without its newline.
+// A data set with one row per line, joined as in the GPTQ protocol: a row with more than white space keeps its newline,
+// any other row becomes empty, and rows are joined by blank lines ("\n\n"). The newline of the last line is optional.
 std::string join_rows(std::string_view file_content);
 
 Corpus read_text(const std::filesystem::path& path);  // the file as it is; throws Error if it is empty

@@ -29,8 +29,8 @@ constexpr std::array<std::string_view, 3> kDeepSeek3 = {
 constexpr std::array<std::string_view, 5> kDeepSeekCoder = {R"([\r\n])", R"(\s?\p{L}+)", R"(\s?\p{P}+)",
                                                             "[一-龥ࠀ-一가-퟿]+", R"(\p{N})"};
 
-// Names and what they share: src/llama-vocab.cpp of llama.cpp. NFC and the spelling of the regexes: the tokenizer.json
-// of the models that the names come from.
+// Sources: names and their groups from llama.cpp's src/llama-vocab.cpp; NFC and the spelling of the regexes from the
+// tokenizer.json of the original models.
 constexpr GgufPreTokenizer kTable[] = {
     {.name = "default", .gpt2_regex = true},
     {.name = "gpt-2", .gpt2_regex = true},

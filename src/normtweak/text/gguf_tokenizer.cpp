@@ -26,7 +26,7 @@ const GgufPreTokenizer& read_pre_tokenizer(const JsonPart& metadata) {
   return *row;
 }
 
-// JSON holds nothing but UTF-8, and the text of GGUF files may be anything.
+// JSON must be UTF-8, while strings in GGUF files may hold any bytes.
 const std::string& utf8_text(const JsonPart& part) {
   const auto& text = part.text();
   if (std::string storage; valid_utf8(text, storage).data() != text.data()) {
@@ -40,7 +40,7 @@ std::vector<std::string> read_tokens(const JsonPart& metadata) {
   std::vector<std::string> tokens;
   std::unordered_map<std::string, std::size_t> seen;
   for (const auto& element : part.elements()) {
-    // Some files have an empty string where a token was taken out; an id needs a name of its own.
+    // Some files have an empty string for a removed token, but every id needs a unique name.
     auto token = utf8_text(element).empty() ? fmt::format("[EMPTY_{}]", tokens.size()) : element.text();
     const auto [row, is_new] = seen.emplace(token, tokens.size());
     if (!is_new) element.fail("the token {} stands at {} already", token, row->second);
@@ -58,8 +58,8 @@ std::optional<std::size_t> read_id(const JsonPart& metadata, std::string_view ke
   return static_cast<std::size_t>(id);
 }
 
-// Appends without looking for the key first: with a hundred thousand tokens that search would take half a minute.
-// The tokens are known to differ.
+// Appends without looking up the key, which would take half a minute for a hundred thousand tokens. The tokens are
+// known to be distinct.
 Json make_vocabulary(const std::vector<std::string>& tokens) {
   Json::object_t vocabulary;
   std::vector<Json::object_t::value_type>& rows = vocabulary;
@@ -81,7 +81,7 @@ Json added_token(std::size_t id, const std::string& content, bool special) {
           {"rstrip", false}, {"normalized", false}, {"special", special}};
 }
 
-// What GGUF does not say is taken as llama.cpp takes it: no white space goes along, and the text is searched as given.
+// What GGUF does not specify follows llama.cpp: no white space is stripped, and tokens are matched in the raw text.
 Json make_added_tokens(const JsonPart& metadata, const std::vector<std::string>& tokens) {
   const auto part = metadata["tokenizer.ggml.token_type"];
   const auto types = part.elements();

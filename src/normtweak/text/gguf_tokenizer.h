@@ -1,5 +1,5 @@
-// GGUF keeps a tokenizer as metadata; here it is rewritten as the files that Hugging Face's libraries open, so that
-// Tokenizer is the only loader and a converted model comes with its tokenizer.
+// Converts the tokenizer in GGUF metadata to the files that Hugging Face's libraries read, so that Tokenizer is the
+// only loader and a converted model includes its tokenizer.
 //
 //     tokenizer.ggml.model       "gpt2": byte-level BPE; nothing else is supported
 //     tokenizer.ggml.pre         the pre-tokenizer by name, see gguf_pre_tokenizers.h
@@ -16,7 +16,7 @@ namespace normtweak::text {
 // `metadata`: a JSON object with the keys of the GGUF file. Both throw Error naming `origin` and the key.
 Json tokenizer_json_from_gguf(const Json& metadata, std::string_view origin);
 
-// tokenizer_config.json: what transformers' AutoTokenizer wants to know beside it.
+// tokenizer_config.json: what transformers' AutoTokenizer needs in addition.
 Json tokenizer_config_from_gguf(const Json& metadata, std::string_view origin);
 
 }  // namespace normtweak::text

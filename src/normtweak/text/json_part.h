@@ -1,4 +1,4 @@
-// A part of a JSON document that knows where it stands, so that every complaint names the file and the part:
+// A part of a JSON document that knows its path, so that every error names the file and the part:
 //     tokenizer.json: model.merges[17]: expected a string
 #pragma once
 #include <cstdint>
@@ -17,7 +17,7 @@ class JsonPart {
  public:
   JsonPart(const Json& json, std::string_view origin) : json_(&json), origin_(origin) {}
 
-  JsonPart operator[](std::string_view key) const;  // a member of an object; dots in a key are shown as they are
+  JsonPart operator[](std::string_view key) const;  // a member of an object; dots in a key are shown unchanged
   std::vector<JsonPart> elements() const;           // of an array; none for null
 
   bool is_null() const { return json_->is_null(); }

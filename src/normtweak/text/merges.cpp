@@ -47,8 +47,8 @@ const Merges::Merge* Merges::find(std::int64_t left, std::int64_t right) const {
   return row == table_.end() ? nullptr : &row->second;
 }
 
-// A linked list of the word's symbols, and a queue of the merges that are possible in it. Entries of the queue are not
-// removed when a neighbour is merged away; they are recognised as outdated when their turn comes.
+// A linked list of the word's symbols, and a priority queue of possible merges. Queue entries are not removed when a
+// neighbour is merged away; stale entries are recognised when popped.
 struct Merges::Symbol {
   std::int64_t id = 0;
   std::size_t previous = 0, next = 0;
@@ -84,7 +84,7 @@ class Merges::Work {
     }
   };
 
-  bool exists(std::size_t place) const { return place < symbols_.size(); }  // before the first is SIZE_MAX
+  bool exists(std::size_t place) const { return place < symbols_.size(); }  // the predecessor of the first is SIZE_MAX
 
   void consider(std::size_t left) {
     if (!exists(left) || !exists(symbols_[left].next)) return;
@@ -92,7 +92,7 @@ class Merges::Work {
     if (merge != nullptr) queue_.push({merge->rank, left, merge->result});
   }
 
-  // What stands there now must merge to the same result; its rank may be another, as in the `tokenizers` package.
+  // The current pair must merge to the same result; its rank may differ, as in the `tokenizers` package.
   bool is_current(const Candidate& candidate) const {
     const auto& left = symbols_[candidate.left];
     if (!left.alive || !exists(left.next)) return false;

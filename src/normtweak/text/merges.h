@@ -16,20 +16,20 @@ class Merges {
   // ["a b", ...] or [["a", "b"], ...]. Throws Error for a merge whose parts or result are not in the vocabulary.
   Merges(const JsonPart& part, const Vocabulary& vocabulary);
 
-  // Merges neighbours, the lowest rank first and of equal ranks the leftmost, until nothing merges any more.
-  // Takes n log n steps for a word of n ids.
+  // Merges adjacent pairs, lowest rank first and leftmost among equals, until no merge applies. O(n log n) for a word
+  // of n ids.
   void apply(std::vector<std::int64_t>& ids) const;
 
  private:
   struct Merge {
-    std::uint32_t rank = 0;  // the place in the file
+    std::uint32_t rank = 0;  // the position in the file
     std::int32_t result = 0;
   };
   struct Symbol;
   class Work;
   const Merge* find(std::int64_t left, std::int64_t right) const;
 
-  std::unordered_map<std::uint64_t, Merge> table_;  // by left << 32 | right
+  std::unordered_map<std::uint64_t, Merge> table_;  // key: left << 32 | right
 };
 
 }  // namespace normtweak::text

@@ -21,7 +21,7 @@ constexpr std::array<std::pair<std::string_view, int>, 4> kUnicodeForms = {{
     {"NFKD", UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT},
 }};
 
-// The Unicode forms make at most eleven bytes of one.
+// Unicode normalisation expands one byte to at most eleven.
 constexpr std::size_t kMostGrowth = 16, kMostBeside = 1 << 20;
 
 void check_growth(std::size_t size, std::size_t most) {
@@ -59,7 +59,7 @@ std::string_view Normalizer::normalize(std::string_view text, std::string& stora
   if (text.empty()) return text;
   const auto most = kMostGrowth * text.size() + kMostBeside;
   for (const auto& step : steps_) {
-    // Most text is plain, and plain text is in every form already.
+    // Most text is ASCII, which is already in every normal form.
     if (std::holds_alternative<UnicodeForm>(step) && is_ascii(text)) continue;
     storage = std::visit([&](const auto& change) { return apply(change, text, most); }, step);
     text = storage;

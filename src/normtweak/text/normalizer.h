@@ -1,4 +1,4 @@
-// What happens to text before it is cut into words: the normalizer of tokenizer.json.
+// Applied to text before it is split into words: the normalizer of tokenizer.json.
 #pragma once
 #include <string>
 #include <string_view>
@@ -11,13 +11,13 @@
 namespace normtweak::text {
 
 // Reads null, Sequence, NFC, NFD, NFKC, NFKD, Prepend and Replace. Lowercase and the BERT family are refused.
-// The Unicode forms are utf8proc's; characters younger than its tables stay as they are.
+// Unicode normalisation is utf8proc's; characters newer than its tables stay unchanged.
 class Normalizer {
  public:
-  explicit Normalizer(const JsonPart& part);  // throws Error naming what is not supported
+  explicit Normalizer(const JsonPart& part);  // throws Error naming what is unsupported
 
-  // `text`: valid UTF-8. The result is `text` itself where nothing changes, else a view of `storage`. Throws Error if
-  // the text grows beyond reason: each of a file's steps may double it.
+  // text: valid UTF-8. Returns `text` itself if nothing changes, otherwise a view of `storage`. Throws Error if the
+  // text grows excessively, since each step of a tokenizer.json may double it.
   std::string_view normalize(std::string_view text, std::string& storage) const;
 
  private:
@@ -35,7 +35,7 @@ class Normalizer {
   void add(const JsonPart& part);
   bool add_unicode_form(std::string_view type);
 
-  // `most`: bytes that the result may have.
+  // most: maximum size of the result in bytes.
   static std::string apply(const UnicodeForm& form, std::string_view text, std::size_t most);
   static std::string apply(const Prepend& prepend, std::string_view text, std::size_t most);
   static std::string apply(const Replace& replace, std::string_view text, std::size_t most);

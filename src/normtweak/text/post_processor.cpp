@@ -3,7 +3,7 @@
 namespace normtweak::text {
 namespace {
 
-// The ids that a name of the template stands for.
+// The ids of a special token of the template.
 std::vector<std::int64_t> ids_of(const JsonPart& processor, const JsonPart& name) {
   std::vector<std::int64_t> ids;
   for (const auto& id : processor["special_tokens"][name.text()]["ids"].elements()) ids.push_back(id.integer());
@@ -36,7 +36,7 @@ std::int64_t read_named_id(const JsonPart& part) {
   return pair[1].integer();
 }
 
-// Each processor puts its tokens around what those before it made.
+// Each processor wraps the output of the previous one.
 SpecialTokens read_sequence(const JsonPart& part) {
   SpecialTokens all;
   for (const auto& member : part["processors"].elements()) {

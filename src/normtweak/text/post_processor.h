@@ -11,8 +11,8 @@ struct SpecialTokens {
   std::vector<std::int64_t> before, after;
 };
 
-// Reads null, ByteLevel (which concerns offsets only), TemplateProcessing (what it says of a single text),
-// RobertaProcessing, BertProcessing and Sequence. Throws Error naming what is not supported.
+// Reads null, ByteLevel (which only affects offsets), TemplateProcessing (its template for a single text),
+// RobertaProcessing, BertProcessing and Sequence. Throws Error naming what is unsupported.
 SpecialTokens read_post_processor(const JsonPart& part);
 
 }  // namespace normtweak::text

@@ -13,7 +13,7 @@ namespace {
 // OpenAI's regex for GPT-2, which ByteLevel applies with use_regex.
 constexpr std::string_view kGpt2 = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 constexpr std::string_view kDigit = R"(\p{N})";
-constexpr std::string_view kPunctuation = R"([\p{P}!-/:-@\[-`{-~])";  // Unicode's, and the symbols of ASCII
+constexpr std::string_view kPunctuation = R"([\p{P}!-/:-@\[-`{-~])";  // Unicode punctuation and ASCII symbols
 
 constexpr std::array<std::pair<std::string_view, SplitBehavior>, 5> kBehaviors = {{
     {"Isolated", SplitBehavior::isolated},
@@ -70,12 +70,12 @@ void PreTokenizer::split(std::string_view text, Words& words) const {
   if (text.empty()) return;
   const auto first = words.views.size();
   words.views.push_back(text);
-  // Spelling bytes out matters only to steps that see the result; as the last step it would be undone at once.
+  // Spelling bytes only matters to later steps; as the last step it would be undone at once.
   const bool spells_last = std::holds_alternative<SpellBytes>(steps_.back());
   const auto count = steps_.size() - (spells_last ? 1 : 0);
   for (std::size_t i = 0; i < count; ++i) apply(steps_[i], words, first);
   if (spells_last) return;
-  // Everything is in the alphabet, since SpellBytes came before.
+  // Everything is in the byte-level alphabet, since SpellBytes ran before.
   for (auto view = words.views.begin() + static_cast<std::ptrdiff_t>(first); view != words.views.end(); ++view) {
     *view = words.storage.emplace_back(from_byte_level(*view).value_or(""));
   }

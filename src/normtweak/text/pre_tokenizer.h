@@ -1,4 +1,4 @@
-// From text to words: the pre_tokenizer of tokenizer.json, a tree that is flattened into steps when it is read.
+// From text to words: the pre_tokenizer of tokenizer.json, a tree that is flattened into steps when read.
 #pragma once
 #include <deque>
 #include <string>
@@ -11,23 +11,23 @@
 
 namespace normtweak::text {
 
-// Words in the order of the text. The views are of the text that was cut, or of `storage` where a step changed it.
+// Words in text order, as views of the input text, or of `storage` if a step changed it.
 struct Words {
   std::vector<std::string_view> views;
-  std::deque<std::string> storage;  // a deque: what is in it never moves
+  std::deque<std::string> storage;  // a deque, so that elements never move
 };
 
-// Reads Sequence, Split, Digits, Punctuation and ByteLevel; the last must be among them, for the models here are
-// byte-level. Offsets are not kept, so trim_offsets changes nothing.
+// Reads Sequence, Split, Digits, Punctuation and ByteLevel; ByteLevel is required, since only byte-level models are
+// supported. Offsets are not tracked, so trim_offsets has no effect.
 class PreTokenizer {
  public:
-  explicit PreTokenizer(const JsonPart& part);  // throws Error naming what is not supported
+  explicit PreTokenizer(const JsonPart& part);  // throws Error naming what is unsupported
 
   // Appends the words of `text` (valid UTF-8) as plain bytes, not in the byte-level alphabet.
   void split(std::string_view text, Words& words) const;
 
  private:
-  struct PrefixSpace {};  // a space before every piece that has none
+  struct PrefixSpace {};  // adds a leading space to pieces without one
   struct SpellBytes {};   // into the byte-level alphabet, for steps that follow it
   using Step = std::variant<SplitRule, PrefixSpace, SpellBytes>;
 

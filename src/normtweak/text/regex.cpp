@@ -14,11 +14,11 @@
 namespace normtweak::text {
 namespace {
 
-// Ruby syntax: ^ and $ stand at every line, and a line ends with \n.
+// Ruby syntax: ^ and $ match at every line, and lines end with \n.
 constexpr std::uint32_t kOptions = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
 
-// What a match may take where the just-in-time compiler's stack is too small, in bytes: a step back at each byte of the
-// text, for a regex of a few groups. PCRE2 itself would take 20 GB.
+// Heap limit in bytes for matches that exceed the JIT stack: enough to backtrack at every byte of the text, for a regex
+// of a few groups. PCRE2's own limit is 20 GB.
 constexpr std::size_t kHeapPerByte = 256, kHeapBeside = 32 << 20;
 
 std::string describe(int code) {
@@ -27,7 +27,7 @@ std::string describe(int code) {
   return {message.begin(), std::find(message.begin(), message.end(), 0)};
 }
 
-// What a match needs beside the code: one for each thread, made once.
+// Per-thread match state, created once.
 struct Workspace {
   Workspace()
       : match(pcre2_match_data_create(1, nullptr)),
@@ -78,7 +78,7 @@ Regex::Regex(std::string_view shown, std::string_view pattern, unsigned options)
                                  context.get());
   if (compiled == nullptr) fail("the regex {} does not compile: {} at byte {}", shown, describe(error), place);
   code_ = std::make_shared<const Code>(compiled);
-  pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE);  // where there is no JIT, pcre2_match interprets
+  pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE);  // without JIT, pcre2_match interprets
 }
 
 void Regex::find_all(std::string_view text, std::vector<Span>& matches) const {
@@ -94,7 +94,7 @@ void Regex::find_all(std::string_view text, std::vector<Span>& matches) const {
   };
   for (std::size_t from = 0; from <= text.size();) {
     int status = match_from(from, 0);
-    if (status == PCRE2_ERROR_JIT_STACKLIMIT) status = match_from(from, PCRE2_NO_JIT);  // has the heap instead
+    if (status == PCRE2_ERROR_JIT_STACKLIMIT) status = match_from(from, PCRE2_NO_JIT);  // uses the heap instead
     if (status == PCRE2_ERROR_NOMATCH) return;
     if (status < 0) fail("the regex {} gave up on a text of {} bytes: {}", shown_, text.size(), describe(status));
     const Span match = {found[0], found[1]};

@@ -1,4 +1,4 @@
-// Regular expressions over valid UTF-8, by PCRE2 with its just-in-time compiler.
+// Regular expressions over valid UTF-8, through PCRE2 and its JIT compiler.
 #pragma once
 #include <cstddef>
 #include <memory>
@@ -19,12 +19,12 @@ inline std::string_view slice(std::string_view text, Span span) {
 
 class Regex {
  public:
-  // Throws Error saying where the pattern is wrong.
+  // Throws Error naming the position of a syntax error.
   explicit Regex(std::string_view pattern);
   static Regex literal(std::string_view text);  // matches `text` and nothing else
 
-  // The matches from left to right, not overlapping; an empty match is left out where the previous one ended.
-  // `text` must be valid UTF-8. `matches` is overwritten. Safe to call from several threads.
+  // Non-overlapping matches from left to right; an empty match at the end of the previous one is skipped. `text` must
+  // be valid UTF-8. `matches` is overwritten. Thread-safe.
   void find_all(std::string_view text, std::vector<Span>& matches) const;
 
  private:

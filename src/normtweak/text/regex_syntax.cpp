@@ -5,7 +5,7 @@
 namespace normtweak::text {
 namespace {
 
-// Found by asking Oniguruma about every character. The fractions and superscripts of Latin-1 are its own idea.
+// Found by testing every character with Oniguruma, whose treatment of Latin-1 fractions and superscripts is its own.
 constexpr std::string_view kWordMembers = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
 
 class Translator {
@@ -69,11 +69,11 @@ class Translator {
   void open_class() {
     depth_ = 1;
     copy(next_is("[^") ? 2 : 1);
-    if (next_is("]")) replace(1, "\\]");  // first in a class it is a member
+    if (next_is("]")) replace(1, "\\]");  // first in a class, it is a literal
   }
 
   void class_member() {
-    if (next_is("[:")) return copy(2);  // [:alpha:]: the colon's bracket closes it
+    if (next_is("[:")) return copy(2);  // [:alpha:]: closed by ":]"
     if (next_is(":]")) return copy(2);
     if (next_is("&&")) refuse("&& within a class");
     if (next_is("[^")) refuse("[^...] within a class");

@@ -10,7 +10,7 @@ struct Stretch {
   bool is_match = false;
 };
 
-// The whole text as stretches that match and stretches that do not.
+// The whole text as alternating matching and non-matching spans.
 std::vector<Stretch> stretches(std::string_view text, const SplitRule& rule, const std::vector<Span>& matches) {
   std::vector<Stretch> result;
   result.reserve(2 * matches.size() + 1);
@@ -24,7 +24,7 @@ std::vector<Stretch> stretches(std::string_view text, const SplitRule& rule, con
   return result;
 }
 
-// Joins neighbours from left to right where `joins(previous is a match, this is a match)`.
+// Joins adjacent spans, left to right, if `joins(previous is a match, this is a match)`.
 template <class Joins>
 std::vector<Stretch> join(const std::vector<Stretch>& stretches, Joins joins) {
   std::vector<Stretch> result;
@@ -40,7 +40,7 @@ std::vector<Stretch> join(const std::vector<Stretch>& stretches, Joins joins) {
   return result;
 }
 
-// The same from right to left: a match joins what follows it, unless that is a match, too.
+// The same from right to left: a match joins the span that follows it, unless that is a match as well.
 std::vector<Stretch> join_with_next(const std::vector<Stretch>& stretches) {
   std::vector<Stretch> reversed;
   bool following = false;
@@ -75,7 +75,7 @@ std::vector<Stretch> arrange(std::vector<Stretch> found, SplitBehavior behavior)
 }  // namespace
 
 void split(std::string_view text, const SplitRule& rule, std::vector<std::string_view>& pieces) {
-  thread_local std::vector<Span> matches;  // kept between calls: pieces are short and many
+  thread_local std::vector<Span> matches;  // reused between calls, since pieces are short and many
   rule.regex.find_all(text, matches);
   if (matches.empty() && !rule.invert) {
     if (!text.empty()) pieces.push_back(text);

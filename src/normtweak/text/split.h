@@ -1,4 +1,4 @@
-// Cutting text where a regex matches, and what becomes of the matches, in the words of the `tokenizers` package.
+// Splitting text at regex matches; the names of the behaviours are those of the `tokenizers` package.
 #pragma once
 #include <string_view>
 #include <vector>
@@ -18,7 +18,7 @@ enum class SplitBehavior {
 struct SplitRule {
   Regex regex;
   SplitBehavior behavior = SplitBehavior::isolated;
-  bool invert = false;  // what does not match counts as the match
+  bool invert = false;  // the non-matching parts count as matches
 };
 
 // Appends the pieces of `text`, none of them empty.

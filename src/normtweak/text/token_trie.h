@@ -1,4 +1,4 @@
-// A set of strings that is searched for in a text, all at once.
+// A set of strings that is matched against a text in one pass.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -18,9 +18,9 @@ class TokenTrie {
     std::int64_t value = 0;
   };
 
-  void insert(std::string_view key, std::int64_t value);  // an empty key is ignored; the first of equal keys counts
+  void insert(std::string_view key, std::int64_t value);  // an empty key is ignored; of equal keys the first wins
 
-  // Leftmost, and of those that start there the longest; not overlapping.
+  // Leftmost-longest, non-overlapping matches.
   std::vector<Match> find_all(std::string_view text) const;
 
  private:
@@ -31,7 +31,7 @@ class TokenTrie {
   Match longest_at(std::string_view text, std::size_t at) const;  // an empty span if nothing starts there
 
   std::vector<Node> nodes_ = std::vector<Node>(1);
-  std::array<bool, 256> starts_ = {};  // bytes that a key begins with, for skipping quickly
+  std::array<bool, 256> starts_ = {};  // first bytes of keys, for fast skipping
 };
 
 }  // namespace normtweak::text

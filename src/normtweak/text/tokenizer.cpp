@@ -13,8 +13,8 @@
 namespace normtweak::text {
 namespace {
 
-// Decoding is the byte-level alphabet read backwards, whatever the file says; but a file that says something else is
-// not of a byte-level model. Without a decoder the package would put spaces between tokens, which no model wants.
+// Decoding always inverts the byte-level alphabet. A file with another decoder is not that of a byte-level model and is
+// refused. Without a decoder, the `tokenizers` package would put spaces between tokens, which no model wants.
 void check_decoder(const JsonPart& part) {
   if (part.is_null()) return;
   const auto& type = part["type"].text();
@@ -29,7 +29,7 @@ std::string plain_bytes(const std::string& token) { return from_byte_level(token
 
 }  // namespace
 
-// The parts of tokenizer.json. Its `truncation` and `padding` are left aside, as transformers does.
+// The parts of tokenizer.json. Its `truncation` and `padding` are ignored, as in transformers.
 struct Tokenizer::State {
   explicit State(const JsonPart& document)
       : vocabulary(Bpe::check(document["model"])["vocab"]),
@@ -47,7 +47,7 @@ struct Tokenizer::State {
     return std::max(vocabulary.largest_id(), tokens.empty() ? -1 : tokens.rbegin()->first) + 1;
   }
 
-  // An id that no token has would be looked up in the model's embedding all the same.
+  // An id without a token would still be looked up in the model's embedding.
   void check_special(const JsonPart& post_processor) const {
     for (const auto* ids : {&special.before, &special.after}) {
       for (const auto id : *ids) {
@@ -56,7 +56,7 @@ struct Tokenizer::State {
     }
   }
 
-  // Null if nothing has this id.
+  // Null if no token has this id.
   const std::string* token(std::int64_t id) const {
     const auto row = added.by_id().find(id);
     return row == added.by_id().end() ? vocabulary.token(id) : &row->second.content;

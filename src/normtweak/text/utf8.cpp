@@ -10,8 +10,8 @@ constexpr char32_t kReplacement = 0xFFFD;
 
 std::uint8_t byte_at(std::string_view text, std::size_t at) { return static_cast<std::uint8_t>(text[at]); }
 
-// What may follow a lead byte. Only the second byte has a range of its own: it keeps out overlong forms, surrogates
-// and what lies beyond U+10FFFF (Unicode standard, table 3-7).
+// What may follow a lead byte. Only the second byte has a special range, which excludes overlong forms, surrogates and
+// code points beyond U+10FFFF (Unicode standard, table 3-7).
 struct Lead {
   std::size_t length = 0;  // of the whole sequence; 0: no sequence starts with this byte
   std::uint8_t second_low = 0x80, second_high = 0xBF;
@@ -65,7 +65,7 @@ void append_utf8(std::string& text, char32_t code_point) {
 }
 
 std::string_view valid_utf8(std::string_view text, std::string& storage) {
-  std::size_t kept = 0;  // everything before is in `storage`, unless nothing was malformed so far
+  std::size_t kept = 0;  // everything before is in `storage`, if anything was malformed so far
   bool replaced = false;
   for (std::size_t at = 0; at < text.size();) {
     const auto point = code_point_at(text, at);

@@ -1,4 +1,4 @@
-// UTF-8, read forgivingly: text files contain anything, the regexes and the normaliser need valid text.
+// Lenient UTF-8 decoding: text files may hold any bytes, while the regexes and the normaliser need valid text.
 #pragma once
 #include <cstddef>
 #include <string>
@@ -8,7 +8,7 @@ namespace normtweak::text {
 
 struct CodePoint {
   char32_t value = 0;
-  std::size_t length = 0;  // bytes it takes; for a malformed sequence the bytes that one U+FFFD stands for
+  std::size_t length = 0;  // in bytes; for a malformed sequence, the bytes that one U+FFFD replaces
   bool valid = false;
 };
 
@@ -17,8 +17,8 @@ CodePoint code_point_at(std::string_view text, std::size_t at);
 
 void append_utf8(std::string& text, char32_t code_point);
 
-// Valid text comes back as it is, a view of the input. Otherwise `storage` is filled with the text in which U+FFFD
-// stands for each malformed sequence, as Python's errors="replace" does, and the view is of `storage`.
+// Returns valid text unchanged, as a view of the input. Otherwise fills `storage` with the text, each malformed
+// sequence replaced by U+FFFD as Python's errors="replace" does, and returns a view of `storage`.
 std::string_view valid_utf8(std::string_view text, std::string& storage);
 
 bool is_ascii(std::string_view text);

@@ -1,4 +1,4 @@
-// The model's own tokens as tokenizer.json spells them, and their ids; added tokens are kept apart.
+// The model's own tokens as spelled in tokenizer.json, and their ids; added tokens are kept separately.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -11,7 +11,7 @@
 
 namespace normtweak::text {
 
-// Lets a map with string keys be searched with a view.
+// Allows looking up string keys by string_view.
 struct StringHash {
   using is_transparent = void;
   std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
@@ -22,7 +22,7 @@ class Vocabulary {
   explicit Vocabulary(const JsonPart& part);  // {"token": id, ...}; throws Error for an id that is not one
 
   std::optional<std::int64_t> id_of(std::string_view token) const;
-  const std::string* token(std::int64_t id) const;  // null where the ids have a hole
+  const std::string* token(std::int64_t id) const;  // null for unused ids
   std::int64_t count() const { return static_cast<std::int64_t>(ids_.size()); }
   std::int64_t largest_id() const { return largest_id_; }  // -1 if empty
 

@@ -1,4 +1,4 @@
-// The ids of words met before: text repeats its words, so that most of them are merged only once.
+// Caches the ids of words: text repeats its words, so most are merged only once.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -12,7 +12,7 @@
 
 namespace normtweak::text {
 
-// Bounded: when full it is emptied, and the frequent words come back soon. Not safe for several threads at once.
+// Bounded: when full it is cleared, and frequent words soon return. Not thread-safe.
 class WordCache {
  public:
   static constexpr std::size_t kLargestWord = 64;      // bytes; longer words hardly ever repeat

@@ -15,21 +15,22 @@ struct AdamOptions {
 
 class Adam {
  public:
-  // Moves the changes of `set`, which must outlive this. rates: the learning rate of each of set.groups().
+  // Optimises the changes of `set`, which must outlive this. rates: the learning rate of each of set.groups().
   Adam(TunableSet& set, std::vector<double> rates, const AdamOptions& options);
 
-  // One step with every rate times `factor`, from gradients of values: they are finished here, and cleared.
+  // One step with every rate multiplied by `factor`. Takes gradients with respect to values; converts them to gradients
+  // of changes, then clears them.
   void step(double factor = 1.0);
 
  private:
   struct Moments {
-    at::Tensor first, second;  // like the change
+    at::Tensor first, second;  // shaped like the change
     at::Tensor steps;          // f32 []
   };
 
   TunableSet& set_;
   std::vector<double> rates_;
-  std::vector<Moments> moments_;  // of each group
+  std::vector<Moments> moments_;  // one per group
   AdamOptions options_;
 };
 

@@ -46,13 +46,13 @@ void Candidates::consider(const std::string& name, const State& state) {
 }
 
 void Candidates::consider_parts_of(const State& from) {
-  const auto whole = from;  // it may be the leader, which changes
+  const auto whole = from;  // a copy: `from` may be the leader, which changes
   for (const double share : {0.8, 0.6, 0.3}) {
     auto state = whole;
     for (auto& change : state) change = change * share;
     consider(fmt::format("{} of the way", share), state);
   }
-  const auto groups = student_.tunables().groups();  // a kind of group may be there in several types
+  const auto groups = student_.tunables().groups();  // one group may have several buffers, one per dtype
   std::set<TunableGroup> kinds;
   for (const auto& group : groups) kinds.insert(group.group);
   for (const auto kind : kinds) {

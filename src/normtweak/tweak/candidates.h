@@ -1,4 +1,4 @@
-// The states that could be kept after a training, and the choice among them on rows that no step has seen.
+// Candidate states after training, and the choice among them on the selection rows.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -10,28 +10,29 @@
 
 namespace normtweak::tweak {
 
-using State = std::vector<at::Tensor>;  // the change of every group of tunables
+using State = std::vector<at::Tensor>;  // one change tensor per group of tunables
 
 State state_of(const Student& student);
 void set_state(Student& student, const State& state);
 State zeros_like(const State& state);
 
-// A state that could be kept, and its score on the selection rows.
+// A candidate state and its score on the selection rows.
 struct Candidate {
   std::string name;       // "untouched", "last", "best on the way", "0.6 of the way", "without scales", ...
   double divergence = 0;  // nats per token
 };
 
-// Collects candidates; the first of the least divergence leads.
+// Collects candidates; the one with the lowest divergence leads, the earliest on ties.
 class Candidates {
  public:
-  // score: the divergence of the student as it is. The untouched state, divergence `untouched`, leads at first.
+  // score: returns the divergence of the student's current state. The untouched state, with divergence `untouched`,
+  // leads initially.
   Candidates(Student& student, double untouched, std::function<double()> score);
 
-  // Scores `state`; what is not finite never leads. The student is left in it.
+  // Sets the student to `state`, scores it, and leaves it set. A non-finite score never leads.
   void consider(const std::string& name, const State& state);
 
-  // Considers points between the untouched state and `from`, and `from` with one group taken back.
+  // Considers interpolations between the untouched state and `from`, and `from` with one group reset.
   void consider_parts_of(const State& from);
 
   const State& leader() const { return leader_; }

@@ -17,12 +17,12 @@ namespace normtweak::tweak {
 namespace {
 
 constexpr std::int64_t kStandardPasses = 8;
-constexpr int kPatience = 3;     // checks of the selection rows without a gain, after which a run ends
-constexpr double kDiverged = 2;  // times the untouched divergence: nothing good comes after that
+constexpr int kPatience = 3;     // checks without improvement after which a run stops
+constexpr double kDiverged = 2;  // multiple of the untouched divergence at which a run counts as diverged
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-// The changes that make the student's floats those of `start`.
+// The changes that turn the student's floats into those of `start`.
 State changes_to(const model::Decoder& start, const Student& student, const std::set<TunableGroup>& groups) {
   const Student other(start, groups);
   const auto &wanted = other.tunables().all(), &ours = student.tunables().all();
@@ -85,8 +85,8 @@ class Run {
     return std::ranges::any_of(start_, [](const at::Tensor& change) { return change.any().item<bool>(); });
   }
 
-  // Rows of about 8192 tokens, but at least 8 steps in a pass; up to 16384 tokens where 28 steps or more remain, since
-  // a small model's step is too short for a GPU otherwise.
+  // Rows totalling about 8192 tokens, but at least 8 steps per epoch; up to 16384 tokens if 28 steps or more remain,
+  // since otherwise a small model's step is too short for a GPU.
   std::int64_t batch_rows() const {
     if (options_.batch_rows > 0) return options_.batch_rows;
     const auto rows = [&](std::int64_t tokens, std::int64_t least_steps) {
@@ -97,7 +97,7 @@ class Run {
 
   std::int64_t batches() const { return (train_.rows() + training_.batch_rows - 1) / training_.batch_rows; }
 
-  // Steps that the options ask for, before a budget of seconds is looked at.
+  // Steps requested by the options, before applying a time budget.
   std::int64_t asked_steps() const {
     if (options_.steps > 0) return options_.steps;
     const auto by_tokens = options_.budget.tokens / (training_.batch_rows * train_.row_tokens());
@@ -131,7 +131,7 @@ class Run {
     rates.zeros = options_.zero_rate.value_or(options_.scale_rate.value_or(factor * standard_rate_));
   }
 
-  // A whole short training; the divergence that it ends with.
+  // Runs a complete short training; returns its final divergence.
   double trial(double factor, std::int64_t steps, double untouched) {
     set_rates(factor);
     training_.steps = steps;
@@ -157,7 +157,7 @@ class Run {
 
   bool limited_by_time() const { return options_.budget.seconds > 0 && options_.steps == 0; }
 
-  // Steps that the options ask for and that what is left of a budget of seconds allows, the same in all processes.
+  // Steps requested by the options and allowed by the rest of a time budget, the same in all processes.
   std::int64_t steps_in_budget() const {
     const auto asked = asked_steps();
     if (!limited_by_time()) return asked;
@@ -174,13 +174,13 @@ class Run {
     training_.steps = 2;
     set_state(student_, start_);
     Training training(student_, train_, training_, pass_, processes_);
-    training.step();  // the first one also loads kernels
+    training.step();  // warm-up, since the first step also loads kernels
     const double begin = now();
     training.step();
     seconds_per_step_ = now() - begin;
   }
 
-  // All steps, from the start. Returns the best state seen at a check, or the start.
+  // Runs all steps from the start. Returns the best state seen at a check, or the start.
   State train(double untouched) {
     set_state(student_, start_);
     auto best = start_;
@@ -206,11 +206,11 @@ class Run {
         result_.stopped_early =
             fmt::format("interrupted after step {} of {}; the best state so far counts", step + 1, steps);
       } else if (step + 1 == options_.stop_after && step + 1 < steps) {
-        // No check of this step: a run that was stopped by one found no gain there.
+        // Not checked after this step: a run that stopped early found no improvement there.
         result_.stopped_early = fmt::format("as asked, after step {} of {}", step + 1, steps);
       } else if ((step + 1) % interval == 0 && step + 1 < steps) {
         const double score = selection_divergence();
-        // While the rate is high the floats wander about a better state, which shows when it falls.
+        // While the rate is high, the floats fluctuate around a better state, which shows once the rate falls.
         if (2 * (step + 1) > steps) ++checks_without_gain;
         if (score < least) {
           least = score;
@@ -244,7 +244,7 @@ class Run {
   Student student_;
   const TaughtRows &train_, &select_;
   EndToEndOptions options_;
-  double begin_;  // of the whole tweak, on the clock of now()
+  double begin_;  // start of the whole tweak, on the clock of now()
   ProgressSink& progress_;
   const Processes& processes_;
   TrainingOptions training_;
@@ -252,7 +252,7 @@ class Run {
   State start_;
   EndToEndResult result_;
   double standard_rate_ = 0;
-  std::int64_t trial_steps_taken_ = 0;  // in each trial
+  std::int64_t trial_steps_taken_ = 0;  // per trial
   double seconds_per_step_ = 0, seconds_per_score_ = 0;
 };
 
@@ -267,7 +267,7 @@ EndToEndResult tweak_end_to_end(const model::Decoder& teacher, const model::Deco
     return TaughtRows::tokens_to_pass(teacher, rows, memory, processes);
   };
   auto tokens = own_tokens(text.train);
-  tokens += own_tokens(text.select);  // after the other: what processes ask together they ask in one order
+  tokens += own_tokens(text.select);  // a separate statement: all processes must ask in the same order
   std::optional<Stage> stage(std::in_place, progress, "float model", tokens, "tokens");
   const TaughtRows train(teacher, text.train, *stage, memory, processes),
       select(teacher, text.select, *stage, memory, processes);

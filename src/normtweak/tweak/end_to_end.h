@@ -18,61 +18,62 @@
 
 namespace normtweak::tweak {
 
-// How much a run may take; 0: no limit of this kind. Trials of the rate count.
+// Limits of a run; 0: no limit. Learning-rate trials count.
 struct Budget {
-  double seconds = 0;       // of the whole tweak; the steps that fit are counted before the training begins
-  std::int64_t tokens = 0;  // that steps see
+  double seconds = 0;       // for the whole tweak; converted to a number of steps before training begins
+  std::int64_t tokens = 0;  // training tokens of all steps
 };
 
 struct EndToEndOptions {
-  // Groups that the model has nothing of are passed over.
+  // Groups that the model lacks are skipped.
   std::set<TunableGroup> groups = {TunableGroup::norms, TunableGroup::scales, TunableGroup::codebooks,
                                    TunableGroup::zeros};
-  // Learning rates; nothing: standard ones, times a factor that short trials find.
+  // Learning rates; nullopt: the standard rate, times a factor found by short trials.
   std::optional<double> norm_rate = {};   // of norms and biases, absolute
   std::optional<double> scale_rate = {};  // of scales and codebooks, relative to their size
-  std::optional<double> zero_rate = {};   // of zero-points, in steps of the codes; nothing: as scale_rate if given
-  std::int64_t batch_rows = 0;            // rows in one step; 0: rows of 8192 to 16384 tokens together
-  std::int64_t steps = 0;                 // exactly so many; 0: by `passes` and `budget`
-  std::int64_t stop_after = 0;            // of those steps, only so many, at the rates of all; 0: all
-  std::int64_t passes = 0;                // over the text; 0: 8, or what the budget allows
+  std::optional<double> zero_rate = {};   // of zero-points, in code steps; nullopt: scale_rate if given
+  std::int64_t batch_rows = 0;            // rows per step; 0: rows totalling 8192 to 16384 tokens
+  std::int64_t steps = 0;                 // exact number of steps; 0: by `passes` and `budget`
+  std::int64_t stop_after = 0;            // stop after this many steps, with the schedule unchanged; 0: run all
+  std::int64_t passes = 0;                // epochs over the text; 0: 8, or what the budget allows
   Budget budget = {};
   double beta1 = 0.9, beta2 = 0.95;
-  std::int64_t warmup_steps = 5;      // the rate rises linearly over these, then falls as a cosine
-  std::int64_t checks = 8;            // times in a run that the selection rows are scored
-  std::int64_t activation_bytes = 0;  // that may be kept for the way back; 0: what fits the device
+  std::int64_t warmup_steps = 5;      // linear warm-up, then cosine decay
+  std::int64_t checks = 8;            // how often the selection rows are scored in a run
+  std::int64_t activation_bytes = 0;  // memory for activations kept for the backward pass; 0: what fits the device
   std::uint64_t seed = 0;             // order of the rows
 };
 
-// Which rows of the text serve what; no row serves two.
+// The split of the text; the parts are disjoint.
 struct TextSplit {
-  calibrate::TokenBatch train;    // the quantizer's calibration and the steps
-  calibrate::TokenBatch select;   // choose among the candidates
-  calibrate::TokenBatch confirm;  // accept or refuse the chosen one; the report's figures come from these
+  calibrate::TokenBatch train;    // quantizer calibration and training steps
+  calibrate::TokenBatch select;   // choose the learning rate and the candidate
+  calibrate::TokenBatch confirm;  // accept or reject the chosen one; source of the report's figures
 };
 
-// About one row in 16 selects (1 to 16 rows) and one in 8 confirms (2 to 16 rows). Throws Error if there are less than
+// About one row in 16 selects (1 to 16 rows) and one in 8 confirms (2 to 16 rows). Throws Error if there are fewer than
 // 4 rows.
 TextSplit split_text(const calibrate::TokenBatch& text);
 
-// The options `steps` = planned_steps, `stop_after` = steps, `batch_rows` and `rates` repeat the run bit by bit.
+// The options `steps` = planned_steps, `stop_after` = steps, `batch_rows` and `rates` reproduce the run bit for bit.
 struct EndToEndResult {
   model::Decoder decoder;  // with the chosen candidate's values; the guard has not judged it yet
   std::string chosen;
   std::vector<Candidate> candidates;
-  LearningRates rates;            // that the steps had
-  std::vector<RateTrial> trials;  // by which they were found; empty where they were given
+  LearningRates rates;            // used by the steps
+  std::vector<RateTrial> trials;  // the trials that found them; empty if they were given
   std::int64_t batch_rows = 0;
-  std::int64_t planned_steps = 0;  // that the rates fell over
-  std::int64_t steps = 0;          // taken; trials not counted. Less than planned where the run stopped early
-  std::int64_t tokens = 0;         // that the steps saw
-  double seconds = 0;              // of the steps alone
-  std::string stopped_early;       // why, where it was so
+  std::int64_t planned_steps = 0;  // length of the learning-rate schedule
+  std::int64_t steps = 0;          // taken, without trials; less than planned if the run stopped early
+  std::int64_t tokens = 0;         // training tokens of these steps
+  double seconds = 0;              // for the steps alone
+  std::string stopped_early;       // reason, if it was
 };
 
-// teacher: the float model; student: the quantized one, of the same type and on the same device.
-// start: the quantized model with other floats, to start from; null: from the student itself. Either way "untouched" is
-// the student. Processes share the rows and come to the same result, that of one process but for the order of sums.
+// teacher: the float model; student: the quantized one, with the same compute dtype and device. start: the quantized
+// model with other floats, to start from; null: start from the student. Either way "untouched" is the student.
+// Processes share the rows and get the same result, which differs from that of a single process only in summation
+// order.
 EndToEndResult tweak_end_to_end(const model::Decoder& teacher, const model::Decoder& student, const TextSplit& text,
                                 const EndToEndOptions& options, ProgressSink& progress,
                                 const model::Decoder* start = nullptr, const Processes& processes = {});

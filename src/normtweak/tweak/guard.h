@@ -1,4 +1,4 @@
-// The guard: what a tweak found is kept only if rows that no step has seen confirm it.
+// The guard: a tweak is kept only if the confirmation rows confirm its gain.
 #pragma once
 #include <string>
 #include <vector>
@@ -12,7 +12,7 @@ struct Verdict {
   std::string reason;     // one sentence
 };
 
-// Divergences of the same rows, untouched and tweaked. Accepted if the gain exceeds two standard errors.
+// untouched, tweaked: divergences of the same rows. Accepted if the mean gain exceeds two standard errors.
 Verdict judge(const std::vector<double>& untouched, const std::vector<double>& tweaked);
 
 }  // namespace normtweak::tweak

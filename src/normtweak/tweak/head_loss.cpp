@@ -14,17 +14,17 @@
 namespace normtweak::tweak {
 namespace {
 
-// F32 logits of so many bytes at a time: on a CPU a few hundred tokens, so that the head is read from memory few times.
+// Bytes of F32 logits per chunk: a few hundred tokens on a CPU, so that the head is read from memory few times.
 constexpr std::int64_t kChunkBytesCpu = std::int64_t{64} << 20, kChunkBytesGpu = std::int64_t{512} << 20;
 
 std::int64_t chunk_tokens(const at::Tensor& head, std::int64_t workspace) {
-  constexpr std::int64_t kTensors = 16;  // of the size of a chunk's logits, at most, with room to spare
+  constexpr std::int64_t kTensors = 16;  // upper bound on temporaries of the size of a chunk's logits
   const auto bytes = std::min(head.is_cuda() ? kChunkBytesGpu : kChunkBytesCpu, workspace / kTensors);
   return std::max<std::int64_t>(16, bytes / (4 * head.size(0)));
 }
 
-// log softmax of the logits, f32 [tokens, vocabulary]. Logits of 20 have steps of 0.125 in bf16, which a divergence
-// would feel: where the device can, a bf16 product keeps the F32 that it sums in.
+// log softmax of the logits, f32 [tokens, vocabulary]. Near 20, bf16 logits have a step of 0.125, which would distort
+// the divergence. If the device supports it, a bf16 product returns its F32 accumulator.
 at::Tensor log_probabilities(const at::Tensor& hidden, const at::Tensor& head) {
   const bool short_product = hidden.is_cuda() && hidden.scalar_type() != at::kFloat;
   const auto logits = short_product ? at::mm(hidden, head.t(), at::kFloat) : matmul_transposed(hidden, head);
@@ -50,7 +50,7 @@ HeadLoss head_loss(const at::Tensor& head, const at::Tensor& student, const at::
     const auto p_t = log_t.exp();
     chunk(divergence).copy_(log_t.sub_(log_s).mul_(p_t).sum(-1));
     if (!with_gradient) continue;
-    auto difference = at::empty(log_s.sizes(), head.options());  // p_s - p_t, in the type of products
+    auto difference = at::empty(log_s.sizes(), head.options());  // p_s - p_t, in the compute dtype
     at::sub_out(difference, log_s.exp_(), p_t);
     chunk(loss.gradient).copy_(matmul_transposed(difference, head.t()));
   }

@@ -15,13 +15,13 @@ namespace {
 
 const std::set<TunableGroup> kNorms = {TunableGroup::norms};
 
-// f32 [samples, tokens, hidden] → the tokens that count, [tokens, hidden]
+// f32 [samples, tokens, hidden] → the unmasked tokens, [tokens, hidden]
 at::Tensor counted_tokens(const at::Tensor& hidden, const at::Tensor& mask) {
   const auto flat = hidden.flatten(0, 1);
   return mask.defined() ? flat.index_select(0, mask.flatten().nonzero().squeeze(1)) : flat;
 }
 
-// The block with its linears dequantized once: they are frozen here and used in every step.
+// The block with its linears dequantized once, since they are frozen and used in every step.
 model::Block with_float_linears(const model::Block& block, at::ScalarType type) {
   auto frozen = block;
   for (const auto& placed : model::linears(frozen)) {
@@ -30,7 +30,7 @@ model::Block with_float_linears(const model::Block& block, at::ScalarType type) 
   return frozen;
 }
 
-// The loop of Algorithm 1, for whatever part of the model has norms: `run` maps inputs to outputs.
+// The loop of Algorithm 1, for any part of the model with norms: `run` maps inputs to outputs.
 template <class Part>
 class NormTweak {
  public:
@@ -39,7 +39,7 @@ class NormTweak {
   NormTweak(const Part& part, at::ScalarType stored, const LayerwiseOptions& options, Run run)
       : part_(part), set_(tunable_fields(part, kNorms, stored)), options_(options), run_(std::move(run)) {}
 
-  // The part with its norms as they are now.
+  // The part with its current norms.
   Part finished() const { return with_values(part_, kNorms, set_, 0, /*frozen=*/true); }
 
   void train(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask, double rate,
@@ -69,7 +69,7 @@ class NormTweak {
     return value;
   }
 
-  // Over the first few samples: a report should not cost as much as the work.
+  // Over the first few samples, so that the report costs little compared with the tweak.
   double mean_loss(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask) {
     const c10::NoGradGuard no_gradients;
     double sum = 0;

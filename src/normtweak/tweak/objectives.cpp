@@ -13,7 +13,7 @@ namespace normtweak::tweak {
 namespace {
 
 struct ChannelMoments {
-  at::Tensor mean, variance;  // [channels], over the tokens; the variance is the biased one, as a population's
+  at::Tensor mean, variance;  // [channels], over the tokens; biased (population) variance
 };
 ChannelMoments channel_moments(const at::Tensor& x) { return {x.mean(0), x.var(0, /*unbiased=*/false)}; }
 
@@ -23,7 +23,7 @@ at::Tensor distribution(const at::Tensor& output, const at::Tensor& target) {
   return ((f.mean - q.mean).abs() + (f.variance - q.variance).abs()).mean();
 }
 
-// The same with each term in units of the float channel, so that a few loud channels do not decide alone.
+// The same, normalised by the float channel's scale, so that a few channels of large magnitude do not dominate.
 at::Tensor relative(const at::Tensor& output, const at::Tensor& target) {
   const auto q = channel_moments(output), f = channel_moments(target);
   constexpr double tiny = 1e-6;
@@ -35,7 +35,7 @@ at::Tensor mean_squared_error(const at::Tensor& output, const at::Tensor& target
   return at::mse_loss(output, target);
 }
 
-// KL divergence between the softmax over channels of the two outputs, the mean over tokens.
+// KL divergence between the softmaxes over channels of the two outputs, averaged over tokens.
 at::Tensor divergence(const at::Tensor& output, const at::Tensor& target) {
   const auto q = output.log_softmax(-1), f = target.log_softmax(-1);
   return (f.exp() * (f - q)).sum(-1).mean();
@@ -43,7 +43,7 @@ at::Tensor divergence(const at::Tensor& output, const at::Tensor& target) {
 
 constexpr std::array<Objective, 4> kObjectives = {{
     {"dist", "channel-wise mean and variance, the paper's loss", &distribution},
-    {"relative", "dist, each term in units of the float channel's deviation or variance", &relative},
+    {"relative", "dist, each term relative to the float channel's standard deviation or variance", &relative},
     {"mse", "mean squared error of the block's output", &mean_squared_error},
     {"kl", "KL divergence between softmaxes over the channels", &divergence},
 }};

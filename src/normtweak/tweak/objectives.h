@@ -1,4 +1,4 @@
-// What the layer-wise tweak minimises: how far a quantized block's output is from the float one's.
+// Losses of the layer-wise tweak: the distance of a quantized block's output from the float block's.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -15,7 +15,7 @@ struct Objective {
 
 std::span<const Objective> objectives();
 
-// Throws Error listing the names there are.
+// Throws Error listing the names.
 const Objective& find_objective(std::string_view name);
 
 }  // namespace normtweak::tweak

@@ -1,4 +1,4 @@
-// How many rows go through the model at a time, and whether their activations are kept for the way back.
+// Rows per pass, and whether their activations are kept for the backward pass.
 #pragma once
 #include <cstdint>
 
@@ -7,11 +7,11 @@
 namespace normtweak::tweak {
 
 struct PassSize {
-  std::int64_t rows = 1;         // in one pass forward and backward
-  bool keep_activations = true;  // false: each block runs once more on the way back
+  std::int64_t rows = 1;         // per forward and backward pass
+  bool keep_activations = true;  // false: each block is recomputed in the backward pass
 };
 
-// batch_rows: rows of a step. bytes: that activations may take; 0: what fits this device.
+// batch_rows: rows per step. bytes: memory for activations; 0: what fits this device.
 PassSize pass_size(const model::Decoder& decoder, std::int64_t row_tokens, std::int64_t batch_rows, std::int64_t bytes);
 
 }  // namespace normtweak::tweak

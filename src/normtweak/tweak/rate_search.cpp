@@ -30,7 +30,7 @@ RateSearch search_rate(const std::function<double(double factor)>& try_factor) {
     for (double factor = 2; factor <= kLargest && improves(factor);) factor *= 2;
     if (search.factor > 1) return search;
   }
-  // Downward while that helps, and on where nothing has succeeded yet.
+  // Downward while that helps, or until a trial succeeds at all.
   for (double factor = 0.5; factor >= 1 / kLargest; factor /= 2) {
     if (!improves(factor) && std::isfinite(least)) break;
   }

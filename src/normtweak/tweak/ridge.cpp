@@ -23,7 +23,7 @@ namespace {
 
 constexpr std::int64_t kRowsAtOnce = 16384;  // bounds the F32 copies of a large head
 
-// Output channels [begin, begin + count) of a linear behind a norm, as one matrix on z = (n, 1):
+// Output channels [begin, begin + count) of a norm and the linear behind it, as one matrix acting on z = (n, 1):
 // (W diag(w), W b + bias) [count, C + 1].
 at::Tensor on_normalised(const at::Tensor& weight, const at::Tensor& bias, const model::Norm& norm) {
   auto constant = norm.bias.defined() ? at::matmul(weight, norm.bias) : at::zeros({weight.size(0)}, weight.options());
@@ -36,7 +36,7 @@ double inner_product(const at::Tensor& a, const at::Tensor& b) { return (a * b).
 // The sums over all output channels of all linears that read a norm.
 struct Equations {
   at::Tensor gram;          // f32 [C, C]: Ŵᵀ Ŵ
-  at::Tensor residual;      // f32 [C]: Σ_o Ŵ[o, c] E[e_o n_c], with e = y - ŷ, what is missing now
+  at::Tensor residual;      // f32 [C]: Σ_o Ŵ[o, c] E[e_o n_c], with the residual e = y - ŷ
   at::Tensor mean_missing;  // f32 [C]: Σ_o Ŵ[o, c] E[e_o]
   double error = 0;         // E|e|²
   double power = 0;         // E|y|²
@@ -49,7 +49,8 @@ struct Equations {
   // present: Ŵ, f32 [count, C]; target, now: on_normalised() of the float model and of ours.
   void add(const at::Tensor& present, const at::Tensor& target, const at::Tensor& now,
            const RidgeMoments::Means& means) {
-    // e = P z_float - Q z = (P - Q) z + P d. Written like this nothing cancels, and it is 0 where all is as it was.
+    // e = P z_float - Q z = (P - Q) z + P d. In this form nothing large cancels, and e is exactly 0 for unchanged
+    // weights.
     const auto channels = present.size(1);
     const auto difference = target - now;
     auto missing = matmul_transposed(difference, means.own);  // E[e zᵀ]
@@ -86,7 +87,7 @@ Equations equations_of(const model::Norm& norm, const model::Norm& float_norm,
   return equations;
 }
 
-// f64: the normal equations A change = r for the change of the weight, and of the bias behind it where there is one.
+// f64: the normal equations A change = r for the change of the weight, followed by that of the bias if there is one.
 struct NormalEquations {
   at::Tensor a, r;
   at::Tensor unit;  // the mean diagonal of A, for the weight and for the bias

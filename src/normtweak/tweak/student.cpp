@@ -9,7 +9,7 @@
 namespace normtweak::tweak {
 namespace {
 
-// The tunable floats of all blocks and the final norm; where each part's begin goes to `first`.
+// The tunable floats of all blocks and the final norm; writes the index of each part's first one to `first`.
 std::vector<TunableField> fields_of(const model::Decoder& decoder, const std::set<TunableGroup>& groups,
                                     std::vector<std::size_t>& first) {
   std::vector<TunableField> fields;
@@ -53,11 +53,11 @@ at::Tensor Student::divergence(const DistillationBatch& batch) const {
 
 at::Tensor Student::backward(const DistillationBatch& batch, double scale, bool keep_activations) {
   const auto blocks = first_.size() - 1;
-  std::vector<at::Tensor> inputs, outputs;  // of each block; outputs only where activations are kept
+  std::vector<at::Tensor> inputs, outputs;  // one per block; outputs only if activations are kept
   auto hidden = embed(decoder_, batch.ids).detach();
   const at::AutoGradMode gradients_as_asked(keep_activations);
   for (std::size_t i = 0; i < blocks; ++i) {
-    inputs.push_back(hidden.detach().requires_grad_(i > 0));  // nothing before the first block is tuned
+    inputs.push_back(hidden.detach().requires_grad_(i > 0));  // nothing before block 0 is tuned
     hidden = forward_block(i, inputs.back());
     if (keep_activations) outputs.push_back(hidden);
   }
@@ -71,7 +71,7 @@ at::Tensor Student::backward(const DistillationBatch& batch, double scale, bool 
   auto gradient = last_input.grad();
   for (std::size_t i = blocks; i-- > 0;) {
     const auto output = keep_activations ? std::exchange(outputs[i], {}) : forward_block(i, inputs[i]);
-    if (!output.requires_grad()) continue;  // the first block, where nothing of it is tuned
+    if (!output.requires_grad()) continue;  // block 0, if nothing in it is tuned
     torch::autograd::backward({output}, {gradient});
     gradient = inputs[i].grad();
     inputs[i] = at::Tensor();

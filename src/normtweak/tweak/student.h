@@ -1,8 +1,8 @@
-// The quantized model while it is tuned: its floats made tunable, and one pass forward and backward through it.
+// The quantized model during tuning: its tunable floats, and one forward and backward pass through it.
 //
-// The backward pass goes block by block. A block's activations are kept where memory allows; otherwise only its input
-// is, and the block runs once more on the way back. Blocks are asked for one at a time, so that their store may keep
-// them elsewhere.
+// The backward pass goes block by block. A block's activations are kept if memory allows; otherwise only its input is
+// kept, and the block is recomputed in the backward pass. Blocks are fetched one at a time, so that their store may
+// keep them elsewhere.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -22,10 +22,10 @@ struct DistillationBatch {
 
 class Student {
  public:
-  // decoder: the quantized model; its products run in its type. Throws Error if nothing in it is tunable.
+  // decoder: the quantized model; its compute dtype is used. Throws Error if nothing in it is tunable.
   Student(const model::Decoder& decoder, const std::set<TunableGroup>& groups);
 
-  // Every tunable, block by block, the final norm's last.
+  // All tunables, block by block; those of the final norm come last.
   TunableSet& tunables() { return set_; }
   const TunableSet& tunables() const { return set_; }
 
@@ -37,7 +37,7 @@ class Student {
   // Adds d(Σ KL) / d value, times `scale`, to the gradient of every tunable, and returns f64 [rows] as above.
   at::Tensor backward(const DistillationBatch& batch, double scale, bool keep_activations);
 
-  // The model with the present values, rounded, as a reader of the saved file has it.
+  // The model with the current values, rounded as a reader of the saved file sees them.
   model::Decoder decoder() const;
 
  private:
@@ -47,9 +47,9 @@ class Student {
 
   model::Decoder decoder_;
   std::set<TunableGroup> groups_;
-  std::vector<std::size_t> first_;  // number of each block's first tunable; at the end that of the final norm's
+  std::vector<std::size_t> first_;  // index of each block's first tunable, then that of the final norm
   TunableSet set_;
-  at::Tensor head_;  // [vocabulary, hidden] in the type of products
+  at::Tensor head_;  // [vocabulary, hidden] in the compute dtype
 };
 
 }  // namespace normtweak::tweak

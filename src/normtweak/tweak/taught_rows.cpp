@@ -21,13 +21,13 @@ namespace fs = std::filesystem;
 
 constexpr std::int64_t kTokensAtATimeCpu = 1024, kTokensAtATimeGpu = 32768;
 
-// Backed by a file that has no name any more: the disk's space comes back when the tensor goes, or the process.
+// Backed by an unlinked file: the disk space is released with the tensor, or when the process ends.
 at::Tensor empty_on_disk(at::IntArrayRef shape, std::int64_t count, at::ScalarType type) {
   auto path = (fs::temp_directory_path() / "normtweak-hidden-XXXXXX").string();
   const int file = ::mkstemp(path.data());
   if (file < 0) fail("{}: cannot be written; name another folder in TMPDIR", path);
   const auto bytes = static_cast<off_t>(count) * static_cast<off_t>(c10::elementSize(type));
-  const bool fits = ::posix_fallocate(file, 0, bytes) == 0;  // a sparse file would end in SIGBUS on a full disk
+  const bool fits = ::posix_fallocate(file, 0, bytes) == 0;  // a sparse file would raise SIGBUS on a full disk
   ::close(file);
   if (!fits) {
     fs::remove(path);
@@ -45,7 +45,7 @@ std::vector<std::int64_t> hidden_shape(const model::Decoder& teacher, std::int64
   return {rows, tokens, teacher.config.hidden};
 }
 
-// Whether the hidden states go to disk. Machines differ; all processes take the same way.
+// Whether the hidden states go to disk. Machines may differ; all processes must take the same path.
 bool go_to_disk(const model::Decoder& teacher, const calibrate::TokenBatch& text, std::int64_t memory_bytes,
                 const Processes& processes) {
   const auto elements = c10::multiply_integers(hidden_shape(teacher, text.samples(), text.tokens()));
@@ -55,7 +55,7 @@ bool go_to_disk(const model::Decoder& teacher, const calibrate::TokenBatch& text
   return count.item<std::int64_t>() > 0;
 }
 
-// On disk each process has the states of all rows, and none is read from another's.
+// On disk, each process keeps the states of all rows, and reads none of another's.
 Share rows_to_pass(const calibrate::TokenBatch& text, bool on_disk, const Processes& processes) {
   return on_disk ? Share{0, text.samples()} : processes.share(text.samples());
 }
@@ -99,7 +99,7 @@ void TaughtRows::teach(const model::Decoder& teacher, Share rows, at::Tensor hid
 DistillationBatch TaughtRows::pick(const at::Tensor& rows, c10::Device device) const {
   const auto picked = [&](const at::Tensor& all) {
     if (!all.defined()) return all;
-    // Copies from pinned memory go on while the host prepares what comes next.
+    // Copies from pinned memory overlap with the host's preparation of the next rows.
     auto shape = all.sizes().vec();
     shape[0] = rows.numel();
     auto chosen = at::empty(shape, all.options().pinned_memory(device.is_cuda()));

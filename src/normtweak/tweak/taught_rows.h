@@ -1,4 +1,4 @@
-// Rows of text with what the float model makes of them, computed once: its last hidden states, after its final norm.
+// Rows of text with the float model's last hidden states (after the final norm), computed once.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -12,19 +12,19 @@ namespace normtweak::tweak {
 
 class TaughtRows {
  public:
-  // The hidden states are kept in host memory in the teacher's type of products; where they take more than
-  // `memory_bytes`, in a file in the temporary folder (TMPDIR) that vanishes with the process. Throws Error where that
-  // has no room.
-  // Several processes share the pass and then have all rows each, except on disk, where each passes over all of them.
+  // The hidden states are kept in host memory in the teacher's compute dtype. If they take more than `memory_bytes`,
+  // they go to a file in the temporary folder (TMPDIR) that vanishes with the process; throws Error if there is no room
+  // for it. Processes share the pass, and each then holds all rows; with files, each process runs the pass over all
+  // rows itself.
   TaughtRows(const model::Decoder& teacher, const calibrate::TokenBatch& text, Stage& stage,
              std::int64_t memory_bytes = share_of_memory({}), const Processes& processes = {});
 
-  // Tokens that pass through the teacher in this process, and so what the constructor advances its stage by. All
-  // processes have to ask together.
+  // Number of tokens that this process passes through the teacher, by which the constructor advances its stage. All
+  // processes must call it together.
   static std::int64_t tokens_to_pass(const model::Decoder& teacher, const calibrate::TokenBatch& text,
                                      std::int64_t memory_bytes, const Processes& processes);
 
-  // A quarter of the machine's memory, shared by its processes: this one's part, in bytes.
+  // This process's share, in bytes, of a quarter of the machine's memory.
   static std::int64_t share_of_memory(const Processes& processes);
 
   std::int64_t rows() const { return text_.samples(); }
@@ -33,12 +33,12 @@ class TaughtRows {
   // rows: i64 [count] on the CPU
   DistillationBatch pick(const at::Tensor& rows, c10::Device device) const;
 
-  // Tokens that are no padding.
+  // Number of tokens that are not padding.
   double counted_tokens() const;
   double counted_tokens(const at::Tensor& rows) const;
 
  private:
-  // The float model's hidden states of rows [begin, begin + count) → into `hidden`.
+  // Writes the float model's hidden states of rows [begin, begin + count) to `hidden`.
   void teach(const model::Decoder& teacher, Share rows, at::Tensor hidden, Stage& stage) const;
 
   calibrate::TokenBatch text_;

@@ -34,7 +34,7 @@ std::vector<double> rates_of(const TunableSet& set, const LearningRates& rates) 
   return all;
 }
 
-// A process whose share is empty has none.
+// A process with an empty share has none.
 std::vector<at::Tensor> parts(const at::Tensor& rows, std::int64_t rows_at_a_time) {
   return rows.numel() == 0 ? std::vector<at::Tensor>{} : rows.split(rows_at_a_time);
 }

@@ -1,4 +1,4 @@
-// Steps of Adam over rows of text: shuffled in each pass, taken in batches, with a rate that warms up and falls.
+// Adam training over rows of text: shuffled each epoch, in batches, with warm-up and cosine decay.
 #pragma once
 #include <ATen/core/Generator.h>
 
@@ -12,27 +12,27 @@
 
 namespace normtweak::tweak {
 
-// Learning rates of changes, by what is changed.
+// Learning rates of the changes, by group.
 struct LearningRates {
   double norms = 1e-3;   // norms and biases, absolute
   double scales = 1e-3;  // scales and codebooks, relative to their size
-  double zeros = 1e-3;   // zero-points, in steps of the codes
+  double zeros = 1e-3;   // zero-points, in code steps
 };
 
 struct TrainingOptions {
   LearningRates rates = {};
   double beta1 = 0.9, beta2 = 0.95;
-  std::int64_t warmup_steps = 5;  // the rate rises linearly over these, then falls as a cosine
-  std::int64_t batch_rows = 8;    // rows in one step
-  std::int64_t steps = 100;       // in all: where the cosine ends
+  std::int64_t warmup_steps = 5;  // linear warm-up, then cosine decay
+  std::int64_t batch_rows = 8;    // rows per step
+  std::int64_t steps = 100;       // total steps: where the cosine ends
   std::uint64_t seed = 0;         // order of the rows
 };
 
-// rate at step t of T, from 0, as a share: min(1, (t + 1) / warm-up) · ½ (1 + cos(π t / T))
+// Relative rate at step t of T, counted from 0: min(1, (t + 1) / warm-up) · ½ (1 + cos(π t / T))
 double rate_share(std::int64_t step, const TrainingOptions& options);
 
 struct StepReport {
-  double divergence = 0;         // mean of the step's rows before it, in nats per token
+  double divergence = 0;         // mean over the step's rows before the update, in nats per token
   bool finite_gradients = true;  // a backward pass may overflow where the forward pass did not
 
   bool is_sound() const { return std::isfinite(divergence) && finite_gradients; }
@@ -40,15 +40,15 @@ struct StepReport {
 
 class Training {
  public:
-  // Starts Adam anew, from the changes as they are. Student and rows must outlive this. Processes share the rows of
-  // each step, and all take the same step.
+  // Starts with a fresh Adam state at the current changes. Student and rows must outlive this. Processes share the rows
+  // of each step, and all take the same step.
   Training(Student& student, const TaughtRows& rows, const TrainingOptions& options, const PassSize& pass,
            Processes processes = {});
 
-  // Takes the next step; where its loss or a gradient is not finite, nothing moves.
+  // Takes the next step. If the loss or a gradient is not finite, nothing is updated.
   StepReport step();
 
-  std::int64_t tokens() const { return tokens_; }  // that steps have seen
+  std::int64_t tokens() const { return tokens_; }  // training tokens so far
 
  private:
   at::Tensor next_rows();
@@ -60,11 +60,11 @@ class Training {
   Processes processes_;
   Adam adam_;
   at::Generator generator_;
-  at::Tensor order_;  // of the rows in this pass
+  at::Tensor order_;  // order of the rows in this epoch
   std::int64_t step_ = 0, tokens_ = 0;
 };
 
-// Mean divergence of the rows with the student as it is, in nats per token. Processes share the rows.
+// Mean divergence over the rows in the student's current state, in nats per token. Processes share the rows.
 double mean_divergence(const Student& student, const TaughtRows& rows, std::int64_t rows_at_a_time,
                        const Processes& processes = {});
 

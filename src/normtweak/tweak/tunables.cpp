@@ -26,7 +26,7 @@ constexpr std::array<std::pair<TunableGroup, std::string_view>, 5> kGroups = {{
     {TunableGroup::codebooks, "codebooks"},
 }};
 
-// What a visitor sees: the name of a float of the model, its group, and the field that holds it.
+// Passed to a visitor: the name of a float tensor, its group, and the field that holds it.
 struct Field {
   std::string name;
   TunableGroup group;
@@ -56,13 +56,13 @@ void visit(model::Block& block, at::ScalarType stored, const Visitor& visitor) {
   for (const auto& placed : model::linears(block)) visit(*placed.linear, stored, visitor);
 }
 
-// The step that a change of 1 stands for, in the shape of `start`.
+// The value difference for a change of 1, in the shape of `start`.
 at::Tensor unit_of(TunableGroup group, const at::Tensor& start) {
   switch (group) {
     case TunableGroup::scales:
       return start;
     case TunableGroup::codebooks:
-      return start.square().mean(1, /*keepdim=*/true).sqrt().expand_as(start);  // the channel's typical weight
+      return start.square().mean(1, /*keepdim=*/true).sqrt().expand_as(start);  // the channel's RMS weight
     case TunableGroup::norms:
     case TunableGroup::biases:
     case TunableGroup::zeros:
@@ -118,7 +118,7 @@ TunableSet::Buffers& TunableSet::buffers_for(const TunableField& field) {
 
 TunableSet::TunableSet(const std::vector<TunableField>& fields) {
   const c10::NoGradGuard no_gradients;
-  std::vector<std::int64_t> sizes;  // of each of the buffers
+  std::vector<std::int64_t> sizes;  // one per buffer
   const auto number_of = [&](const TunableField& field) {
     return static_cast<std::size_t>(&buffers_for(field) - buffers_.data());
   };
@@ -146,7 +146,7 @@ TunableSet::TunableSet(const std::vector<TunableField>& fields) {
     tunable.start.copy_(field.start);
     tunable.unit.copy_(unit_of(field.group, field.start));
     tunable.value = tunable.value.detach().requires_grad_();
-    tunable.value.mutable_grad() = tunable.gradient;  // backward passes add to it in place
+    tunable.value.mutable_grad() = tunable.gradient;  // backward passes accumulate in place
     tunables_.push_back(std::move(tunable));
     used[number] += field.start.numel();
   }

@@ -1,10 +1,11 @@
-// The floats of a quantized model that may be tuned, each with its F32 master and the types it will be read back in.
+// The floats of a quantized model that may be tuned, each with its F32 master copy and the dtypes in which it is stored
+// and loaded.
 //
 //     value = round(start + unit * change)
 //
-// The optimiser moves `change` only, so that a learning rate means the same for a large and a small scale, and
-// `change = 0` is the untouched state. All floats of a group lie in one flat buffer: a step of the optimiser, a
-// rounding or an exchange between processes is a few operations, however many tensors there are.
+// The optimiser updates `change` only, so that a learning rate has the same effect on large and small scales, and
+// `change = 0` is the untouched state. All floats of a group are in one flat buffer, so that an optimiser step, a
+// rounding or an all-reduce takes a few operations, however many tensors there are.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -22,21 +23,20 @@ enum class TunableGroup { norms, biases, scales, zeros, codebooks };
 
 std::string_view group_name(TunableGroup group);
 
-// "norms,scales" → the groups. `scales` takes the codebooks along, which are what k-means has in their place.
-// Throws Error listing the names there are.
+// Parses "norms,scales". `scales` includes codebooks, k-means' counterpart of scales. Throws Error listing the names.
 std::set<TunableGroup> parse_groups(std::string_view list);
 
-// A float of some part of a model that may be tuned.
+// A float tensor of some part of a model that may be tuned.
 struct TunableField {
-  std::string name;  // as in the saved file, nearly: "model.layers.3.mlp.up_proj.scales"
+  std::string name;  // similar to that in the saved file: "model.layers.3.mlp.up_proj.scales"
   TunableGroup group = TunableGroup::norms;
   at::Tensor start;  // f32, the untouched values
-  // What the file stores, and what its readers load that in.
+  // dtypes in which the file stores the values and in which readers load them.
   at::ScalarType stored = at::kFloat, loaded = at::kFloat;
 };
 
-// Those of a part's floats that belong to one of `groups`. `Part` is model::Block or model::Norm.
-// loaded: what readers of the saved model load its floats in; norms and biases are also stored in it.
+// The floats of a part that belong to one of `groups`. `Part` is model::Block or model::Norm. loaded: dtype in which
+// readers load the saved model's floats; norms and biases are also stored in it.
 template <class Part>
 std::vector<TunableField> tunable_fields(const Part& part, const std::set<TunableGroup>& groups, at::ScalarType loaded);
 
@@ -44,19 +44,19 @@ std::vector<TunableField> tunable_fields(const Part& part, const std::set<Tunabl
 struct Tunable {
   std::string name;
   TunableGroup group = TunableGroup::norms;
-  at::Tensor value;     // f32, a leaf that requires a gradient: what a reader of the saved file gets
+  at::Tensor value;     // f32, a leaf that requires a gradient: the value that readers of the saved file get
   at::Tensor start;     // f32
   at::Tensor unit;      // f32: 1 for norms, biases and zeros, the start for scales, a channel's size for codebooks
   at::Tensor change;    // f32
-  at::Tensor gradient;  // f32: of the value until finish_gradients(), of the change afterwards
+  at::Tensor gradient;  // f32: w.r.t. the value until finish_gradients(), then w.r.t. the change
 };
 
 class TunableSet {
  public:
-  // In the order of `fields`, which must be on one device.
+  // In the order of `fields`, which must all be on one device.
   explicit TunableSet(const std::vector<TunableField>& fields);
 
-  // What a group's tunables share, flat: f32 [all their elements].
+  // The flat buffers of a group's tunables: f32 [all their elements].
   struct Group {
     TunableGroup group = TunableGroup::norms;
     at::Tensor change, gradient;
@@ -68,11 +68,11 @@ class TunableSet {
   // Whether no gradient is infinite or NaN.
   bool finite_gradients() const;
 
-  // Rounds anew, after changes were moved.
+  // Recomputes the rounded values after changes were updated.
   void refresh();
   void clear_gradients();
-  // Backward passes add d loss / d value; this makes it d loss / d change. The rounding passes it unchanged (arXiv
-  // 1308.3432, "straight-through").
+  // Backward passes add d loss / d value; this converts it to d loss / d change. Rounding passes gradients unchanged
+  // (straight-through, arXiv 1308.3432).
   void finish_gradients();
 
  private:
@@ -83,12 +83,12 @@ class TunableSet {
   };
   Buffers& buffers_for(const TunableField& field);
 
-  std::vector<Buffers> buffers_;  // one for each group and pair of types
+  std::vector<Buffers> buffers_;  // one per group and pair of dtypes
   std::vector<Tunable> tunables_;
 };
 
-// The part with its tunable floats replaced by those of `set`, from number `first` on, in the order of
-// tunable_fields(). frozen: by copies that stay as they are and require no gradient.
+// The part with its tunable floats replaced by those of `set`, from index `first` on, in the order of tunable_fields().
+// frozen: use copies that do not change later and require no gradient.
 template <class Part>
 Part with_values(Part part, const std::set<TunableGroup>& groups, const TunableSet& set, std::size_t first,
                  bool frozen);

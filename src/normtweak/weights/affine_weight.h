@@ -12,8 +12,8 @@ struct AffineWeight {
   int bits = 4;                           // 2..8
   int group_size = 0;                     // input columns that share a scale; 0: the whole row
   bool symmetric = false;                 // every zero is 2^(bits-1) and is not stored
-  bool float_zeros = false;               // the format stores zeros as floats, so that they may be tuned
-  at::ScalarType scale_type = at::kHalf;  // what the file stores, and float zeros with it
+  bool float_zeros = false;               // the format stores zeros as floats, so that they can be tuned
+  at::ScalarType scale_type = at::kHalf;  // stored dtype of scales and float zeros
 };
 
 // Throws Error naming shapes if codes, scales and zeros do not fit together.
@@ -24,7 +24,7 @@ std::int64_t columns_per_group(const AffineWeight& weight);
 // [out, in] in `type`, computed in f32 and rounded once. No gradients: model/linear.h has them.
 at::Tensor dequantize(const AffineWeight& weight, at::ScalarType type = at::kFloat);
 
-// Bits that the file holds for each weight: codes, scales and zero-points.
+// Stored bits per weight: codes, scales and zero-points.
 double bits_per_weight(const AffineWeight& weight);
 
 }  // namespace normtweak::weights

@@ -15,7 +15,7 @@
 namespace normtweak::weights {
 namespace {
 
-constexpr std::int64_t kRowsGrain = 8;  // rows that one thread takes at least
+constexpr std::int64_t kRowsGrain = 8;  // minimum rows per thread
 constexpr std::int64_t kLanes = 16;     // partial sums side by side: one AVX-512 register
 
 NORMTWEAK_FOR_EACH_CPU void dequantize_group(const std::uint8_t* codes, float scale, float zero, std::int64_t size,
@@ -23,7 +23,7 @@ NORMTWEAK_FOR_EACH_CPU void dequantize_group(const std::uint8_t* codes, float sc
   for (std::int64_t i = 0; i < size; ++i) values[i] = (static_cast<float>(codes[i]) - zero) * scale;
 }
 
-// Σ G (code - zero) and Σ G over a group, in lanes so that the compiler may keep them in a register.
+// Σ G (code - zero) and Σ G over a group, in lanes, so that the compiler can keep them in a register.
 struct GroupSums {
   float products = 0, plain = 0;
 };
@@ -74,7 +74,7 @@ at::Tensor grouped(const at::Tensor& matrix, const AffineWeight& weight) {
   return matrix.view({matrix.size(0), -1, columns_per_group(weight)});
 }
 
-// A power of 2 changes no digit of what is multiplied and divided by it.
+// Multiplying and dividing by a power of 2 is exact.
 at::Tensor never_zero(const at::Tensor& scales) { return at::where(scales == 0, 0x1p-64, scales); }
 
 GroupGradients reduce_on_cpu(const at::Tensor& gradient, const AffineWeight& weight, bool with_zeros) {
@@ -98,8 +98,8 @@ GroupGradients reduce_on_cpu(const at::Tensor& gradient, const AffineWeight& wei
 
 }  // namespace
 
-// To F32, the difference is taken first: exact for whole zero-points. To a shorter type, one pass over the weight is
-// enough, code * scale + (-zero * scale): what it rounds in F32 is nothing beside the rounding to the type.
+// For F32 results, the difference is taken first, which is exact for integer zero-points. For 16-bit results, one pass
+// code * scale + (-zero * scale) suffices: its F32 rounding error is negligible beside the final rounding.
 at::Tensor by_operations::dequantize_groups(const AffineWeight& weight, at::ScalarType type) {
   const c10::NoGradGuard no_gradients;
   const auto codes = grouped(weight.codes, weight);

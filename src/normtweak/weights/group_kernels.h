@@ -1,5 +1,5 @@
-// The two passes over affine codes that training repeats for every product, each as few passes over memory as the
-// device allows: on the CPU one loop, on a GPU a few of LibTorch's kernels.
+// Dequantization of affine codes and reduction of weight gradients by group, which training repeats for every product.
+// Each makes as few passes over memory as possible: one loop on the CPU, a few LibTorch kernels on a GPU.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -10,22 +10,23 @@ namespace normtweak::weights {
 // (codes - zeros) * scales as [out, in] in `type`; computed in f32 and rounded to the type once. No gradients.
 at::Tensor dequantize_groups(const AffineWeight& weight, at::ScalarType type);
 
-// The same for a backward pass, which goes through the weight and then reduces its gradient. Beyond the CPU a scale of
-// 0 counts as 2^-64 here: too little for the gradient of an input to show, and enough for reduce_to_groups() to see the
-// codes. Nothing has to ask the device whether there is such a scale.
+// The same for a backward pass that also calls reduce_to_groups(). Except on the CPU, a scale of 0 is replaced by
+// 2^-64: too small to affect the gradient of the input, but large enough for reduce_to_groups() to recover the codes.
+// This avoids a device synchronisation to check for zero scales.
 at::Tensor dequantize_for_gradients(const AffineWeight& weight, at::ScalarType type);
 
-// What a gradient of the dequantized weight means for the floats of its groups, f32 [out, groups]:
+// Gradients of a group's floats from the gradient G of the dequantized weight, f32 [out, groups]:
 //     d / d scales = Σ_group G (codes - zeros)        d / d zeros = -scales Σ_group G
 struct GroupGradients {
-  at::Tensor scales, zeros;  // zeros: undefined where not asked for
+  at::Tensor scales, zeros;  // zeros: undefined if not requested
 };
-// gradient: [out, in], f32 or bf16. Sums are f32. dequantized: what dequantize_for_gradients() gives in the gradient's
-// type, where the caller has it anyway; it saves a GPU a pass.
+// gradient: [out, in], f32 or bf16. Sums are f32. dequantized: the result of dequantize_for_gradients() in the
+// gradient's dtype, if the caller has it; saves a pass on a GPU.
 GroupGradients reduce_to_groups(const at::Tensor& gradient, const AffineWeight& weight, bool with_zeros,
                                 const at::Tensor& dequantized = {});
 
-// The same in LibTorch's operations: what every device but the CPU runs. Here so that they are tested everywhere.
+// The same with LibTorch operations, as run on every device but the CPU. Declared here so that they can be tested on
+// any device.
 namespace by_operations {
 at::Tensor dequantize_groups(const AffineWeight& weight, at::ScalarType type);
 at::Tensor dequantize_for_gradients(const AffineWeight& weight, at::ScalarType type);

@@ -1,4 +1,4 @@
-// What the weight of a linear may be, and what may be tuned in it.
+// The weight of a linear: float, affine codes or codebook.
 #pragma once
 #include <functional>
 #include <variant>
@@ -10,26 +10,26 @@
 namespace normtweak::weights {
 
 struct FloatWeight {
-  at::Tensor values;  // [out, in], in the type that the products run in
+  at::Tensor values;  // [out, in], in the compute dtype
 };
 
 using Weight = std::variant<FloatWeight, AffineWeight, CodebookWeight>;
 
-// [out, in] in `type`; the tensor itself where a float weight has that type.
+// [out, in] in `type`; a float weight that already has that dtype is returned without a copy.
 at::Tensor dequantize(const Weight& weight, at::ScalarType type = at::kFloat);
 
 // [out, in], whatever the kind.
 at::IntArrayRef shape(const Weight& weight);
 
-// Bits that the file holds for each weight, scales, zero-points and codebooks included.
+// Stored bits per weight, scales, zero-points and codebooks included.
 double bits_per_weight(const Weight& weight);
 
 bool is_quantized(const Weight& weight);
 
-// All its tensors, in one order for weights of one kind.
+// All its tensors, in a fixed order for each kind of weight.
 std::vector<at::Tensor> tensors(const Weight& weight);
 
-// The same weight with what `change` makes of each of its tensors.
+// The same weight with `change` applied to each of its tensors.
 Weight map_tensors(const Weight& weight, const std::function<at::Tensor(const at::Tensor&)>& change);
 
 // The same weight with all its tensors on `device`.

@@ -28,7 +28,10 @@ std::span<const Family* const> families() { return kFamilies; }
 const Family& find_family(const Json& config, std::string_view origin) {
   const auto found = config.find("architectures");
   if (found == config.end() || !found->is_array() || found->empty() || !found->front().is_string()) {
-    fail("{}: no `architectures`, so the kind of model is unknown; supported are {}", origin,
+    const auto* row = std::ranges::find(kFamilies, config.value("model_type", Json()),
+                                        [](const Family* family) { return Json(family->gguf.model_type); });
+    if (row != kFamilies.end()) return **row;
+    fail("{}: neither `architectures` nor a `model_type` that is supported; supported are {}", origin,
          supported_architectures());
   }
   const auto architecture = found->front().get<std::string>();

@@ -1,4 +1,4 @@
-// The rows of the table in families.cpp; each is defined in a file of its own.
+// The rows of the table in families.cpp; each is defined in its own file.
 #pragma once
 #include "normtweak/model/family.h"
 

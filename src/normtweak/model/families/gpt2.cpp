@@ -13,6 +13,7 @@ const Family kGpt2 = {
     .attention_output_bias = {.fallback = true},
     .mlp_bias = {.fallback = true},
     .tied_head_fallback = true,
+    .fallbacks = {.context = 1024, .norm_epsilon = 1e-5, .activation = "gelu_new"},
     .required_switches = {{"scale_attn_weights", true},
                           {"scale_attn_by_inverse_layer_idx", false},
                           {"add_cross_attention", false}},

@@ -11,6 +11,7 @@ const Family kLlama = {
     .query_key_value_bias = {.key = "attention_bias"},
     .attention_output_bias = {.key = "attention_bias"},
     .mlp_bias = {.key = "mlp_bias"},
+    .fallbacks = {.context = 2048, .norm_epsilon = 1e-6, .activation = "silu"},
     .names = {.embedding = "model.embed_tokens",
               .positions = {},
               .final_norm = "model.norm",

@@ -1,0 +1,48 @@
+#include "normtweak/pipeline/untouched_copy.h"
+
+#include <fmt/format.h>
+
+#include <exception>
+#include <string>
+#include <system_error>
+
+#include "normtweak/base/file.h"
+#include "normtweak/base/leftovers.h"
+#include "normtweak/base/unfinished.h"
+#include "normtweak/pipeline/preflight.h"
+#include "normtweak/pipeline/save_checkpoint.h"
+
+namespace normtweak::pipeline {
+namespace fs = std::filesystem;
+
+fs::path untouched_folder(const fs::path& output) {
+  auto folder = place_of(output);
+  folder += ".untouched";
+  return place_of(folder);
+}
+
+UntouchedCopy::UntouchedCopy(const model::Checkpoint& original, const model::Decoder& quantized, const fs::path& output,
+                             ProgressSink& progress) {
+  try {
+    const auto folder = untouched_folder(output);
+    check_output(folder, {}, 2 * estimated_bytes(original, quantized.config.stored_type));
+    save_checkpoint(original, quantized, folder, find_save_format("compressed-tensors"));
+    folder_ = folder;
+    progress.note(fmt::format(
+        "quantized; while the tweak runs, the model as it is now is in {}, from which `normtweak tweak` can go on",
+        folder.string()));
+  } catch (const std::exception& error) {  // whatever it is: the run itself is sound
+    const std::string what = error.what();
+    progress.note(fmt::format("no copy of the quantized model is kept while the tweak runs: {}",
+                              what.substr(0, what.find('\n'))));
+  }
+}
+
+void UntouchedCopy::remove() const {
+  if (folder_.empty()) return;
+  const Unfinished gone(staging_name(folder_));
+  std::error_code ignored;
+  fs::rename(folder_, gone.path(), ignored);  // at once, so that no half of it stays
+}
+
+}  // namespace normtweak::pipeline
