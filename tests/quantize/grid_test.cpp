@@ -12,7 +12,7 @@
 namespace normtweak::quantize {
 namespace {
 
-double total_error(const at::Tensor& groups, const Grid& grid, const GridOptions& options) {
+double total_error(const at::Tensor& groups, const Grid& grid, const AffineOptions& options) {
   const auto error = nearest_steps(groups, grid, options) * grid.scales.unsqueeze(-1) - groups;
   return error.abs().pow(2.4).sum(at::kDouble).item<double>();
 }
@@ -22,7 +22,7 @@ TEST(Grid, SearchIsNeverWorseThanTheRange) {
   groups.select(2, 5).mul_(6);
   for (const int bits : {2, 3, 4, 6, 8}) {
     for (const bool symmetric : {false, true}) {
-      const GridOptions options = {.bits = bits, .symmetric = symmetric};
+      const AffineOptions options = {.bits = bits, .symmetric = symmetric};
       EXPECT_LE(total_error(groups, search_grid(groups, options), options),
                 total_error(groups, range_grid(groups, options), options));
     }
@@ -30,7 +30,7 @@ TEST(Grid, SearchIsNeverWorseThanTheRange) {
 }
 
 // The least sum of |error|^2.4 over the grids of 100%, 99%, ... 21% of each row's range, in double: f64 [rows].
-at::Tensor least_of_all_shares(const at::Tensor& groups, const GridOptions& options) {
+at::Tensor least_of_all_shares(const at::Tensor& groups, const AffineOptions& options) {
   at::Tensor least;
   for (int step = 0; step < 80; ++step) {
     // A grid of part of the range is that of a row with nothing outside it.
@@ -50,7 +50,8 @@ TEST(Grid, SearchFindsTheBest) {
       for (const bool float_zeros : {false, true}) {
         for (const bool symmetric : {false, true}) {
           if (float_zeros && symmetric) continue;
-          const GridOptions options = {.bits = 3, .symmetric = symmetric, .float_zeros = float_zeros, .search = true};
+          const AffineOptions options = {
+              .bits = 3, .symmetric = symmetric, .float_zeros = float_zeros, .search_grid = true};
           const auto groups = (at::randn({37, size}) * 0.02 + 0.01).to(device);
           const auto grid = search_grid(groups, options);
           const auto error = nearest_steps(groups, grid, options) * grid.scales.unsqueeze(-1) - groups;
@@ -69,7 +70,7 @@ TEST(Grid, SearchDoesNotHideAScaleThatOverflows) {
   for (const auto device : test::devices()) {
     const auto groups = at::randn({3, 20}).to(device);
     groups[1][7] = 15 * 70000.0;
-    const auto scales = search_grid(groups, {.search = true}).scales;
+    const auto scales = search_grid(groups, {.search_grid = true}).scales;
     EXPECT_TRUE(scales[0].isfinite().item<bool>());
     EXPECT_FALSE(scales[1].isfinite().item<bool>());
   }

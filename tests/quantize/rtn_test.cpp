@@ -14,7 +14,7 @@
 namespace normtweak::quantize {
 namespace {
 
-RtnOptions options_of(const Json& facts) {
+AffineOptions options_of(const Json& facts) {
   return {.bits = facts.at("bits"),
           .group_size = facts.at("group"),
           .symmetric = facts.at("symmetric"),
@@ -58,7 +58,7 @@ TEST(Rtn, KeepsZeroExactly) {
 struct Refusal {
   const char* name;
   at::Tensor weight;
-  RtnOptions options;
+  AffineOptions options;
   const char* message;  // a part of it
 };
 

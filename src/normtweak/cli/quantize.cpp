@@ -123,7 +123,8 @@ Job add_quantize(CLI::App& command) {
   auto choices = std::make_shared<Choices>();
   command.footer(
       "The compute dtype is bf16 on hardware with fast bf16 products; reported figures are scored in f32.\n"
-      "Held-out rows of the text, not used for training, decide whether the tweak is kept. While it runs, the quantized\n"
+      "Held-out rows of the text, not used for training, decide whether the tweak is kept. While it runs, the "
+      "quantized\n"
       "model is in OUT.untouched: a run that dies loses no more than the tweak.");
   command.add_option("MODEL", choices->options.model, "The float model")->required();
   command.add_option("-o,--output", choices->options.output, "Output folder; an earlier result there is replaced")

@@ -20,7 +20,6 @@
 #include "normtweak/quantize/checks.h"
 #include "normtweak/quantize/full_precision.h"
 #include "normtweak/quantize/gptq_block.h"
-#include "normtweak/quantize/grid.h"
 
 namespace normtweak::quantize {
 namespace {
@@ -29,7 +28,7 @@ namespace {
 // are rows) and in the factor's order.
 class GptqRun {
  public:
-  GptqRun(const at::Tensor& weight, const HessianFactor& factor, const GptqOptions& options)
+  GptqRun(const at::Tensor& weight, const HessianFactor& factor, const AffineOptions& options)
       : factor_(factor),
         options_(options),
         out_(weight.size(0)),
@@ -65,14 +64,6 @@ class GptqRun {
  private:
   bool keeps_order() const { return !factor_.order.defined(); }
 
-  GridOptions grid_options() const {
-    return {.bits = options_.bits,
-            .symmetric = options_.symmetric,
-            .float_zeros = options_.float_zeros,
-            .search = options_.search_grid,
-            .scale_type = options_.scale_type};
-  }
-
   // The feedback of the errors of columns [from, to) to columns [first, last): [last - first, out].
   at::Tensor feedback(std::int64_t from, std::int64_t to, std::int64_t first, std::int64_t last) const {
     return matmul_transposed(feedback_block(from, to, first, last).t(), errors_.slice(0, from, to).t());
@@ -83,7 +74,7 @@ class GptqRun {
   }
 
   void fit_all_groups() {
-    const auto grid = fit_grid(weight_.view({-1, group_size_, padded_}).transpose(1, 2), grid_options());
+    const auto grid = fit_grid(weight_.view({-1, group_size_, padded_}).transpose(1, 2), options_);
     scales_.copy_(grid.scales);
     zeros_.copy_(grid.zeros);
   }
@@ -99,7 +90,7 @@ class GptqRun {
       updated = updated + at::linalg_solve_triangular(feedback_block(begin, end, begin, end).t(), pull, /*upper=*/false,
                                                       /*left=*/true, /*unitriangular=*/true);
     }
-    const auto grid = fit_grid(updated.t(), grid_options());
+    const auto grid = fit_grid(updated.t(), options_);
     scales_.select(0, group).copy_(grid.scales);
     zeros_.select(0, group).copy_(grid.zeros);
     round_span(begin, end, pull);
@@ -155,7 +146,7 @@ class GptqRun {
   }
 
   const HessianFactor& factor_;
-  const GptqOptions& options_;
+  const AffineOptions& options_;
   std::int64_t out_, in_, group_size_, padded_;
   at::Tensor weight_;          // f32 [in, out]
   at::Tensor group_of_;        // i64 [in]: the group of the column at each position
@@ -166,7 +157,7 @@ class GptqRun {
 };
 
 // Threads synchronise once per linear, not in each of thousands of small operations.
-GptqResult run_in_slices(const at::Tensor& weight, const HessianFactor& factor, const GptqOptions& options) {
+GptqResult run_in_slices(const at::Tensor& weight, const HessianFactor& factor, const AffineOptions& options) {
   const auto slices = weight.split(kRoundedChannels);
   std::vector<GptqResult> results(slices.size());
   for_each_slice(weight.size(0), kRoundedChannels, [&](std::int64_t first, std::int64_t) {
@@ -191,7 +182,7 @@ GptqResult run_in_slices(const at::Tensor& weight, const HessianFactor& factor, 
 
 }  // namespace
 
-GptqResult quantize_gptq(const at::Tensor& weight, const HessianFactor& factor, const GptqOptions& options) {
+GptqResult quantize_gptq(const at::Tensor& weight, const HessianFactor& factor, const AffineOptions& options) {
   const at::NoGradGuard no_grad;
   const FullPrecisionProducts full_precision;
   check_weight(weight);

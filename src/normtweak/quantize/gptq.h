@@ -1,19 +1,11 @@
 // GPTQ: columns are rounded one after the other, and the columns that remain compensate for each error.
 // Frantar et al., arXiv 2210.17323; in the form of hessian_factor.h, which needs no inverse.
 #pragma once
+#include "normtweak/quantize/grid.h"
 #include "normtweak/quantize/hessian_factor.h"
 #include "normtweak/weights/affine_weight.h"
 
 namespace normtweak::quantize {
-
-struct GptqOptions {
-  int bits = 4;                           // 2, 3, 4, 6 or 8
-  int group_size = 128;                   // input columns per scale; 0: one scale per output channel
-  bool symmetric = false;                 // zero-point fixed at 2^(bits-1)
-  bool float_zeros = false;               // zero-points are floats of the scale type, not whole codes
-  bool search_grid = false;               // shrink each group's range to minimise Σ |error|^2.4
-  at::ScalarType scale_type = at::kHalf;  // what the scales are stored in
-};
 
 struct GptqResult {
   weights::AffineWeight weight;
@@ -30,6 +22,6 @@ struct GptqResult {
 // Dead columns are rounded to nearest, since text other than the calibration text may use them.
 //
 // Throws Error if the weight is not finite, if group_size does not divide `in`, or if a scale does not fit its type.
-GptqResult quantize_gptq(const at::Tensor& weight, const HessianFactor& factor, const GptqOptions& options);
+GptqResult quantize_gptq(const at::Tensor& weight, const HessianFactor& factor, const AffineOptions& options);
 
 }  // namespace normtweak::quantize

@@ -49,7 +49,7 @@ Range range_of(const at::Tensor& groups, bool symmetric) {
   return {-reach, reach};
 }
 
-Grid grid_of(const Range& range, const GridOptions& options) {
+Grid grid_of(const Range& range, const AffineOptions& options) {
   const auto top = top_code(options.bits);
   // Divides by a tensor: for a plain number CUDA multiplies by its reciprocal, which rounds differently from the CPU.
   auto scales = storable((range.high - range.low) / at::full_like(range.high, top), options.scale_type);
@@ -59,7 +59,7 @@ Grid grid_of(const Range& range, const GridOptions& options) {
   return {scales, zeros.round()};
 }
 
-Grid search_rows(const at::Tensor& rows, const at::Tensor& shares, const GridOptions& options) {
+Grid search_rows(const at::Tensor& rows, const at::Tensor& shares, const AffineOptions& options) {
   const auto range = range_of(rows, options.symmetric);
   const auto candidates = grid_of({range.low * shares, range.high * shares}, options);
   auto best = least_error({.groups = rows,
@@ -80,17 +80,17 @@ at::Tensor shares_tried(const at::Tensor& groups) {
 
 }  // namespace
 
-Grid fit_grid(const at::Tensor& groups, const GridOptions& options) {
+Grid fit_grid(const at::Tensor& groups, const AffineOptions& options) {
   check_bits(options.bits);
   check_scale_type(options.scale_type);
-  return options.search ? search_grid(groups, options) : range_grid(groups, options);
+  return options.search_grid ? search_grid(groups, options) : range_grid(groups, options);
 }
 
-Grid range_grid(const at::Tensor& groups, const GridOptions& options) {
+Grid range_grid(const at::Tensor& groups, const AffineOptions& options) {
   return grid_of(range_of(groups, options.symmetric), options);
 }
 
-Grid search_grid(const at::Tensor& groups, const GridOptions& options) {
+Grid search_grid(const at::Tensor& groups, const AffineOptions& options) {
   const auto shape = groups.sizes().slice(0, static_cast<std::size_t>(groups.dim() - 1));
   const auto rows = groups.reshape({-1, groups.size(-1)});
   const auto scales = at::empty_like(rows.select(1, 0)), zeros = at::empty_like(scales);
@@ -113,7 +113,7 @@ Grid search_grid(const at::Tensor& groups, const GridOptions& options) {
   return {scales.view(shape), zeros.view(shape)};
 }
 
-at::Tensor nearest_steps(const at::Tensor& groups, const Grid& grid, const GridOptions& options) {
+at::Tensor nearest_steps(const at::Tensor& groups, const Grid& grid, const AffineOptions& options) {
   const auto zeros = grid.zeros.unsqueeze(-1);
   auto steps = groups / grid.scales.unsqueeze(-1);
   const auto top = top_code(options.bits);

@@ -5,11 +5,13 @@
 
 namespace normtweak::quantize {
 
-struct GridOptions {
+// Of all quantizers that give affine weights. The functions below read no group size: they are given groups.
+struct AffineOptions {
   int bits = 4;                           // 2, 3, 4, 6 or 8
+  int group_size = 128;                   // input columns per scale; 0: one scale per output channel
   bool symmetric = false;                 // zero-point fixed at 2^(bits-1)
   bool float_zeros = false;               // zero-points are rounded to the scale type, not to integers
-  bool search = false;                    // shrink each group's range to minimise Σ |error|^2.4
+  bool search_grid = false;               // shrink each group's range to minimise Σ |error|^2.4
   at::ScalarType scale_type = at::kHalf;  // scales are rounded to it before zero-points and codes are derived
 };
 
@@ -19,17 +21,17 @@ struct Grid {
 };
 
 // The grid of each row of `groups`, f32 [..., group_size], by range or by search as the options say.
-Grid fit_grid(const at::Tensor& groups, const GridOptions& options);
+Grid fit_grid(const at::Tensor& groups, const AffineOptions& options);
 
 // The grid that spans the range of each row and 0, so that a zero weight stays exactly zero.
-Grid range_grid(const at::Tensor& groups, const GridOptions& options);
+Grid range_grid(const at::Tensor& groups, const AffineOptions& options);
 
 // The best of the grids that span 100%, 99%, ... 21% of that range: the `mse` search of the GPTQ code. Clipping an
 // outlier gives all other weights of its group a finer step.
-Grid search_grid(const at::Tensor& groups, const GridOptions& options);
+Grid search_grid(const at::Tensor& groups, const AffineOptions& options);
 
 // The nearest code minus the zero-point, f32: value = result * scale. Halves round to even.
-at::Tensor nearest_steps(const at::Tensor& groups, const Grid& grid, const GridOptions& options);
+at::Tensor nearest_steps(const at::Tensor& groups, const Grid& grid, const AffineOptions& options);
 
 // The offset of the grid's steps from integers: 0 for integer zero-points.
 at::Tensor phase_of(const at::Tensor& zeros);

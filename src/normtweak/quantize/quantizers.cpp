@@ -12,26 +12,23 @@
 namespace normtweak::quantize {
 namespace {
 
+AffineOptions affine_options(const LinearPlan& plan) {
+  return {.bits = plan.bits,
+          .group_size = plan.group_size,
+          .symmetric = plan.symmetric,
+          .float_zeros = plan.float_zeros,
+          .search_grid = plan.search_grid,
+          .scale_type = plan.scale_type};
+}
+
 weights::Weight rtn(const at::Tensor& weight, const InputHessian&, const LinearPlan& plan) {
-  return quantize_rtn(weight, {.bits = plan.bits,
-                               .group_size = plan.group_size,
-                               .symmetric = plan.symmetric,
-                               .float_zeros = plan.float_zeros,
-                               .search_grid = plan.search_grid,
-                               .scale_type = plan.scale_type});
+  return quantize_rtn(weight, affine_options(plan));
 }
 
 weights::Weight gptq(const at::Tensor& weight, const InputHessian& hessian, const LinearPlan& plan) {
   if (!hessian.defined()) fail("gptq needs the Hessian of the linear's input; run the calibration pass first");
   const auto& factor = hessian.factor(factor_options(plan));
-  auto result = quantize_gptq(weight, factor,
-                              {.bits = plan.bits,
-                               .group_size = plan.group_size,
-                               .symmetric = plan.symmetric,
-                               .float_zeros = plan.float_zeros,
-                               .search_grid = plan.search_grid,
-                               .scale_type = plan.scale_type})
-                    .weight;
+  auto result = quantize_gptq(weight, factor, affine_options(plan)).weight;
   if (plan.sweeps > 0) descend(result, weight, hessian.mean(), factor.added, plan.sweeps);
   return result;
 }

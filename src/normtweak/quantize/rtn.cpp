@@ -3,22 +3,16 @@
 #include <ATen/TensorOperators.h>
 
 #include "normtweak/quantize/checks.h"
-#include "normtweak/quantize/grid.h"
 
 namespace normtweak::quantize {
 
-weights::AffineWeight quantize_rtn(const at::Tensor& weight, const RtnOptions& options) {
+weights::AffineWeight quantize_rtn(const at::Tensor& weight, const AffineOptions& options) {
   check_weight(weight);
   const auto out = weight.size(0), in = weight.size(1), group_size = resolve_group_size(options.group_size, in);
   const auto groups = weight.contiguous().view({out, in / group_size, group_size});
-  const GridOptions grid_options = {.bits = options.bits,
-                                    .symmetric = options.symmetric,
-                                    .float_zeros = options.float_zeros,
-                                    .search = options.search_grid,
-                                    .scale_type = options.scale_type};
-  const auto grid = fit_grid(groups, grid_options);
+  const auto grid = fit_grid(groups, options);
   check_scales(grid.scales, options.scale_type);
-  const auto codes = nearest_steps(groups, grid, grid_options).add_(grid.zeros.unsqueeze(-1)).round_();
+  const auto codes = nearest_steps(groups, grid, options).add_(grid.zeros.unsqueeze(-1)).round_();
   return {.codes = codes.view({out, in}).to(at::kByte),
           .scales = grid.scales,
           .zeros = grid.zeros,
