@@ -169,6 +169,7 @@ constexpr std::array<StrategyRow, 3> kStrategies = {{
 
 std::vector<Strategy> strategies() {
   std::vector<Strategy> all;
+  all.reserve(kStrategies.size());
   for (const auto& row : kStrategies) all.push_back(row.strategy);
   return all;
 }

@@ -26,7 +26,7 @@ struct Choices {
 };
 
 // Findings about a model or a safetensors file.
-struct Findings {
+struct Findings {  // NOLINT(bugprone-exception-escape): nlohmann declares that its moves do not throw
   Json figures;
   std::string text;
 };

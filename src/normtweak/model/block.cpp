@@ -137,6 +137,7 @@ PlaceInput forward_to(LinearInput place, const Block& block, const at::Tensor& h
 
 std::vector<PlacedLinear> linears(Block& block) {
   std::vector<PlacedLinear> all;
+  all.reserve(block.query_key_value.size() + 4);
   for (auto& linear : block.query_key_value) all.push_back({&linear, LinearInput::attention});
   all.push_back({&block.attention_output, LinearInput::attention_output});
   if (block.gate) all.push_back({&*block.gate, LinearInput::mlp});
@@ -147,6 +148,7 @@ std::vector<PlacedLinear> linears(Block& block) {
 
 std::vector<const Linear*> linears(const Block& block) {
   std::vector<const Linear*> all;
+  all.reserve(block.query_key_value.size() + 4);
   for (const auto& linear : block.query_key_value) all.push_back(&linear);
   all.push_back(&block.attention_output);
   if (block.gate) all.push_back(&*block.gate);

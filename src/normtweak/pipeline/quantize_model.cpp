@@ -110,7 +110,7 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   timed(result.seconds, "generate", [&] { text = prepare_text(options.text, floats, progress, processes); });
   result.samples = text.all.samples();
   result.tokens_per_sample = text.all.tokens();
-  std::optional<model::Decoder> quantized;
+  model::Decoder quantized;
   timed(result.seconds, "quantize", [&] {
     quantized = run_blocks(floats.exact, floats.passes, start, text.split.train,
                            {.plan = &plan, .layerwise = {}, .processes = processes}, progress)
@@ -119,12 +119,12 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   std::optional<UntouchedCopy> copy;
   if (options.tweak.method != TweakMethod::none && processes.is_first()) {
     timed(result.seconds, "save",
-          [&] { copy.emplace(original, with_blocks(floats.exact, *quantized), options.output, progress); });
+          [&] { copy.emplace(original, with_blocks(floats.exact, quantized), options.output, progress); });
   }
   const auto tweaked =
-      run_tweak(floats, start, *quantized, text.split, options.tweak, &plan, result, progress, processes);
+      run_tweak(floats, start, quantized, text.split, options.tweak, &plan, result, progress, processes);
   if (!processes.is_first()) return result;  // rank 0 judges and saves
-  finish(floats, *quantized, tweaked, text, external, {floats.exact, original, options.output, format}, result,
+  finish(floats, quantized, tweaked, text, external, {floats.exact, original, options.output, format}, result,
          progress);
   if (copy) copy->remove();
   return result;
