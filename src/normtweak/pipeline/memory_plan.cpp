@@ -25,7 +25,7 @@ constexpr std::int64_t kStreamedBlocks = 3;
 // Memory of the end-to-end tweak per tuned float, in F32: start, unit, change, gradient and value (5); Adam's two
 // moments, later replaced by the candidates start, best, last, leader and the one being scored (5); temporaries of a
 // rounding (2).
-constexpr std::int64_t kTunedBytes = (5 + 5 + 2) * 4;
+constexpr std::int64_t kTunedBytes = std::int64_t{5 + 5 + 2} * 4;
 
 struct Sizes {  // in weights
   std::int64_t block = 0, layers = 0, outside = 0, widest = 0;
