@@ -204,6 +204,7 @@ CASES = [
     ("quantize good -o out --method kmeans --no-act-order", 2, ["--act-order: has no effect with --method kmeans"]),
     ("quantize good -o out --method rtn --sweeps 1", 2, ["--sweeps: has no effect with --method rtn"]),
     ("quantize good -o out --sensitivity", 2, ["--sensitivity: has no effect with --method gptq"]),
+    ("tweak good --reference good -o out --calibration ids.safetensors", 1, ["good: is --reference itself"]),
     ("tweak copy --reference good -o out --method layerwise --tune norms,scales", 2, ["--tune norms,scales: --method layerwise tunes norms alone"]),
     ("tweak copy --reference good -o out --method layerwise --steps 3", 2, ["--steps: has no effect with --method layerwise"]),
     ("tweak copy --reference good -o out --method layerwise --lr-scales 1e-3", 2, ["--lr-scales: has no effect with --method layerwise"]),
@@ -444,11 +445,14 @@ def test_stopped_while_it_writes(number, home, tmp_path):
     """Nothing is left. The logits take so long to write that the file is seen before its end."""
     cli_program.save_ids(tmp_path / "many.safetensors", cli_models.ids(4000, 32))
     process = subprocess.Popen([cli_program.PROGRAM, "logits", home / "good", "--tokens", tmp_path / "many.safetensors",
-                                "-o", tmp_path / "logits.safetensors", "--quiet"], env=cli_program.ENVIRONMENT)
+                                "-o", tmp_path / "logits.safetensors", "--quiet"], env=cli_program.ENVIRONMENT,
+                               stderr=subprocess.PIPE, text=True)
     while not list(tmp_path.glob(".*.partial")):
         assert process.poll() is None
     process.send_signal(number)
-    assert process.wait() == -number
+    _, said = process.communicate()
+    assert process.returncode == -number
+    assert said == ("normtweak: interrupted; what was not finished has been removed\n" if number == signal.SIGINT else "")
     assert [path.name for path in tmp_path.iterdir()] == ["many.safetensors"]
 
 

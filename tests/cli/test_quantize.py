@@ -221,6 +221,17 @@ def test_gpt2_without_prefix(method, tmp_path):
     assert "h.0.attn.c_attn.weight_packed" in packed and not any(name.startswith("transformer.") for name in packed)
 
 
+def test_packed_gpt2_is_refused_by_others(tmp_path):
+    """transformers packs no Conv1D, and would go on with random weights."""
+    cli_models.save(cli_models.gpt2(), tmp_path / "gpt2")
+    cli_program.run("quantize", tmp_path / "gpt2", "-o", tmp_path / "packed", "--method", "rtn", "--group-size", 32,
+                    "--symmetric", "--tweak", "none", "--calibration",
+                    cli_program.save_ids(tmp_path / "calibration.safetensors", cli_models.ids(8, 32)))
+    with pytest.raises(ValueError, match="quant_method"):
+        AutoModelForCausalLM.from_pretrained(tmp_path / "packed")
+    assert cli_program.report("inspect", tmp_path / "packed", to=tmp_path)["quantized"]
+
+
 def test_inspect_says_who_loads_it(home, tmp_path):
     """One linear with float zero-points makes a checkpoint that no other program reads."""
     mixed = quantize(home, "rtn-4-g32", more=["--rule", "*.down_proj=float-zeros"])

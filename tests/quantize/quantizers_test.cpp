@@ -42,7 +42,10 @@ TEST(Quantizers, PlansAreCheckedAgainstShapes) {
       {"fits", {.group_size = 64}, ""},
       {"per channel", {.group_size = 0}, ""},
       {"kmeans has no groups", {.method = "kmeans", .group_size = 100}, ""},
-      {"group", {.group_size = 128}, "model.layers.0.mlp.up_proj [1536, 576]: group size 128 does not divide the 576"},
+      {"group",
+       {.group_size = 128},
+       "model.layers.0.mlp.up_proj [1536, 576]: group size 128 does not divide the 576 input columns; use a divisor "
+       "such as 64"},
       {"bits", {.bits = 5, .group_size = 64}, "5 bits"},
       {"method", {.method = "magic", .group_size = 64}, "rtn, gptq, kmeans"},
       {"damping", {.group_size = 64, .damping = -1}, "damping"},

@@ -7,9 +7,11 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <string_view>
 #include <thread>
 
 #include "normtweak/base/unfinished.h"
+#include "normtweak/cli/job.h"
 
 namespace normtweak::cli {
 namespace {
@@ -30,6 +32,10 @@ void end_when_told(int from_handler) {
     if (errno != EINTR) return;
   }
   remove_unfinished();
+  if (number == SIGINT && is_first_process()) {
+    constexpr std::string_view kLine = "normtweak: interrupted; what was not finished has been removed\n";
+    [[maybe_unused]] const auto written = ::write(STDERR_FILENO, kLine.data(), kLine.size());
+  }
   std::signal(number, SIG_DFL);
   std::raise(number);
   std::_Exit(128 + number);  // PID 1 of a container survives signals that it raises

@@ -27,8 +27,10 @@ struct PackedModule {
 
 // The config to write. ignored: the model's other linears, which stay float; a class target would match them, too. If
 // all settings are equal the target is the class "Linear", otherwise each module is named. If one module needs the
-// extension, the whole config is marked so that other readers refuse it.
-Json make_packed_config(std::span<const PackedModule> modules, const std::vector<std::string>& ignored);
+// extension, or others cannot read this model packed (GPT-2's Conv1D), the whole config is marked so that they refuse
+// it and do not go on with random weights.
+Json make_packed_config(std::span<const PackedModule> modules, const std::vector<std::string>& ignored,
+                        bool others_read_it = true);
 
 // Whether a checkpoint with this `quantization_config` is to be read by decode_packed(), judging by its method and
 // format names.

@@ -22,9 +22,10 @@ Json weights_json(const PackedSettings& settings) {
 
 }  // namespace
 
-Json make_packed_config(std::span<const PackedModule> modules, const std::vector<std::string>& ignored) {
+Json make_packed_config(std::span<const PackedModule> modules, const std::vector<std::string>& ignored,
+                        bool others_read_it) {
   std::vector<std::pair<PackedSettings, Json>> groups;  // settings and the names of their modules, in order
-  bool extension = false;
+  bool extension = !others_read_it;
   for (const auto& module : modules) {
     extension |= module.settings.kind != PackedKind::affine;
     auto group = std::ranges::find(groups, module.settings, &std::pair<PackedSettings, Json>::first);

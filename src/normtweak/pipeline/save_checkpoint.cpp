@@ -65,7 +65,8 @@ class Contents {
     config.erase("quantization_config");
     if (converts_) config[config.contains("torch_dtype") ? "torch_dtype" : "dtype"] = float_type_name(stored_);
     if (format_.holds_codes && !packed_.empty()) {
-      config["quantization_config"] = formats::make_packed_config(packed_, float_linears_);
+      config["quantization_config"] = formats::make_packed_config(
+          packed_, float_linears_, original_.family->linear_layout == model::Layout::out_in);
     }
     return config;
   }

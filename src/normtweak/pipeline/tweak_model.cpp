@@ -38,6 +38,10 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
   auto reference = model::open_checkpoint(options.reference);
   if (model::is_quantized(reference)) fail("{}: is quantized; --reference needs the float model", options.reference);
   check_same_model(quantized_checkpoint, reference);
+  std::error_code unknown;
+  if (std::filesystem::equivalent(quantized_checkpoint.path, reference.path, unknown)) {
+    fail("{}: is --reference itself; give the quantized model", options.quantized);
+  }
   const auto& format = find_save_format(model::is_quantized(quantized_checkpoint) ? "compressed-tensors" : "hf");
   check_output(options.output, inputs({&quantized_checkpoint, &reference}, options.text, options.external),
                estimated_bytes(quantized_checkpoint, quantized_checkpoint.numbers.stored_type));

@@ -38,8 +38,12 @@ void check_scale_type(at::ScalarType type) {
 std::int64_t resolve_group_size(int group_size, std::int64_t in) {
   if (group_size == 0) return in;
   if (group_size < 0 || in % group_size != 0) {
-    fail("group size {} does not divide the {} input columns; use a divisor, or 0 for one scale per output channel",
-         group_size, in);
+    std::int64_t divisor = 128;
+    while (in % divisor != 0) divisor /= 2;
+    fail(
+        "group size {} does not divide the {} input columns; use a divisor such as {}, or 0 for one scale per output "
+        "channel",
+        group_size, in, divisor);
   }
   return group_size;
 }

@@ -22,9 +22,10 @@ Verdict judge(const std::vector<double>& untouched, const std::vector<double>& t
   verdict.gain = sum / count;
   verdict.gain_error = std::sqrt(std::max(0.0, squares / count - verdict.gain * verdict.gain) / (count - 1));
   verdict.accepted = std::isfinite(verdict.gain) && verdict.gain > 2 * verdict.gain_error;
-  verdict.reason = fmt::format(
-      "held-out KL fell by {:.4f} ± {:.4f} nats per token over {} rows{}", verdict.gain, verdict.gain_error,
-      untouched.size(), verdict.accepted ? "" : ": not more than two standard errors, so the untouched state is kept");
+  verdict.reason =
+      fmt::format("held-out KL {} by {:.4f} ± {:.4f} nats per token over {} rows{}", verdict.gain < 0 ? "rose" : "fell",
+                  std::abs(verdict.gain), verdict.gain_error, untouched.size(),
+                  verdict.accepted ? "" : ": not more than two standard errors, so the untouched state is kept");
   return verdict;
 }
 
