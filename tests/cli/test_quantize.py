@@ -221,6 +221,15 @@ def test_gpt2_without_prefix(method, tmp_path):
     assert "h.0.attn.c_attn.weight_packed" in packed and not any(name.startswith("transformer.") for name in packed)
 
 
+def test_the_default_group_size_divides_all_columns(home, tmp_path):
+    """Linears of 64 and of 96 columns here."""
+    found = cli_program.report("quantize", home / "llama", "-o", tmp_path / "out", "--method", "rtn", "--tweak", "none",
+                               "--calibration", cli_program.save_ids(tmp_path / "ids.safetensors", cli_models.ids(8, 32)),
+                               to=tmp_path)
+    assert found["group_size"] == 32
+    assert cli_program.tensors(tmp_path / "out")["model.layers.0.mlp.down_proj.weight_scale"].shape == (64, 3)
+
+
 def test_packed_gpt2_is_refused_by_others(tmp_path):
     """transformers packs no Conv1D, and would go on with random weights."""
     cli_models.save(cli_models.gpt2(), tmp_path / "gpt2")

@@ -16,7 +16,8 @@ namespace {
 
 struct Choices {
   pipeline::QuantizeOptions options;
-  CLI::Option *search_grid = nullptr, *act_order = nullptr, *sweeps = nullptr, *drift_correction = nullptr;
+  CLI::Option *group_size = nullptr, *search_grid = nullptr, *act_order = nullptr, *sweeps = nullptr,
+              *drift_correction = nullptr;
   std::string token_weights = "none";
   std::vector<std::string> rules;
   std::string store_type;
@@ -33,10 +34,11 @@ void add_plan(CLI::App& command, Choices& choices) {
       ->capture_default_str()
       ->check(CLI::IsMember({"2", "3", "4", "6", "8"}))
       ->group("Quantize");
-  command.add_option("--group-size", plan.group_size, "Input columns that share a scale; 0: the whole row")
-      ->capture_default_str()
-      ->check(within(kCount))
-      ->group("Quantize");
+  choices.group_size =
+      command.add_option("--group-size", plan.group_size,
+                         "Input columns that share a scale; 0: the whole row (default: the largest of 128, 64, 32 and "
+                         "16 that divides the columns of all linears)");
+  choices.group_size->check(within(kCount))->group("Quantize");
   auto* symmetric = command.add_flag("--symmetric", plan.symmetric,
                                      "Symmetric quantization: zero-points fixed at the middle code, not stored");
   symmetric->group("Quantize");
@@ -145,6 +147,7 @@ Job add_quantize(CLI::App& command) {
     check_tweak_options(command, choices->tweak, "--tweak", *progress);
     auto& options = choices->options;
     auto& plan = options.plan.standard;
+    options.standard_group_size = choices->group_size->empty();
     if (choices->search_grid->empty()) plan.search_grid = plan.method == "gptq";
     if (choices->act_order->empty()) plan.act_order = plan.method == "gptq";
     if (choices->sweeps->empty()) plan.sweeps = plan.method == "gptq" ? 2 : 0;

@@ -56,6 +56,22 @@ void check_plan_for_model(const quantize::QuantizationPlan& plan, const model::C
   if (!any) fail("{}: the rules skip every linear, so there is nothing to quantize", checkpoint.path);
 }
 
+int standard_group_size(const model::Checkpoint& checkpoint) {
+  constexpr int kMost = 128, kLeast = 16;
+  const auto divides_all = [&](int size) {
+    for (int block = 0; block < checkpoint.numbers.layers; ++block) {
+      for (const auto& linear : linear_shapes(checkpoint, block)) {
+        if (linear.in % size != 0) return false;
+      }
+    }
+    return true;
+  };
+  for (int size = kMost; size >= kLeast; size /= 2) {
+    if (divides_all(size)) return size;
+  }
+  return kMost;
+}
+
 std::vector<fs::path> inputs(std::initializer_list<const model::Checkpoint*> models, const TextSource& text,
                              const External& external) {
   std::vector<fs::path> all = {text.ids, text.real_text};

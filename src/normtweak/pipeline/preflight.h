@@ -19,6 +19,10 @@ void check_plan_for_model(const quantize::QuantizationPlan& plan, const model::C
 // Whether any linear of the model needs the Hessian of its input. Reads only the config.
 bool wants_hessians(const quantize::QuantizationPlan& plan, const model::Checkpoint& checkpoint);
 
+// The largest of 128, 64, 32 and 16 that divides the columns of every linear in the blocks; 128 if none does. Reads
+// only the config.
+int standard_group_size(const model::Checkpoint& checkpoint);
+
 // The inputs of a run: its models, its calibration text, and the texts that it reports on.
 std::vector<std::filesystem::path> inputs(std::initializer_list<const model::Checkpoint*> models,
                                           const TextSource& text, const External& external);

@@ -32,9 +32,11 @@ bool may_correct_drift(const quantize::QuantizationPlan& plan) {
   return plan.drift_correction > 0 && may_use_gptq(plan);
 }
 
-// The plan for this model, with scales in the stored dtype. If no linear needs a Hessian, token weights and drift
-// correction are turned off, since they would cost passes over the whole model.
-quantize::QuantizationPlan plan_for_model(quantize::QuantizationPlan plan, const model::Checkpoint& checkpoint) {
+// The plan for this model, with a group size that fits it and scales in the stored dtype. If no linear needs a Hessian,
+// token weights and drift correction are turned off, since they would cost passes over the whole model.
+quantize::QuantizationPlan plan_for_model(const QuantizeOptions& options, const model::Checkpoint& checkpoint) {
+  auto plan = options.plan;
+  if (options.standard_group_size) plan.standard.group_size = standard_group_size(checkpoint);
   plan.standard.scale_type = scale_type_for(checkpoint.numbers.stored_type);
   check_plan_for_model(plan, checkpoint);
   if (!wants_hessians(plan, checkpoint)) {
@@ -88,7 +90,7 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   }
   auto checkpoint = original;
   if (options.store_type) checkpoint.numbers.stored_type = *options.store_type;
-  const auto plan = plan_for_model(options.plan, checkpoint);
+  const auto plan = plan_for_model(options, checkpoint);
   check_outputs(options, original, checkpoint, progress);
   if (options.store_type) check_stored_type(original, *options.store_type, plan);
   note_missing_tokenizer(original, progress);

@@ -78,6 +78,7 @@ struct QuantizeOptions {
   std::filesystem::path output;
   std::string format = "compressed-tensors";  // a row of save_formats()
   quantize::QuantizationPlan plan;
+  bool standard_group_size = false;          // in place of the plan's: standard_group_size() of preflight.h
   std::optional<at::ScalarType> store_type;  // nullopt: the original's
   TweakOptions tweak;
   TextSource text;
