@@ -7,11 +7,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <limits>
 #include <optional>
 
 #include "normtweak/base/interrupt.h"
+#include "normtweak/base/stopwatch.h"
 
 namespace normtweak::tweak {
 namespace {
@@ -19,8 +19,6 @@ namespace {
 constexpr std::int64_t kStandardPasses = 8;
 constexpr int kPatience = 3;     // checks without improvement after which a run stops
 constexpr double kDiverged = 2;  // multiple of the untouched divergence at which a run counts as diverged
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // The changes that turn the student's floats into those of `start`.
 State changes_to(const model::Decoder& start, const Student& student, const std::set<TunableGroup>& groups) {
@@ -40,12 +38,12 @@ State changes_to(const model::Decoder& start, const Student& student, const std:
 class Run {
  public:
   Run(const model::Decoder& student, const TaughtRows& train, const TaughtRows& select, const EndToEndOptions& options,
-      double begin, ProgressSink& progress, const Processes& processes)
+      const Stopwatch& whole, ProgressSink& progress, const Processes& processes)
       : student_(student, options.groups),
         train_(train),
         select_(select),
         options_(options),
-        begin_(begin),
+        whole_(whole),
         progress_(progress),
         processes_(processes) {
     training_.beta1 = options.beta1;
@@ -138,7 +136,7 @@ class Run {
     set_state(student_, start_);
     Stage stage(progress_, fmt::format("try learning rate {:.2g}", training_.rates.norms), steps, "steps");
     Training training(student_, train_, training_, pass_, processes_);
-    const double begin = now();
+    const Stopwatch watch;
     for (std::int64_t step = 0; step < steps; ++step) {
       const auto report = training.step();
       stage.advance(1, fmt::format("KL {:.4f}", report.divergence));
@@ -146,7 +144,7 @@ class Run {
         return std::numeric_limits<double>::infinity();
       }
     }
-    seconds_per_step_ = (now() - begin) / static_cast<double>(steps);
+    seconds_per_step_ = watch.seconds() / static_cast<double>(steps);
     return selection_divergence();
   }
 
@@ -162,7 +160,7 @@ class Run {
     const auto asked = asked_steps();
     if (!limited_by_time()) return asked;
     const double scoring = static_cast<double>(options_.checks + 8) * seconds_per_score_;
-    const double left = options_.budget.seconds - (now() - begin_) - scoring;
+    const double left = options_.budget.seconds - whole_.seconds() - scoring;
     const auto by_time = std::max<std::int64_t>(1, static_cast<std::int64_t>(left / seconds_per_step_));
     const bool passes_given = options_.passes > 0 || options_.budget.tokens > 0;
     const auto steps = at::scalar_tensor(passes_given ? std::min(asked, by_time) : by_time, at::kLong);
@@ -175,9 +173,9 @@ class Run {
     set_state(student_, start_);
     Training training(student_, train_, training_, pass_, processes_);
     training.step();  // warm-up, since the first step also loads kernels
-    const double begin = now();
+    const Stopwatch watch;
     training.step();
-    seconds_per_step_ = now() - begin;
+    seconds_per_step_ = watch.seconds();
   }
 
   // Runs all steps from the start. Returns the best state seen at a check, or the start.
@@ -192,10 +190,10 @@ class Run {
     Stage stage(progress_, "tweak end to end", steps * training_.batch_rows * train_.row_tokens(), "tokens");
     const InterruptScope interrupt;
     for (std::int64_t step = 0; step < steps && result_.stopped_early.empty(); ++step) {
-      const double before = now();
+      const Stopwatch watch;
       const auto seen = training.tokens();
       const auto report = training.step();
-      result_.seconds += now() - before;
+      result_.seconds += watch.seconds();
       result_.tokens = training.tokens();
       ++result_.steps;
       stage.advance(training.tokens() - seen, fmt::format("KL {:.4f}", report.divergence));
@@ -235,16 +233,16 @@ class Run {
   }
 
   double selection_divergence() {
-    const double begin = now();
+    const Stopwatch watch;
     const double divergence = mean_divergence(student_, select_, pass_.rows, processes_);
-    seconds_per_score_ = now() - begin;
+    seconds_per_score_ = watch.seconds();
     return divergence;
   }
 
   Student student_;
   const TaughtRows &train_, &select_;
   EndToEndOptions options_;
-  double begin_;  // start of the whole tweak, on the clock of now()
+  Stopwatch whole_;  // since the start of the whole tweak
   ProgressSink& progress_;
   const Processes& processes_;
   TrainingOptions training_;
@@ -261,7 +259,7 @@ class Run {
 EndToEndResult tweak_end_to_end(const model::Decoder& teacher, const model::Decoder& student, const TextSplit& text,
                                 const EndToEndOptions& options, ProgressSink& progress, const model::Decoder* start,
                                 const Processes& processes) {
-  const double begin = now();
+  const Stopwatch whole;
   const auto memory = TaughtRows::share_of_memory(processes);
   const auto own_tokens = [&](const calibrate::TokenBatch& rows) {
     return TaughtRows::tokens_to_pass(teacher, rows, memory, processes);
@@ -272,7 +270,7 @@ EndToEndResult tweak_end_to_end(const model::Decoder& teacher, const model::Deco
   const TaughtRows train(teacher, text.train, *stage, memory, processes),
       select(teacher, text.select, *stage, memory, processes);
   stage.reset();
-  Run run(student, train, select, options, begin, progress, processes);
+  Run run(student, train, select, options, whole, progress, processes);
   if (start != nullptr) run.start_from(*start);
   return run.run();
 }
