@@ -47,10 +47,12 @@ struct Models {
   std::optional<model::Checkpoint> reference;
 };
 
-Models open(const Choices& choices) {
+Models open(const Choices& choices, ProgressSink& progress) {
   Models models = {.checkpoint = model::open_checkpoint(choices.model), .reference = {}};
+  report_notes(models.checkpoint, progress);
   if (choices.reference.empty()) return models;
   models.reference = model::open_checkpoint(choices.reference);
+  report_notes(*models.reference, progress);
   const auto found = models.checkpoint.numbers.vocabulary, expected = models.reference->numbers.vocabulary;
   if (found != expected) {
     fail("{} and {} have vocabularies of {} and {} tokens; they cannot be compared", choices.model, choices.reference,
@@ -92,7 +94,7 @@ void run(const Choices& choices) {
                                                   {"--lambada", choices.lambada}});
   const auto compute = start(choices.common, false);
   const auto progress = progress_for(choices.common);
-  const auto models = open(choices);
+  const auto models = open(choices, *progress);
   const auto tokens = tokenize(choices, models);
   std::vector<const model::Checkpoint*> together = {&models.checkpoint};
   if (models.reference) together.push_back(&*models.reference);

@@ -33,6 +33,7 @@ void run(const CLI::App& command, Choices& choices) {
   const auto progress = progress_for(choices.common);
   check_file_target(choices.output);
   const auto checkpoint = model::open_checkpoint(choices.model);
+  report_notes(checkpoint, *progress);
   const auto source = text_source(command, choices.text, choices.common, *progress);
   check_room(choices.output, file_bytes(pipeline::calibration_size(source, checkpoint).tokens()));
   const auto load = pipeline::plan_models({&checkpoint}, compute, pipeline::available_memory(compute));

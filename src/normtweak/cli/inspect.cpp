@@ -201,6 +201,8 @@ Findings inspect_model(const std::string& path, bool quick, ProgressSink& progre
       fmt::format("{}: {} model, {} blocks of {} hidden, {} heads ({} key-value), vocabulary {}, context {}, {}\n",
                   path, checkpoint.family->name, numbers.layers, numbers.hidden, numbers.heads, numbers.key_value_heads,
                   numbers.vocabulary, numbers.context, float_type_name(numbers.stored_type));
+  for (const auto& line : checkpoint.notes) findings.text += fmt::format("  note: {}\n", line);
+  if (!checkpoint.notes.empty()) findings.figures["notes"] = checkpoint.notes;
   check_tokenizer(checkpoint, findings);
   count_tensors(*checkpoint.tensors, findings);
   if (!quick) {

@@ -29,6 +29,7 @@ void run(const Choices& choices) {
   const auto progress = progress_for(choices.common);
   check_file_target(choices.output);
   const auto checkpoint = model::open_checkpoint(choices.model);
+  report_notes(checkpoint, *progress);
   const auto batch = calibrate::load_token_batch(choices.tokens, checkpoint.numbers.vocabulary);
   if (batch.tokens() > checkpoint.numbers.context) {
     fail("{}: rows of {} tokens, and the model's context holds {}", choices.tokens, batch.tokens(),

@@ -96,6 +96,10 @@ Checkpoint open_checkpoint(const std::string& model) {
   fail("{}: neither a folder in Hugging Face layout nor a .gguf file", path.string());
 }
 
+void report_notes(const Checkpoint& checkpoint, ProgressSink& progress) {
+  for (const auto& line : checkpoint.notes) progress.note(line);
+}
+
 bool is_side_file(std::string_view name) { return std::ranges::find(kSideFiles, name) != kSideFiles.end(); }
 
 text::Tokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view advice) {

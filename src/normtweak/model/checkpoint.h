@@ -6,8 +6,10 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "normtweak/base/json.h"
+#include "normtweak/base/progress.h"
 #include "normtweak/formats/tensor_source.h"
 #include "normtweak/model/family.h"
 #include "normtweak/text/tokenizer.h"
@@ -22,11 +24,15 @@ struct Checkpoint {
   std::shared_ptr<const formats::TensorSource> tensors;
   std::map<std::string, std::string> side_files;  // name → content: tokenizer.json, generation_config.json, ...
   std::string tokenizer_problem;  // why the source's tokenizer is not among them, if it has one; usually empty
+  std::vector<std::string> notes;  // what was assumed or not understood, one line each, with the file and the advice
 };
 
 // `model`: a directory in Hugging Face layout, a .gguf file, or the id of a hub model that is in the local cache.
 // Throws Error saying what was expected.
 Checkpoint open_checkpoint(const std::string& model);
+
+// Passes the checkpoint's notes on to the user.
+void report_notes(const Checkpoint& checkpoint, ProgressSink& progress);
 
 // Whether a file of this name is one of `side_files`.
 bool is_side_file(std::string_view name);

@@ -85,6 +85,7 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   const auto& processes = options.compute.processes;
   const auto& format = find_save_format(options.format);
   const auto original = model::open_checkpoint(options.model);
+  report_notes(original, progress);
   if (model::is_quantized(original)) {
     fail("{}: is quantized already; give the float model, or use `normtweak tweak`", options.model);
   }

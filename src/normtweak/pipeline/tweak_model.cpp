@@ -36,6 +36,8 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
   const auto& processes = options.compute.processes;
   const auto quantized_checkpoint = model::open_checkpoint(options.quantized);
   auto reference = model::open_checkpoint(options.reference);
+  report_notes(quantized_checkpoint, progress);
+  report_notes(reference, progress);
   if (model::is_quantized(reference)) fail("{}: is quantized; --reference needs the float model", options.reference);
   check_same_model(quantized_checkpoint, reference);
   std::error_code unknown;
