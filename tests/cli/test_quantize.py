@@ -238,7 +238,8 @@ def test_packed_gpt2_is_refused_by_others(tmp_path):
                     cli_program.save_ids(tmp_path / "calibration.safetensors", cli_models.ids(8, 32)))
     with pytest.raises(ValueError, match="quant_method"):
         AutoModelForCausalLM.from_pretrained(tmp_path / "packed")
-    assert cli_program.report("inspect", tmp_path / "packed", to=tmp_path)["quantized"]
+    found = cli_program.report("inspect", tmp_path / "packed", to=tmp_path)
+    assert found["quantized"] and all(row["loaded_by"] == ["normtweak"] for row in found["linears"])
 
 
 def test_inspect_says_who_loads_it(home, tmp_path):
@@ -364,6 +365,65 @@ def test_drift_correction(home):
     assert share(standard) == share(given) == 0.5 and share(left) is None
     assert share(quantize(home, "gptq-4-g32", more=["--final-norm"], tweak="layerwise")) is None
     assert share(quantize(home, "rtn-4-g32")) is None
+
+
+@pytest.mark.parametrize("method, others", [("gptq", ["rtn", "kmeans"]), ("rtn", ["gptq", "kmeans"])])
+def test_a_method_given_by_a_rule_is_that_method(method, others, home, tmp_path):
+    """With all its standard options; what is said explicitly holds in either spelling."""
+    line = ["quantize", home / "llama", "--bits", 4, "--tweak", "none", "--calibration", home / "calibration.safetensors"]
+    spellings = [([], ""), (["--no-search-grid"], ",search-grid:off")]
+    if method == "gptq":
+        spellings += [(["--sweeps", 0], ",sweeps:0"), (["--no-act-order"], ",act-order:off")]
+    for number, (options, settings) in enumerate(spellings):
+        plain = tmp_path / f"plain-{number}"
+        cli_program.run(*line, "-o", plain, "--method", method, "--group-size", 32, *options)
+        for other in others:
+            ruled = tmp_path / f"{other}-{number}"
+            cli_program.run(*line, "-o", ruled, "--method", other, "--rule", f"*=method:{method},group:32{settings}")
+            assert cli_program.file_bytes(ruled) == cli_program.file_bytes(plain), (other, settings)
+
+
+# options, shape of the calibration ids, what is said
+HOPELESS = {
+    "no codebooks": (["--tune", "codebooks"], (8, 32),
+                     "--tune codebooks: the quantized model has no such floats; it has norms, scales"),
+    "whole zero-points": (["--tune", "zeros"], (8, 32), "zero-points are floats only with --float-zeros"),
+    "no zero-points": (["--tune", "zeros", "--symmetric"], (8, 32), "it has norms, scales"),
+    "no biases": (["--tune", "biases"], (8, 32), "--tune biases: the quantized model has no such floats"),
+    "too few rows": ([], (3, 32), "3 rows of calibration text: at least 4 are needed, since some are kept aside to judge "
+                                  "the result; give a file with more"),
+    "rows of a token": ([], (8, 1), "rows of 1 token: at least 2 are needed"),
+    "rows beyond the context": ([], (8, cli_models.CONTEXT + 1), "the model's context holds 128"),
+    "groups": (["--group-size", 64], (8, 32), "group size 64 does not divide the 96 input columns of model.layers.0.mlp."
+                                              "down_proj; use 32 or 16 or 8, which divide all"),
+}
+
+
+@pytest.mark.parametrize("case", HOPELESS)
+def test_what_cannot_work_is_said_before_the_work(case, home, tmp_path):
+    options, shape, words = HOPELESS[case]
+    calibration = cli_program.save_ids(tmp_path / "calibration.safetensors", cli_models.ids(*shape))
+    finished = cli_program.call("quantize", home / "llama", "-o", tmp_path / "out", "--method", "rtn", *options,
+                                "--calibration", calibration)
+    assert finished.returncode == 1 and words in finished.stderr, finished.stderr
+    assert len(finished.stderr.splitlines()) == 1  # no stage was begun
+    assert not (tmp_path / "out").exists()
+    if "--tune" in options and "--symmetric" not in options:
+        finished = cli_program.call("tweak", quantize(home, "rtn-4-g32"), "--reference", home / "llama", "-o",
+                                    tmp_path / "out", *options, "--calibration", calibration)
+        assert finished.returncode == 1 and words in finished.stderr, finished.stderr
+        assert len(finished.stderr.splitlines()) == 1
+
+
+def test_advice_on_groups_works(home, tmp_path):
+    """Every size and the rule that the message names."""
+    line = ["quantize", home / "llama", "-o", tmp_path / "out", "--method", "rtn", "--tweak", "none", "--calibration",
+            home / "calibration.safetensors", "--group-size"]
+    message = cli_program.call(*line, 64).stderr
+    assert "use 32 or 16 or 8, which divide all, or 0" in message and "--rule '*.mlp.down_proj=group:0'" in message
+    for size in (32, 16, 8, 0):
+        cli_program.run(*line, size)
+    cli_program.run(*line, 64, "--rule", "*.mlp.down_proj=group:0")
 
 
 def test_sweeps(home):

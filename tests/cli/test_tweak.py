@@ -184,18 +184,39 @@ def test_a_packed_head_stays(bits, symmetric, home, tmp_path):
     exact = AutoModelForCausalLM.from_pretrained(home / "llama-hf")
     exact.lm_head.weight.data = pack_head(before, bits, symmetric)
     check_reads_as(exact, before, bits, ids, tmp_path)
+    reference = AutoModelForCausalLM.from_pretrained(home / "llama")
+    selected = divergence(exact, reference, cli_models.ids(ROWS, TOKENS)[TRAIN:TRAIN + SELECT])
     figures = cli_program.report("tweak", before, "--reference", home / "llama", "-o", tweaked, "--calibration",
                                  home / "calibration.safetensors", "--dtype", "f32", "--lr", 0.02, "--epochs", 4,
                                  "--tune", "norms", to=tmp_path)
     check_kept(figures)
+    # What chooses among candidates sees the float model with its own head, as what judges them does.
+    assert figures["guard"]["candidates"][0] == {"name": "untouched", "kld": pytest.approx(selected, rel=1e-3)}
     stored = cli_program.tensors(tweaked)
     moved = changed(cli_program.tensors(before), stored)
     assert moved == {name for name in stored if name.endswith(NORMS["llama"] + FINAL_NORM["llama"])}
     exact.load_state_dict({name: stored[name] for name in moved}, strict=False)
     check_reads_as(exact, tweaked, bits, ids, tmp_path)
-    reference = AutoModelForCausalLM.from_pretrained(home / "llama")
     held_out = cli_models.ids(ROWS, TOKENS)[-CONFIRM:]
     assert figures["kld"]["tweaked"] == pytest.approx(divergence(exact, reference, held_out), rel=1e-3)
+
+
+def test_a_changed_head_is_the_quantized_models_own(home, tmp_path):
+    """The float model's predictions come from its own head, in the choice of a candidate and in the judgement."""
+    before = tmp_path / "before"
+    shutil.copytree(home / "llama-compressed-tensors", before)
+    exact = AutoModelForCausalLM.from_pretrained(home / "llama-hf")
+    noise = 0.1 * torch.randn(exact.lm_head.weight.shape, generator=torch.Generator().manual_seed(5))
+    change_tensors(before, lambda name, tensor: tensor + noise if name == "lm_head.weight" else tensor)
+    exact.lm_head.weight.data += noise
+    figures = cli_program.report("tweak", before, "--reference", home / "llama", "-o", tmp_path / "tweaked",
+                                 "--calibration", home / "calibration.safetensors", "--dtype", "f32", "--lr", 0.02,
+                                 "--epochs", 1, to=tmp_path)
+    reference = AutoModelForCausalLM.from_pretrained(home / "llama")
+    ids = cli_models.ids(ROWS, TOKENS)
+    for found, rows in ((figures["guard"]["candidates"][0]["kld"], ids[TRAIN:TRAIN + SELECT]),
+                        (figures["kld"]["quantized"], ids[-CONFIRM:])):
+        assert found == pytest.approx(divergence(exact, reference, rows), rel=1e-3)
 
 
 def check_reads_as(exact, packed, head_bits, ids, to):

@@ -33,6 +33,20 @@ TEST(WriteSafetensors, IsReadBack) {
   }
 }
 
+// Tensors larger than memory come row by row.
+TEST(WriteSafetensors, RowsMakeTheSameFile) {
+  const TemporaryFolder folder;
+  const auto whole = at::arange(24, at::kFloat).view({4, 3, 2});
+  const auto row_of = [&](std::int64_t row) { return whole[row]; };
+  write_safetensors(folder.path() / "whole", to_write({{"a", whole}}));
+  write_safetensors(folder.path() / "rows", {{"a", at::kFloat, {4, 3, 2}, {}, row_of}});
+  EXPECT_EQ(read_file(folder.path() / "rows"), read_file(folder.path() / "whole"));
+  const auto path = folder.path() / "wrong";
+  const auto message = error_of([&] { write_safetensors(path, {{"a", at::kFloat, {4, 2}, {}, row_of}}); });
+  EXPECT_NE(message.find("tensor a: Float [2] was announced, Float [3, 2] came"), std::string::npos) << message;
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
 TEST(WriteSafetensors, MistakesLeaveNoFile) {
   const TemporaryFolder folder;
   const auto path = folder.path() / "x.safetensors";

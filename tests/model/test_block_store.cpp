@@ -10,6 +10,7 @@
 
 #include <vector>
 
+#include "normtweak/model/activations.h"
 #include "normtweak/model/decoder.h"
 #include "support/tiny_decoder.h"
 
@@ -216,8 +217,7 @@ TEST(Decoder, RowsInOnePassFitHalfTheWorkspace) {
   EXPECT_EQ(rows_in_one_pass(decoder, 8, 64), 8);  // no limit
   decoder.workspace = 1;
   EXPECT_EQ(rows_in_one_pass(decoder, 8, 64), 1);  // a row at least
-  // Hidden 16, MLP 24, F32: 16 (20 + 24) + 24 * 16 = 1088 bytes a token.
-  decoder.workspace = std::int64_t{2} * 1088 * 8 * 3;
+  decoder.workspace = 2 * pass_bytes(decoder.config, at::kCPU, at::kFloat) * 8 * 3;
   EXPECT_EQ(rows_in_one_pass(decoder, 8, 64), 3);
 }
 

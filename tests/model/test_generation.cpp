@@ -13,7 +13,9 @@
 #include <set>
 
 #include "normtweak/base/error.h"
+#include "normtweak/model/activations.h"
 #include "normtweak/model/generation.h"
+#include "support/counted_memory.h"
 #include "support/tiny_decoder.h"
 
 namespace normtweak::model {
@@ -93,6 +95,73 @@ TEST(Generate, BatchesOfRowsAreDrawnApart) {
   const auto ids = generate(decoder, options, silent_progress());
   EXPECT_EQ(ids.size(0), 6);
   EXPECT_FALSE(ids.narrow(0, 0, 2).equal(ids.narrow(0, 2, 2)));
+}
+
+// LLaMA-7B in bf16 keeps half a MiB a token, a GiB for a row of 2048.
+Decoder llama_7b(c10::Device device, std::int64_t workspace) {
+  Decoder decoder;
+  decoder.config = {.hidden = 4096,
+                    .layers = 32,
+                    .heads = 32,
+                    .key_value_heads = 32,
+                    .head_size = 128,
+                    .intermediate = 11008,
+                    .vocabulary = 32000,
+                    .context = 2048};
+  decoder.device = device;
+  decoder.type = at::kBFloat16;
+  decoder.workspace = workspace;
+  return decoder;
+}
+
+TEST(Generate, TheMemoryThatIsFreeGivesTheRowsOfABatch) {
+  constexpr std::int64_t kGiB = std::int64_t{1} << 30;
+  const c10::Device gpu(at::kCUDA, 0);
+  struct Case {
+    const char* name;
+    c10::Device device;
+    std::int64_t workspace, samples;
+    int processes;
+    std::int64_t rows;
+  };
+  const Case cases[] = {
+      {"all at once", gpu, 200 * kGiB, 128, 1, 128},
+      {"two halves, not 91 and 37", gpu, 125 * kGiB, 128, 1, 64},
+      {"three", gpu, 80 * kGiB, 128, 1, 43},
+      {"a small card", gpu, 5 * kGiB, 128, 1, 3},
+      {"less than a row", gpu, kGiB, 128, 1, 1},
+      {"two processes", gpu, 125 * kGiB, 128, 2, 64},
+      {"three processes", gpu, 40 * kGiB, 128, 3, 22},
+      {"a CPU, whatever is free", at::kCPU, 64 * kGiB, 128, 1, 3},
+      {"the same", at::kCPU, 500 * kGiB, 128, 1, 3},
+      {"a CPU with little", at::kCPU, 5 * kGiB, 128, 1, 2},
+      {"no limit", at::kCPU, std::numeric_limits<std::int64_t>::max(), 10, 1, 10},
+  };
+  for (const auto& row : cases) {
+    SCOPED_TRACE(row.name);
+    const GenerationOptions options = {.samples = row.samples, .tokens = 2048};
+    EXPECT_EQ(rows_in_batch(llama_7b(row.device, row.workspace), options, row.processes), row.rows);
+  }
+}
+
+// The tensors of a batch, counted.
+TEST(Generate, ABatchTakesNoMoreThanEstimated) {
+  for (const std::int64_t vocabulary : {50, 5000}) {
+    for (const double top_p : {1.0, 0.9}) {
+      const auto decoder = tiny_decoder({.vocabulary = vocabulary, .context = 64, .head_size = 16});
+      auto options = options_for(decoder);
+      options.tokens = 64;
+      options.sampling.top_p = top_p;
+      generate(decoder, options, silent_progress());  // fills the table of the rotary positions
+      const tests::CountedMemory memory;
+      generate(decoder, options, silent_progress());
+      const auto row =
+          cache_bytes(decoder.config, at::kFloat, 64) + sampling_bytes(decoder.config, at::kCPU, at::kFloat, 64);
+      const auto ids = 64 * options.samples * 8 * 4 + 100 * vocabulary;  // the text so far, and lists of ids
+      EXPECT_LE(memory.peak(), options.samples * row + ids) << vocabulary << " " << top_p;
+      EXPECT_GE(memory.peak(), options.samples * row / 4);
+    }
+  }
 }
 
 TEST(Generate, GreedyTokensFollowTheFirst) {

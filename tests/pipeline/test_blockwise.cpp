@@ -25,6 +25,8 @@ quantize::QuantizationPlan plan_of(const std::string& method) {
   plan.standard.method = method;
   plan.standard.bits = 3;
   plan.standard.group_size = 8;
+  plan.standard.search_grid = plan.standard.act_order = false;  // as published
+  plan.standard.sweeps = 0;
   return plan;
 }
 

@@ -5,6 +5,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/pipeline/memory_plan.h"
+#include "normtweak/pipeline/run_needs.h"
 #include "normtweak/pipeline/tuned_floats.h"
 #include "normtweak/tweak/taught_rows.h"
 #include "pipeline/llama_7b.h"
@@ -62,7 +63,7 @@ TEST(MemoryPlan, WhatDoesNotFitGoesInOrder) {
 
 TEST(MemoryPlan, TheWorkGetsWhatWeightsLeave) {
   const std::int64_t available = 55 * kGiB;
-  const auto plan = plan_run(llama_7b(), kGpu, {.quantized_bytes = 1.25, .calibration_tokens = 2048}, {available, 0});
+  const auto plan = plan_run(llama_7b(), kGpu, {.quantized = {1.25, 1.25}, .calibration_tokens = 2048}, {available, 0});
   // Embedding and head in both types; float blocks in bf16; quantized ones; three F32 blocks at a time.
   EXPECT_EQ(plan.workspace, available - kOutside * 6 - kBlocks * 2 - kBlocks * 5 / 4 - 3 * kBlock * 4);
 }
@@ -100,10 +101,60 @@ TEST(MemoryPlan, TheLeastWorkCountsTheDampedHessianOfSweeps) {
 // A row of 60000 tokens: 32 inputs of blocks in F32, and what autograd keeps of one block, are 39 GiB.
 TEST(MemoryPlan, TheLeastWorkCountsARowWhoseTokensAreWeighed) {
   const auto plan = [](std::int64_t row_tokens) {
-    return plan_run(llama_7b(), kGpu, {.calibration_tokens = 60000, .weighed_row_tokens = row_tokens},
+    return plan_run(llama_7b(), kGpu, {.calibration_tokens = 60000, .gradient_row_tokens = row_tokens},
                     {40 * kGiB, 64 * kGiB});
   };
   EXPECT_LT(plan(2048).workspace, 40 * kGiB);
+  EXPECT_THROW(plan(60000), Error);
+}
+
+// Rules may keep linears float or change their groups, so that the quantized model takes more than its standard plan.
+TEST(MemoryPlan, QuantizedBlocksAreSizedByTheirPlans) {
+  constexpr double kMlp = 3.0 * 4096 * 11008, kAll = kMlp + 4.0 * 4096 * 4096;
+  struct Case {
+    const char* rule;
+    double mean, largest;
+  };
+  const Case cases[] = {
+      {"*=group:128", 1 + 8 / 128.0, 1 + 8 / 128.0},
+      {"*=group:16", 1.5, 1.5},
+      {"*mlp*=skip", (kMlp * 4 + (kAll - kMlp) * (1 + 8 / 128.0)) / kAll,
+       (kMlp * 4 + (kAll - kMlp) * (1 + 8 / 128.0)) / kAll},
+      {"*.31.*=skip", (31 * (1 + 8 / 128.0) + 4) / 32, 4},
+      {"*.7.*=group:16", (31 * (1 + 8 / 128.0) + 1.5) / 32, 1.5},
+  };
+  for (const auto& row : cases) {
+    SCOPED_TRACE(row.rule);
+    quantize::QuantizationPlan plan;
+    plan.rules.push_back(quantize::parse_rule(row.rule));
+    const auto found = size_in_memory(planned_linears(plan, llama_7b()));
+    EXPECT_NEAR(found.mean, row.mean, 1e-9);
+    EXPECT_NEAR(found.largest, row.largest, 1e-9);
+  }
+}
+
+// What a tweak of norms keeps besides the stream that is quantized, in hidden states of the whole text.
+TEST(MemoryPlan, TheStreamsOfATweakAreCounted) {
+  TweakOptions layerwise = {.method = TweakMethod::layerwise}, ridge = {.method = TweakMethod::ridge}, none;
+  none.method = TweakMethod::none;
+  auto far_layerwise = layerwise, far_ridge = ridge;
+  far_layerwise.layerwise.float_stream = far_ridge.ridge.float_stream = true;
+  const auto streams = [](const TweakOptions& tweak) {
+    return needs_to_quantize({}, planned_linears({}, llama_7b()), tweak, {4, 16}, {}, {}).more_streams;
+  };
+  EXPECT_EQ(streams(none), 0);
+  EXPECT_EQ(streams(layerwise), 1);
+  EXPECT_EQ(streams(far_layerwise), 2);
+  EXPECT_EQ(streams(ridge), 2);
+  EXPECT_EQ(streams(far_ridge), 5);
+}
+
+// A row of 60000 tokens within one block, in F32: 60000 (5 * 4096 + 4096 + 4 * 11008) * 4 bytes are 15 GiB.
+TEST(MemoryPlan, TheLeastWorkCountsOneRow) {
+  const auto plan = [](std::int64_t row_tokens) {
+    return plan_run(llama_7b(), kGpu, {.calibration_tokens = 60000, .row_tokens = row_tokens}, {16 * kGiB, 64 * kGiB});
+  };
+  EXPECT_LT(plan(2048).workspace, 16 * kGiB);
   EXPECT_THROW(plan(60000), Error);
 }
 
@@ -131,7 +182,8 @@ TEST(TunedFloats, FollowFromThePlan) {
     TweakOptions tweak;
     tweak.method = row.method;
     tweak.end_to_end.groups = tweak::parse_groups(row.groups);
-    EXPECT_EQ(tuned_floats(llama_7b(), plan, tweak), row.expected);
+    const auto model = llama_7b();
+    EXPECT_EQ(tuned_floats(tunable_floats(model, planned_linears(plan, model)), tweak), row.expected);
   }
 }
 
@@ -152,9 +204,9 @@ TEST(TunedFloats, AreThoseOfAQuantizedCheckpoint) {
   constexpr std::int64_t kNorms = 65 * 4096, kScales = 32 * 7 * 40;
   auto checkpoint = llama_7b();
   checkpoint.tensors = std::make_shared<Packed>(at::kInt);
-  EXPECT_EQ(tuned_floats(checkpoint, {}), kNorms + kScales);
+  EXPECT_EQ(tuned_floats(tunable_floats(checkpoint), {}), kNorms + kScales);
   checkpoint.tensors = std::make_shared<Packed>(at::kBFloat16);
-  EXPECT_EQ(tuned_floats(checkpoint, {}), kNorms + 2 * kScales);
+  EXPECT_EQ(tuned_floats(tunable_floats(checkpoint), {}), kNorms + 2 * kScales);
 }
 
 TEST(MemoryPlan, TooLittleIsSaidBeforeAnythingIsLoaded) {
@@ -180,7 +232,9 @@ TEST(MemoryPlan, QuantizedBlocksNeedRoomInHostMemory) {
   const auto message = message_of<Error>([&] { plan(16 * kGiB, 4 * kGiB, 32 * 2048); });
   EXPECT_NE(message.find("which need 7.5 GiB of host memory, and there is room for 4.0 GiB"), std::string::npos)
       << message;
-  EXPECT_NE(message.find("use fewer --samples or --tokens, or a larger machine"), std::string::npos) << message;
+  EXPECT_NE(message.find("use fewer or shorter rows of text (--samples, --tokens), or a larger machine"),
+            std::string::npos)
+      << message;
 }
 
 TEST(MemoryPlan, ModelsThatAreOnlyRunStayWhereTheyFit) {

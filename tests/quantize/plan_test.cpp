@@ -45,7 +45,7 @@ TEST(Plan, RulesApplyInOrder) {
   EXPECT_EQ(down->bits, 8);
   EXPECT_EQ(down->group_size, 64);
   EXPECT_TRUE(down->symmetric);
-  EXPECT_TRUE(down->act_order);
+  EXPECT_EQ(down->act_order, true);
   EXPECT_EQ(down->scale_type, at::kBFloat16);
   EXPECT_EQ(down->damping, 0.05);
   EXPECT_EQ(down->sweeps, 3);
@@ -57,6 +57,37 @@ TEST(Plan, RulesApplyInOrder) {
   EXPECT_FALSE(query->symmetric || query->float_zeros);
   EXPECT_FALSE(plan.plan_for("lm_head"));
   EXPECT_TRUE(plan.plan_for("model.layers.2.mlp.up_proj")->float_zeros);
+}
+
+// What a rule or an option says is kept; the rest follows from the method that the linear has in the end.
+TEST(Plan, StandardOptionsAreThoseOfTheLinearsMethod) {
+  struct Case {
+    const char *name, *method, *rule;
+    std::optional<int> sweeps;  // given for all
+    bool search_grid, act_order;
+    int expected_sweeps;
+  };
+  const Case cases[] = {
+      {"gptq", "gptq", "x=skip", {}, true, true, 2},
+      {"rtn", "rtn", "x=skip", {}, false, false, 0},
+      {"gptq by a rule", "rtn", "*=method:gptq", {}, true, true, 2},
+      {"rtn by a rule", "gptq", "*=method:rtn", {}, false, false, 0},
+      {"an option", "rtn", "*=method:gptq", 5, true, true, 5},
+      {"switched off by a rule", "rtn", "*=method:gptq,search-grid:off,sweeps:0,act-order:off", {}, false, false, 0},
+      {"switched on by a rule", "gptq", "*=method:rtn,search-grid", {}, true, false, 0},
+      {"a rule over an option", "gptq", "*=sweeps:1", 5, true, true, 1},
+  };
+  for (const auto& row : cases) {
+    SCOPED_TRACE(row.name);
+    QuantizationPlan plan;
+    plan.standard.method = row.method;
+    plan.standard.sweeps = row.sweeps;
+    plan.rules.push_back(parse_rule(row.rule));
+    const auto found = resolved_options(*plan.plan_for("linear"));
+    EXPECT_EQ(found.search_grid, row.search_grid);
+    EXPECT_EQ(found.act_order, row.act_order);
+    EXPECT_EQ(found.sweeps, row.expected_sweeps);
+  }
 }
 
 TEST(Plan, ARegularExpressionMayHoldAnEqualsSign) {

@@ -57,12 +57,12 @@ model::Decoder tiny_decoder(const TinyModel& options) {
   at::manual_seed(options.seed);
   model::Decoder decoder;
   auto& config = decoder.config;
-  config.hidden = 16;
+  config.hidden = options.hidden;
   config.layers = options.layers;
   config.heads = 4;
   config.key_value_heads = options.llama ? 2 : 4;
-  config.head_size = 4;
-  config.intermediate = 24;
+  config.head_size = options.head_size;
+  config.intermediate = options.intermediate;
   config.vocabulary = options.vocabulary;
   config.context = options.context;
   config.activation = options.llama ? model::Activation::silu : model::Activation::gelu_tanh;

@@ -12,7 +12,7 @@ struct TinyModel {
   bool llama = true;    // RMSNorm, rotary positions, shared key-value heads, gated MLP; false: like GPT-2
   bool biases = false;  // of LLaMA's linears; GPT-2's always have them
   int layers = 2;
-  std::int64_t vocabulary = 50, context = 32;
+  std::int64_t vocabulary = 50, context = 32, hidden = 16, head_size = 4, intermediate = 24;
   std::uint64_t seed = 1;
 };
 

@@ -23,12 +23,15 @@ struct StudentCase {
   tests::TinyModel model;
   Weights weights;
   bool masked;
+  bool packed_head = false;  // the student's own; the teacher's stays float
 };
 const StudentCase kStudents[] = {
     {"rotary, groups", {.llama = true, .biases = true}, Weights::groups, false},
     {"rotary, codebooks", {.llama = true}, Weights::codebook, true},
     {"learned positions, channels", {.llama = false}, Weights::channels, true},
     {"learned positions, codebooks", {.llama = false}, Weights::codebook, false},
+    {"a packed head", {.llama = true}, Weights::groups, true, true},
+    {"a packed head, untied", {.llama = false}, Weights::groups, false, true},
 };
 
 struct Problem {
@@ -40,12 +43,17 @@ Problem make_problem(const StudentCase& row) {
   Problem problem;
   problem.teacher = tiny_decoder(row.model);
   problem.student = tests::quantized(problem.teacher, row.weights);
+  if (row.packed_head) {
+    auto& head = problem.student.head.weight;
+    head = tests::quantized(weights::dequantize(head), Weights::groups);
+  }
   problem.batch.ids = tests::random_ids(problem.teacher, 3, 10);
   if (row.masked) {
     problem.batch.mask = at::ones({3, 10}, at::kBool);
     problem.batch.mask[2].slice(0, 4).fill_(false);
   }
   problem.batch.teacher_hidden = last_hidden_state(problem.teacher, problem.batch.ids);
+  problem.batch.teacher_head = model::values(problem.teacher.head.weight, at::kFloat);
   return problem;
 }
 
@@ -124,8 +132,10 @@ TEST(Student, GradientsOfPartsAddUp) {
   Student whole(problem.student, kAll), parts(problem.student, kAll);
   whole.backward(problem.batch, 1, true);
   for (std::int64_t begin = 0; begin < 3; ++begin) {
-    parts.backward({problem.batch.ids.narrow(0, begin, 1), {}, problem.batch.teacher_hidden.narrow(0, begin, 1)}, 1,
-                   true);
+    auto part = problem.batch;
+    part.ids = part.ids.narrow(0, begin, 1);
+    part.teacher_hidden = part.teacher_hidden.narrow(0, begin, 1);
+    parts.backward(part, 1, true);
   }
   for (std::size_t i = 0; i < whole.tunables().all().size(); ++i) {
     const auto &a = parts.tunables().all()[i].gradient, &b = whole.tunables().all()[i].gradient;

@@ -63,10 +63,15 @@ std::string describe(const formats::PackedSettings& settings) {
                      settings.kind == formats::PackedKind::float_zero_points ? ", float zero-points" : "");
 }
 
-std::vector<std::string> readers_of(const formats::PackedSettings& settings, model::Layout layout) {
-  if (layout == model::Layout::in_out) return {"normtweak (transformers packs no Conv1D)"};
+// Whether the config says that only this program reads the checkpoint: others go by that and not by each linear.
+bool is_extension(const model::Checkpoint& checkpoint) {
+  return model::is_quantized(checkpoint) &&
+         formats::PackedConfig(checkpoint.config.at("quantization_config"), checkpoint.path).is_extension();
+}
+
+std::vector<std::string> readers_of(const formats::PackedSettings& settings, bool extension) {
   std::vector<std::string> readers;
-  for (const auto& reader : formats::packed_readers(settings)) {
+  for (const auto& reader : formats::packed_readers(settings, extension)) {
     readers.push_back(reader.condition.empty() ? std::string(reader.name)
                                                : fmt::format("{} ({})", reader.name, reader.condition));
   }
@@ -90,18 +95,20 @@ bool holds_blocks(const model::Checkpoint& checkpoint) {
 // The kinds of linears in a checkpoint, and the bits that their weights take in the file.
 struct Linears {
   std::map<std::string, LinearKind> kinds;
+  bool extension = false;  // of the whole checkpoint
   double bits = 0, weights = 0;
 
   void add(const model::Linear& linear, const model::Checkpoint& checkpoint) {
     const auto shape = weights::shape(linear.weight);
     const auto count = static_cast<double>(shape[0] * shape[1]);
     std::string kind = "float";
-    std::vector<std::string> readers = {"transformers", "vLLM", "normtweak"};
+    std::vector<std::string> readers = {"normtweak"};
+    if (!extension) readers = {"transformers", "vLLM", "normtweak"};
     weights += count;
     if (weights::is_quantized(linear.weight)) {
       const auto settings = formats::packed_settings(linear.weight);
       kind = describe(settings);
-      readers = readers_of(settings, checkpoint.family->linear_layout);
+      readers = readers_of(settings, extension);
       bits += count * weights::bits_per_weight(linear.weight);
     } else {
       const auto stored = checkpoint.tensors->info(stored_name(checkpoint, linear.name + ".weight"));
@@ -118,41 +125,24 @@ struct Linears {
   // A packed head is listed separately, since it was not tried whether vLLM loads one. Its weights are not counted.
   void add_packed_head(const model::Linear& head, const model::Checkpoint& checkpoint) {
     const auto settings = formats::packed_settings(head.weight);
-    auto readers = readers_of(settings, checkpoint.family->linear_layout);
+    auto readers = readers_of(settings, extension);
     std::erase(readers, "vLLM");
     kinds[describe(settings) + ", head"] = {1, readers};
   }
-
-  // No other program accepts a config with an extension.
-  void keep_to_this_program() {
-    for (auto& [name, kind] : kinds) kind.readers = {"normtweak"};
-  }
 };
-
-bool is_extension(const model::Linear& linear) {
-  return weights::is_quantized(linear.weight) &&
-         formats::packed_settings(linear.weight).kind != formats::PackedKind::affine;
-}
 
 // Reads every block, which checks that all tensors exist, have the right shape, and are finite.
 Linears read_linears(const model::Checkpoint& checkpoint, ProgressSink& progress) {
   const auto decoder = load_decoder(checkpoint, {.residence = model::Residence::file});
   Linears all;
-  bool extension = false;
+  all.extension = is_extension(checkpoint);
   Stage stage(progress, "inspect", decoder.blocks.size(), "blocks");
   for (int i = 0; i < decoder.blocks.size(); ++i) {
     const auto block = decoder.blocks.get(i);
-    for (const auto* linear : linears(*block)) {
-      all.add(*linear, checkpoint);
-      extension |= is_extension(*linear);
-    }
+    for (const auto* linear : linears(*block)) all.add(*linear, checkpoint);
     stage.advance(1);
   }
-  if (weights::is_quantized(decoder.head.weight)) {
-    all.add_packed_head(decoder.head, checkpoint);
-    extension |= is_extension(decoder.head);
-  }
-  if (extension) all.keep_to_this_program();
+  if (weights::is_quantized(decoder.head.weight)) all.add_packed_head(decoder.head);
   return all;
 }
 

@@ -1,5 +1,4 @@
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/empty.h>
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/finite.h"
@@ -40,22 +39,23 @@ void run(const Choices& choices) {
   if (const auto note = pipeline::describe(load); !note.empty()) progress->note(note);
   const auto decoder = load_decoder(checkpoint, load);
   const Stopwatch watch;
-  auto logits = at::empty({batch.samples(), batch.tokens(), checkpoint.numbers.vocabulary}, at::kFloat);
+  const std::vector<std::int64_t> shape = {batch.samples(), batch.tokens(), checkpoint.numbers.vocabulary};
   {
     Stage stage(*progress, "logits", batch.samples(), "rows");
-    for (std::int64_t row = 0; row < batch.samples(); ++row) {
+    // Written row by row: all of them may take more memory than the model.
+    const auto row_of_logits = [&](std::int64_t row) {
       const auto ids = batch.ids.narrow(0, row, 1).to(compute.device);
-      auto found = logits.narrow(0, row, 1);
-      found.copy_(model::logits(decoder, last_hidden_state(decoder, ids)));
+      const auto found = model::logits(decoder, last_hidden_state(decoder, ids)).squeeze(0);
       if (!all_finite(found)) fail_where_not_finite(decoder, ids);
       stage.advance(1);
-    }
+      return found;
+    };
+    formats::write_safetensors(choices.output,
+                               {{.name = "logits", .shape = shape, .load = {}, .load_row = row_of_logits}});
   }
   const double seconds = watch.seconds();
-  const formats::NamedTensors tensors = {{"logits", logits}};
-  formats::write_safetensors(choices.output, formats::to_write(tensors));
   finish({{"seconds", {{"evaluate", seconds}}}, {"tokens_scored", batch.ids.numel()}}, choices.common, compute,
-         fmt::format("{}: logits {}\n", choices.output, c10::str(logits.sizes())));
+         fmt::format("{}: logits {}\n", choices.output, c10::str(at::IntArrayRef(shape))));
 }
 
 }  // namespace

@@ -16,8 +16,8 @@ namespace {
 
 struct Choices {
   pipeline::QuantizeOptions options;
-  CLI::Option *group_size = nullptr, *search_grid = nullptr, *act_order = nullptr, *sweeps = nullptr,
-              *drift_correction = nullptr;
+  CLI::Option *group_size = nullptr, *search_grid = nullptr, *act_order = nullptr, *drift_correction = nullptr;
+  bool searches_grid = false, orders_columns = false;  // where their options were given
   std::string token_weights = "none";
   std::vector<std::string> rules;
   std::string store_type;
@@ -48,21 +48,19 @@ void add_plan(CLI::App& command, Choices& choices) {
                 "checkpoint")
       ->excludes(symmetric)
       ->group("Quantize");
-  choices.search_grid =
-      command.add_flag("--search-grid,!--no-search-grid", plan.search_grid,
-                       "Shrink each group's range to minimise the sum of |error|^2.4 (default: on with gptq)");
-  choices.act_order =
-      command.add_flag("--act-order,!--no-act-order", plan.act_order,
-                       "gptq: round columns in order of decreasing Hessian diagonal, with static groups, "
-                       "no g_idx (default: on)");
+  choices.search_grid = command.add_flag("--search-grid,!--no-search-grid", choices.searches_grid,
+                                         "Shrink each group's range to minimise the sum of |error|^2.4 (default: on "
+                                         "for linears that gptq quantizes)");
+  choices.act_order = command.add_flag("--act-order,!--no-act-order", choices.orders_columns,
+                                       "gptq: round columns in order of decreasing Hessian diagonal, with static "
+                                       "groups, no g_idx (default: on)");
   for (auto* flag : {choices.search_grid, choices.act_order}) flag->group("Quantize");
-  choices.sweeps =
-      command
-          .add_option("--sweeps", plan.sweeps,
-                      "gptq: coordinate-descent sweeps after GPTQ, each refitting scales, then codes; 0: GPTQ "
-                      "as published (default: 2)")
-          ->check(within(kCount))
-          ->group("Quantize");
+  command
+      .add_option("--sweeps", plan.sweeps,
+                  "gptq: coordinate-descent sweeps after GPTQ, each refitting scales, then codes; 0: GPTQ as published "
+                  "(default: 2)")
+      ->check(within(kCount))
+      ->group("Quantize");
   command.add_flag("--sensitivity", plan.sensitivity, "kmeans: weight columns by the Hessian's diagonal")
       ->group("Quantize");
   command.add_option("--damping", plan.damping, "gptq: added to the Hessian's diagonal, as a share of its mean")
@@ -147,10 +145,9 @@ Job add_quantize(CLI::App& command) {
     check_tweak_options(command, choices->tweak, "--tweak", *progress);
     auto& options = choices->options;
     auto& plan = options.plan.standard;
+    if (!choices->search_grid->empty()) plan.search_grid = choices->searches_grid;
+    if (!choices->act_order->empty()) plan.act_order = choices->orders_columns;
     options.standard_group_size = choices->group_size->empty();
-    if (choices->search_grid->empty()) plan.search_grid = plan.method == "gptq";
-    if (choices->act_order->empty()) plan.act_order = plan.method == "gptq";
-    if (choices->sweeps->empty()) plan.sweeps = plan.method == "gptq" ? 2 : 0;
     if (choices->token_weights == "fisher") options.plan.token_weights = quantize::TokenWeighting::fisher;
     for (const auto& rule : choices->rules) options.plan.rules.push_back(quantize::parse_rule(rule));
     if (!choices->store_type.empty()) options.store_type = parse_float_type(choices->store_type);

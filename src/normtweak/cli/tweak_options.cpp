@@ -155,7 +155,8 @@ pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& co
   end_to_end.budget = choice.budget;
   if (choice.passes > 0) layerwise.passes = end_to_end.passes = choice.passes;
   if (choice.batch > 0) layerwise.rows_per_step = end_to_end.batch_rows = choice.batch;
-  if (!choice.tune.empty()) end_to_end.groups = tweak::parse_groups(choice.tune);
+  options.groups_named = !choice.tune.empty();
+  if (options.groups_named) end_to_end.groups = tweak::parse_groups(choice.tune);
   layerwise.loss = choice.loss;
   layerwise.rate_growth = choice.rate_growth;
   layerwise.float_stream = choice.target == "float-stream";

@@ -90,7 +90,7 @@ std::vector<TensorToWrite> encode(const std::string& module, const AffineWeight&
   tensors.add_floats("weight_scale", weight.scales, weight.scale_type, "a scale");
   if (!weight.symmetric) {
     add_zero_points(tensors, weight);
-  } else if (!(weight.zeros == (1 << (weight.bits - 1))).all().item<bool>()) {
+  } else if (!weight.zeros.is_meta() && !(weight.zeros == (1 << (weight.bits - 1))).all().item<bool>()) {
     fail("the zero-points of a symmetric weight of {} bits must be {}", weight.bits, 1 << (weight.bits - 1));
   }
   return tensors.take();
@@ -124,10 +124,13 @@ std::vector<TensorToWrite> encode_packed(const std::string& module, const weight
   });
 }
 
-std::vector<PackedReader> packed_readers(const PackedSettings& settings) {
+bool needs_extension(const PackedSettings& settings) { return settings.kind != PackedKind::affine; }
+
+std::vector<PackedReader> packed_readers(const PackedSettings& settings, bool extension) {
   std::vector<PackedReader> readers;
-  const auto [bits, group_size, symmetric, kind] = settings;
-  if (kind == PackedKind::affine) {
+  const auto bits = settings.bits, group_size = settings.group_size;
+  const bool symmetric = settings.symmetric;
+  if (!extension && !needs_extension(settings)) {
     const bool common = bits == 4 || bits == 8;
     // Group sizes that its kernels support. Its newest versions support more widths on some GPUs, which was not tried.
     const bool has_kernel = group_size == 0 || group_size == 32 || group_size == 64 || group_size == 128;

@@ -50,16 +50,21 @@ inline constexpr std::array<std::string_view, 6> kPackedParts = {
 
 // The tensors of `module`. dtypes and shapes are known at once; each tensor is packed when it is loaded, on the CPU, so
 // that only one is in memory at a time. Throws Error naming the module if the weight's parts are inconsistent, and when
-// a tensor is loaded if a code or zero-point does not fit its bits, or if a scale is not finite.
+// a tensor is loaded if a code or zero-point does not fit its bits, or if a scale is not finite. Tensors of the meta
+// device, which have a shape and no data, do to learn dtypes and shapes.
 std::vector<TensorToWrite> encode_packed(const std::string& module, const weights::Weight& weight);
 
 // Throws Error naming file and tensor if one is missing or does not fit the settings.
 weights::Weight decode_packed(const TensorSource& source, const std::string& module, const PackedSettings& settings);
 
-// Programs that can load weights packed in this way, and under which condition (empty: none).
+// Whether a linear packed in this way makes its whole checkpoint one that only this program reads.
+bool needs_extension(const PackedSettings& settings);
+
+// Programs that can load weights packed in this way, and under which condition (empty: none). extension: whether the
+// checkpoint's config says that only this program reads it (PackedConfig::is_extension()).
 struct PackedReader {
   std::string_view name, condition;
 };
-std::vector<PackedReader> packed_readers(const PackedSettings& settings);
+std::vector<PackedReader> packed_readers(const PackedSettings& settings, bool extension = false);
 
 }  // namespace normtweak::formats

@@ -27,7 +27,7 @@ Json make_packed_config(std::span<const PackedModule> modules, const std::vector
   std::vector<std::pair<PackedSettings, Json>> groups;  // settings and the names of their modules, in order
   bool extension = !others_read_it;
   for (const auto& module : modules) {
-    extension |= module.settings.kind != PackedKind::affine;
+    extension |= needs_extension(module.settings);
     auto group = std::ranges::find(groups, module.settings, &std::pair<PackedSettings, Json>::first);
     if (group == groups.end()) group = groups.insert(groups.end(), {module.settings, Json::array()});
     group->second.push_back(module.name);

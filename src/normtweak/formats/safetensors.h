@@ -65,6 +65,9 @@ struct TensorToWrite {
   at::ScalarType type = at::kFloat;
   std::vector<std::int64_t> shape;
   std::function<at::Tensor()> load;  // returns a tensor of this type and shape, on any device
+  // Instead of `load`: returns tensor[row], so that a tensor larger than memory can be written. Called once for each
+  // row, in order.
+  std::function<at::Tensor(std::int64_t row)> load_row = {};
 };
 
 std::vector<TensorToWrite> to_write(const NamedTensors& tensors);

@@ -54,14 +54,22 @@ std::string make_header(const std::vector<const TensorToWrite*>& order, const Me
   return header;
 }
 
-void write_data(std::ostream& file, const TensorToWrite& tensor) {
-  const auto loaded = tensor.load();
-  if (loaded.scalar_type() != tensor.type || loaded.sizes() != tensor.shape) {
-    fail("tensor {}: {} {} was announced, {} {} came", tensor.name, c10::toString(tensor.type),
-         c10::str(at::IntArrayRef(tensor.shape)), c10::toString(loaded.scalar_type()), c10::str(loaded.sizes()));
+// shape: of the tensor, or of one of its rows.
+void write_part(std::ostream& file, const TensorToWrite& tensor, const at::Tensor& loaded, at::IntArrayRef shape) {
+  if (loaded.scalar_type() != tensor.type || loaded.sizes() != shape) {
+    fail("tensor {}: {} {} was announced, {} {} came", tensor.name, c10::toString(tensor.type), c10::str(shape),
+         c10::toString(loaded.scalar_type()), c10::str(loaded.sizes()));
   }
   const auto data = loaded.detach().cpu().contiguous();
   file.write(static_cast<const char*>(data.const_data_ptr()), static_cast<std::streamsize>(data.nbytes()));
+}
+
+void write_data(std::ostream& file, const TensorToWrite& tensor) {
+  const at::IntArrayRef shape(tensor.shape);
+  if (!tensor.load_row) return write_part(file, tensor, tensor.load(), shape);
+  for (std::int64_t row = 0; row < shape.front() && file; ++row) {
+    write_part(file, tensor, tensor.load_row(row), shape.slice(1));
+  }
 }
 
 using Shard = std::vector<TensorToWrite>;

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "normtweak/model/activations.h"
+
 namespace normtweak::model {
 
 Decoder with_type(const Decoder& decoder, at::ScalarType type) {
@@ -49,11 +51,7 @@ BlockContext block_context(const Decoder& decoder) {
 }
 
 std::int64_t rows_in_one_pass(const Decoder& decoder, std::int64_t tokens, std::int64_t usual) {
-  const auto& config = decoder.config;
-  const auto element = static_cast<std::int64_t>(c10::elementSize(decoder.type));
-  // Peak activations within a block: the residual stream and the norm's F32 tensors (5); queries, keys and values,
-  // their rotated copies, and the repeats of shared heads (6); the MLP's intermediates (4).
-  const auto token_bytes = config.hidden * (5 * 4 + 6 * element) + config.intermediate * 4 * element;
+  const auto token_bytes = pass_bytes(decoder.config, decoder.device, decoder.type);
   return std::max<std::int64_t>(1, std::min(usual, decoder.workspace / 2 / token_bytes) / tokens);
 }
 

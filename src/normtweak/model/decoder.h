@@ -61,7 +61,8 @@ at::Tensor embed(const Decoder& decoder, const at::Tensor& ids, std::int64_t sta
 BlockContext block_context(const Decoder& decoder);
 
 // Rows of `tokens` tokens per forward pass without gradients: as many as make `usual` tokens, or fewer if their
-// activations would exceed half of the workspace; at least one.
+// activations would exceed half of the workspace; at least one. `usual` bounds speed, not memory: more tokens at a time
+// make products no faster.
 std::int64_t rows_in_one_pass(const Decoder& decoder, std::int64_t tokens, std::int64_t usual);
 
 // ids: i64 [samples, tokens] → the last hidden state, after the final norm, in the compute dtype.

@@ -16,14 +16,25 @@
 #include <limits>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/even_rows.h"
 #include "normtweak/base/generator.h"
+#include "normtweak/model/activations.h"
 #include "normtweak/model/finite_outputs.h"
 
 namespace normtweak::model {
 namespace {
 
 constexpr double kImpossible = -std::numeric_limits<double>::infinity();
-constexpr std::int64_t kCacheBytes = std::int64_t{4} << 30;  // maximum size of the key-value cache of one batch
+// What the cache, and what a step needs besides, may take. On a GPU a share of the workspace.
+constexpr double kShareGpu = 0.75;
+// On a CPU, whose workspace is all that is free, it follows from the model, so that the text does not depend on what
+// else runs there: a quarter of its weights, which every step reads, or this if that is more.
+constexpr std::int64_t kLeastCpu = std::int64_t{4} << 30;
+
+std::int64_t batch_bytes(const Decoder& decoder) {
+  if (!decoder.device.is_cpu()) return static_cast<std::int64_t>(static_cast<double>(decoder.workspace) * kShareGpu);
+  return std::min(std::max(kLeastCpu, blocks_bytes(decoder.config, decoder.type) / 4), decoder.workspace / 2);
+}
 
 at::Tensor ids_tensor(const std::vector<std::int64_t>& ids, c10::Device device) {
   return at::tensor(ids, at::kLong).to(device);
@@ -128,15 +139,6 @@ at::Tensor generate_batch(const Decoder& decoder, const GenerationOptions& optio
   return at::stack(columns, 1).cpu();
 }
 
-std::int64_t batch_rows(const Decoder& decoder, const GenerationOptions& options, int processes) {
-  if (options.batch > 0) return std::min(options.batch, options.samples);
-  const auto& config = decoder.config;
-  const auto row_bytes = 2 * config.layers * config.key_value_heads * config.head_size * options.tokens *
-                         static_cast<std::int64_t>(c10::elementSize(decoder.type));
-  return std::clamp<std::int64_t>(std::min(kCacheBytes, decoder.workspace / 2) / row_bytes, 1,
-                                  (options.samples + processes - 1) / processes);
-}
-
 void check(const Decoder& decoder, const GenerationOptions& options) {
   if (options.samples < 1 || options.tokens < 1) fail("--samples and --tokens must be at least 1");
   if (options.tokens > decoder.config.context) {
@@ -169,11 +171,18 @@ at::Tensor sample(const at::Tensor& logits, const SamplingOptions& options, at::
   return (ids.defined() ? ids.gather(1, drawn) : drawn).squeeze(1);
 }
 
+std::int64_t rows_in_batch(const Decoder& decoder, const GenerationOptions& options, int processes) {
+  if (options.batch > 0) return std::min(options.batch, options.samples);
+  const auto row = cache_bytes(decoder.config, decoder.type, options.tokens) +
+                   sampling_bytes(decoder.config, decoder.device, decoder.type, options.tokens);
+  return even_rows(batch_bytes(decoder) / row, (options.samples + processes - 1) / processes);
+}
+
 at::Tensor generate(const Decoder& decoder, const GenerationOptions& options, ProgressSink& progress,
                     const Processes& processes) {
   const c10::NoGradGuard no_gradients;
   check(decoder, options);
-  const auto rows = batch_rows(decoder, options, processes.size());
+  const auto rows = rows_in_batch(decoder, options, processes.size());
   const auto share = processes.share((options.samples + rows - 1) / rows);  // of the batches
   const auto first = share.begin * rows, last = std::min(options.samples, (share.begin + share.count) * rows);
   std::vector<at::Tensor> batches = {at::empty({0, options.tokens}, at::kLong)};  // this process may have no batch

@@ -158,7 +158,7 @@ BlockwiseResult run_blocks(const model::Decoder& exact, const model::Decoder& pa
   const char* name = options.plan == nullptr ? "tweak" : tweaks ? "quantize and tweak" : "quantize";
   const auto share = options.processes.share(text.samples());
   if (text.samples() < options.processes.size()) {
-    fail("{} processes cannot share {} rows of text; use more --samples or fewer processes", options.processes.size(),
+    fail("{} processes cannot share {} rows of text; use more rows or fewer processes", options.processes.size(),
          text.samples());
   }
   const auto own_rows = rows(text, share.begin, share.count);

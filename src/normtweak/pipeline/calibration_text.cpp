@@ -8,30 +8,54 @@
 
 namespace normtweak::pipeline {
 
-calibrate::TokenBatch calibration_text(const TextSource& source, const model::Checkpoint& checkpoint,
-                                       const model::Decoder& decoder, ProgressSink& progress,
-                                       const Processes& processes) {
+std::optional<calibrate::TokenBatch> given_text(const TextSource& source, const model::Checkpoint& checkpoint) {
   if (!source.ids.empty()) {
-    auto text = calibrate::load_token_batch(source.ids, decoder.config.vocabulary);
-    if (text.tokens() > decoder.config.context) {
+    const auto& numbers = checkpoint.numbers;
+    auto text = calibrate::load_token_batch(source.ids, numbers.vocabulary);
+    if (text.tokens() > numbers.context) {
       fail("{}: rows of {} tokens, and the model's context holds {}", source.ids.string(), text.tokens(),
-           decoder.config.context);
+           numbers.context);
     }
     return text;
   }
-  if (source.real_text.empty()) return calibrate::make_text(checkpoint, decoder, source.self, progress, processes);
+  if (source.real_text.empty()) return std::nullopt;
   const auto tokenizer = load_tokenizer(checkpoint, "let the model write instead, with --strategy llm-qat");
   const auto corpus = text::read_text(source.real_text);
   return calibrate::cut_text(tokenizer.encode(corpus.text, true), source.self.samples,
                              calibrate::tokens_in_row(source.self, checkpoint.numbers), source.real_text.string());
 }
 
+calibrate::TokenBatch calibration_text(const TextSource& source, const model::Checkpoint& checkpoint,
+                                       const model::Decoder& decoder, ProgressSink& progress,
+                                       const Processes& processes) {
+  if (auto given = given_text(source, checkpoint)) return *std::move(given);
+  return calibrate::make_text(checkpoint, decoder, source.self, progress, processes);
+}
+
 TextSize calibration_size(const TextSource& source, const model::Checkpoint& checkpoint) {
-  if (!source.ids.empty()) {
-    const auto text = calibrate::load_token_batch(source.ids, checkpoint.numbers.vocabulary);
-    return {text.samples(), text.tokens()};
-  }
   return {source.self.samples, calibrate::tokens_in_row(source.self, checkpoint.numbers)};
+}
+
+RunCalibration read_calibration(const TextSource& source, const model::Checkpoint& checkpoint,
+                                const Processes& processes) {
+  RunCalibration text = {.given = given_text(source, checkpoint), .size = calibration_size(source, checkpoint)};
+  if (text.given) text.size = {text.given->samples(), text.given->tokens()};
+  const auto [rows, tokens] = text.size;
+  const auto from = !source.ids.empty() ? source.ids.string() + ": " : "";
+  const auto more = source.ids.empty() ? "use more --samples" : "give a file with more";
+  if (rows < tweak::kLeastRows) {
+    fail("{}{} rows of calibration text: at least {} are needed, since some are kept aside to judge the result; {}",
+         from, rows, tweak::kLeastRows, more);
+  }
+  if (tokens < 2) {
+    fail("{}rows of 1 token: at least 2 are needed, since what follows a token is predicted; {}", from,
+         source.ids.empty() ? "use more --tokens" : "give a file with longer ones");
+  }
+  if (const auto train = tweak::text_shares(rows).train; train < processes.size()) {
+    fail("{}{} processes cannot share the {} rows that are left of {} to quantize and tweak; {}, or fewer processes",
+         from, processes.size(), train, rows, more);
+  }
+  return text;
 }
 
 calibrate::TokenBatch external_windows(const ExternalText& text, const text::Tokenizer& tokenizer,

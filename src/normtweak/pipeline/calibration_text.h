@@ -1,21 +1,36 @@
 // Texts for a run: to calibrate with and to report on.
 #pragma once
+#include <optional>
+
 #include "normtweak/model/checkpoint.h"
 #include "normtweak/pipeline/run_types.h"
 
 namespace normtweak::pipeline {
 
-// If no file is named, `decoder` generates the text; processes share the work.
+// The text of a file of ids or of a text file; nullopt if none is named. Throws Error if it cannot be read, does not
+// fit the model's vocabulary or context, or is too short.
+std::optional<calibrate::TokenBatch> given_text(const TextSource& source, const model::Checkpoint& checkpoint);
+
+// That, or else text that `decoder` generates; processes share the work.
 calibrate::TokenBatch calibration_text(const TextSource& source, const model::Checkpoint& checkpoint,
                                        const model::Decoder& decoder, ProgressSink& progress,
                                        const Processes& processes = {});
 
-// The size that the text will have. A file of ids is read for that; throws Error if it cannot be read.
 struct TextSize {
   std::int64_t rows = 0, row_tokens = 0;
   std::int64_t tokens() const { return rows * row_tokens; }
 };
+// The size that a generated text, or one cut from a text file, will have.
 TextSize calibration_size(const TextSource& source, const model::Checkpoint& checkpoint);
+
+// The text of a run, as far as it is known before the work starts.
+struct RunCalibration {
+  std::optional<calibrate::TokenBatch> given;  // nullopt: the model will write it
+  TextSize size;
+};
+// Throws Error as given_text() does, or if the text has too few rows to be split and shared, or rows of one token.
+RunCalibration read_calibration(const TextSource& source, const model::Checkpoint& checkpoint,
+                                const Processes& processes);
 
 // Windows of the `gptq` protocol over a text. context_limit: the model's context, which caps the window.
 calibrate::TokenBatch external_windows(const ExternalText& text, const text::Tokenizer& tokenizer,

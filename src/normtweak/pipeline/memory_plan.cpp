@@ -27,18 +27,23 @@ constexpr std::int64_t kStreamedBlocks = 3;
 // rounding (2).
 constexpr std::int64_t kTunedBytes = std::int64_t{5 + 5 + 2} * 4;
 
-struct Sizes {  // in weights
-  std::int64_t block = 0, layers = 0, outside = 0, widest = 0;
-  std::int64_t all() const { return block * layers; }
+struct Sizes {                      // in weights
+  std::int64_t all = 0, block = 0;  // of the blocks' linears; of the largest block
+  std::int64_t outside = 0;         // embedding and head
+  std::int64_t widest = 0;          // input columns of a linear
 };
 
 Sizes sizes_of(const model::Checkpoint& checkpoint) {
   const auto& config = checkpoint.numbers;
   Sizes sizes;
-  sizes.layers = config.layers;
-  for (const auto& linear : linear_shapes(checkpoint, 0)) {
-    sizes.block += linear.out * linear.in;
-    sizes.widest = std::max(sizes.widest, linear.in);
+  for (int block = 0; block < config.layers; ++block) {
+    std::int64_t weights = 0;
+    for (const auto& linear : linear_shapes(checkpoint, block)) {
+      weights += linear.out * linear.in;
+      sizes.widest = std::max(sizes.widest, linear.in);
+    }
+    sizes.all += weights;
+    sizes.block = std::max(sizes.block, weights);
   }
   sizes.outside = config.vocabulary * config.hidden * (config.tied_head ? 1 : 2);
   return sizes;
@@ -50,8 +55,12 @@ std::int64_t scaled(std::int64_t count, double factor) {
 
 std::int64_t element(at::ScalarType type) { return static_cast<std::int64_t>(c10::elementSize(type)); }
 
+std::int64_t blocks_bytes(const Sizes& sizes, const QuantizedSize& weight, Residence residence) {
+  return residence == Residence::device ? scaled(sizes.all, weight.mean)
+                                        : scaled(kStreamedBlocks * sizes.block, weight.largest);
+}
 std::int64_t blocks_bytes(const Sizes& sizes, double weight, Residence residence) {
-  return scaled(residence == Residence::device ? sizes.all() : kStreamedBlocks * sizes.block, weight);
+  return blocks_bytes(sizes, QuantizedSize{weight, weight}, residence);
 }
 
 // Reserves `bytes` of host memory for blocks that do not stay on the device, or leaves the blocks in their file.
@@ -61,26 +70,30 @@ Residence off_device(const Compute& compute, std::int64_t bytes, std::int64_t& h
   return Residence::host;
 }
 
-// Minimum workspace of the block-by-block run: the hidden stream before and after a block, the F32 block with the
-// quantizer's temporaries, and a Hessian with its F64 factor. Drift correction adds the float model's stream, and
-// Hessian, drift and factor for each half of the text and for the whole. Sweeps add the damped Hessian and a mask of
-// its size.
-std::int64_t least_over_blocks(const Sizes& sizes, const model::ModelConfig& config, const RunNeeds& needs) {
-  const auto streams = needs.corrects_drift ? 4 : 2;
+// Minimum workspace of the block-by-block run: the hidden stream before and after a block, one row within a block in
+// F32, the F32 block with the quantizer's temporaries, and a Hessian with its F64 factor. Drift correction adds the
+// float model's stream, and Hessian, drift and factor for each half of the text and for the whole. Sweeps add the
+// damped Hessian and a mask of its size.
+std::int64_t least_over_blocks(const Sizes& sizes, const model::ModelConfig& config, const Compute& compute,
+                               const RunNeeds& needs) {
+  const auto streams = (needs.corrects_drift ? 4 : 2) + needs.more_streams;
   const auto square = (needs.corrects_drift ? 44 : 20) + (needs.sweeps ? 5 : 0);
-  return streams * needs.calibration_tokens * config.hidden * 4 + sizes.block * 12 +
+  const auto row = std::max(needs.row_tokens * pass_bytes(config, compute.device, at::kFloat),
+                            needs.layerwise_tokens * graph_bytes(config, compute.device, compute.type));
+  return streams * needs.calibration_tokens * config.hidden * 4 + row + sizes.block * 12 +
          square * sizes.widest * sizes.widest;
 }
 
-// Token weights are computed before that run, if need be one row at a time, in three quarters of the workspace.
+// Token weights are computed before that run, and the end-to-end tweak comes after it: if need be one row at a time, in
+// three quarters of the workspace.
 std::int64_t least_work(const Sizes& sizes, const model::ModelConfig& config, const Compute& compute,
                         const RunNeeds& needs) {
-  const auto row = rerun_bytes(config, compute.device, compute.type, needs.weighed_row_tokens);
-  return std::max(least_over_blocks(sizes, config, needs), row / 3 * 4);
+  const auto row = rerun_bytes(config, compute.device, compute.type, needs.gradient_row_tokens);
+  return std::max(least_over_blocks(sizes, config, compute, needs), row / 3 * 4);
 }
 
 std::string advice(const Compute& compute) {
-  return fmt::format("use fewer --samples or --tokens, {}",
+  return fmt::format("use fewer or shorter rows of text (--samples, --tokens), {}",
                      compute.memory > 0 ? "or a larger --memory" : "or a larger machine");
 }
 
@@ -109,17 +122,14 @@ bool stored_in(const model::Checkpoint& checkpoint, at::ScalarType type) {
   return true;
 }
 
-double weight_bytes(const model::Checkpoint& checkpoint, at::ScalarType type) {
-  return is_quantized(checkpoint) ? RunNeeds().quantized_bytes : static_cast<double>(element(type));
-}
-
 RunMemory plan_run(const model::Checkpoint& floats, const Compute& compute, const RunNeeds& needs,
                    const AvailableMemory& available) {
   const auto sizes = sizes_of(floats);
   const bool gpu = !compute.device.is_cpu(), short_passes = compute.type != at::kFloat;
   const auto passes_bytes = static_cast<double>(element(compute.type));
   const auto outside =
-      sizes.outside * (4 + (short_passes ? element(compute.type) : 0)) * (needs.quantized_is_loaded ? 2 : 1);
+      sizes.outside * (4 + (short_passes ? element(compute.type) : 0)) * (needs.quantized_is_loaded ? 2 : 1) +
+      needs.packed_head_bytes;
   const auto least = least_work(sizes, floats.numbers, compute, needs);
   const auto wanted = std::max(gpu ? available.device / kWorkShare : 0, least + least / 2);
   auto host = available.host;
@@ -127,14 +137,14 @@ RunMemory plan_run(const model::Checkpoint& floats, const Compute& compute, cons
   RunMemory plan;
   const auto left = [&] {
     return available.device - outside - blocks_bytes(sizes, passes_bytes, plan.passes) -
-           blocks_bytes(sizes, needs.quantized_bytes, plan.quantized) -
+           blocks_bytes(sizes, needs.quantized, plan.quantized) -
            (short_passes ? blocks_bytes(sizes, 4, plan.exact) : 0) - needs.tuned_floats * kTunedBytes;
   };
   const bool small = blocks_bytes(sizes, 4, Residence::device) <= available.device / kExactShare;
   if (short_passes && !small && (gpu || left() < wanted)) plan.exact = Residence::file;
   if (left() < wanted) plan.passes = Residence::file;
   if (gpu && left() < wanted) {
-    const auto bytes = scaled(sizes.all(), needs.quantized_bytes);
+    const auto bytes = blocks_bytes(sizes, needs.quantized, Residence::device);
     if (bytes <= host) {
       plan.quantized = Residence::host;
       host -= bytes;
@@ -142,12 +152,12 @@ RunMemory plan_run(const model::Checkpoint& floats, const Compute& compute, cons
       refuse_quantized(compute, bytes, host);
     }
   }
-  if (plan.passes == Residence::file) plan.passes = off_device(compute, scaled(sizes.all(), passes_bytes), host);
+  if (plan.passes == Residence::file) plan.passes = off_device(compute, scaled(sizes.all, passes_bytes), host);
   if (!short_passes) {
     plan.exact = plan.passes;
   } else if (plan.exact == Residence::file) {
     plan.widened = stored_in(floats, compute.type);
-    if (!plan.widened) plan.exact = off_device(compute, sizes.all() * 4, host);
+    if (!plan.widened) plan.exact = off_device(compute, sizes.all * 4, host);
   }
   plan.workspace = left();
   if (plan.workspace < least) {
@@ -164,15 +174,15 @@ model::LoadOptions plan_models(const std::vector<const model::Checkpoint*>& mode
     auto bytes = available.device;
     for (const auto* checkpoint : models) {
       const auto sizes = sizes_of(*checkpoint);
-      bytes -= sizes.outside * element(compute.type) +
-               blocks_bytes(sizes, weight_bytes(*checkpoint, compute.type), options.residence);
+      bytes -= sizes.outside * element(compute.type) + packed_head_bytes(*checkpoint) +
+               blocks_bytes(sizes, size_in_memory(*checkpoint, compute.type), options.residence);
     }
     return bytes;
   };
   if (left() < available.device / kWorkShare) {
     std::int64_t blocks = 0;
     for (const auto* checkpoint : models) {
-      blocks += scaled(sizes_of(*checkpoint).all(), weight_bytes(*checkpoint, compute.type));
+      blocks += blocks_bytes(sizes_of(*checkpoint), size_in_memory(*checkpoint, compute.type), Residence::device);
     }
     auto host = available.host;
     options.residence = off_device(compute, blocks, host);

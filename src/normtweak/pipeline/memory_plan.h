@@ -6,6 +6,7 @@
 
 #include "normtweak/model/checkpoint.h"
 #include "normtweak/model/decoder.h"
+#include "normtweak/pipeline/planned_linears.h"
 #include "normtweak/pipeline/run_types.h"
 
 namespace normtweak::pipeline {
@@ -28,13 +29,17 @@ struct RunMemory {
 };
 
 struct RunNeeds {
-  double quantized_bytes = 1.25;        // per weight in memory: a byte for its code, and its share of scale and zero
-  bool quantized_is_loaded = false;     // tweak: the quantized model has its own embedding and head
-  std::int64_t calibration_tokens = 0;  // tokens whose hidden states are kept between blocks
-  bool corrects_drift = false;          // the float model's hidden states are kept as well
-  bool sweeps = false;                  // GPTQ's coordinate descent, which needs a damped copy of the Hessian
-  std::int64_t weighed_row_tokens = 0;  // tokens per row if a pass with gradients weights the tokens, otherwise 0
-  std::int64_t tuned_floats = 0;        // number of floats that the end-to-end tweak tunes
+  QuantizedSize quantized = {};
+  bool quantized_is_loaded = false;      // tweak: the quantized model has its own embedding and head
+  std::int64_t packed_head_bytes = 0;    // tweak: of the quantized model's head, if it is packed
+  std::int64_t calibration_tokens = 0;   // tokens whose hidden states are kept between blocks
+  std::int64_t row_tokens = 0;           // of them in a row, the least that a pass takes
+  bool corrects_drift = false;           // the float model's hidden states are kept as well
+  int more_streams = 0;                  // further hidden states of the whole text: targets and inputs of a norm tweak
+  bool sweeps = false;                   // GPTQ's coordinate descent, which needs a damped copy of the Hessian
+  std::int64_t gradient_row_tokens = 0;  // tokens per row if a pass with gradients goes through the model, otherwise 0
+  std::int64_t layerwise_tokens = 0;     // tokens per step of the layer-wise tweak, through one block; otherwise 0
+  std::int64_t tuned_floats = 0;         // number of floats that the end-to-end tweak tunes
 };
 
 // F32 blocks are needed one at a time, so they stay on a GPU only if they take a small part of its memory. Blocks in
@@ -43,9 +48,6 @@ struct RunNeeds {
 // fits, or if quantized blocks must leave the device and do not fit in host memory.
 RunMemory plan_run(const model::Checkpoint& floats, const Compute& compute, const RunNeeds& needs,
                    const AvailableMemory& available);
-
-// Bytes per weight of `checkpoint` in memory, with compute dtype `type`.
-double weight_bytes(const model::Checkpoint& checkpoint, at::ScalarType type);
 
 // Whether the blocks' linears are stored in `type`, so that loading them in it is exact.
 bool stored_in(const model::Checkpoint& checkpoint, at::ScalarType type);

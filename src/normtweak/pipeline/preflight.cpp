@@ -2,11 +2,17 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <numeric>
+#include <set>
+#include <string>
+
 #include "normtweak/base/error.h"
 #include "normtweak/base/file.h"
 #include "normtweak/base/writable.h"
 #include "normtweak/model/decoder.h"
 #include "normtweak/pipeline/save_checkpoint.h"
+#include "normtweak/tweak/objectives.h"
 
 namespace normtweak::pipeline {
 namespace fs = std::filesystem;
@@ -30,6 +36,47 @@ void check_rules(const quantize::QuantizationPlan& plan, const model::Checkpoint
   }
 }
 
+bool groups_fit(const PlannedLinear& linear) {
+  if (!linear.plan || !quantize::find_quantizer(linear.plan->method).uses_groups) return true;
+  const auto size = linear.plan->group_size;
+  return size == 0 || (size > 0 && linear.shape.in % size == 0);
+}
+
+// The largest divisors of `number`, at least 2 and at most 128, in words; empty if there is none.
+std::string divisors_text(std::int64_t number) {
+  constexpr std::int64_t kMost = 128;
+  constexpr std::size_t kNamed = 3;
+  std::vector<std::int64_t> found;
+  for (auto size = std::min(kMost, number); size > 1 && found.size() < kNamed; --size) {
+    if (number % size == 0) found.push_back(size);
+  }
+  return fmt::format("{}", fmt::join(found, " or "));
+}
+
+// Advice that works for the whole model, not only for the linear that was looked at.
+[[noreturn]] void refuse_group_size(const std::vector<PlannedLinear>& linears, const PlannedLinear& stopping,
+                                    std::string_view more) {
+  const auto size = stopping.plan->group_size;
+  std::int64_t common = 0;      // the greatest common divisor of the columns of all linears with this size
+  std::set<std::string> names;  // of those that it does not divide, without the block's number
+  for (const auto& linear : linears) {
+    if (!linear.plan || !quantize::find_quantizer(linear.plan->method).uses_groups) continue;
+    if (linear.plan->group_size != size) continue;
+    common = std::gcd(common, linear.shape.in);
+    if (groups_fit(linear)) continue;
+    const auto block = fmt::format(".{}.", linear.block);
+    const auto& name = linear.shape.name;
+    names.insert(name.substr(std::min(name.size(), name.find(block) + block.size())));
+  }
+  const auto sizes = divisors_text(common);
+  constexpr std::size_t kFewNames = 2;
+  std::string rules;
+  for (const auto& name : names) rules += fmt::format(" --rule '*.{}=group:0'", name);
+  fail("group size {} does not divide the {} input columns of {}; {}use {}0 (one scale per output channel) for all{}",
+       size, stopping.shape.in, stopping.shape.name, more, sizes.empty() ? "" : sizes + ", which divide all, or ",
+       names.size() <= kFewNames ? ", or" + rules : "");
+}
+
 void check_replaceable(const fs::path& folder, const fs::path& output) {
   auto foreign = foreign_entries(folder);
   if (foreign.empty()) return;
@@ -42,34 +89,49 @@ void check_replaceable(const fs::path& folder, const fs::path& output) {
 
 }  // namespace
 
-void check_plan_for_model(const quantize::QuantizationPlan& plan, const model::Checkpoint& checkpoint) {
+void check_plan_for_model(const quantize::QuantizationPlan& plan, const model::Checkpoint& checkpoint,
+                          const std::vector<PlannedLinear>& linears) {
   check_rules(plan, checkpoint);
   bool any = false;
-  for (int block = 0; block < checkpoint.numbers.layers; ++block) {
-    for (const auto& linear : linear_shapes(checkpoint, block)) {
-      const auto linear_plan = plan.plan_for(linear.name);
-      if (!linear_plan) continue;
-      quantize::check_plan(*linear_plan, {linear.out, linear.in}, linear.name);
-      any = true;
-    }
+  for (const auto& linear : linears) {
+    if (!linear.plan) continue;
+    if (!groups_fit(linear)) refuse_group_size(linears, linear, "");
+    quantize::check_plan(*linear.plan, {linear.shape.out, linear.shape.in}, linear.shape.name);
+    any = true;
   }
   if (!any) fail("{}: the rules skip every linear, so there is nothing to quantize", checkpoint.path);
 }
 
-int standard_group_size(const model::Checkpoint& checkpoint) {
+int standard_group_size(const quantize::QuantizationPlan& plan, const model::Checkpoint& checkpoint) {
   constexpr int kMost = 128, kLeast = 16;
-  const auto divides_all = [&](int size) {
-    for (int block = 0; block < checkpoint.numbers.layers; ++block) {
-      for (const auto& linear : linear_shapes(checkpoint, block)) {
-        if (linear.in % size != 0) return false;
-      }
-    }
-    return true;
-  };
+  auto tried = plan;
+  std::vector<PlannedLinear> linears;
+  auto stopping = linears.cend();
   for (int size = kMost; size >= kLeast; size /= 2) {
-    if (divides_all(size)) return size;
+    tried.standard.group_size = size;
+    linears = planned_linears(tried, checkpoint);
+    // Where a rule's own size is what does not fit, check_plan_for_model() says so.
+    stopping = std::find_if(linears.cbegin(), linears.cend(), [&](const PlannedLinear& linear) {
+      return !groups_fit(linear) && linear.plan->group_size == size;
+    });
+    if (stopping == linears.cend()) return size;
   }
-  return kMost;
+  refuse_group_size(linears, *stopping, "the standard sizes are 128, 64, 32 and 16; ");
+}
+
+void check_tweak(const TweakOptions& tweak, const TunableCounts& counts, const TextSize& text, ProgressSink& progress) {
+  if (tweak.method == TweakMethod::layerwise) tweak::find_objective(tweak.layerwise.loss);
+  if (tweak.method != TweakMethod::end_to_end) return;
+  check_tuned_groups(counts, tweak, progress);
+  const auto& options = tweak.end_to_end;
+  if (options.steps > 0 && options.stop_after >= options.steps) {
+    progress.note(
+        fmt::format("--stop-after {}: has no effect on a run of {} steps", options.stop_after, options.steps));
+  }
+  if (const auto train = tweak::text_shares(text.rows).train; options.batch_rows > train) {
+    progress.note(
+        fmt::format("--batch {}: each step takes all {} rows that are left to tweak with", options.batch_rows, train));
+  }
 }
 
 std::vector<fs::path> inputs(std::initializer_list<const model::Checkpoint*> models, const TextSource& text,
@@ -84,16 +146,6 @@ std::vector<fs::path> inputs(std::initializer_list<const model::Checkpoint*> mod
   if (external.lambada) all.push_back(external.lambada->path);
   std::erase(all, fs::path());
   return all;
-}
-
-bool wants_hessians(const quantize::QuantizationPlan& plan, const model::Checkpoint& checkpoint) {
-  for (int block = 0; block < checkpoint.numbers.layers; ++block) {
-    for (const auto& linear : linear_shapes(checkpoint, block)) {
-      const auto linear_plan = plan.plan_for(linear.name);
-      if (linear_plan && quantize::needs_hessian(*linear_plan)) return true;
-    }
-  }
-  return false;
 }
 
 void check_output(const fs::path& output, const std::vector<fs::path>& inputs, std::int64_t bytes) {

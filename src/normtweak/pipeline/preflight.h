@@ -7,21 +7,26 @@
 
 #include "normtweak/base/progress.h"
 #include "normtweak/model/checkpoint.h"
+#include "normtweak/pipeline/calibration_text.h"
+#include "normtweak/pipeline/planned_linears.h"
 #include "normtweak/pipeline/run_types.h"
+#include "normtweak/pipeline/tuned_floats.h"
 #include "normtweak/quantize/plan.h"
 
 namespace normtweak::pipeline {
 
-// Throws Error if a plan does not fit a linear's shape (naming the linear), if no linear is to be quantized, or if a
-// rule matches no linear (naming the rule).
-void check_plan_for_model(const quantize::QuantizationPlan& plan, const model::Checkpoint& checkpoint);
+// Throws Error if a plan does not fit a linear's shape (naming the linear, and what fits all), if no linear is to be
+// quantized, or if a rule matches no linear (naming the rule). linears: of that plan and model.
+void check_plan_for_model(const quantize::QuantizationPlan& plan, const model::Checkpoint& checkpoint,
+                          const std::vector<PlannedLinear>& linears);
 
-// Whether any linear of the model needs the Hessian of its input. Reads only the config.
-bool wants_hessians(const quantize::QuantizationPlan& plan, const model::Checkpoint& checkpoint);
+// The largest of 128, 64, 32 and 16 that divides the columns of every linear that `plan` quantizes in groups and whose
+// group size no rule sets; 128 if there is none. Reads only the config. Throws Error saying what to give if none does.
+int standard_group_size(const quantize::QuantizationPlan& plan, const model::Checkpoint& checkpoint);
 
-// The largest of 128, 64, 32 and 16 that divides the columns of every linear in the blocks; 128 if none does. Reads
-// only the config.
-int standard_group_size(const model::Checkpoint& checkpoint);
+// Throws Error for what the tweak would only find out after the work before it; adds notes for what has no effect.
+// text: the size of the calibration text.
+void check_tweak(const TweakOptions& tweak, const TunableCounts& counts, const TextSize& text, ProgressSink& progress);
 
 // The inputs of a run: its models, its calibration text, and the texts that it reports on.
 std::vector<std::filesystem::path> inputs(std::initializer_list<const model::Checkpoint*> models,

@@ -71,6 +71,7 @@ struct TweakOptions {
   tweak::RidgeOptions ridge;
   bool start_with_ridge = false;  // end to end: start from norms solved in closed form
   tweak::EndToEndOptions end_to_end;
+  bool groups_named = false;  // the user chose end_to_end.groups: those that the model lacks are noted
 };
 
 struct QuantizeOptions {

@@ -165,6 +165,16 @@ class Contents {
   std::vector<std::string> float_linears_;
 };
 
+std::int64_t bytes_of(at::IntArrayRef shape, at::ScalarType type) {
+  return c10::multiply_integers(shape) * static_cast<std::int64_t>(c10::elementSize(type));
+}
+
+std::int64_t side_file_bytes(const model::Checkpoint& checkpoint) {
+  std::int64_t bytes = 0;
+  for (const auto& [name, content] : checkpoint.side_files) bytes += static_cast<std::int64_t>(content.size());
+  return bytes;
+}
+
 // Marks the folder as written by this program, for later runs.
 constexpr const char *kWriterKey = "written_by", *kWriter = "normtweak";
 
@@ -218,6 +228,12 @@ void save_checkpoint(const model::Checkpoint& original, const model::Decoder& de
   staging.commit();
 }
 
+std::int64_t saved_bytes(const model::Checkpoint& original, const model::Decoder& decoder, const SaveFormat& format) {
+  auto bytes = side_file_bytes(original);
+  for (const auto& tensor : Contents(original, decoder, format).tensors()) bytes += bytes_of(tensor.shape, tensor.type);
+  return bytes;
+}
+
 std::vector<std::string> foreign_entries(const fs::path& directory) {
   std::vector<std::string> foreign, others;
   bool has_weights = false;
@@ -234,15 +250,26 @@ std::vector<std::string> foreign_entries(const fs::path& directory) {
   return foreign;
 }
 
-std::int64_t estimated_bytes(const model::Checkpoint& original, at::ScalarType stored) {
-  std::int64_t bytes = 0;
-  for (const auto& name : original.tensors->names()) {
-    const auto info = original.tensors->info(name);
-    auto width = c10::elementSize(type_in_result(original, name, stored));
-    if (at::isFloatingType(info.type)) width = std::max(width, c10::elementSize(stored));  // dequantized linears
-    bytes += c10::multiply_integers(info.shape) * static_cast<std::int64_t>(width);
+std::int64_t estimated_bytes(const model::Checkpoint& original, at::ScalarType stored, const SaveFormat& format,
+                             const std::vector<PlannedLinear>& linears) {
+  auto bytes = side_file_bytes(original);
+  std::set<std::string> quantized;  // names of tensors that others replace
+  for (const auto& [shape, block, plan] : linears) {
+    if (!plan) continue;
+    quantized.insert(stored_name(original, shape.name + ".weight"));
+    if (format.holds_codes) {
+      for (const auto& part : formats::encode_packed(shape.name, outline(shape, *plan))) {
+        bytes += bytes_of(part.shape, part.type);
+      }
+    } else {
+      bytes += bytes_of({shape.out, shape.in}, stored);
+    }
   }
-  return bytes;  // packed linears take less
+  for (const auto& name : original.tensors->names()) {
+    if (quantized.contains(name)) continue;
+    bytes += bytes_of(original.tensors->info(name).shape, type_in_result(original, name, stored));
+  }
+  return bytes;
 }
 
 }  // namespace normtweak::pipeline

@@ -8,6 +8,7 @@
 
 #include "normtweak/model/checkpoint.h"
 #include "normtweak/model/decoder.h"
+#include "normtweak/pipeline/planned_linears.h"
 
 namespace normtweak::pipeline {
 
@@ -25,12 +26,17 @@ const SaveFormat& find_save_format(std::string_view name);  // throws Error list
 void save_checkpoint(const model::Checkpoint& original, const model::Decoder& decoder,
                      const std::filesystem::path& directory, const SaveFormat& format);
 
+// The bytes that this will write, but for the headers of the files.
+std::int64_t saved_bytes(const model::Checkpoint& original, const model::Decoder& decoder, const SaveFormat& format);
+
 // Sorted names of entries in `directory` that save_checkpoint() did not write; empty if the directory may be replaced.
 // A saved checkpoint is recognised by the metadata of its weights; without weights, every entry counts as foreign.
 std::vector<std::string> foreign_entries(const std::filesystem::path& directory);
 
-// Approximate upper bound on the bytes that save_checkpoint() will write if floats are stored in `stored`, for checking
-// the disk before the work starts.
-std::int64_t estimated_bytes(const model::Checkpoint& original, at::ScalarType stored);
+// The bytes that save_checkpoint() will write, but for the headers of the files, if floats are stored in `stored` and
+// `linears` are quantized as planned; those that are not among them are copied. For checking the disk before the work
+// starts.
+std::int64_t estimated_bytes(const model::Checkpoint& original, at::ScalarType stored, const SaveFormat& format,
+                             const std::vector<PlannedLinear>& linears);
 
 }  // namespace normtweak::pipeline

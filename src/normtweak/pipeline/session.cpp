@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include "normtweak/base/stopwatch.h"
-#include "normtweak/pipeline/calibration_text.h"
 
 namespace normtweak::pipeline {
 namespace {
@@ -40,11 +39,12 @@ void timed(std::map<std::string, double>& seconds, const std::string& name, cons
   seconds[name] += watch.seconds();
 }
 
-RunText prepare_text(const TextSource& source, const FloatModel& floats, ProgressSink& progress,
-                     const Processes& processes) {
+RunText prepare_text(const RunCalibration& calibration, const TextSource& source, const FloatModel& floats,
+                     ProgressSink& progress, const Processes& processes) {
   RunText text;
-  text.all = calibration_text(source, floats.checkpoint, floats.passes, progress, processes);
-  if (text.all.tokens() < 2) fail("rows of 1 token: at least 2 are needed, since what follows a token is predicted");
+  text.all = calibration.given
+                 ? *calibration.given
+                 : calibrate::make_text(floats.checkpoint, floats.passes, source.self, progress, processes);
   check_same_text(text.all, processes);
   text.split = tweak::split_text(text.all);
   progress.note(fmt::format("text: {} rows of {} tokens; {} to quantize and tweak, {} to choose, {} to confirm",

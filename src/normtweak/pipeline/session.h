@@ -3,6 +3,7 @@
 #include <functional>
 #include <string>
 
+#include "normtweak/pipeline/calibration_text.h"
 #include "normtweak/pipeline/memory_plan.h"
 #include "normtweak/pipeline/run_types.h"
 
@@ -23,7 +24,7 @@ struct RunText {
   calibrate::TokenBatch all;
   tweak::TextSplit split;
 };
-RunText prepare_text(const TextSource& source, const FloatModel& floats, ProgressSink& progress,
-                     const Processes& processes);
+RunText prepare_text(const RunCalibration& calibration, const TextSource& source, const FloatModel& floats,
+                     ProgressSink& progress, const Processes& processes);
 
 }  // namespace normtweak::pipeline

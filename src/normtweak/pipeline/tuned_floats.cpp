@@ -2,8 +2,11 @@
 
 #include <c10/util/accumulate.h>
 
-#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
 
+#include "normtweak/base/error.h"
 #include "normtweak/model/decoder.h"
 #include "normtweak/quantize/quantizers.h"
 
@@ -17,10 +20,12 @@ struct Floats {
   std::int64_t scales = 0, zeros = 0, codebooks = 0;
 };
 
-Floats floats_of(const model::LinearShape& linear, const quantize::LinearPlan& plan) {
-  if (!quantize::find_quantizer(plan.method).uses_groups) return {.codebooks = linear.out << plan.bits};
-  const auto scales = linear.out * (plan.group_size > 0 ? linear.in / plan.group_size : 1);
-  return {.scales = scales, .zeros = plan.float_zeros ? scales : 0};
+Floats floats_of(const model::LinearShape& linear, const std::optional<quantize::LinearPlan>& plan) {
+  if (!plan) return {};
+  const auto weight = outline(linear, *plan);
+  if (const auto* table = std::get_if<weights::CodebookWeight>(&weight)) return {.codebooks = table->codebook.numel()};
+  const auto& affine = std::get<weights::AffineWeight>(weight);
+  return {.scales = affine.scales.numel(), .zeros = affine.float_zeros ? affine.zeros.numel() : 0};
 }
 
 Floats floats_of(const model::LinearShape& linear, const model::Checkpoint& quantized) {
@@ -34,38 +39,80 @@ Floats floats_of(const model::LinearShape& linear, const model::Checkpoint& quan
       .scales = count(".weight_scale"), .zeros = count(".weight_zero_point"), .codebooks = count(".weight_codebook")};
 }
 
-std::int64_t sum_up(const model::Checkpoint& checkpoint, const TweakOptions& tweak,
-                    const std::function<Floats(const model::LinearShape&)>& floats_of_linear) {
-  if (tweak.method != TweakMethod::end_to_end) return 0;
-  const auto& numbers = checkpoint.numbers;
-  const auto counted = [&](TunableGroup group, std::int64_t count) {
-    return tweak.end_to_end.groups.contains(group) ? count : 0;
-  };
-  const auto norm = numbers.hidden * (checkpoint.family->norm == model::NormKind::layer ? 2 : 1);
-  auto sum = counted(TunableGroup::norms, norm * (2 * numbers.layers + 1));
-  for (int block = 0; block < numbers.layers; ++block) {
-    for (const auto& linear : linear_shapes(checkpoint, block)) {
-      const auto floats = floats_of_linear(linear);
-      sum += counted(TunableGroup::biases, linear.has_bias ? linear.out : 0) +
-             counted(TunableGroup::scales, floats.scales) + counted(TunableGroup::zeros, floats.zeros) +
-             counted(TunableGroup::codebooks, floats.codebooks);
-    }
+class Counts {
+ public:
+  explicit Counts(const model::Checkpoint& checkpoint) {
+    const auto& numbers = checkpoint.numbers;
+    const auto norm = numbers.hidden * (checkpoint.family->norm == model::NormKind::layer ? 2 : 1);
+    add(TunableGroup::norms, norm * (2 * numbers.layers + 1));
   }
-  return sum;
+
+  void add(const model::LinearShape& linear, const Floats& floats) {
+    add(TunableGroup::biases, linear.has_bias ? linear.out : 0);
+    add(TunableGroup::scales, floats.scales);
+    add(TunableGroup::zeros, floats.zeros);
+    add(TunableGroup::codebooks, floats.codebooks);
+  }
+
+  TunableCounts take() { return std::move(counts_); }
+
+ private:
+  void add(TunableGroup group, std::int64_t count) {
+    if (count > 0) counts_[group] += count;
+  }
+
+  TunableCounts counts_;
+};
+
+std::string names_of(const auto& groups, const auto& group_of) {
+  std::string names;
+  for (const auto& entry : groups) {
+    names += names.empty() ? "" : ", ";
+    names += tweak::group_name(group_of(entry));
+  }
+  return names;
 }
 
 }  // namespace
 
-std::int64_t tuned_floats(const model::Checkpoint& floats, const quantize::QuantizationPlan& plan,
-                          const TweakOptions& tweak) {
-  return sum_up(floats, tweak, [&](const model::LinearShape& linear) {
-    const auto linear_plan = plan.plan_for(linear.name);
-    return linear_plan ? floats_of(linear, *linear_plan) : Floats{};
-  });
+TunableCounts tunable_floats(const model::Checkpoint& floats, const std::vector<PlannedLinear>& linears) {
+  Counts counts(floats);
+  for (const auto& linear : linears) counts.add(linear.shape, floats_of(linear.shape, linear.plan));
+  return counts.take();
 }
 
-std::int64_t tuned_floats(const model::Checkpoint& quantized, const TweakOptions& tweak) {
-  return sum_up(quantized, tweak, [&](const model::LinearShape& linear) { return floats_of(linear, quantized); });
+TunableCounts tunable_floats(const model::Checkpoint& quantized) {
+  Counts counts(quantized);
+  for (int block = 0; block < quantized.numbers.layers; ++block) {
+    for (const auto& linear : linear_shapes(quantized, block)) counts.add(linear, floats_of(linear, quantized));
+  }
+  return counts.take();
+}
+
+std::int64_t tuned_floats(const TunableCounts& counts, const TweakOptions& tweak) {
+  if (tweak.method != TweakMethod::end_to_end) return 0;
+  std::int64_t sum = 0;
+  for (const auto& [group, count] : counts) sum += tweak.end_to_end.groups.contains(group) ? count : 0;
+  return sum;
+}
+
+void check_tuned_groups(const TunableCounts& counts, const TweakOptions& tweak, ProgressSink& progress) {
+  if (tweak.method != TweakMethod::end_to_end) return;
+  const auto& wanted = tweak.end_to_end.groups;
+  const auto found = names_of(counts, [](const auto& entry) { return entry.first; });
+  if (tuned_floats(counts, tweak) == 0) {
+    fail("--tune {}: the quantized model has no such floats; it has {}{}",
+         names_of(wanted, [](TunableGroup group) { return group; }), found,
+         wanted.contains(TunableGroup::zeros) ? "; zero-points are floats only with --float-zeros" : "");
+  }
+  if (!tweak.groups_named) return;
+  // Either of scales and codebooks stands for both.
+  const bool has_sizes = counts.contains(TunableGroup::scales) || counts.contains(TunableGroup::codebooks);
+  for (const auto group : wanted) {
+    const bool is_size = group == TunableGroup::scales || group == TunableGroup::codebooks;
+    if (counts.contains(group) || (is_size && (has_sizes || group == TunableGroup::codebooks))) continue;
+    progress.note(fmt::format("--tune {}: the quantized model has none; it has {}", tweak::group_name(group), found));
+  }
 }
 
 }  // namespace normtweak::pipeline

@@ -2,6 +2,7 @@
 #include "normtweak/pipeline/calibration_text.h"
 #include "normtweak/pipeline/preflight.h"
 #include "normtweak/pipeline/run.h"
+#include "normtweak/pipeline/run_needs.h"
 #include "normtweak/pipeline/same_model.h"
 #include "normtweak/pipeline/steps.h"
 #include "normtweak/pipeline/tuned_floats.h"
@@ -46,14 +47,14 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
   }
   const auto& format = find_save_format(model::is_quantized(quantized_checkpoint) ? "compressed-tensors" : "hf");
   check_output(options.output, inputs({&quantized_checkpoint, &reference}, options.text, options.external),
-               estimated_bytes(quantized_checkpoint, quantized_checkpoint.numbers.stored_type));
+               estimated_bytes(quantized_checkpoint, quantized_checkpoint.numbers.stored_type, format, {}));
   note_missing_tokenizer(quantized_checkpoint, progress);
   const auto external = read_external(options.external, reference);
+  const auto calibration = read_calibration(options.text, reference, processes);
+  const auto counts = tunable_floats(quantized_checkpoint);
+  check_tweak(options.tweak, counts, calibration.size, progress);
   const auto memory = plan_run(reference, options.compute,
-                               {.quantized_bytes = weight_bytes(quantized_checkpoint, at::kFloat),
-                                .quantized_is_loaded = true,
-                                .calibration_tokens = calibration_size(options.text, reference).tokens(),
-                                .tuned_floats = tuned_floats(quantized_checkpoint, options.tweak)},
+                               needs_to_tweak(quantized_checkpoint, options.tweak, calibration.size, external, counts),
                                available_memory(options.compute));
   if (const auto note = describe(memory); !note.empty()) progress.note(note);
   const auto floats = load_float_model(std::move(reference), options.compute, memory);
@@ -67,7 +68,8 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
   describe_weights(quantized, result);
 
   RunText text;
-  timed(result.seconds, "generate", [&] { text = prepare_text(options.text, floats, progress, processes); });
+  timed(result.seconds, "generate",
+        [&] { text = prepare_text(calibration, options.text, floats, progress, processes); });
   result.samples = text.all.samples();
   result.tokens_per_sample = text.all.tokens();
   const auto tweaked =

@@ -22,11 +22,12 @@ fs::path untouched_folder(const fs::path& output) {
 }
 
 UntouchedCopy::UntouchedCopy(const model::Checkpoint& original, const model::Decoder& quantized, const fs::path& output,
-                             ProgressSink& progress) {
+                             std::int64_t result_bytes, ProgressSink& progress) {
   try {
     const auto folder = untouched_folder(output);
-    check_output(folder, {}, 2 * estimated_bytes(original, quantized.config.stored_type));
-    save_checkpoint(original, quantized, folder, find_save_format("compressed-tensors"));
+    const auto& format = find_save_format("compressed-tensors");
+    check_output(folder, {}, saved_bytes(original, quantized, format) + result_bytes);
+    save_checkpoint(original, quantized, folder, format);
     folder_ = folder;
     progress.note(fmt::format(
         "quantized; while the tweak runs, the model as it is now is in {}, from which `normtweak tweak` can go on",

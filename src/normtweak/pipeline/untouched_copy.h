@@ -15,9 +15,9 @@ std::filesystem::path untouched_folder(const std::filesystem::path& output);
 class UntouchedCopy {
  public:
   // Saves `quantized` with its codes, and notes where. If that fails, or if the disk has no room for the copy and the
-  // result, the run goes on without a copy, which is noted too.
+  // result, which will take `result_bytes`, the run goes on without a copy, which is noted too.
   UntouchedCopy(const model::Checkpoint& original, const model::Decoder& quantized, const std::filesystem::path& output,
-                ProgressSink& progress);
+                std::int64_t result_bytes, ProgressSink& progress);
 
   void remove() const;
 

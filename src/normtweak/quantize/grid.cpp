@@ -23,7 +23,8 @@ namespace {
 constexpr int kSearchSteps = 80;      // with kSearchStep: maxshrink 0.8 and grid 100 of the GPTQ code
 constexpr double kSearchStep = 0.01;  // share of the range removed per step
 
-// Values searched at a time: bounded by the cache on the CPU, and by the memory of the candidates on a GPU.
+// Values searched at a time, whatever the size of the model: bounded by the cache on the CPU, and by the memory of the
+// candidates on a GPU.
 constexpr std::int64_t kTileCpu = 1 << 15, kTileGpu = 1 << 22;
 
 // bfloat16 has the exponent range of F32.

@@ -42,7 +42,7 @@ struct QuantizationPlan {
   LinearPlan standard;
   std::vector<PlanRule> rules;  // all that match apply, in order: a later one wins where both set a field
   TokenWeighting token_weights = TokenWeighting::none;  // in the Hessians, if a linear needs one
-  double drift_correction = 0;                          // share of drift.h's correction, for GPTQ linears
+  double drift_correction = 0;  // share of drift.h's correction, for linears whose method takes it
 
   // nullopt: the linear stays float.
   std::optional<LinearPlan> plan_for(std::string_view name) const;

@@ -17,7 +17,7 @@ AffineOptions affine_options(const LinearPlan& plan) {
           .group_size = plan.group_size,
           .symmetric = plan.symmetric,
           .float_zeros = plan.float_zeros,
-          .search_grid = plan.search_grid,
+          .search_grid = resolved_options(plan).search_grid,
           .scale_type = plan.scale_type};
 }
 
@@ -29,7 +29,8 @@ weights::Weight gptq(const at::Tensor& weight, const InputHessian& hessian, cons
   if (!hessian.defined()) fail("gptq needs the Hessian of the linear's input; run the calibration pass first");
   const auto& factor = hessian.factor(factor_options(plan));
   auto result = quantize_gptq(weight, factor, affine_options(plan)).weight;
-  if (plan.sweeps > 0) descend(result, weight, hessian.mean(), factor.added, plan.sweeps);
+  const int sweeps = resolved_options(plan).sweeps;
+  if (sweeps > 0) descend(result, weight, hessian.mean(), factor.added, sweeps);
   return result;
 }
 
@@ -51,6 +52,8 @@ constexpr std::array kQuantizers = {
               .description = "second-order rounding, arXiv 2210.17323",
               .needs_hessian = true,
               .uses_groups = true,
+              .corrects_drift = true,
+              .standard = {.search_grid = true, .act_order = true, .sweeps = 2},
               .quantize = &gptq},
     Quantizer{.name = "kmeans",
               .description = "a codebook per output channel, by exact k-means",
@@ -63,7 +66,16 @@ constexpr std::array kQuantizers = {
 
 std::span<const Quantizer> quantizers() { return kQuantizers; }
 
-FactorOptions factor_options(const LinearPlan& plan) { return {.damping = plan.damping, .act_order = plan.act_order}; }
+StandardOptions resolved_options(const LinearPlan& plan) {
+  const auto& standard = find_quantizer(plan.method).standard;
+  return {.search_grid = plan.search_grid.value_or(standard.search_grid),
+          .act_order = plan.act_order.value_or(standard.act_order),
+          .sweeps = plan.sweeps.value_or(standard.sweeps)};
+}
+
+FactorOptions factor_options(const LinearPlan& plan) {
+  return {.damping = plan.damping, .act_order = resolved_options(plan).act_order};
+}
 
 const Quantizer& find_quantizer(std::string_view method) {
   std::string known;
@@ -86,7 +98,7 @@ void check_plan(const LinearPlan& plan, at::IntArrayRef shape, std::string_view 
     if (find_quantizer(plan.method).uses_groups) resolve_group_size(plan.group_size, shape[1]);
     const bool is_share = plan.damping >= 0 && plan.damping <= 1;  // false for NaN
     if (!is_share) fail("damping {}: use a share between 0 and 1", plan.damping);
-    if (plan.sweeps < 0) fail("{} sweeps: use 0 or more", plan.sweeps);
+    if (plan.sweeps.value_or(0) < 0) fail("{} sweeps: use 0 or more", *plan.sweeps);
     check_scale_type(plan.scale_type);
     if (plan.symmetric && plan.float_zeros) {
       fail("symmetric weights have no zero-points to be stored as floats; leave out one of the two");

@@ -2,6 +2,7 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -11,19 +12,26 @@
 
 namespace normtweak::quantize {
 
-// How one linear is quantized. Each linear has its own plan; see plan.h for how the command line defines them.
+// How one linear is quantized. Each linear has its own plan; see plan.h for how the command line defines them. What is
+// left out follows from the method (Quantizer::standard).
 struct LinearPlan {
   std::string method = "gptq";            // a row of quantizers()
   int bits = 4;                           // 2, 3, 4, 6 or 8
   int group_size = 128;                   // input columns per scale; 0: one scale per output channel
   bool symmetric = false;                 // zero-point fixed at 2^(bits-1)
   bool float_zeros = false;               // zero-points are floats of the scale type, not whole codes
-  bool search_grid = false;               // shrink each group's range to minimise Σ |error|^2.4
-  bool act_order = false;                 // GPTQ: columns in order of decreasing Hessian diagonal
+  std::optional<bool> search_grid = {};   // shrink each group's range to minimise Σ |error|^2.4
+  std::optional<bool> act_order = {};     // GPTQ: columns in order of decreasing Hessian diagonal
   bool sensitivity = false;               // k-means: weight each column by its Hessian diagonal
-  int sweeps = 0;                         // GPTQ: coordinate-descent sweeps afterwards (coordinate_descent.h)
+  std::optional<int> sweeps = {};         // GPTQ: coordinate-descent sweeps afterwards (coordinate_descent.h)
   double damping = 0.01;                  // GPTQ: added to the Hessian's diagonal, as a share of its mean
   at::ScalarType scale_type = at::kHalf;  // what scales and codebooks are stored in
+};
+
+// What a plan that leaves an option out gets.
+struct StandardOptions {
+  bool search_grid = false, act_order = false;
+  int sweeps = 0;
 };
 
 struct Quantizer {
@@ -31,6 +39,8 @@ struct Quantizer {
   bool needs_hessian = false;     // regardless of the plan's options; see needs_hessian() below
   bool uses_groups = false;       // plan.group_size applies, and must divide the input columns
   bool uses_sensitivity = false;  // plan.sensitivity applies, and needs the Hessian
+  bool corrects_drift = false;    // rounds for the drifted inputs, so that drift.h's correction applies beforehand
+  StandardOptions standard = {};
   // weight: f32 [out, in]; hessian: of its input, on the same device, or empty. Throws Error, without the linear's
   // name, for what check_plan() cannot check: non-finite values, a scale that overflows its dtype. For linears that
   // read the same input, pass the same InputHessian, which is factored once.
@@ -44,6 +54,9 @@ const Quantizer& find_quantizer(std::string_view method);
 
 // Whether this plan uses the Hessian (GPTQ; k-means with sensitivity).
 bool needs_hessian(const LinearPlan& plan);
+
+// The options of this plan, with those of its method where it leaves one out.
+StandardOptions resolved_options(const LinearPlan& plan);
 
 // How the Hessian is prepared for this plan.
 FactorOptions factor_options(const LinearPlan& plan);

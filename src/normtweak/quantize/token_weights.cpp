@@ -18,8 +18,7 @@
 namespace normtweak::quantize {
 namespace {
 
-constexpr std::int64_t kTokensCpu = 2048, kTokensGpu = 8192;  // tokens per pass, at most
-constexpr std::int64_t kLogitBytesCpu = std::int64_t{64} << 20, kLogitBytesGpu = std::int64_t{768} << 20;
+constexpr std::int64_t kTokensCpu = 2048, kTokensGpu = 8192;  // per pass; with more, passes are no faster
 
 // d(Σ −log p(next token)) / d hidden, with full logits for a chunk of tokens at a time.
 // hidden: [rows, tokens, hidden] after the final norm; counted: f32 [rows, tokens], 1 if the next token counts.
@@ -29,8 +28,7 @@ at::Tensor next_token_gradient(const model::Decoder& decoder, const at::Tensor& 
   const auto head = model::values(decoder.head.weight, hidden.scalar_type());
   const auto all = hidden.flatten(0, 1), next = ids.roll(-1, 1).reshape({-1, 1}), share = counted.reshape({-1, 1});
   auto gradient = at::empty_like(all);
-  const auto bytes = std::min(hidden.is_cuda() ? kLogitBytesGpu : kLogitBytesCpu, decoder.workspace / 16);
-  const auto step = std::max<std::int64_t>(16, bytes / (4 * head.size(0)));
+  const auto step = model::tokens_with_logits(head.size(0), hidden.device(), decoder.workspace);
   for (std::int64_t begin = 0; begin < all.size(0); begin += step) {
     const auto chunk = [&](const at::Tensor& whole) {
       return whole.narrow(0, begin, std::min(step, all.size(0) - begin));

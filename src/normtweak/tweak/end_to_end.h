@@ -51,8 +51,16 @@ struct TextSplit {
   calibrate::TokenBatch confirm;  // accept or reject the chosen one; source of the report's figures
 };
 
-// About one row in 16 selects (1 to 16 rows) and one in 8 confirms (2 to 16 rows). Throws Error if there are fewer than
-// 4 rows.
+// Number of rows in each part: about one row in 16 selects (1 to 16 rows) and one in 8 confirms (2 to 16 rows).
+struct TextShares {
+  std::int64_t train = 0, select = 0, confirm = 0;
+};
+TextShares text_shares(std::int64_t rows);
+
+// The fewest rows that can be split.
+inline constexpr std::int64_t kLeastRows = 4;
+
+// Throws Error if there are fewer.
 TextSplit split_text(const calibrate::TokenBatch& text);
 
 // The options `steps` = planned_steps, `stop_after` = steps, `batch_rows` and `rates` reproduce the run bit for bit.

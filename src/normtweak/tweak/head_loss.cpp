@@ -10,18 +10,10 @@
 #include <algorithm>
 
 #include "normtweak/base/matrix_product.h"
+#include "normtweak/model/activations.h"
 
 namespace normtweak::tweak {
 namespace {
-
-// Bytes of F32 logits per chunk: a few hundred tokens on a CPU, so that the head is read from memory few times.
-constexpr std::int64_t kChunkBytesCpu = std::int64_t{64} << 20, kChunkBytesGpu = std::int64_t{512} << 20;
-
-std::int64_t chunk_tokens(const at::Tensor& head, std::int64_t workspace) {
-  constexpr std::int64_t kTensors = 16;  // upper bound on temporaries of the size of a chunk's logits
-  const auto bytes = std::min(head.is_cuda() ? kChunkBytesGpu : kChunkBytesCpu, workspace / kTensors);
-  return std::max<std::int64_t>(16, bytes / (4 * head.size(0)));
-}
 
 // log softmax of the logits, f32 [tokens, vocabulary]. Near 20, bf16 logits have a step of 0.125, which would distort
 // the divergence. If the device supports it, a bf16 product returns its F32 accumulator.
@@ -33,19 +25,20 @@ at::Tensor log_probabilities(const at::Tensor& hidden, const at::Tensor& head) {
 
 }  // namespace
 
-HeadLoss head_loss(const at::Tensor& head, const at::Tensor& student, const at::Tensor& teacher, const at::Tensor& mask,
-                   bool with_gradient, double scale, std::int64_t workspace) {
+HeadLoss head_loss(const HeadInput& student, const HeadInput& teacher, const at::Tensor& mask, bool with_gradient,
+                   double scale, std::int64_t workspace) {
   const c10::NoGradGuard no_gradients;
-  const auto rows = student.size(0), row_tokens = student.size(1), tokens = rows * row_tokens;
-  const auto students = student.reshape({tokens, -1}), teachers = teacher.reshape({tokens, -1});
+  const auto& head = student.head;
+  const auto rows = student.hidden.size(0), row_tokens = student.hidden.size(1), tokens = rows * row_tokens;
+  const auto students = student.hidden.reshape({tokens, -1}), teachers = teacher.hidden.reshape({tokens, -1});
   auto divergence = at::empty({tokens}, students.options().dtype(at::kFloat));
   HeadLoss loss;
   if (with_gradient) loss.gradient = at::empty_like(students);
-  const auto step = chunk_tokens(head, workspace);
+  const auto step = model::tokens_with_logits(head.size(0), head.device(), workspace);
   for (std::int64_t begin = 0; begin < tokens; begin += step) {
     const auto count = std::min(step, tokens - begin);
     const auto chunk = [&](const at::Tensor& all) { return all.narrow(0, begin, count); };
-    auto log_t = log_probabilities(chunk(teachers), head);
+    auto log_t = log_probabilities(chunk(teachers), teacher.head);
     auto log_s = log_probabilities(chunk(students), head);
     const auto p_t = log_t.exp();
     chunk(divergence).copy_(log_t.sub_(log_s).mul_(p_t).sum(-1));
@@ -55,7 +48,7 @@ HeadLoss head_loss(const at::Tensor& head, const at::Tensor& student, const at::
     chunk(loss.gradient).copy_(matmul_transposed(difference, head.t()));
   }
   if (with_gradient) {
-    loss.gradient = loss.gradient.view(student.sizes()).mul_(scale);
+    loss.gradient = loss.gradient.view(student.hidden.sizes()).mul_(scale);
     if (mask.defined()) loss.gradient.mul_(mask.unsqueeze(-1));
   }
   if (mask.defined()) divergence.mul_(mask.flatten());

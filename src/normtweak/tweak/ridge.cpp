@@ -21,7 +21,7 @@
 namespace normtweak::tweak {
 namespace {
 
-constexpr std::int64_t kRowsAtOnce = 16384;  // bounds the F32 copies of a large head
+constexpr std::int64_t kRowsAtOnce = 16384;  // bounds the F32 copies of a large head: 0.5 GiB each of 8192 columns
 
 // Output channels [begin, begin + count) of a norm and the linear behind it, as one matrix acting on z = (n, 1):
 // (W diag(w), W b + bias) [count, C + 1].

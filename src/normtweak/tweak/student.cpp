@@ -48,7 +48,8 @@ at::Tensor Student::divergence(const DistillationBatch& batch) const {
   auto hidden = embed(decoder_, batch.ids);
   for (std::size_t i = 0; i + 1 < first_.size(); ++i) hidden = forward_block(i, hidden);
   const auto last = forward(final_norm(), hidden, decoder_.type);
-  return head_loss(head_, last, batch.teacher_hidden, batch.mask, false, 1, decoder_.workspace).divergence;
+  return head_loss({head_, last}, {batch.teacher_head, batch.teacher_hidden}, batch.mask, false, 1, decoder_.workspace)
+      .divergence;
 }
 
 at::Tensor Student::backward(const DistillationBatch& batch, double scale, bool keep_activations) {
@@ -65,7 +66,8 @@ at::Tensor Student::backward(const DistillationBatch& batch, double scale, bool 
   const at::AutoGradMode with_gradients(true);
   const auto last_input = hidden.detach().requires_grad_();
   const auto last = forward(final_norm(), last_input, decoder_.type);
-  const auto loss = head_loss(head_, last.detach(), batch.teacher_hidden, batch.mask, true, scale, decoder_.workspace);
+  const auto loss = head_loss({head_, last.detach()}, {batch.teacher_head, batch.teacher_hidden}, batch.mask, true,
+                              scale, decoder_.workspace);
   torch::autograd::backward({last}, {loss.gradient});
 
   auto gradient = last_input.grad();

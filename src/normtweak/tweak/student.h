@@ -18,6 +18,7 @@ struct DistillationBatch {
   at::Tensor ids;             // i64 [rows, tokens]
   at::Tensor mask;            // bool [rows, tokens], or undefined
   at::Tensor teacher_hidden;  // [rows, tokens, hidden]: the float model's last hidden states, after its final norm
+  at::Tensor teacher_head;    // [vocabulary, hidden] in the compute dtype: the float model's head
 };
 
 class Student {
@@ -49,7 +50,7 @@ class Student {
   std::set<TunableGroup> groups_;
   std::vector<std::size_t> first_;  // index of each block's first tunable, then that of the final norm
   TunableSet set_;
-  at::Tensor head_;  // [vocabulary, hidden] in the compute dtype
+  at::Tensor head_;  // [vocabulary, hidden] in the compute dtype; a copy only if the model holds it packed
 };
 
 }  // namespace normtweak::tweak

@@ -19,7 +19,7 @@ namespace normtweak::tweak {
 namespace {
 namespace fs = std::filesystem;
 
-constexpr std::int64_t kTokensAtATimeCpu = 1024, kTokensAtATimeGpu = 32768;
+constexpr std::int64_t kTokensAtATimeCpu = 1024, kTokensAtATimeGpu = 32768;  // with more, passes are no faster
 
 // Backed by an unlinked file: the disk space is released with the tensor, or when the process ends.
 at::Tensor empty_on_disk(at::IntArrayRef shape, std::int64_t count, at::ScalarType type) {
@@ -74,7 +74,7 @@ std::int64_t TaughtRows::share_of_memory(const Processes& processes) {
 
 TaughtRows::TaughtRows(const model::Decoder& teacher, const calibrate::TokenBatch& text, Stage& stage,
                        std::int64_t memory_bytes, const Processes& processes)
-    : text_(text) {
+    : text_(text), head_(model::values(teacher.head.weight, teacher.type)) {
   const c10::NoGradGuard no_gradients;
   const bool on_disk = go_to_disk(teacher, text, memory_bytes, processes);
   const auto share = rows_to_pass(text, on_disk, processes);
@@ -106,7 +106,7 @@ DistillationBatch TaughtRows::pick(const at::Tensor& rows, c10::Device device) c
     at::index_select_out(chosen, all, 0, rows);
     return chosen.to(device, /*non_blocking=*/device.is_cuda());
   };
-  return {picked(text_.ids), picked(text_.mask), picked(hidden_)};
+  return {picked(text_.ids), picked(text_.mask), picked(hidden_), head_};
 }
 
 double TaughtRows::counted_tokens() const {

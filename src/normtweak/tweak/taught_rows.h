@@ -1,4 +1,5 @@
-// Rows of text with the float model's last hidden states (after the final norm), computed once.
+// Rows of text with what the float model predicts after each token: its last hidden states (after the final norm),
+// computed once, and its head.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -43,6 +44,7 @@ class TaughtRows {
 
   calibrate::TokenBatch text_;
   at::Tensor hidden_;  // [rows, tokens, hidden] on the CPU
+  at::Tensor head_;    // [vocabulary, hidden]: the teacher's own tensor, on its device
 };
 
 }  // namespace normtweak::tweak

@@ -5,18 +5,20 @@
 
 namespace normtweak::tweak {
 
+TextShares text_shares(std::int64_t rows) {
+  const auto confirm = std::clamp<std::int64_t>(rows / 8, 2, 16), select = std::clamp<std::int64_t>(rows / 16, 1, 16);
+  return {.train = rows - confirm - select, .select = select, .confirm = confirm};
+}
+
 TextSplit split_text(const calibrate::TokenBatch& text) {
   const auto samples = text.samples();
-  if (samples < 4) {
-    fail(
-        "{} rows of calibration text: at least 4 are needed, since some are kept aside to judge the result; use more "
-        "--samples",
-        samples);
+  if (samples < kLeastRows) {
+    fail("{} rows of calibration text: at least {} are needed, since some are kept aside to judge the result", samples,
+         kLeastRows);
   }
-  const auto confirm = std::clamp<std::int64_t>(samples / 8, 2, 16),
-             select = std::clamp<std::int64_t>(samples / 16, 1, 16);
-  const auto train = samples - confirm - select;
-  return {rows(text, 0, train), rows(text, train, select), rows(text, train + select, confirm)};
+  const auto shares = text_shares(samples);
+  return {rows(text, 0, shares.train), rows(text, shares.train, shares.select),
+          rows(text, shares.train + shares.select, shares.confirm)};
 }
 
 }  // namespace normtweak::tweak

@@ -1,0 +1,145 @@
+#include "normtweak/pipeline/planned_linears.h"
+
+#include <ATen/ops/empty.h>
+#include <c10/util/accumulate.h>
+
+#include <algorithm>
+#include <array>
+
+namespace normtweak::pipeline {
+namespace {
+
+std::int64_t bytes_of(const weights::Weight& weight) {
+  std::int64_t bytes = 0;
+  for (const auto& tensor : weights::tensors(weight)) bytes += static_cast<std::int64_t>(tensor.nbytes());
+  return bytes;
+}
+
+// Sums up linears, block by block.
+class Sizes {
+ public:
+  void add(int block, const model::LinearShape& shape, std::int64_t bytes) {
+    if (block != block_) {
+      finish_block();
+      block_ = block;
+    }
+    block_bytes_ += bytes;
+    block_weights_ += shape.out * shape.in;
+  }
+
+  QuantizedSize take() {
+    finish_block();
+    return {static_cast<double>(bytes_) / static_cast<double>(std::max<std::int64_t>(1, weights_)), largest_};
+  }
+
+ private:
+  void finish_block() {
+    if (block_weights_ > 0) {
+      largest_ = std::max(largest_, static_cast<double>(block_bytes_) / static_cast<double>(block_weights_));
+    }
+    bytes_ += block_bytes_;
+    weights_ += block_weights_;
+    block_bytes_ = block_weights_ = 0;
+  }
+
+  int block_ = 0;
+  std::int64_t bytes_ = 0, weights_ = 0, block_bytes_ = 0, block_weights_ = 0;
+  double largest_ = 0;
+};
+
+// Codes take a byte each, and scales, zero-points and codebooks are F32, whatever the file stores. Zero-points are in
+// memory even if the file has none.
+std::int64_t bytes_of_packed(const model::Checkpoint& checkpoint, const model::LinearShape& shape) {
+  constexpr std::int64_t kFloat = 4;
+  auto bytes = shape.out * shape.in;
+  const auto add = [&](const char* part, std::int64_t copies) {
+    const auto name = stored_name(checkpoint, shape.name + part);
+    if (!checkpoint.tensors->contains(name)) return;
+    bytes += copies * kFloat * c10::multiply_integers(checkpoint.tensors->info(name).shape);
+  };
+  add(".weight_scale", 2);
+  add(".weight_codebook", 1);
+  return bytes;
+}
+
+}  // namespace
+
+std::vector<PlannedLinear> planned_linears(const quantize::QuantizationPlan& plan,
+                                           const model::Checkpoint& checkpoint) {
+  std::vector<PlannedLinear> all;
+  for (int block = 0; block < checkpoint.numbers.layers; ++block) {
+    for (auto& shape : linear_shapes(checkpoint, block)) {
+      auto linear_plan = plan.plan_for(shape.name);
+      all.push_back({std::move(shape), block, std::move(linear_plan)});
+    }
+  }
+  return all;
+}
+
+weights::Weight outline(const model::LinearShape& shape, const quantize::LinearPlan& plan) {
+  const auto empty = [](std::int64_t rows, std::int64_t columns, at::ScalarType type) {
+    return at::empty({rows, columns}, at::TensorOptions(type).device(at::kMeta));
+  };
+  const auto codes = empty(shape.out, shape.in, at::kByte);
+  if (!quantize::find_quantizer(plan.method).uses_groups) {
+    return weights::CodebookWeight{.codes = codes,
+                                   .codebook = empty(shape.out, std::int64_t{1} << plan.bits, at::kFloat),
+                                   .bits = plan.bits,
+                                   .codebook_type = plan.scale_type};
+  }
+  const auto groups = plan.group_size > 0 ? shape.in / plan.group_size : 1;
+  return weights::AffineWeight{.codes = codes,
+                               .scales = empty(shape.out, groups, at::kFloat),
+                               .zeros = empty(shape.out, groups, at::kFloat),
+                               .bits = plan.bits,
+                               .group_size = plan.group_size,
+                               .symmetric = plan.symmetric,
+                               .float_zeros = plan.float_zeros,
+                               .scale_type = plan.scale_type};
+}
+
+bool wants_hessians(const std::vector<PlannedLinear>& linears) {
+  return std::ranges::any_of(linears, [](const auto& linear) { return linear.plan && needs_hessian(*linear.plan); });
+}
+
+bool wants_drift(const std::vector<PlannedLinear>& linears) {
+  return std::ranges::any_of(linears, [](const auto& linear) {
+    return linear.plan && quantize::find_quantizer(linear.plan->method).corrects_drift;
+  });
+}
+
+bool wants_sweeps(const std::vector<PlannedLinear>& linears) {
+  return std::ranges::any_of(linears, [](const auto& linear) {
+    return linear.plan && needs_hessian(*linear.plan) && resolved_options(*linear.plan).sweeps > 0;
+  });
+}
+
+QuantizedSize size_in_memory(const std::vector<PlannedLinear>& linears) {
+  constexpr std::int64_t kFloat = 4;
+  Sizes sizes;
+  for (const auto& [shape, block, plan] : linears) {
+    sizes.add(block, shape, plan ? bytes_of(outline(shape, *plan)) : shape.out * shape.in * kFloat);
+  }
+  return sizes.take();
+}
+
+QuantizedSize size_in_memory(const model::Checkpoint& checkpoint, at::ScalarType type) {
+  Sizes sizes;
+  for (int block = 0; block < checkpoint.numbers.layers; ++block) {
+    for (const auto& shape : linear_shapes(checkpoint, block)) {
+      const bool is_float = checkpoint.tensors->contains(stored_name(checkpoint, shape.name + ".weight"));
+      const auto element = static_cast<std::int64_t>(c10::elementSize(type));
+      sizes.add(block, shape, is_float ? shape.out * shape.in * element : bytes_of_packed(checkpoint, shape));
+    }
+  }
+  return sizes.take();
+}
+
+std::int64_t packed_head_bytes(const model::Checkpoint& checkpoint) {
+  const auto& numbers = checkpoint.numbers;
+  const std::string head(checkpoint.family->names.head);
+  if (numbers.tied_head || checkpoint.tensors->contains(stored_name(checkpoint, head + ".weight"))) return 0;
+  return bytes_of_packed(checkpoint, {.name = head, .out = numbers.vocabulary, .in = numbers.hidden});
+}
+
+}  // namespace normtweak::pipeline

@@ -1,0 +1,49 @@
+// The linears of a model with what the plan makes of each, before anything is loaded: the one place that derives sizes
+// from a plan.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "normtweak/model/checkpoint.h"
+#include "normtweak/model/decoder.h"
+#include "normtweak/quantize/plan.h"
+
+namespace normtweak::pipeline {
+
+struct PlannedLinear {
+  model::LinearShape shape;
+  int block = 0;
+  std::optional<quantize::LinearPlan> plan;  // nullopt: stays float
+};
+
+// Of all blocks, in the order in which they are used. Reads only the config.
+std::vector<PlannedLinear> planned_linears(const quantize::QuantizationPlan& plan, const model::Checkpoint& checkpoint);
+
+// The quantized weight with the shapes and types that it will have, and no data (tensors of the meta device).
+weights::Weight outline(const model::LinearShape& shape, const quantize::LinearPlan& plan);
+
+// Whether any linear needs the Hessian of its input.
+bool wants_hessians(const std::vector<PlannedLinear>& linears);
+
+// Whether drift correction applies to any linear.
+bool wants_drift(const std::vector<PlannedLinear>& linears);
+
+// Whether any linear is refined by coordinate descent.
+bool wants_sweeps(const std::vector<PlannedLinear>& linears);
+
+// Bytes per weight in memory, of all blocks and of the largest one.
+struct QuantizedSize {
+  double mean = 1.25, largest = 1.25;  // a byte for the code, and its share of scale and zero
+};
+
+// Of linears quantized as planned; those that stay float are F32.
+QuantizedSize size_in_memory(const std::vector<PlannedLinear>& linears);
+
+// Of a checkpoint, as loaded with compute dtype `type`. Reads only headers.
+QuantizedSize size_in_memory(const model::Checkpoint& checkpoint, at::ScalarType type);
+
+// Bytes in memory of a head that is stored packed, besides its dequantized copy; 0 if it is float. Reads only headers.
+std::int64_t packed_head_bytes(const model::Checkpoint& checkpoint);
+
+}  // namespace normtweak::pipeline

@@ -1,0 +1,63 @@
+#include "normtweak/pipeline/run_needs.h"
+
+#include <algorithm>
+
+namespace normtweak::pipeline {
+namespace {
+
+template <class Options>
+bool wants_float_stream(const Options& options) {
+  return options.float_stream || options.final_norm;
+}
+
+// Hidden states of the whole text that a tweak of norms keeps besides the quantized stream and its next state: the
+// float model's stream and its next state; the layer-wise tweak's target; what reaches a norm, normalised, and its
+// parts while they are put together.
+int more_streams(const TweakOptions& tweak) {
+  if (tweak.method == TweakMethod::layerwise) return wants_float_stream(tweak.layerwise) ? 2 : 1;
+  if (tweak.method == TweakMethod::ridge || tweak.start_with_ridge) return wants_float_stream(tweak.ridge) ? 5 : 2;
+  return 0;
+}
+
+// In tokens, of all texts that pass through the model.
+std::int64_t longest_row(const TextSize& text, const ExternalTokens& external) {
+  auto longest = text.row_tokens;
+  for (const auto& scored : external.texts) longest = std::max(longest, scored.windows.tokens());
+  return longest;
+}
+
+// What the text and the tweak ask for, in either command.
+RunNeeds common_needs(const TweakOptions& tweak, const TextSize& text, const ExternalTokens& external,
+                      const TunableCounts& counts) {
+  const bool end_to_end = tweak.method == TweakMethod::end_to_end, layerwise = tweak.method == TweakMethod::layerwise;
+  return {.calibration_tokens = text.tokens(),
+          .row_tokens = longest_row(text, external),
+          .more_streams = more_streams(tweak),
+          .gradient_row_tokens = end_to_end ? text.row_tokens : 0,
+          .layerwise_tokens = layerwise ? std::min(tweak.layerwise.rows_per_step, text.rows) * text.row_tokens : 0,
+          .tuned_floats = tuned_floats(counts, tweak)};
+}
+
+}  // namespace
+
+RunNeeds needs_to_quantize(const quantize::QuantizationPlan& plan, const std::vector<PlannedLinear>& linears,
+                           const TweakOptions& tweak, const TextSize& text, const ExternalTokens& external,
+                           const TunableCounts& counts) {
+  auto needs = common_needs(tweak, text, external, counts);
+  needs.quantized = size_in_memory(linears);
+  needs.corrects_drift = plan.drift_correction > 0;
+  needs.sweeps = wants_sweeps(linears);
+  if (plan.token_weights != quantize::TokenWeighting::none) needs.gradient_row_tokens = text.row_tokens;
+  return needs;
+}
+
+RunNeeds needs_to_tweak(const model::Checkpoint& quantized, const TweakOptions& tweak, const TextSize& text,
+                        const ExternalTokens& external, const TunableCounts& counts) {
+  auto needs = common_needs(tweak, text, external, counts);
+  needs.quantized = size_in_memory(quantized, at::kFloat);
+  needs.quantized_is_loaded = true;
+  needs.packed_head_bytes = packed_head_bytes(quantized);
+  return needs;
+}
+
+}  // namespace normtweak::pipeline

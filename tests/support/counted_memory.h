@@ -1,0 +1,65 @@
+// Counts the bytes of CPU tensors while it exists: what estimates of memory are held against.
+#pragma once
+#include <c10/core/CPUAllocator.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+namespace normtweak::tests {
+
+// One at a time, on one thread. Tensors may outlive it.
+class CountedMemory {
+ public:
+  CountedMemory() : former_(c10::GetCPUAllocator()) {
+    counter().former = former_;
+    counter().live = counter().peak = 0;
+    c10::SetCPUAllocator(&counter(), kPriority);
+  }
+  CountedMemory(const CountedMemory&) = delete;
+  CountedMemory& operator=(const CountedMemory&) = delete;
+  ~CountedMemory() { c10::SetCPUAllocator(former_, kPriority); }
+
+  // Of the tensors that were made since the start.
+  std::int64_t live() const { return counter().live; }
+  std::int64_t peak() const { return counter().peak; }
+  void forget_peak() { counter().peak = counter().live; }
+
+ private:
+  static constexpr std::uint8_t kPriority = 255;
+
+  struct Counter : c10::Allocator {
+    struct Piece {
+      c10::DataPtr data;
+      std::int64_t bytes;
+    };
+
+    c10::DataPtr allocate(std::size_t count) override {
+      const auto bytes = static_cast<std::int64_t>(count);
+      auto piece = std::make_unique<Piece>(former->allocate(count), bytes);
+      live += bytes;
+      peak = std::max(peak, live);
+      void* const start = piece->data.get();
+      return {start, piece.release(), &give_back, c10::Device(c10::kCPU)};
+    }
+    c10::DeleterFnPtr raw_deleter() const override { return nullptr; }
+    void copy_data(void* to, const void* from, std::size_t count) const override { default_copy_data(to, from, count); }
+
+    static void give_back(void* context) {
+      const std::unique_ptr<Piece> piece(static_cast<Piece*>(context));
+      counter().live -= piece->bytes;
+    }
+
+    c10::Allocator* former = nullptr;
+    std::int64_t live = 0, peak = 0;
+  };
+  static Counter& counter() {
+    static Counter the_counter;
+    return the_counter;
+  }
+
+  c10::Allocator* former_;
+};
+
+}  // namespace normtweak::tests
