@@ -22,12 +22,16 @@ with pathlib.Path(__file__).with_name("calls").open("a") as file:
 if "broken" in arguments:
     sys.exit("normtweak: broken: no such model")
 figures = {{"version": "0.1.0"}}
+if arguments[0] == "sample":
+    models = arguments[1:arguments.index("--prompt")]
+    figures["samples"] = [{{"model": model, "text": f" of\\n{{pathlib.Path(model).name}}"}} for model in models]
 if arguments[0] == "quantize":
     bits = int(value("--bits"))
-    perplexity = {{"float": 10.0, "quantized": 12.0, "tweaked": 10.5}}
-    kld = {{"quantized": 0.2, "tweaked": 0.05}}
+    untouched = 12.0 if "gptq" not in arguments and "rtn" not in arguments else 14.0 if "gptq" in arguments else 20.0
+    perplexity = {{"float": 10.0, "quantized": untouched, "tweaked": 10.5}}
+    kld = {{"quantized": untouched / 100, "tweaked": 0.05}}
     figures |= {{"bits": bits, "bits_per_weight": bits + 0.5, "perplexity": perplexity, "kld": kld,
-                "seconds": {{"total": 61.2}}}}
+                "seconds": {{"quantize": 61.2, "tweak": 20.0, "total": 90.0}}}}
     if "--rows" in arguments:
         figures["evaluations"] = [{{"name": value("--rows"), "tokens_scored": 8188, "kld": kld,
                                    "perplexity": perplexity | {{"protocol": "gptq", "tweaked": 13.0}}}}]
@@ -57,26 +61,42 @@ class Demo(unittest.TestCase):
     def report(self) -> dict:
         return json.loads((self.out / "report.json").read_text(encoding="utf-8"))
 
-    def test_calls_the_program_and_reports(self):
+    def test_climbs_the_ladder_and_reports(self):
         printed = self.run_demo("model.gguf", environment={"SAMPLES": "7"})
-        generate, *quantize = self.calls()
+        generate, *quantize, sample = self.calls()
         self.assertEqual(generate[:2], ["generate", "model.gguf"])
         self.assertEqual(generate[generate.index("--samples") + 1], "7")
         self.assertEqual(generate[generate.index("--tokens") + 1], str(demo.TOKENS))
-        self.assertEqual([call[call.index("--bits") + 1] for call in quantize], ["4", "3"])
+        self.assertEqual([call[call.index("--bits") + 1] for call in quantize], ["3", "3", "3"])
+        self.assertEqual(["--tweak" in call for call in quantize], [True, True, False])
         self.assertNotIn("--rows", quantize[0])
+        self.assertEqual(sample[1:4], ["model.gguf", str(self.out / "rung-3-0"), str(self.out / "smollm2-3bit")])
         self.assertEqual(self.report()["version"], "0.1.0")
-        self.assertEqual([run["bits"] for run in self.report()["runs"]], [4, 3])
+        run, = self.report()["runs"]
+        self.assertEqual((run["bits"], run["perplexity"]["tweaked"]), (3, 10.5))
+        self.assertEqual([(step["name"], step["perplexity"], step["seconds"]) for step in run["ladder"]],
+                         [("round to nearest", 20.0, 61.2), ("GPTQ as published", 14.0, 61.2),
+                          ("this program's GPTQ", 12.0, 61.2), ("tweaked", 10.5, 81.2)])
+        self.assertEqual(run["sentences"]["tweaked"], f"{demo.PROMPT} of smollm2-3bit")
         self.assertTrue(printed.startswith("calibration: 7 samples of"))
-        self.assertRegex(printed, r"4 +4\.50 +held-out text that the model wrote +10\.000 +12\.000 +10\.500 .* 75% +61\n")
+        self.assertRegex(printed, r"Measured on held-out text that the model wrote:\n3 bits \(3\.50 a weight\) ")
+        self.assertRegex(printed, r"\ntweaked +10\.50 +0\.050 +81\n")
+        self.assertRegex(printed, r"\nround to nearest: The old .* of rung-3-0\n")
+
+    def test_climbs_one_ladder_a_width(self):
+        self.run_demo("model.gguf", environment={"BITS": "4 2"})
+        self.assertEqual([run["bits"] for run in self.report()["runs"]], [4, 2])
+        self.assertEqual([len(run["ladder"]) for run in self.report()["runs"]], [4, 4])
 
     def test_measures_on_the_test_data_where_there_is_some(self):
         text = self.folder / "wikitext-2-raw" / "wiki.test.raw"
         text.parent.mkdir()
         text.touch()
         printed = self.run_demo("model.gguf", "--max-tokens", "99", environment={"NORMTWEAK_TEST_DATA": str(self.folder)})
-        self.assertEqual(self.calls()[1][-4:], ["--rows", str(text), "--max-tokens", "99"])
-        self.assertRegex(printed, r"WikiText-2 \(first 8188 tokens\) +10\.000 +12\.000 +13\.000 .* -50% ")
+        call = self.calls()[1]
+        self.assertEqual(call[call.index("--rows") + 1:call.index("--rows") + 4], [str(text), "--max-tokens", "99"])
+        self.assertIn("Measured on WikiText-2 (first 8188 tokens):", printed)
+        self.assertEqual(self.report()["runs"][0]["ladder"][-1]["perplexity"], 13.0)
 
     def test_other_text_goes_by_its_name(self):
         printed = self.run_demo("model.gguf", environment={"ROWS": "poems.txt"})

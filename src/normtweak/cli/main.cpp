@@ -27,13 +27,14 @@ struct Command {
 
 // To add a subcommand: its file, its line in commands.h, and its row here.
 constexpr const char* kLessText = "use fewer --samples or --tokens, or --dtype bf16";
-constexpr std::array<Command, 6> kCommands = {{
+constexpr std::array<Command, 7> kCommands = {{
     {"quantize", "Quantize a float model, tweak it, evaluate it, save it", &add_quantize, kLessText},
     {"tweak", "Tweak an already quantized model; its codes stay unchanged", &add_tweak_command, kLessText},
     {"generate", "Generate calibration text with a model", &add_generate, kLessText},
     {"eval", "Perplexity, and KL divergence from a reference", &add_eval,
      "use a smaller --batch-rows or --context, or --dtype bf16"},
     {"logits", "Write a model's logits for given token ids", &add_logits, "give fewer rows, or use --dtype bf16"},
+    {"sample", "Let models go on with the same prompt, to read them side by side", &add_sample, "use --dtype bf16"},
     {"inspect", "Show what a file or folder contains, whether it is sound, and who can load it", &add_inspect,
      "use --quick"},
 }};
