@@ -13,6 +13,7 @@
 #include <system_error>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/presence.h"
 #include "normtweak/base/put_in_place.h"
 
 namespace normtweak {
@@ -21,25 +22,28 @@ namespace {
 
 std::string reason() { return std::strerror(errno); }
 
+[[noreturn]] void fail_to_open(const fs::path& path) {
+  const auto why = reason();
+  refuse_dangling(path);
+  fail("{}: cannot be read: {}", path.string(), why);
+}
+
 void make_parent(const fs::path& target) {
   if (!target.has_parent_path()) return;
   std::error_code error;
   fs::create_directories(target.parent_path(), error);
-  if (error) fail("{}: cannot create the folder: {}", target.parent_path().string(), error.message());
+  if (error) fail("{}: cannot create the folder: {}", final_name(target.parent_path()), error.message());
 }
 
 void flush_to_disk(const fs::path& path) {
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) fail("{}: cannot reopen: {}", path.string(), reason());
+  if (file < 0) fail("{}: cannot reopen: {}", final_name(path), reason());
   const int status = ::fsync(file);
   ::close(file);
-  if (status != 0) fail("{}: cannot flush to disk: {}", path.string(), reason());
+  if (status != 0) fail("{}: cannot flush to disk: {}", final_name(path), reason());
 }
 
-}  // namespace
-
-fs::path place_of(const fs::path& target) {
-  if (target.empty()) fail_usage("the name of the output is empty");
+fs::path resolved(const fs::path& target) {
   auto place = fs::absolute(target);
   constexpr int kMostLinks = 40;  // Linux's own limit
   for (int links = 0;; ++links) {
@@ -56,10 +60,22 @@ fs::path place_of(const fs::path& target) {
   }
 }
 
+}  // namespace
+
+fs::path place_of(const fs::path& target) {
+  if (target.empty()) fail_usage("the name of the output is empty");
+  try {
+    return resolved(target);
+  } catch (const fs::filesystem_error& error) {  // a name that is too long, a folder that may not be searched, ...
+    fail("{}: cannot be written: {}; name another output", target.string(), error.code().message());
+  }
+}
+
 std::string read_file(const fs::path& path) {
-  if (fs::is_directory(path)) fail("{}: is a folder, a file is needed", path.string());
+  std::error_code unknown;  // opening the file tells
+  if (fs::is_directory(path, unknown)) fail("{}: is a folder, a file is needed", path.string());
   std::ifstream file(path, std::ios::binary);
-  if (!file) fail("{}: cannot be read: {}", path.string(), reason());
+  if (!file) fail_to_open(path);
   std::ostringstream text;
   text << file.rdbuf();
   if (file.bad()) fail("{}: reading failed: {}", path.string(), reason());
@@ -68,7 +84,7 @@ std::string read_file(const fs::path& path) {
 
 MappedFile::MappedFile(const fs::path& path) : path_(path) {
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) fail("{}: cannot be opened: {}", path.string(), reason());
+  if (file < 0) fail_to_open(path);
   struct stat facts = {};
   const bool is_file = ::fstat(file, &facts) == 0 && S_ISREG(facts.st_mode);
   size_ = is_file ? static_cast<std::size_t>(facts.st_size) : 0;
@@ -102,34 +118,36 @@ void write_file_atomically(const fs::path& target, const std::function<void(std:
   remove_leftovers(path);
   const Unfinished staging(staging_name(path));
   std::ofstream file(staging.path(), std::ios::binary | std::ios::trunc);
-  if (!file) fail("{}: cannot be written: {}", path.string(), reason());
+  if (!file) fail("{}: cannot be written: {}", final_name(path), reason());
   const Claim claim(staging.path());
   write(file);
   file.close();
-  if (!file) fail("{}: writing failed (is the disk full?): {}", path.string(), reason());
+  if (!file) fail("{}: writing failed (is the disk full?): {}", final_name(path), reason());
   flush_to_disk(staging.path());
   std::error_code error;
   fs::rename(staging.path(), path, error);
-  if (error) fail("{}: cannot put the finished file in place: {}", path.string(), error.message());
+  if (error) fail("{}: cannot put the finished file in place: {}", final_name(path), error.message());
 }
 
 AtomicDirectory::AtomicDirectory(const fs::path& target) : target_(place_of(target)) {
-  if (fs::exists(target_) && !fs::is_directory(target_)) {
+  std::error_code error;
+  if (fs::exists(target_, error) && !fs::is_directory(target_, error)) {
     fail("{}: exists and is not a folder; name another output", target_.string());
   }
   make_parent(target_);
   remove_leftovers(target_);
   staging_ = std::make_unique<const Unfinished>(staging_name(target_));
-  std::error_code error;
   fs::create_directory(path(), error);
   if (error) fail("{}: cannot be created: {}", target_.string(), error.message());
   claim_ = std::make_unique<const Claim>(path());
 }
 
 void AtomicDirectory::commit() {
-  for (const auto& entry : fs::recursive_directory_iterator(path())) {
-    if (entry.is_regular_file()) flush_to_disk(entry.path());
+  std::error_code error;
+  for (fs::recursive_directory_iterator entry(path(), error), end; !error && entry != end; entry.increment(error)) {
+    if (fs::is_regular_file(entry->symlink_status(error))) flush_to_disk(entry->path());
   }
+  if (error) fail("{}: cannot be finished: {}", final_name(path()), error.message());
   put_in_place(path(), target_);  // path() then names an older folder, if there was one; the destructor removes it
 }
 

@@ -5,6 +5,8 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/file.h"
+#include "normtweak/base/one_line.h"
+#include "normtweak/base/plain_words.h"
 
 namespace normtweak {
 namespace {
@@ -34,7 +36,7 @@ class DocumentBuilder : public nlohmann::json_sax<Json> {
   }
 
   bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception& error) override {
-    message_ = error.what();
+    message_ = plain_words(error);
     return false;
   }
   const std::string& message() const { return message_; }
@@ -83,7 +85,9 @@ Json parse_json(std::string_view text, std::string_view origin) {
   return document;
 }
 
-std::string show(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string show(const Json& value) {
+  return without_middle(value.dump(-1, ' ', false, Json::error_handler_t::replace), kLongestValue);
+}
 
 Json read_json(const std::filesystem::path& path) { return parse_json(read_file(path), path.string()); }
 

@@ -17,7 +17,7 @@ inline constexpr std::size_t kDeepestJson = 100;
 Json parse_json(std::string_view text, std::string_view origin);
 Json read_json(const std::filesystem::path& path);
 
-// `value` as JSON, for messages. Strings need not be valid UTF-8; those of GGUF files sometimes are not.
+// `value` as JSON, for messages: long ones without their middle. Strings need not be UTF-8; those of GGUF may not be.
 std::string show(const Json& value);
 
 }  // namespace normtweak

@@ -5,15 +5,21 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <csignal>
-#include <optional>
-#include <string>
+#include <cstdio>
+#include <cstring>
+#include <functional>
 #include <string_view>
 #include <system_error>
+#include <thread>
 #include <vector>
 
+#include "normtweak/base/error.h"
+#include "normtweak/base/put_in_place.h"
 #include "normtweak/base/unfinished.h"
 
 namespace normtweak {
@@ -40,15 +46,42 @@ std::optional<::pid_t> owner_of(const std::string& name, const fs::path& target,
 // What has this process's own PID is from an earlier process, or claimed: in containers PIDs are often reused.
 bool is_gone(::pid_t process) { return process == ::getpid() || (::kill(process, 0) != 0 && errno == ESRCH); }
 
-// The entries beside `target` with this ending whose processes are gone.
-std::vector<fs::path> left_beside(const fs::path& target, std::string_view ending) {
+struct Leftover {
+  fs::path path;
+  ::pid_t process;
+};
+
+// The entries beside `target` with this ending.
+std::vector<Leftover> left_beside(const fs::path& target, std::string_view ending) {
   std::error_code ignored;
-  std::vector<fs::path> left;
+  std::vector<Leftover> left;
   for (fs::directory_iterator entry(folder_of(target), ignored), end; entry != end; entry.increment(ignored)) {
     const auto owner = owner_of(entry->path().filename().string(), target, ending);
-    if (owner && is_gone(*owner)) left.push_back(entry->path());
+    if (owner) left.push_back({entry->path(), *owner});
   }
   return left;
+}
+
+bool has_name(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(fs::symlink_status(path, ignored));
+}
+
+// A folder's own time is not changed by renaming it: it tells when the result was written.
+fs::file_time_type time_of(const fs::path& path) {
+  std::error_code unknown;
+  return fs::last_write_time(path, unknown);
+}
+
+// Whether `target` stays missing for longer than a living process takes from one rename to the next.
+bool stays_missing(const fs::path& target) {
+  constexpr std::chrono::milliseconds kPause{100};
+  constexpr int kPauses = 20;
+  for (int i = 0; i < kPauses; ++i) {
+    if (has_name(target)) return false;
+    std::this_thread::sleep_for(kPause);
+  }
+  return !has_name(target);
 }
 
 // NFS locks a file only if it is open for writing, and never a folder.
@@ -63,8 +96,20 @@ fs::path staging_name(const fs::path& target) { return folder_of(target) / hidde
 
 fs::path replaced_name(const fs::path& target) { return folder_of(target) / hidden(target, ::getpid(), kReplaced); }
 
+std::string final_name(const fs::path& path) {
+  const auto ending = fmt::format(".{}.{}", ::getpid(), kPartial);
+  fs::path shown;
+  for (const auto& part : path) {
+    const auto name = part.string();
+    const bool is_hidden = name.starts_with('.') && name.ends_with(ending) && name.size() > ending.size() + 1;
+    shown /= is_hidden ? name.substr(1, name.size() - ending.size() - 1) : name;
+  }
+  return shown.string();
+}
+
 Claim::Claim(const fs::path& path) : file_(open_to_lock(path)) {
   if (file_ < 0 || ::flock(file_, LOCK_EX | LOCK_NB) == 0) return;
+  is_of_other_ = errno == EWOULDBLOCK;
   ::close(file_);
   file_ = -1;
 }
@@ -73,18 +118,29 @@ Claim::~Claim() {
   if (file_ >= 0) ::close(file_);
 }
 
-void remove_leftovers(const fs::path& target) {
-  for (const auto& path : left_beside(target, kPartial)) {
-    if (const Claim claim(path); claim.is_held()) const Unfinished removed(path);
-  }
-  for (const auto& path : left_beside(target, kReplaced)) {
+std::optional<fs::path> put_back_replaced(const fs::path& target) {
+  if (has_name(target)) return std::nullopt;
+  auto left = left_beside(target, kReplaced);
+  std::ranges::sort(left, std::ranges::greater(), [](const Leftover& one) { return time_of(one.path); });
+  for (const auto& [path, process] : left) {
     const Claim claim(path);
-    if (!claim.is_held()) continue;
-    std::error_code ignored;
-    if (fs::exists(fs::symlink_status(target, ignored))) {
-      const Unfinished removed(path);
-    } else {
-      fs::rename(path, target, ignored);
+    if (claim.is_of_other()) return std::nullopt;  // a living process is about to give the name to what it made
+    if (!claim.is_held() && !stays_missing(target)) return std::nullopt;
+    const int error = rename_path(path, target, RENAME_NOREPLACE) == 0 ? 0 : rename_path(path, target, 0);
+    if (error == 0) return path;
+    if (has_name(target)) return std::nullopt;
+    fail("{}: missing, since a run was killed while it replaced it; the older one is {} and cannot be renamed: {}",
+         target.string(), path.string(), std::strerror(error));
+  }
+  return std::nullopt;
+}
+
+void remove_leftovers(const fs::path& target) {
+  put_back_replaced(target);
+  for (const auto ending : {kPartial, kReplaced}) {
+    for (const auto& [path, process] : left_beside(target, ending)) {
+      if (!is_gone(process) || (ending == kReplaced && !has_name(target))) continue;
+      if (const Claim claim(path); claim.is_held()) const Unfinished removed(path);
     }
   }
 }

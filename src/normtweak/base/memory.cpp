@@ -54,7 +54,9 @@ std::int64_t parse_bytes(std::string_view size) {
 }
 
 std::string bytes_text(std::int64_t bytes) {
+  if (bytes < 1024) return fmt::format("{} bytes", bytes);
   const auto size = static_cast<double>(bytes);
+  if (size < kMiB) return fmt::format("{:.0f} KiB", size / 1024);
   return size < kGiB ? fmt::format("{:.0f} MiB", size / kMiB) : fmt::format("{:.1f} GiB", size / kGiB);
 }
 

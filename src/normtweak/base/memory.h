@@ -12,7 +12,7 @@ namespace normtweak {
 // 1024; GB, MB, KB powers of 1000. Throws Error if it is no positive size.
 std::int64_t parse_bytes(std::string_view size);
 
-std::string bytes_text(std::int64_t bytes);  // "1.5 GiB", "300 MiB"
+std::string bytes_text(std::int64_t bytes);  // "1.5 GiB", "300 MiB", "12 KiB", "7 bytes"
 
 // Bytes available on the device: the free memory of a GPU; on a CPU, all memory of the machine, or the limit of this
 // process's control groups (those of a container, say) if that is lower.

@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <cstring>
 #include <string>
+#include <system_error>
+#include <utility>
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/leftovers.h"
@@ -22,18 +24,46 @@ bool is_not_supported(int error) { return error == EINVAL || error == ENOSYS || 
   fail("{}: cannot put the finished folder in place: {}{}", target.string(), std::strerror(error), more);
 }
 
-// A run that is killed between the steps leaves no `target`; where folders can be locked, remove_leftovers() then
-// renames the older one back.
+// Gives the older folder its name back however this scope is left, unless the new one has taken the name.
+class SetAside {
+ public:
+  SetAside(const fs::path& aside, const fs::path& target, const Rename& rename)
+      : aside_(aside), target_(target), rename_(rename) {}
+  SetAside(const SetAside&) = delete;
+  SetAside& operator=(const SetAside&) = delete;
+  ~SetAside() {
+    try {
+      put_back();
+    } catch (...) {  // the next run to name `target` puts it back
+    }
+  }
+
+  // Whether the older one, or what another process put there, has the name.
+  bool put_back() {
+    if (std::exchange(is_back_, true)) return true;
+    std::error_code ignored;
+    return rename_(aside_, target_, 0) == 0 || fs::exists(fs::symlink_status(target_, ignored));
+  }
+  void has_successor() { is_back_ = true; }
+
+ private:
+  const fs::path &aside_, &target_;
+  const Rename& rename_;
+  bool is_back_ = false;
+};
+
+// A run that is killed between the steps leaves no `target`; put_back_replaced() then renames the older one back.
 void exchange_in_steps(const fs::path& finished, const fs::path& target, const Rename& rename) {
   const auto aside = replaced_name(target);
   { const Unfinished stale(aside); }  // from an earlier process with the same PID
   const Claim claim(target);          // stays on the older folder when that is renamed
   const auto held = hold_unfinished();
   if (const int error = rename(target, aside, 0); error != 0) fail_to_place(target, error);
+  SetAside older(aside, target, rename);
   if (const int error = rename(finished, target, 0); error != 0) {
-    const bool is_back = rename(aside, target, 0) == 0;
-    fail_to_place(target, error, is_back ? "" : "; the older one is now " + aside.string());
+    fail_to_place(target, error, older.put_back() ? "" : "; the older one is now " + aside.string());
   }
+  older.has_successor();
   rename(aside, finished, 0);  // if this fails, the next run to `target` removes it
 }
 
@@ -44,7 +74,8 @@ int rename_path(const fs::path& from, const fs::path& to, unsigned int flags) {
 }
 
 void put_in_place(const fs::path& finished, const fs::path& target, const Rename& rename) {
-  const bool replaces = fs::exists(target);
+  std::error_code none;
+  const bool replaces = fs::exists(target, none);
   // A signal's clean-up must not be half done with `finished` when that becomes `target`.
   const auto place = [&](unsigned int flags) {
     const auto held = hold_unfinished();

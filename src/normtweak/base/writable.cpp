@@ -55,6 +55,7 @@ void check_file_target(const fs::path& target) {
 
 void check_folder_target(const fs::path& target) {
   const auto full = place_of(target);
+  put_back_replaced(full);
   std::error_code ignored;
   const bool exists = fs::exists(full, ignored);
   if (exists && !fs::is_directory(full, ignored)) {

@@ -108,7 +108,9 @@ void finish(Json figures, const Common& common, const pipeline::Compute& compute
   figures["seed"] = common.seed;
   figures["version"] = kVersion;
   if (!common.json.empty()) {
-    write_file_atomically(common.json, [&](std::ostream& file) { file << figures.dump(2) << "\n"; });
+    // Names of files need not be UTF-8, which JSON is.
+    const auto text = figures.dump(2, ' ', false, Json::error_handler_t::replace);
+    write_file_atomically(common.json, [&](std::ostream& file) { file << text << "\n"; });
   }
   if (!common.quiet) print(summary);
 }

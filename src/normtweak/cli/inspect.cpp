@@ -7,6 +7,7 @@
 #include "normtweak/base/device.h"
 #include "normtweak/base/error.h"
 #include "normtweak/base/finite.h"
+#include "normtweak/base/one_line.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
 #include "normtweak/cli/named_files.h"
@@ -189,9 +190,10 @@ Findings inspect_model(const std::string& path, bool quick, ProgressSink& progre
   findings.figures["quantized"] = model::is_quantized(checkpoint) || holds_blocks(checkpoint);
   findings.text =
       fmt::format("{}: {} model, {} blocks of {} hidden, {} heads ({} key-value), vocabulary {}, context {}, {}\n",
-                  path, checkpoint.family->name, numbers.layers, numbers.hidden, numbers.heads, numbers.key_value_heads,
-                  numbers.vocabulary, numbers.context, float_type_name(numbers.stored_type));
-  for (const auto& line : checkpoint.notes) findings.text += fmt::format("  note: {}\n", line);
+                  one_line(path), checkpoint.family->name, numbers.layers, numbers.hidden, numbers.heads,
+                  numbers.key_value_heads, numbers.vocabulary, numbers.context, float_type_name(numbers.stored_type));
+  for (const auto& line : checkpoint.notes)
+    findings.text += fmt::format("  note: {}\n", one_line(line, 2 * kLongestLine));
   if (!checkpoint.notes.empty()) findings.figures["notes"] = checkpoint.notes;
   check_tokenizer(checkpoint, findings);
   count_tensors(*checkpoint.tensors, findings);
@@ -219,12 +221,15 @@ Findings inspect_safetensors(const std::string& path, bool quick, ProgressSink& 
   findings.figures["path"] = path;
   findings.figures["kind"] = "safetensors";
   findings.figures["metadata"] = file.metadata();
-  findings.text = fmt::format("{}: safetensors\n", path);
+  findings.text = fmt::format("{}: safetensors\n", one_line(path));
   count_tensors(file, findings);
-  for (const auto& [key, value] : file.metadata()) findings.text += fmt::format("  {}: {}\n", key, value);
+  for (const auto& [key, value] : file.metadata()) {
+    findings.text += fmt::format("  {}\n", one_line(fmt::format("{}: {}", key, value)));
+  }
   for (const auto& name : file.names()) {
     const auto info = file.info(name);
-    findings.text += fmt::format("  {} {} [{}]\n", name, c10::toString(info.type), fmt::join(info.shape, ", "));
+    findings.text +=
+        fmt::format("  {} {} [{}]\n", one_line(name), c10::toString(info.type), fmt::join(info.shape, ", "));
   }
   if (!quick) {
     check_values(file, progress);

@@ -9,6 +9,8 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/memory.h"
+#include "normtweak/base/one_line.h"
+#include "normtweak/base/plain_words.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
 #include "normtweak/cli/job.h"
@@ -39,9 +41,6 @@ constexpr std::array<Command, 7> kCommands = {{
      "use --quick"},
 }};
 
-// LibTorch's messages contain long stack traces; the first line says what happened.
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
-
 // "Tried to allocate 216.00 MiB", without the CUDA allocator's advice for Python programs that follows.
 std::string without_advice(const std::string& what) { return what.substr(0, what.find(". GPU ")); }
 
@@ -54,9 +53,23 @@ bool tells_of_memory(const std::string& what) {
 constexpr int kFailure = 1, kUsage = 2;  // exit statuses
 
 int fail_with(const std::string& message, int status = kFailure, bool lost = false) {
-  const auto words = last_words(first_line(message), lost);
+  const auto words = last_words(one_line(message), lost);
   if (words) std::fprintf(stderr, "normtweak: %s\n", words->c_str());
   return status;
+}
+
+int fail_usage_with(const CLI::App& app, const std::string& message) {
+  const auto ending = fmt::format("; {}", where_to_look(app));
+  return fail_with(one_line(message, kLongestLine - ending.size()) + ending, kUsage);
+}
+
+// What nothing in the library foresaw. The user learns at least with which file it happened.
+int fail_unforeseen(const CLI::App& app, const std::exception& error, const char* less_memory) {
+  const auto words = plain_words(error);
+  if (tells_of_memory(words))
+    return fail_with(fmt::format("out of memory; {}: {}", less_memory, without_advice(words)));
+  return fail_with(fmt::format("{}: {}; if the files are sound, this is a fault of normtweak: please report it",
+                               subject(app), words));
 }
 
 int show(const CLI::App& app, const CLI::Success& help_or_version) {
@@ -97,22 +110,20 @@ int run(int argc, char** argv) {
   } catch (const CLI::Success& help_or_version) {
     return is_first_process() ? show(app, help_or_version) : 0;
   } catch (const CLI::ParseError& error) {
-    return fail_with(fmt::format("{}; {}", complaint(app, error), where_to_look(app)), kUsage);
+    return fail_usage_with(app, complaint(app, error));
   }
   try {
     job();
   } catch (const LostProcess& error) {
     return fail_with(error.what(), kFailure, true);
   } catch (const UsageError& error) {
-    return fail_with(fmt::format("{}; {}", error.what(), where_to_look(app)), kUsage);
+    return fail_usage_with(app, error.what());
   } catch (const Error& error) {
     return fail_with(error.what());
   } catch (const std::bad_alloc&) {
     return fail_with(fmt::format("out of memory; {}", less_memory));
   } catch (const std::exception& error) {
-    const std::string what = error.what();
-    return fail_with(tells_of_memory(what) ? fmt::format("out of memory; {}: {}", less_memory, without_advice(what))
-                                           : what);
+    return fail_unforeseen(app, error, less_memory);
   }
   return 0;
 }

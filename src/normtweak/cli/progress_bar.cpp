@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "normtweak/base/one_line.h"
+
 namespace normtweak::cli {
 namespace {
 
@@ -71,7 +73,8 @@ void ProgressBar::report(const ProgressReport& report) {
 }
 
 void ProgressBar::note(std::string_view line) {
-  std::fputs(fmt::format("{}{}\n", terminal_ ? "\r\x1b[K" : "", line).c_str(), stderr);
+  const auto shown = one_line(line, 2 * kLongestLine);
+  std::fputs(fmt::format("{}{}\n", terminal_ ? "\r\x1b[K" : "", shown).c_str(), stderr);
   std::fflush(stderr);
 }
 

@@ -3,9 +3,9 @@
 #include <fmt/ranges.h>
 
 #include <filesystem>
-#include <system_error>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/presence.h"
 #include "normtweak/calibrate/languages.h"
 #include "normtweak/cli/choices.h"
 #include "normtweak/cli/number_checks.h"
@@ -66,8 +66,7 @@ pipeline::TextSource text_source(const CLI::App& command, const TextChoice& choi
   const std::vector<std::string> writing = {"--strategy", "--languages", "--temperature",
                                             "--top-k",    "--top-p",     "--generate-batch"};
   for (const auto& file : {source.ids, source.real_text}) {
-    std::error_code unknown;  // what else is wrong with a file, reading it tells
-    if (!file.empty() && !std::filesystem::exists(file, unknown) && !unknown) fail("{}: no such file", file.string());
+    if (!file.empty() && !is_present(file)) fail("{}: no such file", file.string());
   }
   if (!source.ids.empty()) {
     note_unread(command, "--calibration", {"--samples", "--tokens"}, progress);

@@ -86,6 +86,14 @@ std::string complaint(const CLI::App& app, const CLI::ParseError& error) {
   return what.substr(0, what.find('\n'));
 }
 
+std::string subject(const CLI::App& app) {
+  const auto& command = chosen_command(app);
+  for (const auto* option : command.get_options()) {
+    if (option->get_positional() && !option->results().empty()) return option->results().front();
+  }
+  return command.get_name();
+}
+
 std::string where_to_look(const CLI::App& app) {
   const auto& command = chosen_command(app);
   return fmt::format("see `normtweak {}--help`", &command == &app ? "" : command.get_name() + " ");

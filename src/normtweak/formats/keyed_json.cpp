@@ -2,6 +2,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/json.h"
+#include "normtweak/base/plain_words.h"
 
 namespace normtweak::formats {
 namespace {
@@ -29,7 +30,7 @@ KeyedJson parse_keyed_json(std::string_view text, std::string_view origin) {
   try {
     document = KeyedJson::parse(text, DepthGuard(origin));
   } catch (const KeyedJson::exception& error) {
-    fail("{}: not valid JSON: {}", origin, error.what());
+    fail("{}: not valid JSON: {}", origin, plain_words(error));
   }
   if (!document.is_object()) fail("{}: expected a JSON object, found {}", origin, document.type_name());
   return document;

@@ -2,6 +2,7 @@
 //     model.safetensors.index.json   {"metadata": {...}, "weight_map": {tensor name: file name}}
 // Trap: a shard may contain tensors that are not in the index; they do not belong to the model.
 #include "normtweak/base/error.h"
+#include "normtweak/base/presence.h"
 #include "normtweak/formats/keyed_json.h"
 #include "normtweak/formats/safetensors.h"
 
@@ -43,8 +44,7 @@ void ShardedSafetensors::add_shard(const std::string& file_name, const std::stri
          first_tensor, file_name);
   }
   const auto path = index_.parent_path() / file_name;
-  std::error_code unknown;  // for example a name that is too long; opening the file reports it
-  if (!fs::exists(path, unknown) && !unknown) {
+  if (!is_present(path)) {
     fail("{}: missing, {} says that it holds {}; complete the download", path.string(), index_.filename().string(),
          first_tensor);
   }
@@ -79,11 +79,11 @@ ShardedSafetensors::ShardedSafetensors(const fs::path& index) : index_(index) {
 }  // namespace
 
 std::unique_ptr<TensorSource> open_safetensors(const fs::path& path) {
-  if (!fs::exists(path)) fail("{}: no such file or folder", path.string());
+  if (!is_present(path)) fail("{}: no such file or folder", path.string());
   if (!fs::is_directory(path)) return std::make_unique<SafetensorsFile>(path);
-  if (const auto whole = path / "model.safetensors"; fs::exists(whole)) return std::make_unique<SafetensorsFile>(whole);
+  if (const auto whole = path / "model.safetensors"; is_present(whole)) return std::make_unique<SafetensorsFile>(whole);
   const auto index = path / "model.safetensors.index.json";
-  if (fs::exists(index)) return std::make_unique<ShardedSafetensors>(index);
+  if (is_present(index)) return std::make_unique<ShardedSafetensors>(index);
   fail("{}: holds neither model.safetensors nor model.safetensors.index.json", path.string());
 }
 

@@ -4,11 +4,15 @@
 
 namespace normtweak::formats {
 
+std::string described(const TensorSource& source, const std::string& name) {
+  return fmt::format("{}: tensor {}", source.file_of(name), source.name_in_file(name));
+}
+
 at::Tensor read_with_shape(const TensorSource& source, const std::string& name, at::IntArrayRef expected) {
   const auto found = source.info(name).shape;
   if (found != expected) {
-    fail("{}: tensor {}: shape {} expected, the file has {}; the file does not belong to this model's config.json",
-         source.file_of(name), name, c10::str(expected), c10::str(at::IntArrayRef(found)));
+    fail("{}: shape {} expected, the file has {}; it is not of the model that its config describes",
+         described(source, name), c10::str(expected), c10::str(at::IntArrayRef(found)));
   }
   return source.read(name);
 }

@@ -33,7 +33,12 @@ class TensorSource {
 
   // The file that holds `name`, for messages.
   virtual std::string file_of(const std::string& name) const = 0;
+  // What the file calls the tensor that this source calls `name`, for messages; `name` itself if it has no such tensor.
+  virtual std::string name_in_file(const std::string& name) const { return name; }
 };
+
+// "FILE: tensor NAME", as the file calls it: how messages begin.
+std::string described(const TensorSource& source, const std::string& name);
 
 // read(), after checking the shape. Throws Error naming file, tensor, expected and found shapes.
 at::Tensor read_with_shape(const TensorSource& source, const std::string& name, at::IntArrayRef expected);

@@ -6,6 +6,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/file.h"
+#include "normtweak/base/presence.h"
 #include "normtweak/formats/safetensors.h"
 #include "normtweak/model/gguf_checkpoint.h"
 #include "normtweak/model/hub_cache.h"
@@ -15,16 +16,49 @@ namespace fs = std::filesystem;
 namespace {
 
 // Everything besides config.json and the weights that readers of a checkpoint look for.
+constexpr std::string_view kTokenizer = "tokenizer.json";
 constexpr std::array<std::string_view, 11> kSideFiles = {
-    "tokenizer.json",    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+    kTokenizer,          "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
     "merges.txt",        "tokenizer.model",       "generation_config.json",  "LICENSE",           "chat_template.jinja",
     "chat_template.json"};
 
-fs::path resolve(const std::string& model) {
-  if (fs::exists(model)) return model;
-  if (const auto cached = find_in_hub_cache(model)) return *cached;
+struct Found {
+  fs::path path;
+  std::string note;
+};
+
+Found find(const std::string& model) {
+  if (model.empty()) fail("the name of the model is empty; name a folder, a .gguf file or a hub model");
+  if (is_present(model)) return {model, ""};
+  const fs::path full = fs::path(model).has_filename() ? fs::path(model) : fs::path(model).parent_path();
+  if (const auto hidden = put_back_replaced(full)) {
+    return {model, fmt::format("{}: a run was killed while it replaced this folder; the older one, which it had set "
+                               "aside as {}, is back",
+                               model, hidden->string())};
+  }
+  if (!is_hub_id(model)) fail("{}: no such file or folder; name a folder, a .gguf file or a hub model", model);
+  if (const auto cached = find_in_hub_cache(model)) return {*cached, ""};
   fail("{}: no such file or folder, and no hub model of that name in {}; for a hub model run `hf download {}` first",
        model, hub_cache().string(), model);
+}
+
+// A side file that cannot be read does not stop work that does without it.
+void read_side_files(const fs::path& directory, Checkpoint& checkpoint) {
+  for (const auto name : kSideFiles) {
+    const auto path = directory / name;
+    try {
+      if (!is_present(path)) continue;
+      if (!fs::is_regular_file(path))
+        fail("{}: is not a regular file; put the model's own in its place", path.string());
+      checkpoint.side_files.emplace(name, read_file(path));
+    } catch (const Error& error) {
+      if (name == kTokenizer) {
+        checkpoint.tokenizer_problem = error.what();
+      } else {
+        checkpoint.notes.push_back(fmt::format("{}; the model is used without it", error.what()));
+      }
+    }
+  }
 }
 
 // If the config names no dtype, readers use that of the weights.
@@ -44,12 +78,12 @@ void untie_other_head(Checkpoint& checkpoint) {
 }
 
 Checkpoint open_directory(const fs::path& directory) {
-  if (!fs::exists(directory / "config.json")) {
+  const auto config_path = directory / "config.json";
+  if (!is_present(config_path)) {
     fail("{}: no config.json; a folder in Hugging Face layout or a .gguf file is needed", directory.string());
   }
   Checkpoint checkpoint;
   checkpoint.path = directory.string();
-  const auto config_path = directory / "config.json";
   checkpoint.config = read_json(config_path);
   if (!checkpoint.config.is_object()) fail("{}: a JSON object is needed", config_path.string());
   checkpoint.family = &find_family(checkpoint.config, config_path.string());
@@ -59,10 +93,7 @@ Checkpoint open_directory(const fs::path& directory) {
     checkpoint.numbers.stored_type = type_of_norms(checkpoint);
   }
   untie_other_head(checkpoint);
-  for (const auto name : kSideFiles) {
-    const auto path = directory / name;
-    if (fs::is_regular_file(path)) checkpoint.side_files.emplace(name, read_file(path));
-  }
+  read_side_files(directory, checkpoint);
   return checkpoint;
 }
 
@@ -90,8 +121,12 @@ std::vector<std::int64_t> ids_under(std::span<const std::string_view> keys, cons
 }  // namespace
 
 Checkpoint open_checkpoint(const std::string& model) {
-  const auto path = resolve(model);
-  if (fs::is_directory(path)) return open_directory(path);
+  const auto [path, note] = find(model);
+  if (fs::is_directory(path)) {
+    auto checkpoint = open_directory(path);
+    if (!note.empty()) checkpoint.notes.push_back(note);
+    return checkpoint;
+  }
   if (path.extension() == ".gguf") return open_gguf_checkpoint(path);
   fail("{}: neither a folder in Hugging Face layout nor a .gguf file", path.string());
 }

@@ -31,6 +31,7 @@ struct Decoder {
   BlockStore blocks;
   // Bytes of device memory available to a pass besides the weights: activations, logits, caches.
   std::int64_t workspace = std::numeric_limits<std::int64_t>::max();
+  std::string origin;  // the checkpoint's path, for messages
 };
 
 // Throws Error naming file, tensor, expected and found when a tensor is missing or of the wrong shape.

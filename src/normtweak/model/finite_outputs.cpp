@@ -2,6 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include "normtweak/base/device.h"
 #include "normtweak/base/error.h"
 #include "normtweak/base/finite.h"
 
@@ -21,10 +22,15 @@ std::string first_not_finite(const Decoder& decoder, const at::Tensor& ids) {
 
 }  // namespace
 
+std::string about_overflow(at::ScalarType type) {
+  if (type == at::kFloat) return "the model is damaged, or its numbers overflow even in float32";
+  return fmt::format("the model is damaged, or its numbers overflow in {}; try --dtype f32", float_type_name(type));
+}
+
 void fail_where_not_finite(const Decoder& decoder, const at::Tensor& ids, std::string_view whose) {
   const c10::NoGradGuard no_gradients;
-  fail("{}{}{}: its output is not finite; the model is damaged, or its numbers overflow in {}; try --dtype f32", whose,
-       whose.empty() ? "" : ", ", first_not_finite(decoder, ids.to(decoder.device)), c10::toString(decoder.type));
+  fail("{}: {}{}{}: its output is not finite; {}", decoder.origin, whose, whose.empty() ? "" : ", ",
+       first_not_finite(decoder, ids.to(decoder.device)), about_overflow(decoder.type));
 }
 
 }  // namespace normtweak::model

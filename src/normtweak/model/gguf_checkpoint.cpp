@@ -39,6 +39,15 @@ class Metadata {
     }
     return &value->front();
   }
+  double number(const std::string& key, double otherwise) const {
+    const auto* value = find(key);
+    if (value == nullptr) return otherwise;
+    if (value->is_boolean()) return value->get<bool>() ? 1 : 0;
+    if (!value->is_number()) {
+      fail("{}: metadata {}.{} is {}, a number is needed", file_.file_of({}), architecture_, key, show(*value));
+    }
+    return value->get<double>();
+  }
   const Json& get_shared(const std::string& key) const {
     const auto* value = find_shared(key);
     return value != nullptr ? *value : get(key);
@@ -52,13 +61,13 @@ class Metadata {
 // The divisor of positions, which used to have another key. 0 means 1, as in llama.cpp.
 double linear_factor(const Metadata& metadata) {
   for (const auto* key : {"rope.scaling.factor", "rope.scale_linear"}) {
-    if (const auto* factor = metadata.find(key)) return factor->get<double>() == 0 ? 1 : factor->get<double>();
+    if (const auto factor = metadata.number(key, 0); metadata.find(key) != nullptr) return factor == 0 ? 1 : factor;
   }
   return 1;
 }
 
 void copy_rotary(const formats::GgufFile& file, const Metadata& metadata, std::int64_t head_size, Json& config) {
-  const double base = metadata.find("rope.freq_base") != nullptr ? metadata.get("rope.freq_base").get<double>() : 10000;
+  const double base = metadata.number("rope.freq_base", 10000);
   config["rope_theta"] = base;
   const auto* given_kind = metadata.find("rope.scaling.type");
   const double factor = linear_factor(metadata);
@@ -99,7 +108,7 @@ void refuse_other_passes(const Metadata& metadata, const Family& family, const M
   const auto require = [&](std::string_view key, double expected) {
     const auto* found = metadata.find(std::string(key));
     if (found == nullptr) return;
-    const double value = found->is_boolean() ? (found->get<bool>() ? 1 : 0) : found->get<double>();
+    const double value = metadata.number(std::string(key), expected);
     if (std::abs(value - expected) <= 1e-5 * std::abs(expected)) return;  // F32 in the file; false for NaN
     fail("{}: metadata {}.{} is {}, which is not supported; {:.6g} is, for this model", origin,
          family.gguf.architecture, key, show(*found), expected);
@@ -150,10 +159,35 @@ Json make_config(const formats::GgufFile& file, const Family& family) {
   }
   for (const auto* which : {"bos", "eos"}) {
     const auto found = file.metadata().find(fmt::format("tokenizer.ggml.{}_token_id", which));
-    if (found != file.metadata().end()) config[fmt::format("{}_token_id", which)] = *found;
+    if (found != file.metadata().end() && found->is_number_integer())
+      config[fmt::format("{}_token_id", which)] = *found;
   }
   config["dtype"] = "float32";  // blocks are dequantized to F32; norms are stored in F32
   return config;
+}
+
+// read_config() names the keys of config.json; the user's file has others.
+std::string in_metadata_keys(std::string message, const Family& family) {
+  const auto& keys = family.keys;
+  const bool is_rms = family.gguf.norm == NormKind::rms;
+  const std::array<std::pair<std::string_view, std::string_view>, 10> spellings = {
+      {{keys.hidden, "embedding_length"},
+       {keys.layers, "block_count"},
+       {keys.heads, "attention.head_count"},
+       {keys.key_value_heads, "attention.head_count_kv"},
+       {keys.intermediate, "feed_forward_length"},
+       {keys.context, "context_length"},
+       {keys.norm_epsilon, is_rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon"},
+       {keys.head_size, "attention.key_length"},
+       {"rope_theta", "rope.freq_base"},
+       {"rope_scaling", "rope.scaling.type"}}};
+  for (const auto& [ours, theirs] : spellings) {
+    const auto spelled = fmt::format("`{}`", ours);
+    const auto at = ours.empty() ? std::string::npos : message.find(spelled);
+    if (at == std::string::npos) continue;
+    message.replace(at, spelled.size(), fmt::format("metadata {}.{}", family.gguf.architecture, theirs));
+  }
+  return message;
 }
 
 // A model with an unsupported tokenizer still opens, for use with token ids.
@@ -174,8 +208,9 @@ Checkpoint open_gguf_checkpoint(const std::filesystem::path& path) {
   const auto file = std::make_shared<const formats::GgufFile>(path);
   const auto& metadata = file->metadata();
   const auto architecture = metadata.find("general.architecture");
-  if (architecture == metadata.end() || !architecture->is_string()) {
-    fail("{}: metadata general.architecture is missing", path.string());
+  if (architecture == metadata.end()) fail("{}: metadata general.architecture is missing", path.string());
+  if (!architecture->is_string()) {
+    fail("{}: metadata general.architecture is {}, a name is needed", path.string(), show(*architecture));
   }
   Checkpoint checkpoint;
   checkpoint.path = path.string();
@@ -185,8 +220,8 @@ Checkpoint open_gguf_checkpoint(const std::filesystem::path& path) {
     checkpoint.numbers = read_config(*checkpoint.family, checkpoint.config, path.string());
     refuse_other_passes(Metadata(*file, std::string(checkpoint.family->gguf.architecture)), *checkpoint.family,
                         checkpoint.numbers, path.string());
-  } catch (const Json::exception& error) {
-    fail("{}: a metadata value is of the wrong type: {}", path.string(), error.what());
+  } catch (const Error& error) {
+    throw Error(in_metadata_keys(error.what(), *checkpoint.family));
   }
   checkpoint.tensors = gguf_tensors(file, *checkpoint.family, checkpoint.numbers);
   if (metadata.contains("tokenizer.ggml.tokens")) add_tokenizer(metadata, checkpoint);

@@ -31,6 +31,10 @@ class GgufTensors : public formats::TensorSource {
   const std::vector<std::string>& names() const override { return names_; }
   bool contains(const std::string& name) const override { return origins_.contains(name); }
   std::string file_of(const std::string&) const override { return file_->file_of({}); }
+  std::string name_in_file(const std::string& name) const override {
+    const auto known = gguf_names_.find(name);
+    return known == gguf_names_.end() ? name : known->second;
+  }
 
   formats::TensorInfo info(const std::string& name) const override {
     const auto& origin = find(name);
@@ -56,7 +60,9 @@ class GgufTensors : public formats::TensorSource {
  private:
   const Origin& find(const std::string& name) const {
     const auto found = origins_.find(name);
-    if (found == origins_.end()) fail("{}: no tensor for {}", file_->file_of({}), name);
+    if (found == origins_.end()) {
+      fail("{}: is missing; the file is damaged, or of another kind of model", described(*this, name));
+    }
     return found->second;
   }
 
@@ -79,6 +85,7 @@ class GgufTensors : public formats::TensorSource {
     for (const auto* part : {".weight", ".bias"}) {
       auto origin = kind;
       origin.gguf_name = fmt::format("{}{}", gguf_module, part);
+      gguf_names_.emplace(fmt::format("{}{}", module, part), origin.gguf_name);
       if (!file_->contains(origin.gguf_name)) continue;
       if (std::string_view(part) == ".bias") origin.transpose = false;
       names_.push_back(fmt::format("{}{}", module, part));
@@ -128,6 +135,7 @@ class GgufTensors : public formats::TensorSource {
   std::shared_ptr<const formats::GgufFile> file_;
   std::vector<std::string> names_;
   std::unordered_map<std::string, Origin> origins_;
+  std::unordered_map<std::string, std::string> gguf_names_;  // by Hugging Face's, of absent tensors too
 };
 
 }  // namespace

@@ -1,31 +1,110 @@
 #include "normtweak/model/hub_cache.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <cctype>
 #include <cstdlib>
+#include <vector>
 
+#include "normtweak/base/error.h"
 #include "normtweak/base/file.h"
+#include "normtweak/base/presence.h"
+#include "normtweak/base/user_path.h"
 
 namespace normtweak::model {
 namespace fs = std::filesystem;
+namespace {
+
+std::string variable(const char* name, const std::string& otherwise) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : otherwise;
+}
+
+// Python's os.path.join.
+std::string join(const std::string& folder, std::string_view name) {
+  return fmt::format("{}{}{}", folder, folder.empty() || folder.ends_with('/') ? "" : "/", name);
+}
+
+std::string expanded(const std::string& path) { return expand_variables(expand_user(path)); }
+
+bool is_plain(std::string_view name) {
+  const auto is_plain_letter = [](unsigned char letter) {
+    return std::isalnum(letter) != 0 || letter == '-' || letter == '_' || letter == '.';
+  };
+  const auto is_of_word = [](unsigned char letter) { return std::isalnum(letter) != 0 || letter == '_'; };
+  return !name.empty() && std::ranges::all_of(name, is_plain_letter) && is_of_word(name.front()) &&
+         is_of_word(name.back());
+}
+
+std::vector<std::string> snapshots_in(const fs::path& cached) {
+  std::vector<std::string> names;
+  std::error_code ignored;
+  for (fs::directory_iterator entry(cached / "snapshots", ignored), end; entry != end; entry.increment(ignored)) {
+    names.push_back(entry->path().filename().string());
+  }
+  std::ranges::sort(names);
+  return names;
+}
+
+// What to do about a cached model without a usable refs/main.
+std::string advice(const std::string& id, const fs::path& cached) {
+  const auto names = snapshots_in(cached);
+  if (names.empty()) return fmt::format("run `hf download {}`", id);
+  constexpr std::size_t kShown = 2;
+  const auto shown = std::min(names.size(), kShown);
+  return fmt::format("run `hf download {}`, or name a folder of {}: {}{}", id, (cached / "snapshots").string(),
+                     fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
+                     names.size() > kShown ? fmt::format(" and {} more", names.size() - kShown) : "");
+}
+
+// The content of refs/main if it is the name of a folder. It comes from a file that anybody may have written, and must
+// not lead out of the cache.
+std::optional<std::string> read_revision(const fs::path& reference) {
+  constexpr std::uintmax_t kLongest = 256;  // a commit has 40 characters; branches are names of folders too
+  std::error_code unknown;
+  if (!fs::is_regular_file(reference, unknown) || fs::file_size(reference, unknown) > kLongest) return std::nullopt;
+  auto revision = read_file(reference);
+  while (!revision.empty() && std::isspace(static_cast<unsigned char>(revision.back())) != 0) revision.pop_back();
+  const bool is_name =
+      std::ranges::all_of(revision, [](unsigned char letter) { return letter > ' ' && letter != '/'; });
+  return !is_name || revision.empty() || revision == "." || revision == ".." ? std::nullopt : std::optional(revision);
+}
+
+}  // namespace
 
 fs::path hub_cache() {
-  if (const char* cache = std::getenv("HF_HUB_CACHE")) return cache;
-  if (const char* cache = std::getenv("HUGGINGFACE_HUB_CACHE")) return cache;
-  if (const char* home = std::getenv("HF_HOME")) return fs::path(home) / "hub";
-  if (const char* caches = std::getenv("XDG_CACHE_HOME")) return fs::path(caches) / "huggingface" / "hub";
-  const char* home = std::getenv("HOME");
-  return fs::path(home == nullptr ? "." : home) / ".cache" / "huggingface" / "hub";
+  const auto caches = variable("XDG_CACHE_HOME", join(expand_user("~"), ".cache"));
+  const auto home = expanded(variable("HF_HOME", join(caches, "huggingface")));
+  return expanded(variable("HF_HUB_CACHE", variable("HUGGINGFACE_HUB_CACHE", join(home, "hub"))));
+}
+
+bool is_hub_id(const std::string& id) {
+  constexpr std::size_t kLongestName = 96;
+  const auto slash = id.find('/');
+  const auto name = slash == std::string::npos ? id : id.substr(slash + 1);
+  return is_plain(name) && name.size() <= kLongestName &&
+         (slash == std::string::npos || is_plain(id.substr(0, slash))) && id.find("--") == std::string::npos &&
+         id.find("..") == std::string::npos && !id.ends_with(".git");
 }
 
 // "organisation/name" → hub/models--organisation--name/snapshots/REVISION, where refs/main contains REVISION.
 std::optional<fs::path> find_in_hub_cache(const std::string& id) {
+  if (!is_hub_id(id)) return std::nullopt;
   auto folder = "models--" + id;
   if (const auto slash = folder.find('/'); slash != std::string::npos) folder.replace(slash, 1, "--");
   const auto cached = hub_cache() / folder;
-  if (!fs::exists(cached / "refs" / "main")) return std::nullopt;
-  auto revision = read_file(cached / "refs" / "main");
-  while (!revision.empty() && std::isspace(static_cast<unsigned char>(revision.back())) != 0) revision.pop_back();
-  return cached / "snapshots" / revision;
+  if (!is_present(cached)) return std::nullopt;
+  const auto reference = cached / "refs" / "main";
+  if (!is_present(reference)) {
+    fail("{}: there is no refs/main in {}, so its revision is unknown; {}", id, cached.string(), advice(id, cached));
+  }
+  const auto revision = read_revision(reference);
+  if (!revision) fail("{}: does not hold the name of a revision; {}", reference.string(), advice(id, cached));
+  const auto snapshot = cached / "snapshots" / *revision;
+  if (is_present(snapshot)) return snapshot;
+  fail("{}: names the revision {}, which is not there; {}", reference.string(), *revision, advice(id, cached));
 }
 
 }  // namespace normtweak::model

@@ -68,6 +68,7 @@ Decoder load_decoder(const Checkpoint& checkpoint, const LoadOptions& options) {
   Decoder decoder;
   decoder.family = source->family;
   decoder.config = config;
+  decoder.origin = source->path;
   decoder.device = options.device;
   decoder.type = options.type;
   decoder.embedding =

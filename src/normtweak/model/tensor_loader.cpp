@@ -22,13 +22,13 @@ at::Tensor TensorLoader::floats(const std::string& name, at::IntArrayRef shape, 
   const auto stored = stored_name(checkpoint_, name);
   const auto tensor = formats::read_with_shape(*checkpoint_.tensors, stored, shape);
   if (!tensor.is_floating_point()) {
-    fail("{}: tensor {}: a float type expected, the file has {}", checkpoint_.tensors->file_of(stored), stored,
+    fail("{}: a float type expected, the file has {}", described(*checkpoint_.tensors, stored),
          c10::toString(tensor.scalar_type()));
   }
   auto loaded = tensor.to(device_, type, /*non_blocking=*/false, /*copy=*/true);
   if (!all_finite(loaded)) {
-    fail("{}: tensor {} holds NaN or infinity{}; the file is damaged or was saved from a failed run",
-         checkpoint_.tensors->file_of(stored), stored,
+    fail("{} holds NaN or infinity{}; the file is damaged or was saved from a failed run",
+         described(*checkpoint_.tensors, stored),
          type == tensor.scalar_type() ? "" : fmt::format(" as {}", c10::toString(type)));
   }
   return loaded;
@@ -84,8 +84,8 @@ Linear TensorLoader::linear(const std::string& module, std::int64_t out, std::in
 void TensorLoader::refuse_bias(const std::string& name, std::int64_t out) const {
   const auto stored = stored_name(checkpoint_, name);
   if (!checkpoint_.tensors->contains(stored) || !floats(name, {out}, at::kFloat).any().item<bool>()) return;
-  fail("{}: tensor {}: no bias expected from the config, the file has one; the config is not this model's",
-       checkpoint_.tensors->file_of(stored), stored);
+  fail("{}: no bias expected from the config, the file has one; the config is not this model's",
+       described(*checkpoint_.tensors, stored));
 }
 
 }  // namespace normtweak::model

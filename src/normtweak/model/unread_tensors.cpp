@@ -72,8 +72,8 @@ void refuse_unread_tensors(const Checkpoint& checkpoint) {
   for (const auto& stored : checkpoint.tensors->names()) {
     const auto name = stored.starts_with(prefix) ? stored : fmt::format("{}{}", prefix, stored);
     if (read.contains(stored) || read.contains(name) || !(read.concerns(stored) || read.concerns(name))) continue;
-    fail("{}: tensor {}: no part of this {} model as its config has it, so the passes would leave it out",
-         checkpoint.tensors->file_of(stored), stored, checkpoint.family->name);
+    fail("{}: no part of this {} model as its config has it, so the passes would leave it out",
+         described(*checkpoint.tensors, stored), checkpoint.family->name);
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/finite.h"
+#include "normtweak/model/finite_outputs.h"
 #include "normtweak/pipeline/quantize_block.h"
 #include "normtweak/pipeline/ridge_norms.h"
 #include "normtweak/pipeline/stream.h"
@@ -11,12 +12,10 @@
 namespace normtweak::pipeline {
 namespace {
 
-void check_finite(const at::Tensor& hidden, int block) {
+void check_finite(const at::Tensor& hidden, int block, at::ScalarType type) {
   if (all_finite(hidden)) return;
-  fail(
-      "block {}: its output is not finite; the weights overflow in this type, or the quantized block is broken; "
-      "try --dtype f32, more bits or more damping",
-      block);
+  fail("block {}: its output is not finite; {}, or the quantized block is broken: try more bits or more damping", block,
+       model::about_overflow(type));
 }
 
 // One per block; empty if the plan does not need them.
@@ -53,7 +52,7 @@ class BlockRun {
     at::Tensor target;
     if (options_.layerwise && !options_.layerwise->float_stream) {
       target = stream_.through(*floats);
-      check_finite(target, index);
+      check_finite(target, index, passes_.type);
     }
     auto block = options_.plan != nullptr ? quantize(*floats) : *start_.blocks.get(index);
     if (options_.ridge) block = solve_norms(block);
@@ -62,7 +61,7 @@ class BlockRun {
       block = tweak_block(std::move(block), options_.layerwise->float_stream ? float_stream_->hidden() : target);
     }
     stream_.set(stream_.through(block));  // rerun with the tweaked norms
-    check_finite(stream_.hidden(), index);
+    check_finite(stream_.hidden(), index, passes_.type);
     result_.decoder.blocks.put(index, std::make_shared<const model::Block>(std::move(block)));
   }
 
@@ -166,7 +165,11 @@ BlockwiseResult run_blocks(const model::Decoder& exact, const model::Decoder& pa
   Stage stage(progress, name, blocks, "blocks");
   BlockRun run(exact, passes, start, own_rows, options, share.begin, std::move(weights));
   for (int index = 0; index < blocks; ++index) {
-    run.run_block(index);
+    try {
+      run.run_block(index);
+    } catch (const Error& error) {  // of one block, or of a linear in it
+      fail("{}: {}", passes.origin, error.what());
+    }
     stage.advance(1);
   }
   run.run_final_norm();

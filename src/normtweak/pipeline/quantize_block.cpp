@@ -8,6 +8,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/finite.h"
+#include "normtweak/model/finite_outputs.h"
 #include "normtweak/quantize/drift.h"
 #include "normtweak/quantize/hessian.h"
 
@@ -83,10 +84,10 @@ Observed conclude(const std::vector<HalfSums>& sums) {
   return observed;
 }
 
-void check_finite(const Observed& observed, int block) {
+void check_finite(const Observed& observed, int block, at::ScalarType type) {
   for (const auto& seen : {observed.hessian.mean(), observed.drift.inputs, observed.drift.residual}) {
     if (!seen.defined() || all_finite(seen)) continue;
-    fail("block {}: what its linears read is not finite; the weights overflow in this type; try --dtype f32", block);
+    fail("block {}: what its linears read is not finite; {}", block, model::about_overflow(type));
   }
 }
 
@@ -114,7 +115,7 @@ Observed observe(model::LinearInput place, std::int64_t columns, const model::Bl
     if (with_drift) half.drift.sum_over(processes);
   }
   auto observed = conclude(sums);
-  check_finite(observed, passes.index);
+  check_finite(observed, passes.index, streams.quantized.context().type);
   return observed;
 }
 

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/presence.h"
 #include "normtweak/pipeline/blockwise.h"
 #include "normtweak/pipeline/calibration_text.h"
 #include "normtweak/pipeline/preflight.h"
@@ -44,7 +45,7 @@ void check_outputs(const QuantizeOptions& options, const model::Checkpoint& orig
   if (options.tweak.method == TweakMethod::none) return;
   const auto copy = untouched_folder(options.output);
   check_output(copy, read, 0);
-  if (std::filesystem::exists(copy)) {
+  if (is_present(copy)) {
     progress.note(fmt::format("{}: an earlier run's quantized model; this run replaces it", copy.string()));
   }
 }

@@ -76,15 +76,17 @@ class Contents {
 
   TensorToWrite copied(const std::string& name) const {
     const auto type = type_for(name);
-    return {name, type, original_.tensors->info(name).shape,
-            [source = original_.tensors, name, type] { return as_stored(source->read(name), type, name); }};
+    return {name, type, original_.tensors->info(name).shape, [source = original_.tensors, name, type] {
+              return as_stored(source->read(name), type, described(*source, name));
+            }};
   }
 
   void add_floats(const std::string& family_name, const at::Tensor& values) {
     const auto name = stored_name(original_, family_name);
     const auto type = type_for(name);
-    changed_[name] = {
-        {name, type, values.sizes().vec(), [values, type, name] { return as_stored(values.cpu(), type, name); }}};
+    changed_[name] = {{name, type, values.sizes().vec(), [values, type, what = described(*original_.tensors, name)] {
+                         return as_stored(values.cpu(), type, what);
+                       }}};
   }
 
   void add_norm(const model::Norm& norm) {
@@ -147,9 +149,9 @@ class Contents {
     auto shape = weights::shape(linear.weight).vec();
     if (transposed) std::swap(shape[0], shape[1]);
     const auto load = [weight = std::make_shared<const weights::Weight>(linear.weight), transposed, type = stored_,
-                       name = module + ".weight"] {
+                       what = fmt::format("{}: tensor {}.weight", original_.path, module)] {
       const auto values = model::values(*weight, type).cpu();
-      if (!all_finite(values)) as_stored(model::values(*weight, at::kFloat), type, name);
+      if (!all_finite(values)) as_stored(model::values(*weight, at::kFloat), type, what);
       return transposed ? values.t().contiguous() : values;
     };
     return {{module + ".weight", stored_, shape, load}};

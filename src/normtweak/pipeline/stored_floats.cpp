@@ -12,13 +12,13 @@
 
 namespace normtweak::pipeline {
 
-at::Tensor as_stored(const at::Tensor& values, at::ScalarType type, const std::string& tensor) {
+at::Tensor as_stored(const at::Tensor& values, at::ScalarType type, const std::string& what) {
   auto stored = values.to(type);
   if (!stored.is_floating_point() || all_finite(stored)) return stored;
   const auto lost = at::isfinite(values) & at::isfinite(stored).logical_not();
   if (!lost.any().item<bool>()) return stored;  // infinite already before the conversion
-  fail("tensor {}: {:g} is too large for {}; quantize with --store-dtype {}", tensor,
-       values.index({lost})[0].item<double>(), float_type_name(type), type == at::kHalf ? "bf16 or f32" : "f32");
+  fail("{}: {:g} is too large for {}; quantize with --store-dtype {}", what, values.index({lost})[0].item<double>(),
+       float_type_name(type), type == at::kHalf ? "bf16 or f32" : "f32");
 }
 
 void check_stored_type(const model::Checkpoint& original, at::ScalarType type, const quantize::QuantizationPlan& plan) {
@@ -30,7 +30,7 @@ void check_stored_type(const model::Checkpoint& original, at::ScalarType type, c
   }
   for (const auto& name : original.tensors->names()) {
     if (quantized.contains(name) || !at::isFloatingType(original.tensors->info(name).type)) continue;
-    as_stored(original.tensors->read(name), type, name);
+    as_stored(original.tensors->read(name), type, described(*original.tensors, name));
   }
 }
 

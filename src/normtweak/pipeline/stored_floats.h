@@ -7,8 +7,9 @@
 
 namespace normtweak::pipeline {
 
-// `values` in `type`. Throws Error naming `tensor` if a finite value overflows in that dtype.
-at::Tensor as_stored(const at::Tensor& values, at::ScalarType type, const std::string& tensor);
+// `values` in `type`. Throws Error if a finite value overflows in that dtype. what: how its message begins, a file and
+// a tensor.
+at::Tensor as_stored(const at::Tensor& values, at::ScalarType type, const std::string& what);
 
 // The same check before the work starts, for everything that the quantized model keeps: reads all tensors but the
 // weights that `plan` quantizes. Integer tensors are skipped.

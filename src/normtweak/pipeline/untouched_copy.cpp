@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <exception>
-#include <string>
 #include <system_error>
 
 #include "normtweak/base/file.h"
 #include "normtweak/base/leftovers.h"
+#include "normtweak/base/plain_words.h"
 #include "normtweak/base/unfinished.h"
 #include "normtweak/pipeline/preflight.h"
 #include "normtweak/pipeline/save_checkpoint.h"
@@ -33,9 +33,7 @@ UntouchedCopy::UntouchedCopy(const model::Checkpoint& original, const model::Dec
         "quantized; while the tweak runs, the model as it is now is in {}, from which `normtweak tweak` can go on",
         folder.string()));
   } catch (const std::exception& error) {  // whatever it is: the run itself is sound
-    const std::string what = error.what();
-    progress.note(fmt::format("no copy of the quantized model is kept while the tweak runs: {}",
-                              what.substr(0, what.find('\n'))));
+    progress.note(fmt::format("no copy of the quantized model is kept while the tweak runs: {}", plain_words(error)));
   }
 }
 

@@ -14,6 +14,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/base/matrix_product.h"
 #include "normtweak/model/activations.h"
+#include "normtweak/model/finite_outputs.h"
 
 namespace normtweak::quantize {
 namespace {
@@ -96,14 +97,15 @@ void add_rows(const model::Decoder& decoder, const calibrate::TokenBatch& text, 
 }
 
 // Normalises to mean 1 over the tokens that count, across all processes.
-void normalise(at::Tensor& weights, const at::Tensor& mask, std::size_t block, const Processes& processes) {
+void normalise(at::Tensor& weights, const at::Tensor& mask, std::size_t block, const model::Decoder& decoder,
+               const Processes& processes) {
   const auto sum = weights.sum(at::kDouble);
   const auto count = mask.defined() ? mask.sum() : at::full({}, weights.numel(), at::kLong);
   processes.all_reduce_sum({sum, count});
   const auto mean = sum.item<double>() / static_cast<double>(count.item<std::int64_t>());
   if (!std::isfinite(mean)) {
-    fail("block {}: gradients for the weights of tokens are not finite; try --dtype f32, or --token-weights none",
-         block);
+    fail("{}: block {}: gradients for the weights of tokens are not finite; {}, or --token-weights none",
+         decoder.origin, block, model::about_overflow(decoder.type));
   }
   if (mean > 0) {
     weights.div_(mean);
@@ -129,7 +131,7 @@ std::vector<BlockTokenWeights> fisher_token_weights(const model::Decoder& decode
     stage.advance(count);
   }
   for (std::size_t i = 0; i < weights.size(); ++i) {
-    for (auto& place : weights[i]) normalise(place, text.mask, i, processes);
+    for (auto& place : weights[i]) normalise(place, text.mask, i, decoder, processes);
   }
   return weights;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "normtweak/base/error.h"
 #include "normtweak/text/added_tokens.h"
 #include "normtweak/text/bpe.h"
 #include "normtweak/text/byte_level.h"
@@ -31,8 +32,9 @@ std::string plain_bytes(const std::string& token) { return from_byte_level(token
 
 // The parts of tokenizer.json. Its `truncation` and `padding` are ignored, as in transformers.
 struct Tokenizer::State {
-  explicit State(const JsonPart& document)
-      : vocabulary(Bpe::check(document["model"])["vocab"]),
+  State(const JsonPart& document, std::string_view where)
+      : origin(where),
+        vocabulary(Bpe::check(document["model"])["vocab"]),
         bpe(document["model"], vocabulary),
         normalizer(document["normalizer"]),
         added(document["added_tokens"], vocabulary, normalizer),
@@ -76,6 +78,19 @@ struct Tokenizer::State {
     }
   }
 
+  void encode(std::string_view text, std::vector<std::int64_t>& ids) const {
+    std::string storage;
+    const auto valid = valid_utf8(text, storage);
+    for (const auto& piece : added.split(valid, false)) {
+      if (piece.token >= 0) {
+        ids.push_back(piece.token);
+      } else {
+        encode_between_tokens(slice(valid, piece.span), ids);
+      }
+    }
+  }
+
+  std::string origin;
   Vocabulary vocabulary;
   Bpe bpe;
   Normalizer normalizer;
@@ -85,7 +100,7 @@ struct Tokenizer::State {
 };
 
 Tokenizer::Tokenizer(const Json& document, std::string_view origin)
-    : state_(std::make_unique<State>(JsonPart(document, origin))) {}
+    : state_(std::make_unique<State>(JsonPart(document, origin), origin)) {}
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
@@ -93,14 +108,10 @@ Tokenizer::~Tokenizer() = default;
 std::vector<std::int64_t> Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
   std::vector<std::int64_t> ids;
   if (add_special_tokens) ids = state_->special.before;
-  std::string storage;
-  const auto valid = valid_utf8(text, storage);
-  for (const auto& piece : state_->added.split(valid, false)) {
-    if (piece.token >= 0) {
-      ids.push_back(piece.token);
-    } else {
-      state_->encode_between_tokens(slice(valid, piece.span), ids);
-    }
+  try {
+    state_->encode(text, ids);
+  } catch (const Error& error) {  // a regex or the normalizer, which know no file
+    fail("{}: {}", state_->origin, error.what());
   }
   if (add_special_tokens) ids.insert(ids.end(), state_->special.after.begin(), state_->special.after.end());
   return ids;

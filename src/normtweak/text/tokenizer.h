@@ -21,7 +21,7 @@ class Tokenizer {
   ~Tokenizer();
 
   // The same ids as the `tokenizers` package. add_special_tokens: add those of the post-processor (BOS, ...). Invalid
-  // UTF-8 is read as U+FFFD, as in Python with errors="replace". Thread-safe.
+  // UTF-8 is read as U+FFFD, as errors="replace" does. Throws Error if a regex gives up on the text. Thread-safe.
   std::vector<std::int64_t> encode(std::string_view text, bool add_special_tokens) const;
 
   // The concatenated bytes of the ids; not valid UTF-8 if a character is split. Ids without a token, as in models with

@@ -1,19 +1,11 @@
 // Lenient UTF-8 decoding: text files may hold any bytes, while the regexes and the normaliser need valid text.
 #pragma once
-#include <cstddef>
 #include <string>
 #include <string_view>
 
+#include "normtweak/base/utf8.h"
+
 namespace normtweak::text {
-
-struct CodePoint {
-  char32_t value = 0;
-  std::size_t length = 0;  // in bytes; for a malformed sequence, the bytes that one U+FFFD replaces
-  bool valid = false;
-};
-
-// The code point that starts at `at`, which must be less than text.size().
-CodePoint code_point_at(std::string_view text, std::size_t at);
 
 void append_utf8(std::string& text, char32_t code_point);
 
