@@ -18,7 +18,8 @@ import cli_program
 IDS = cli_models.ids(2, 40, seed=9)
 GENERAL_KEYS = {"model", "method", "bits", "group_size", "bits_per_weight", "samples", "tokens", "held_out_samples",
                 "tweak", "perplexity", "kld", "top1_agreement", "recovered", "tokens_scored", "evaluations", "steps",
-                "seconds", "peak_memory_bytes", "device", "dtype", "threads", "seed", "version"}
+                "seconds", "settings", "output", "float_bytes", "peak_memory_bytes", "device", "dtype", "threads", "seed",
+                "version"}
 
 # method, bits, group size, more options
 PLANS = {

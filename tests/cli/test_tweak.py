@@ -494,6 +494,7 @@ def test_the_report_repeats_a_run(options, home, tmp_path):
                                   repr(rates["scales"]))
     assert ("stopped_early" in first["guard"]) == (taken < planned) >= ("--epochs" in options)
     assert not changed(tweaked, again) and (changed(before, tweaked) or taken < planned)
+    assert first["training"]["stopped"] == ("completed" if taken == planned else "no-gain")
     for report in (first, second):
         report.pop("seconds")
         report["guard"].pop("stopped_early", None)

@@ -1,4 +1,5 @@
 #include "normtweak/base/error.h"
+#include "normtweak/cli/choices.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
 #include "normtweak/cli/named_files.h"
@@ -86,7 +87,7 @@ Tokens tokenize(const Choices& choices, const Models& models) {
   return tokens;
 }
 
-void run(const Choices& choices) {
+void run(const CLI::App& command, const Choices& choices) {
   check_apart({{"--json", choices.common.json}}, {{"MODEL", choices.model},
                                                   {"--reference", choices.reference},
                                                   {"--text", choices.text},
@@ -94,6 +95,10 @@ void run(const Choices& choices) {
                                                   {"--lambada", choices.lambada}});
   const auto compute = start(choices.common, false);
   const auto progress = progress_for(choices.common);
+  if (choices.text.empty() && choices.rows.empty()) {
+    note_unread(command, "--lambada alone", {"--protocol", "--context", "--max-tokens"}, *progress);
+  }
+  if (choices.lambada.empty()) note_unread(command, "no --lambada", {"--max-examples"}, *progress);
   const auto models = open(choices, *progress);
   const auto tokens = tokenize(choices, models);
   std::vector<const model::Checkpoint*> together = {&models.checkpoint};
@@ -164,7 +169,7 @@ Job add_eval(CLI::App& command) {
       ->capture_default_str()
       ->check(within(kCount));
   add_common(command, choices->common);
-  return [choices] { run(*choices); };
+  return [choices, &command] { run(command, *choices); };
 }
 
 }  // namespace normtweak::cli

@@ -84,8 +84,9 @@ void add_plan(CLI::App& command, Choices& choices) {
       ->group("Quantize");
   command
       .add_option("--rule", choices.rules,
-                  "PATTERN=skip or PATTERN=bits:8,group:32,...: settings for linears whose name matches (a glob, or "
-                  "re:REGEX); repeatable")
+                  fmt::format("PATTERN=skip or PATTERN=bits:8,group:32,...: settings for linears whose name matches (a "
+                              "glob, or re:REGEX): {}; repeatable",
+                              quantize::rule_keys()))
       ->allow_extra_args(false)
       ->check(accepted_by([](const std::string& rule) { quantize::parse_rule(rule); }))
       ->group("Quantize");
@@ -154,7 +155,7 @@ Job add_quantize(CLI::App& command) {
     options.tweak = tweak_options(choices->tweak, choices->common);
     if (choices->drift_correction->empty()) options.plan.drift_correction = matches_norms(options.tweak) ? 0 : 0.5;
     options.text = text_source(command, choices->text, choices->common, *progress);
-    options.external = external(choices->external);
+    options.external = external(command, choices->external, *progress);
     check_report_apart(choices->common, options.output, {{"MODEL", options.model}}, options.text, options.external);
     options.compute = start(choices->common, true, true);
     const auto result = pipeline::quantize_model(options, *progress);

@@ -1,5 +1,6 @@
 #include "normtweak/cli/report_options.h"
 
+#include "normtweak/cli/choices.h"
 #include "normtweak/cli/number_checks.h"
 
 namespace normtweak::cli {
@@ -29,7 +30,11 @@ void add_external(CLI::App& command, ExternalChoice& choice) {
       ->group("Report");
 }
 
-pipeline::External external(const ExternalChoice& choice) {
+pipeline::External external(const CLI::App& command, const ExternalChoice& choice, ProgressSink& progress) {
+  if (choice.rows.empty() && choice.texts.empty()) {
+    note_unread(command, "no --eval-text or --eval-rows", {"--context", "--max-tokens"}, progress);
+  }
+  if (choice.lambada.empty()) note_unread(command, "no --eval-lambada", {"--max-examples"}, progress);
   pipeline::External all;
   for (const auto& path : choice.rows) all.texts.push_back({path, true, choice.context, choice.max_tokens});
   for (const auto& path : choice.texts) all.texts.push_back({path, false, choice.context, choice.max_tokens});

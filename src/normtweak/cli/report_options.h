@@ -17,7 +17,8 @@ struct ExternalChoice {
   std::int64_t context = 2048, max_tokens = 0, max_examples = 0;
 };
 void add_external(CLI::App& command, ExternalChoice& choice);
-pipeline::External external(const ExternalChoice& choice);
+// Adds a note for each option that was given but has no effect.
+pipeline::External external(const CLI::App& command, const ExternalChoice& choice, ProgressSink& progress);
 
 // Throws UsageError if --json names an input of the run, or a file inside its output folder. The run itself checks
 // whether the folder may be written.

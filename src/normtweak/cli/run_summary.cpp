@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "normtweak/base/memory.h"
+
 namespace normtweak::cli {
 namespace {
 
@@ -21,14 +23,27 @@ std::string text_line(const pipeline::TextFigures& text) {
                      text.tweaked.perplexity(), text.quantized.divergence.mean(), text.tweaked.divergence.mean());
 }
 
+// All files of the result, tokenizer included, beside the tensors of the float model.
+std::string size_line(const pipeline::RunResult& result) {
+  return fmt::format("  size: {}, of {} in the float model's file\n", bytes_text(result.output_bytes),
+                     bytes_text(result.float_bytes));
+}
+
+std::string rejected_line(const evaluate::Scores& scores) {
+  return fmt::format("  {:<36} perplexity  {:.2f}   KLD {:.4f}\n", "the tweaked state, not kept", scores.perplexity(),
+                     scores.divergence.mean());
+}
+
 }  // namespace
 
 std::string run_summary(const pipeline::RunResult& result, const std::string& output) {
   auto summary = fmt::format("{}: {} bits, {:.3f} bits per weight, kept: {}\n", output, result.bits,
                              result.bits_per_weight, result.kept);
+  summary += size_line(result);
   if (result.end_to_end) summary += steps_line(*result.end_to_end);
   if (result.tweak_method != "none") summary += fmt::format("  guard: {}\n", result.verdict.reason);
   summary += text_line(result.held_out);
+  if (result.rejected) summary += rejected_line(*result.rejected);
   for (const auto& text : result.external) summary += text_line(text);
   if (result.lambada) {
     const auto& found = *result.lambada;

@@ -11,6 +11,19 @@
 #include "normtweak/cli/number_checks.h"
 
 namespace normtweak::cli {
+namespace {
+
+// What the chosen strategy does not read.
+void note_unread_writing(const CLI::App& command, const TextChoice& choice, ProgressSink& progress) {
+  const auto& strategy = choice.source.self.strategy;
+  const auto choice_of = "--strategy " + strategy;
+  if (strategy != "language" && !strategy.empty()) note_unread(command, choice_of, {"--languages"}, progress);
+  if (strategy == "random-tokens") {
+    note_unread(command, choice_of, {"--temperature", "--top-k", "--top-p", "--generate-batch"}, progress);
+  }
+}
+
+}  // namespace
 
 void add_text_writing(CLI::App& command, TextChoice& choice) {
   auto& self = choice.source.self;
@@ -74,6 +87,7 @@ pipeline::TextSource text_source(const CLI::App& command, const TextChoice& choi
   } else if (!source.real_text.empty()) {
     note_unread(command, "--text", writing, progress);
   }
+  if (source.ids.empty() && source.real_text.empty()) note_unread_writing(command, choice, progress);
   source.self.seed = common.seed;
   source.self.languages = calibrate::parse_languages(choice.languages);
   return source;

@@ -39,7 +39,7 @@ Job add_tweak_command(CLI::App& command) {
     auto& options = choices->options;
     options.tweak = tweak_options(choices->tweak, choices->common);
     options.text = text_source(command, choices->text, choices->common, *progress);
-    options.external = external(choices->external);
+    options.external = external(command, choices->external, *progress);
     check_report_apart(choices->common, options.output,
                        {{"QUANTIZED", options.quantized}, {"--reference", options.reference}}, options.text,
                        options.external);

@@ -32,6 +32,18 @@ tweak::Budget parse_budget(const std::string& text) {
   fail("{}: a time or a number of tokens is expected, such as 90s, 5m, 1h, 500k-tokens or 2M-tokens", text);
 }
 
+// Rates of floats that are not tuned, and lengths of a run that another option rules out.
+void note_idle_rates(const CLI::App& command, const TweakChoice& choice, ProgressSink& progress) {
+  if (choice.steps > 0) note_unread(command, "--steps", {"--budget", "--epochs"}, progress);
+  if (choice.tune.empty()) return;
+  const auto groups = tweak::parse_groups(choice.tune);
+  const auto tune = "--tune " + choice.tune;
+  const bool scales = groups.contains(tweak::TunableGroup::scales) || groups.contains(tweak::TunableGroup::codebooks);
+  const bool zeros = groups.contains(tweak::TunableGroup::zeros);
+  if (!scales && !zeros) note_unread(command, tune, {"--lr-scales"}, progress);
+  if (!zeros) note_unread(command, tune, {"--lr-zeros"}, progress);
+}
+
 }  // namespace
 
 void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, bool may_be_none) {
@@ -123,7 +135,13 @@ void check_tweak_options(const CLI::App& command, const TweakChoice& choice, con
   const auto method = flag + " " + choice.method;
   const bool end_to_end = choice.method == "end-to-end", layerwise = choice.method == "layerwise";
   const bool ridge = choice.method == "ridge" || (end_to_end && choice.start == "ridge");
-  if (choice.method == "none") return;
+  if (choice.method == "none") {
+    return note_unread(
+        command, method,
+        {"--tune", "--budget", "--lr", "--lr-scales", "--lr-zeros", "--epochs", "--steps", "--stop-after", "--batch",
+         "--loss", "--lr-scale", "--target", "--final-norm", "--start", "--ridge-lambda"},
+        progress);
+  }
   if (!end_to_end) {
     if (!choice.tune.empty() && tweak::parse_groups(choice.tune) != std::set{tweak::TunableGroup::norms}) {
       fail_usage("--tune {}: {} tunes norms alone", choice.tune, method);
@@ -135,6 +153,7 @@ void check_tweak_options(const CLI::App& command, const TweakChoice& choice, con
   if (!layerwise) refuse_with(command, method, {"--loss", "--lr-scale"});
   if (!layerwise && !ridge) refuse_with(command, method, {"--target", "--final-norm"});
   if (!ridge) refuse_with(command, method, {"--ridge-lambda"});
+  if (end_to_end) note_idle_rates(command, choice, progress);
 }
 
 pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& common) {

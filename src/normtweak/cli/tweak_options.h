@@ -22,7 +22,7 @@ struct TweakChoice {
 void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, bool may_be_none);
 
 // If an option was given that the chosen method does not use, adds a note where that is harmless and throws UsageError
-// where it is not. With "none" all are accepted, so that a command is easily repeated without a tweak. flag: as above.
+// where it is not. With "none" all are noted, so that a command is easily repeated without a tweak. flag: as above.
 void check_tweak_options(const CLI::App& command, const TweakChoice& choice, const std::string& flag,
                          ProgressSink& progress);
 

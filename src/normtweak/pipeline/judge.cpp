@@ -1,5 +1,7 @@
 #include "normtweak/pipeline/judge.h"
 
+#include <utility>
+
 namespace normtweak::pipeline {
 namespace {
 
@@ -30,7 +32,7 @@ std::string held_out_name(const calibrate::TokenBatch& rows) {
 Judged judge_on_held_out(const model::Decoder& exact, const model::Decoder& untouched,
                          const std::optional<model::Decoder>& tweaked, const calibrate::TokenBatch& confirm,
                          ProgressSink& progress) {
-  Judged judged = {.kept = untouched, .held_out = {}, .verdict = {}};
+  Judged judged = {.kept = untouched, .held_out = {}, .rejected = {}, .verdict = {}};
   auto& figures = judged.held_out;
   figures = score_both(exact, untouched, tweaked ? &*tweaked : nullptr, confirm, "judge", progress);
   figures.name = held_out_name(confirm);
@@ -41,7 +43,7 @@ Judged judge_on_held_out(const model::Decoder& exact, const model::Decoder& unto
   if (judged.kept_tweaked) {
     judged.kept = *tweaked;
   } else {
-    figures.tweaked = figures.quantized;  // the saved state
+    judged.rejected = std::exchange(figures.tweaked, figures.quantized);  // figures are those of the saved state
   }
   return judged;
 }

@@ -9,6 +9,7 @@ struct Judged {
   model::Decoder kept;
   bool kept_tweaked = false;  // whether that is the tweaked state
   TextFigures held_out;
+  std::optional<evaluate::Scores> rejected;  // of the tweaked state, if it is not kept
   tweak::Verdict verdict;  // meaningless if nothing was tweaked
 };
 

@@ -160,6 +160,25 @@ void check_output(const fs::path& output, const std::vector<fs::path>& inputs, s
   check_room(output, bytes);
 }
 
+void note_texts_seen(const TextSource& source, const RunCalibration& calibration, const External& external,
+                     ProgressSink& progress) {
+  auto seen = source.real_text;
+  if (seen.empty() && calibration.given) {
+    const auto& provenance = calibration.given->provenance;
+    if (const auto file = provenance.find("file"); file != provenance.end()) seen = file->second;
+  }
+  if (seen.empty()) return;
+  std::vector<fs::path> reported;
+  for (const auto& text : external.texts) reported.push_back(text.path);
+  if (external.lambada) reported.push_back(external.lambada->path);
+  for (const auto& path : reported) {
+    std::error_code missing;  // the text of a file of ids may be gone
+    if (path != seen && !fs::equivalent(path, seen, missing)) continue;
+    progress.note(fmt::format("{}: is also the calibration text; figures on a text seen in training flatter the result",
+                              path.string()));
+  }
+}
+
 void note_missing_tokenizer(const model::Checkpoint& checkpoint, ProgressSink& progress) {
   if (checkpoint.tokenizer_problem.empty()) return;
   progress.note(fmt::format("{}; the result is saved without a tokenizer", checkpoint.tokenizer_problem));

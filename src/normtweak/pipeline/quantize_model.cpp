@@ -78,6 +78,7 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   note_missing_tokenizer(original, progress);
   const auto external = read_external(options.external, checkpoint);
   const auto calibration = read_calibration(options.text, checkpoint, processes);
+  note_texts_seen(options.text, calibration, options.external, progress);
   const auto counts = tunable_floats(checkpoint, linears);
   check_tweak(options.tweak, counts, calibration.size, progress);
   result.model = options.model;
@@ -85,6 +86,7 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   result.bits = plan.standard.bits;
   result.group_size = quantize::find_quantizer(result.method).uses_groups ? plan.standard.group_size : 0;
   if (plan.drift_correction > 0) result.drift_correction = plan.drift_correction;
+  result.plan = plan;
 
   const auto memory = plan_run(checkpoint, options.compute,
                                needs_to_quantize(plan, linears, options.tweak, calibration.size, external, counts),

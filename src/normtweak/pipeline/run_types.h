@@ -116,6 +116,7 @@ struct RunResult {
   std::int64_t samples = 0, tokens_per_sample = 0;  // of the calibration text, held-out rows included
   std::int64_t held_out_samples = 0;
   TextFigures held_out;
+  std::optional<evaluate::Scores> rejected;  // of the tweaked state on the held-out rows, if the guard rejected it
   std::vector<TextFigures> external;
   std::optional<LambadaFigures> lambada;
   tweak::Verdict verdict;  // of the guard; meaningless without a tweaked state
@@ -125,6 +126,13 @@ struct RunResult {
   std::optional<tweak::EndToEndResult> end_to_end;  // its model is left empty
   std::int64_t steps = 0;
   std::map<std::string, double> seconds;  // generate, quantize, tweak, evaluate, save, total
+  // What led to this result.
+  std::optional<quantize::QuantizationPlan> plan;  // quantize: as resolved for this model
+  TweakOptions tweak;
+  std::map<std::string, std::string> text;  // where the calibration text came from
+  // Where it is, and its bytes with those of the float model's tensors.
+  std::filesystem::path output;
+  std::int64_t output_bytes = 0, float_bytes = 0;
 };
 
 }  // namespace normtweak::pipeline

@@ -56,6 +56,22 @@ std::optional<model::Decoder> tweak_end_to_end(const FloatModel& floats, const m
   return tweaked;
 }
 
+std::int64_t bytes_below(const std::filesystem::path& folder) {
+  std::int64_t bytes = 0;
+  std::error_code gone;  // the folder is in place, and whoever changes it now changes its size
+  for (auto entry = std::filesystem::recursive_directory_iterator(folder, gone);
+       entry != std::filesystem::recursive_directory_iterator(); entry.increment(gone)) {
+    if (entry->is_regular_file(gone)) bytes += static_cast<std::int64_t>(entry->file_size(gone));
+  }
+  return bytes;
+}
+
+std::int64_t stored_bytes(const formats::TensorSource& tensors) {
+  std::int64_t bytes = 0;
+  for (const auto& name : tensors.names()) bytes += tensors.info(name).stored_bytes;
+  return bytes;
+}
+
 }  // namespace
 
 std::optional<model::Decoder> run_tweak(const FloatModel& floats, const model::Decoder& start,
@@ -65,6 +81,7 @@ std::optional<model::Decoder> run_tweak(const FloatModel& floats, const model::D
   const bool shared = options.method == TweakMethod::end_to_end;
   if (!processes.is_first() && !shared) return std::nullopt;
   result.tweak_method = method_name(options.method);
+  result.tweak = options;
   std::optional<model::Decoder> tweaked;
   timed(result.seconds, "tweak", [&] {
     if (options.method == TweakMethod::layerwise || options.method == TweakMethod::ridge) {
@@ -91,7 +108,9 @@ void finish(const FloatModel& floats, const model::Decoder& quantized, const std
     if (!external.lambada.empty()) result.lambada = score_lambada(floats.exact, untouched, kept, external, progress);
   });
   result.held_out = std::move(judged.held_out);
+  result.rejected = std::move(judged.rejected);
   result.held_out_samples = text.split.confirm.samples();
+  result.text = text.all.provenance;
   result.verdict = judged.verdict;
   result.kept = !judged.kept_tweaked ? "untouched" : chosen.empty() ? "tweaked" : chosen;
   if (result.tweak_method == "none") {
@@ -102,6 +121,9 @@ void finish(const FloatModel& floats, const model::Decoder& quantized, const std
   result.bits_per_weight = bits_per_weight(judged.kept);
   timed(result.seconds, "save",
         [&] { save_checkpoint(destination.original, judged.kept, destination.output, destination.format); });
+  result.output = destination.output;
+  result.output_bytes = bytes_below(destination.output);
+  result.float_bytes = stored_bytes(*floats.checkpoint.tensors);
 }
 
 }  // namespace normtweak::pipeline

@@ -51,6 +51,7 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
   note_missing_tokenizer(quantized_checkpoint, progress);
   const auto external = read_external(options.external, reference);
   const auto calibration = read_calibration(options.text, reference, processes);
+  note_texts_seen(options.text, calibration, options.external, progress);
   const auto counts = tunable_floats(quantized_checkpoint);
   check_tweak(options.tweak, counts, calibration.size, progress);
   const auto memory = plan_run(reference, options.compute,

@@ -101,12 +101,9 @@ constexpr std::array kKeys = {
 };
 
 const Key& find_key(std::string_view name) {
-  std::string known;
-  for (const auto& key : kKeys) {
-    if (key.name == name) return key;
-    known += (known.empty() ? "" : ", ") + std::string(key.name);
-  }
-  fail("'{}' is not a setting; there are {}, and skip alone", name, known);
+  const auto* key = std::ranges::find(kKeys, name, &Key::name);
+  if (key == kKeys.end()) fail("'{}' is not a setting; there are {}, and skip alone", name, rule_keys());
+  return *key;
 }
 
 void apply_settings(LinearPlan& plan, std::string_view settings) {
@@ -132,6 +129,12 @@ NamePattern::NamePattern(std::string_view text) : text_(text) {
   }
 }
 
+std::string rule_keys() {
+  std::string names;
+  for (const auto& key : kKeys) names += (names.empty() ? "" : ", ") + std::string(key.name);
+  return names;
+}
+
 PlanRule parse_rule(std::string_view text) {
   const auto equals = text.rfind('=');  // a regular expression may contain '='
   try {
@@ -139,10 +142,13 @@ PlanRule parse_rule(std::string_view text) {
       fail("write PATTERN=skip or PATTERN=bits:8,group:32");
     const NamePattern pattern(text.substr(0, equals));
     const std::string settings(text.substr(equals + 1));
-    if (settings == "skip") return {.pattern = pattern, .change = [](LinearPlan&) {}, .skip = true};
+    if (settings == "skip")
+      return {.pattern = pattern, .change = [](LinearPlan&) {}, .skip = true, .text = std::string(text)};
     LinearPlan trial;
     apply_settings(trial, settings);  // so that errors show now, not at the first linear that matches
-    return {.pattern = pattern, .change = [settings](LinearPlan& plan) { apply_settings(plan, settings); }};
+    return {.pattern = pattern,
+            .change = [settings](LinearPlan& plan) { apply_settings(plan, settings); },
+            .text = std::string(text)};
   } catch (const Error& error) {
     fail("rule '{}': {}", text, error.what());
   }

@@ -30,13 +30,17 @@ struct PlanRule {
   NamePattern pattern;
   std::function<void(LinearPlan&)> change;  // the fields that the rule sets
   bool skip = false;                        // stays float, whatever other rules say
+  std::string text = {};                    // as the command line spells it
 };
 
 // Reads the command line's spelling of a rule, `PATTERN=skip` or `PATTERN=KEY:VALUE,...`:
 //     *.down_proj=bits:8,group:32      re:.*\.0\..*=method:rtn,symmetric      lm_head=skip
-// Keys: method, bits, group, symmetric, float-zeros, search-grid, act-order, sensitivity, sweeps, damping, scale-type.
-// A switch without a value is on. Throws Error quoting the rule and what is wrong with it.
+// Keys: those of rule_keys(), named like the options. A switch without a value is on. Throws Error quoting the rule and
+// what is wrong with it.
 PlanRule parse_rule(std::string_view text);
+
+// The keys that a rule may set, for help: "method, bits, group, ...".
+std::string rule_keys();
 
 struct QuantizationPlan {
   LinearPlan standard;

@@ -1,5 +1,7 @@
 #include "normtweak/report/run_report.h"
 
+#include "normtweak/report/settings.h"
+
 namespace normtweak::report {
 namespace {
 
@@ -22,6 +24,14 @@ Json figures(const pipeline::TextFigures& text) {
   return json;
 }
 
+// Of a tweaked state that was not kept: for whoever compares settings.
+Json rejected(const pipeline::TextFigures& held_out, const evaluate::Scores& scores) {
+  return {{"text", held_out.name},
+          {"perplexity", {{"protocol", held_out.protocol}, {"tweaked", scores.perplexity()}}},
+          {"kld", {{"tweaked", scores.divergence.mean()}, {"stderr", scores.divergence.standard_error()}}},
+          {"top1_agreement", {{"tweaked", scores.agreement.mean()}}}};
+}
+
 Json guard(const pipeline::RunResult& result) {
   Json json = {{"kept", result.kept},
                {"accepted", result.verdict.accepted},
@@ -42,6 +52,7 @@ Json guard(const pipeline::RunResult& result) {
 Json training(const tweak::EndToEndResult& run) {
   Json json = {{"batch_rows", run.batch_rows},
                {"planned_steps", run.planned_steps},
+               {"stopped", tweak::stopped_name(run.stopped)},
                {"rates", {{"norms", run.rates.norms}, {"scales", run.rates.scales}, {"zeros", run.rates.zeros}}},
                {"tokens", run.tokens},
                {"seconds", run.seconds},
@@ -128,6 +139,7 @@ Json run_report(const pipeline::RunResult& result) {
                        {"tweaked", lambada_report(result.lambada->tweaked)}};
   }
   json["guard"] = guard(result);
+  if (result.rejected) json["rejected"] = rejected(result.held_out, *result.rejected);
   if (!result.blocks.empty()) json["blocks"] = blocks(result.blocks);
   if (!result.norms.empty()) json["norms"] = norms(result.norms);
   json["steps"] = result.steps;
@@ -135,6 +147,9 @@ Json run_report(const pipeline::RunResult& result) {
     json["training"] = training(*result.end_to_end);
     json["step_tokens_per_second"] = static_cast<double>(result.end_to_end->tokens) / result.end_to_end->seconds;
   }
+  json["settings"] = settings_report(result);
+  json["output"] = {{"path", result.output.string()}, {"bytes", result.output_bytes}};
+  json["float_bytes"] = result.float_bytes;
   json["seconds"] = result.seconds;
   return json;
 }

@@ -11,7 +11,8 @@
 namespace normtweak::report {
 
 // quantize and tweak: bits, bits_per_weight, perplexity.{float,quantized,tweaked}, kld.{quantized,tweaked}, recovered,
-// guard, steps, seconds, evaluations (external texts), lambada.{float,quantized,tweaked}, ...
+// guard, rejected (of a tweaked state that was not kept), steps, training.stopped, settings, output.{path,bytes},
+// seconds, evaluations (external texts), lambada.{float,quantized,tweaked}, ...
 Json run_report(const pipeline::RunResult& result);
 
 // Results of eval on a text, on LAMBADA or on both.

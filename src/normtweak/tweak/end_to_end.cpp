@@ -198,14 +198,14 @@ class Run {
       ++result_.steps;
       stage.advance(training.tokens() - seen, fmt::format("KL {:.4f}", report.divergence));
       if (!report.is_sound()) {
-        result_.stopped_early = fmt::format("{} was not finite at step {}; the best state before it counts",
-                                            report.finite_gradients ? "the loss" : "a gradient", step + 1);
+        stop(Stopped::not_finite, fmt::format("{} was not finite at step {}; the best state before it counts",
+                                              report.finite_gradients ? "the loss" : "a gradient", step + 1));
       } else if (any_process(interrupt.requested())) {
-        result_.stopped_early =
-            fmt::format("interrupted after step {} of {}; the best state so far counts", step + 1, steps);
+        stop(Stopped::interrupted,
+             fmt::format("interrupted after step {} of {}; the best state so far counts", step + 1, steps));
       } else if (step + 1 == options_.stop_after && step + 1 < steps) {
         // Not checked after this step: a run that stopped early found no improvement there.
-        result_.stopped_early = fmt::format("as asked, after step {} of {}", step + 1, steps);
+        stop(Stopped::as_asked, fmt::format("as asked, after step {} of {}", step + 1, steps));
       } else if ((step + 1) % interval == 0 && step + 1 < steps) {
         const double score = selection_divergence();
         // While the rate is high, the floats fluctuate around a better state, which shows once the rate falls.
@@ -216,14 +216,19 @@ class Run {
           checks_without_gain = 0;
         }
         if (!(score < kDiverged * untouched)) {
-          result_.stopped_early =
-              fmt::format("the loss diverged by step {}; the best state before it counts", step + 1);
+          stop(Stopped::diverged,
+               fmt::format("the loss diverged by step {}; the best state before it counts", step + 1));
         } else if (options_.steps == 0 && checks_without_gain == kPatience) {
-          result_.stopped_early = fmt::format("no gain on held-out rows in {} checks, by step {}", kPatience, step + 1);
+          stop(Stopped::no_gain, fmt::format("no gain on held-out rows in {} checks, by step {}", kPatience, step + 1));
         }
       }
     }
     return best;
+  }
+
+  void stop(Stopped why, std::string sentence) {
+    result_.stopped = why;
+    result_.stopped_early = std::move(sentence);
   }
 
   bool any_process(bool here) const {
@@ -255,6 +260,24 @@ class Run {
 };
 
 }  // namespace
+
+std::string_view stopped_name(Stopped stopped) {
+  switch (stopped) {
+    case Stopped::completed:
+      return "completed";
+    case Stopped::as_asked:
+      return "as-asked";
+    case Stopped::no_gain:
+      return "no-gain";
+    case Stopped::interrupted:
+      return "interrupted";
+    case Stopped::diverged:
+      return "diverged";
+    case Stopped::not_finite:
+      return "not-finite";
+  }
+  return "";
+}
 
 EndToEndResult tweak_end_to_end(const model::Decoder& teacher, const model::Decoder& student, const TextSplit& text,
                                 const EndToEndOptions& options, ProgressSink& progress, const model::Decoder* start,

@@ -5,6 +5,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "normtweak/base/processes.h"
@@ -63,6 +64,10 @@ inline constexpr std::int64_t kLeastRows = 4;
 // Throws Error if there are fewer.
 TextSplit split_text(const calibrate::TokenBatch& text);
 
+// Why the steps ended.
+enum class Stopped { completed, as_asked, no_gain, interrupted, diverged, not_finite };
+std::string_view stopped_name(Stopped stopped);  // "completed", "no-gain", ...
+
 // The options `steps` = planned_steps, `stop_after` = steps, `batch_rows` and `rates` reproduce the run bit for bit.
 struct EndToEndResult {
   model::Decoder decoder;  // with the chosen candidate's values; the guard has not judged it yet
@@ -75,7 +80,8 @@ struct EndToEndResult {
   std::int64_t steps = 0;          // taken, without trials; less than planned if the run stopped early
   std::int64_t tokens = 0;         // training tokens of these steps
   double seconds = 0;              // for the steps alone
-  std::string stopped_early;       // reason, if it was
+  Stopped stopped = Stopped::completed;
+  std::string stopped_early;  // the same as a sentence that names the step; empty if completed
 };
 
 // teacher: the float model; student: the quantized one, with the same compute dtype and device. start: the quantized

@@ -1,0 +1,97 @@
+#include "normtweak/report/settings.h"
+
+#include "normtweak/base/device.h"
+
+namespace normtweak::report {
+namespace {
+
+Json plan_report(const quantize::QuantizationPlan& plan) {
+  const auto& standard = plan.standard;
+  const auto options = quantize::resolved_options(standard);
+  Json json = {{"method", standard.method},
+               {"bits", standard.bits},
+               {"group_size", standard.group_size},
+               {"symmetric", standard.symmetric},
+               {"float_zeros", standard.float_zeros},
+               {"search_grid", options.search_grid},
+               {"act_order", options.act_order},
+               {"sweeps", options.sweeps},
+               {"sensitivity", standard.sensitivity},
+               {"damping", standard.damping},
+               {"scale_type", float_type_name(standard.scale_type)},
+               {"token_weights", plan.token_weights == quantize::TokenWeighting::fisher ? "fisher" : "none"},
+               {"drift_correction", plan.drift_correction},
+               {"rules", Json::array()}};
+  for (const auto& rule : plan.rules) json["rules"].push_back(rule.text);
+  return json;
+}
+
+const char* target_name(bool float_stream) { return float_stream ? "float-stream" : "float-block"; }
+
+Json layerwise_report(const tweak::LayerwiseOptions& options) {
+  return {{"loss", options.loss},
+          {"lr", options.rate},
+          {"lr_scale", options.rate_growth},
+          {"epochs", options.passes},
+          {"batch", options.rows_per_step},
+          {"target", target_name(options.float_stream)},
+          {"final_norm", options.final_norm}};
+}
+
+Json ridge_report(const tweak::RidgeOptions& options) {
+  return {{"ridge_lambda", options.lambda},
+          {"target", target_name(options.float_stream)},
+          {"final_norm", options.final_norm}};
+}
+
+// The rates and the number of steps that were chosen stand in `training`.
+Json end_to_end_report(const pipeline::TweakOptions& tweak) {
+  const auto& options = tweak.end_to_end;
+  Json json = {{"tune", Json::array()}, {"start", tweak.start_with_ridge ? "ridge" : "none"}};
+  for (const auto group : options.groups) json["tune"].push_back(tweak::group_name(group));
+  const auto add = [&](const char* key, auto value) {
+    if (value > 0) json[key] = value;
+  };
+  add("lr", options.norm_rate.value_or(0));
+  add("lr_scales", options.scale_rate.value_or(0));
+  add("lr_zeros", options.zero_rate.value_or(0));
+  add("epochs", options.passes);
+  add("steps", options.steps);
+  add("stop_after", options.stop_after);
+  add("batch", options.batch_rows);
+  add("budget_seconds", options.budget.seconds);
+  add("budget_tokens", options.budget.tokens);
+  json["beta1"] = options.beta1;
+  json["beta2"] = options.beta2;
+  json["warmup_steps"] = options.warmup_steps;
+  json["checks"] = options.checks;
+  if (tweak.start_with_ridge) json["ridge"] = ridge_report(tweak.ridge);
+  return json;
+}
+
+Json tweak_report(const pipeline::TweakOptions& tweak) {
+  switch (tweak.method) {
+    case pipeline::TweakMethod::none:
+      return Json::object();
+    case pipeline::TweakMethod::layerwise:
+      return layerwise_report(tweak.layerwise);
+    case pipeline::TweakMethod::ridge:
+      return ridge_report(tweak.ridge);
+    case pipeline::TweakMethod::end_to_end:
+      return end_to_end_report(tweak);
+  }
+  return Json::object();
+}
+
+}  // namespace
+
+Json settings_report(const pipeline::RunResult& result) {
+  Json json;
+  if (result.plan) json["quantize"] = plan_report(*result.plan);
+  json["tweak"] = tweak_report(result.tweak);
+  json["tweak"]["method"] = result.tweak_method;
+  json["text"] = result.text;
+  return json;
+}
+
+}  // namespace normtweak::report
