@@ -61,7 +61,7 @@ Checkpoint open_directory(const fs::path& directory) {
   untie_other_head(checkpoint);
   for (const auto name : kSideFiles) {
     const auto path = directory / name;
-    if (fs::is_regular_file(path)) checkpoint.side_files.emplace(name, read_file(path));
+    if (fs::exists(path) && !fs::is_directory(path)) checkpoint.side_files.emplace(name, read_file(path));
   }
   return checkpoint;
 }
