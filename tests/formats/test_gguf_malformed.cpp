@@ -136,7 +136,7 @@ TEST(MalformedGguf, LongArrays) {
     return raw(type) + raw(count) + values;
   };
   std::string texts;
-  for (int i = 0; i < 2000; ++i) texts += gguf_text("x" + std::to_string(i));
+  for (int i = 0; i < 2000; ++i) texts += gguf_text(fmt::format("x{}", i));
   const auto bytes = start(0, 5) + key("x.short", 9, array(0, 1024, std::string(1024, '\3'))) +
                      key("x.bytes", 9, array(0, 1025, std::string(1025, '\3'))) +
                      key("x.texts", 9, array(8, 2000, texts)) +

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cctype>
 #include <cstdint>
 #include <cstring>
@@ -55,25 +56,37 @@ std::string_view without_white_space(std::string_view bytes) {
   return bytes.substr(static_cast<std::size_t>(begin - bytes.begin()));
 }
 
-bool begins_with_letters(std::string_view bytes, std::string_view lower) {
-  const auto same = [](char a, char b) { return std::tolower(static_cast<unsigned char>(a)) == b; };
-  return bytes.size() >= lower.size() &&
-         std::equal(lower.begin(), lower.end(), bytes.begin(), [&](char b, char a) { return same(a, b); });
+bool begins_with(std::string_view bytes, std::string_view in_small_letters) {
+  const auto small = [](char letter) { return static_cast<char>(std::tolower(static_cast<unsigned char>(letter))); };
+  return std::ranges::equal(bytes.substr(0, in_small_letters.size()), in_small_letters, {}, small);
 }
 
-// A header's length, then the brace of its JSON.
+// A header's length, of less than four bytes, then the brace of its JSON.
 bool is_safetensors(std::string_view bytes) {
-  constexpr std::uint64_t kLongestHeader = 100'000'000;
   std::uint64_t length = 0;
   if (bytes.size() < sizeof length + 2 || bytes[sizeof length] != '{') return false;
   std::memcpy(&length, bytes.data(), sizeof length);
-  return length >= 2 && length <= kLongestHeader;
+  return length >> 32 == 0;
 }
 
+// Whether the beginning is UTF-8 without control characters; a character may be cut at its end.
 bool is_text(std::string_view bytes) {
   constexpr std::size_t kEnough = 512;
-  const auto is_printable = [](char letter) { return static_cast<unsigned char>(letter) >= 0x20 || is_white(letter); };
-  return std::ranges::all_of(bytes.substr(0, kEnough), is_printable);
+  int awaited = 0;  // bytes of the character that has begun
+  for (const char letter : bytes.substr(0, kEnough)) {
+    const auto byte = static_cast<unsigned char>(letter);
+    const bool continues = (byte & 0xC0U) == 0x80U;
+    if (continues != (awaited > 0)) return false;
+    if (continues) {
+      --awaited;
+    } else if (byte >= 0x80) {
+      awaited = std::countl_one(byte) - 1;
+      if (awaited > 3) return false;
+    } else if (byte < 0x20 && !is_white(letter)) {
+      return false;
+    }
+  }
+  return true;
 }
 
 std::string sentence(std::string_view what, std::string_view advice) { return fmt::format("is {}; {}", what, advice); }
@@ -91,7 +104,7 @@ std::string mistaken_for(std::string_view bytes, Expected expected) {
   }
   if (expected == Expected::text) return {};
   const auto begin = without_white_space(bytes);
-  if (begins_with_letters(begin, "<!doctype") || begins_with_letters(begin, "<html")) {
+  if (begins_with(begin, "<!doctype") || begins_with(begin, "<html")) {
     return sentence("an HTML page", "the address was probably that of a page or of a login; fetch the file itself");
   }
   if (begin.starts_with('<')) return sentence("XML", "probably a server's error message; fetch the file again");
