@@ -1,7 +1,11 @@
 // Files read whole, mapped, and written atomically; a full disk is played by a limit on the size of files.
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <csignal>
+#include <cstdint>
+#include <new>
 #include <stdexcept>
 #include <utility>
 
@@ -96,8 +100,64 @@ TEST_F(FileTest, AnEmptyFileMapsToNoBytes) {
 TEST_F(FileTest, ErrorsOfMappingNameTheFile) {
   const auto absent = folder() / "absent";
   EXPECT_EQ(message_of<Error>([&] { MappedFile{absent}; }),
-            absent.string() + ": cannot be opened: No such file or directory");
-  EXPECT_EQ(message_of<Error>([&] { MappedFile{folder()}; }), folder().string() + ": is not a regular file");
+            absent.string() + ": cannot be read: No such file or directory");
+  EXPECT_EQ(message_of<Error>([&] { MappedFile{folder()}; }), folder().string() + ": is a folder, a file is needed");
+}
+
+// None of them is waited for, or read without end.
+TEST_F(FileTest, OnlyRegularFilesAreRead) {
+  const auto pipe = folder() / "pipe", link = folder() / "link", socket = folder() / "socket";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  fs::create_symlink(pipe, link);
+  ASSERT_EQ(::mknod(socket.c_str(), S_IFSOCK | 0600, 0), 0);
+  const std::pair<fs::path, const char*> cases[] = {
+      {pipe, "pipe"}, {link, "pipe"}, {socket, "socket"}, {"/dev/zero", "device"}, {"/dev/null", "device"}};
+  for (const auto& [path, name] : cases) {
+    const auto expected = fmt::format("{}: is a {}, a file is needed", path.string(), name);
+    EXPECT_EQ(message_of<Error>([&] { read_file(path); }), expected);
+    EXPECT_EQ(message_of<Error>([&] { MappedFile{path}; }), expected);
+  }
+}
+
+// Holes, so that no disk is needed: read, they would be memory full of zeros.
+TEST_F(FileTest, FilesLargerThanTheirKindAreRefused) {
+  constexpr std::uintmax_t kHuge = std::uintmax_t{1} << 42;
+  fs::create_directory(folder() / "refs");
+  const std::pair<const char*, std::uintmax_t> cases[] = {
+      {"config.json", 16 << 20}, {"tokenizer.json", 256 << 20}, {"model.safetensors.index.json", 256 << 20},
+      {"merges.txt", 64 << 20},  {"refs/main", 4096},           {"text.txt", kHuge - 1}};
+  for (const auto& [name, most] : cases) {
+    const auto path = folder() / name;
+    write(path, "x");
+    EXPECT_EQ(read_file(path), "x");
+    fs::resize_file(path, most + 1);
+    const auto message = message_of<Error>([&] { read_file(path); });
+    EXPECT_EQ(message.rfind(fmt::format("{}: has {} bytes, at most ", path.string(), most + 1), 0), 0U) << message;
+  }
+  write(folder() / "main", std::string(5000, 'x'));  // only below refs/
+  EXPECT_EQ(read_file(folder() / "main").size(), 5000U);
+}
+
+// The end of a file is not lost where memory ends; the process does not come back from the limit.
+TEST_F(FileTest, AFileThatDoesNotFitInMemoryIsNotCutShort) {
+  const auto path = folder() / "text";
+  write(path, "x");
+  fs::resize_file(path, std::uintmax_t{256} << 20);
+  const auto read_in_little_memory = [&] {
+    std::ifstream statistics("/proc/self/statm");
+    rlim_t pages = 0;
+    statistics >> pages;
+    const rlim_t limit = pages * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE)) + (200 << 20);
+    const rlimit limits = {.rlim_cur = limit, .rlim_max = limit};
+    ::setrlimit(RLIMIT_AS, &limits);
+    try {
+      read_file(path);
+    } catch (const std::bad_alloc&) {
+      ::_exit(3);
+    }
+    ::_exit(4);
+  };
+  EXPECT_EXIT(read_in_little_memory(), testing::ExitedWithCode(3), "");
 }
 
 TEST_F(FileTest, WritesANewFileAndReplacesAnOldOne) {

@@ -22,7 +22,7 @@ TEST_F(JsonTest, ReadsAFile) {
 TEST_F(JsonTest, AMistakeIsOneLineNamingTheFileAndThePlace) {
   const auto path = folder() / "config.json";
   for (const auto* text :
-       {"", "{", "{\"a\": 1,\n \"b\" 2}", "[1, 2\n\n", "nul", "{\"a\": \"line\nbreak\"}", "\"\xff\"", "1 2"}) {
+       {" ", "{", "{\"a\": 1,\n \"b\" 2}", "[1, 2\n\n", "nul", "{\"a\": \"line\nbreak\"}", "\"\xff\"", "1 2"}) {
     write(path, text);
     const auto message = message_of<Error>([&] { read_json(path); });
     EXPECT_EQ(message.rfind(path.string() + ": not valid JSON: ", 0), 0U) << message;
@@ -42,6 +42,18 @@ TEST_F(JsonTest, DeepNestingIsRefused) {
 TEST_F(JsonTest, TextFromElsewhereIsNamedByItsOrigin) {
   const auto message = message_of<Error>([] { parse_json("{]", "header of model.safetensors"); });
   EXPECT_EQ(message.rfind("header of model.safetensors: not valid JSON: ", 0), 0U) << message;
+}
+
+TEST_F(JsonTest, WhatIsNoJsonAtAllIsNamed) {
+  const auto message_about = [](std::string_view text) {
+    return message_of<Error>([&] { parse_json(text, "config.json"); });
+  };
+  EXPECT_EQ(message_about(""), "config.json: is empty; the download is probably incomplete");
+  EXPECT_EQ(message_about("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
+            "config.json: is a git-lfs pointer, not the file itself; fetch it with `git lfs pull` or `hf download`");
+  EXPECT_NE(message_about("\n<!DOCTYPE html>").find("is an HTML page"), std::string::npos);
+  EXPECT_NE(message_about("\xef\xbb\xbf{}").find("byte order mark"), std::string::npos);
+  EXPECT_NE(message_about(std::string_view("{}\0", 3)).find("byte 2 is zero"), std::string::npos);
 }
 
 TEST_F(JsonTest, AnAbsentFileIsNotAMistakeInJson) {

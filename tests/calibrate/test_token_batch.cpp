@@ -49,7 +49,8 @@ TEST_F(TokenBatchFile, ComesBackAsItWas) {
 
 TEST_F(TokenBatchFile, IntegersOfAnyWidthAndMasksOfAnyType) {
   const auto ids = matrix({{5, 6, 7}, {8, 9, 0}}), mask = matrix({{1, 1, 1}, {1, 1, 0}});
-  for (const auto type : {at::kInt, at::kShort, at::kByte, at::kLong}) {
+  for (const auto type :
+       {at::kInt, at::kShort, at::kChar, at::kByte, at::kLong, at::kUInt16, at::kUInt32, at::kUInt64}) {
     for (const auto mask_type : {at::kLong, at::kFloat, at::kBool}) {
       write_tensors({{"input_ids", ids.to(type)}, {"attention_mask", mask.to(mask_type)}});
       const auto found = load_token_batch(path(), 10);

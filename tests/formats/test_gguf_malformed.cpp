@@ -57,6 +57,15 @@ std::string nested_arrays(int depth) {
   return start(0, 1) + key("k", 9, bytes);
 }
 
+// Five of 16 MiB each.
+std::string much_text() {
+  std::string bytes = start(0, 5);
+  for (const char name : {'a', 'b', 'c', 'd', 'e'}) {
+    bytes += key(std::string(1, name), 8, gguf_text(std::string(16 << 20, 'x')));
+  }
+  return bytes;
+}
+
 struct Malformed {
   const char* name;
   std::string bytes;
@@ -64,7 +73,16 @@ struct Malformed {
 };
 
 const Malformed kMalformed[] = {
-    {"Empty", "", "the magic number needs 4 bytes"},
+    {"Empty", "", "is empty"},
+    {"Short", "GG", "the magic number needs 4 bytes"},
+    {"Html", "<!DOCTYPE html><html></html>", "is an HTML page"},
+    {"Safetensors", raw(std::uint64_t{2}) + "{}", "is a safetensors file"},
+    {"SplitFile", start(0, 1) + key("split.count", 2, raw(std::uint16_t{3})),
+     "-of-00003.gguf ...), which are not read"},
+    {"ZeroByteInKey", start(0, 1) + key(std::string("a\0b", 3), 0, "1"), "a\\x00b holds a zero byte"},
+    {"ZeroByteInTensor", with_data(start(1, 0) + tensor(std::string("a\0", 2), {4}, 0, 0), 64), "holds a zero byte"},
+    {"MuchText", much_text(), "the metadata fill more than"},
+    {"TooManyTensors", start(1'000'001, 0) + std::string(24'000'024, '\0'), "at most 1000000 are read"},
     {"WrongMagic", "GGML" + std::string(40, '\0'), "does not begin with `GGUF`"},
     {"Version1", start(0, 0, 1), "GGUF version 1;"},
     {"BigEndian", start(0, 0, 0x03000000), "GGUF version 3 in big-endian order"},
@@ -111,6 +129,30 @@ TEST_P(MalformedGgufFiles, AreRefused) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Gguf, MalformedGgufFiles, testing::ValuesIn(kMalformed), by_name);
+
+// A long array stays in the file until it is asked for.
+TEST(MalformedGguf, LongArrays) {
+  const auto array = [](std::uint32_t type, std::uint64_t count, const std::string& values) {
+    return raw(type) + raw(count) + values;
+  };
+  std::string texts;
+  for (int i = 0; i < 2000; ++i) texts += gguf_text(fmt::format("x{}", i));
+  const auto bytes = start(0, 5) + key("x.short", 9, array(0, 1024, std::string(1024, '\3'))) +
+                     key("x.bytes", 9, array(0, 1025, std::string(1025, '\3'))) +
+                     key("x.texts", 9, array(8, 2000, texts)) +
+                     key("y.huge", 9, array(7, 2'000'000, std::string(2'000'000, '\1'))) + key("z", 0, "1");
+  const GgufFile file(as_bytes(bytes), "memory");
+  EXPECT_EQ(file.metadata()["x.short"].size(), 1024U);
+  for (const auto* name : {"x.bytes", "x.texts", "y.huge"}) EXPECT_TRUE(file.metadata()[name].is_null()) << name;
+  EXPECT_EQ(file.metadata()["z"], '1');
+  const auto all = file.metadata_with_arrays("x.");
+  EXPECT_EQ(all["x.bytes"], Json(std::vector<int>(1025, 3)));
+  EXPECT_EQ(all["x.texts"].size(), 2000U);
+  EXPECT_EQ(all["x.texts"][1999], "x1999");
+  EXPECT_TRUE(all["y.huge"].is_null());
+  const auto message = error_of([&] { file.metadata_with_arrays("y."); });
+  EXPECT_NE(message.find("key y.huge: 2000000 values are more than any vocabulary has"), std::string::npos) << message;
+}
 
 TEST(MalformedGguf, UnknownTensorTypeIsRefusedWhenRead) {
   const auto bytes = with_data(start(1, 0) + tensor("a", {4}, 999, 0), 64);

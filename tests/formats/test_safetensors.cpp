@@ -1,4 +1,6 @@
 // Files written by the `safetensors` package are read as it wrote them.
+#include <ATen/ops/zeros.h>
+
 #include <fstream>
 
 #include "normtweak/base/json.h"
@@ -91,6 +93,9 @@ class BrokenIndexes : public testing::TestWithParam<BrokenIndex> {};
 TEST_P(BrokenIndexes, AreRefused) {
   const TemporaryFolder folder;
   write_safetensors(folder.path() / "one.safetensors", {});
+  for (const auto* name : {"full.safetensors", "also.safetensors"}) {
+    write_safetensors(folder.path() / name, to_write({{"a", at::zeros({2})}}));
+  }
   std::ofstream(folder.path() / "model.safetensors.index.json") << GetParam().index;
   const auto message = error_of([&] { open_safetensors(folder.path()); });
   EXPECT_NE(message.find(GetParam().message), std::string::npos) << message;
@@ -102,11 +107,20 @@ INSTANTIATE_TEST_SUITE_P(
         BrokenIndex{"MissingShard", R"({"weight_map": {"x": "two.safetensors"}})", "two.safetensors: missing"},
         BrokenIndex{"MissingTensor", R"({"weight_map": {"x": "one.safetensors"}})", "one.safetensors: has no tensor x"},
         BrokenIndex{"Outside", R"({"weight_map": {"x": "../one.safetensors"}})", "not the name of a file beside it"},
-        BrokenIndex{"Parent", R"({"weight_map": {"x": ".."}})", "not a regular file"},
-        BrokenIndex{"LongName", R"({"weight_map": {"x": ")" + std::string(5000, 'a') + R"("}})", "cannot be opened"},
+        BrokenIndex{"Parent", R"({"weight_map": {"x": ".."}})", "is a folder"},
+        BrokenIndex{"LongName", R"({"weight_map": {"x": ")" + std::string(5000, 'a') + R"("}})", "cannot be read"},
         BrokenIndex{"Number", R"({"weight_map": {"x": 3}})", "must be the name of a file"},
         BrokenIndex{"NoMap", R"({"metadata": {}})", "`weight_map` must be"},
         BrokenIndex{"List", "[1]", "expected a JSON object"},
+        BrokenIndex{"NullMap", R"({"weight_map": null})", "`weight_map` must be"},
+        BrokenIndex{"NestedEntry", R"({"weight_map": {"x": ["one.safetensors"]}})", "weight_map.x must be"},
+        BrokenIndex{"TensorTwice", R"({"weight_map": {"a": "full.safetensors", "a": "full.safetensors"}})",
+                    "names tensor a twice"},
+        BrokenIndex{"TwoFiles", R"({"weight_map": {"a": "full.safetensors", "a": "also.safetensors"}})",
+                    "two files for tensor a"},
+        BrokenIndex{"MapTwice", R"({"weight_map": {}, "weight_map": {}})", "`weight_map` occurs twice"},
+        BrokenIndex{"ZeroByte", R"({"weight_map": {"a": "full.safetensors\u0000x"}})", "not the name of a file"},
+        BrokenIndex{"Behind", R"({"weight_map": {}} {})", "not valid JSON"},
         BrokenIndex{"Cut", R"({"weight_map": {)", "not valid JSON"}),
     by_name);
 

@@ -9,6 +9,12 @@ std::string file_with(const std::string& header, std::size_t data_bytes) {
   return raw(std::uint64_t{header.size()}) + header + std::string(data_bytes, '\1');
 }
 
+std::string many_ones(int count) {
+  std::string text;
+  for (int i = 0; i < count; ++i) text += ",1";
+  return text;
+}
+
 const std::string kSound = R"({"__metadata__":{"format":"pt"},)"
                            R"("a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},)"
                            R"("b":{"dtype":"U8","shape":[3],"data_offsets":[16,19]}})";
@@ -44,6 +50,15 @@ TEST(MalformedSafetensors, EveryByteChangedIsAnErrorOrRead) {
   }
 }
 
+TEST(MalformedSafetensors, WhatTheReferenceReadsToo) {
+  for (const auto* header :
+       {R"( {"b":{"dtype":"U8","x":[1,{"y":[]}],"shape":[2],"data_offsets":[0,2]}}  )",
+        R"({"__metadata__":null,"b":{"data_offsets":[0,2],"shape":[2],"dtype":"U8","dtype2":{"shape":[3]}}})"}) {
+    const auto bytes = file_with(header, 2);
+    EXPECT_EQ(SafetensorsFile(as_bytes(bytes), "memory").read("b").sizes(), at::IntArrayRef({2})) << header;
+  }
+}
+
 struct Malformed {
   const char* name;
   std::string bytes;
@@ -52,18 +67,23 @@ struct Malformed {
 
 // Names come first in each table so that a failure says which row it was.
 const Malformed kMalformed[] = {
-    {"Empty", "", "too few"},
-    {"NotSafetensors", "PK\3\4 a zip archive, in truth", "not a safetensors file"},
+    {"Empty", "", "is empty"},
+    {"Short", "\1\2\3", "too few"},
+    {"Zip", "PK\3\4 a zip archive, in truth", "is a zip archive"},
+    {"Text", "words, no numbers", "is a text file"},
+    {"Json", R"({"error": "Not Found"})", "is JSON, not weights"},
+    {"Pointer", "version https://git-lfs.github.com/spec/v1\noid", "is a git-lfs pointer"},
     {"HugeHeader", raw(~std::uint64_t{0}) + "{}", "18446744073709551615 bytes is announced"},
     {"HeaderPastEnd", raw(std::uint64_t{3}) + "{}", "3 bytes is announced"},
     {"NotJson", file_with("{\"a\":", 0), "not valid JSON"},
     {"NotUtf8", file_with("{\"\xff\":1}", 0), "not valid JSON"},
-    {"DeepJson", file_with(std::string(100'000, '['), 0), "not valid JSON"},
+    {"DeepJson", file_with(std::string(100'000, '['), 0), "expected a JSON object"},
+    {"DeepUnknown", file_with(R"({"a":{"x":)" + std::string(100'000, '['), 0), "nested deeper than"},
     {"DeepShape",
      file_with(R"({"a":{"dtype":"F32","shape":)" + std::string(200'000, '[') + std::string(200'000, ']') +
                    R"(,"data_offsets":[0,4]}})",
                4),
-     "nested deeper than"},
+     "`shape` must hold whole numbers from 0 to 2^62, found array"},
     {"NotObject", file_with("[]", 0), "expected a JSON object"},
     {"MetadataList", file_with(R"({"__metadata__":[]})", 0), "__metadata__ must be an object"},
     {"MetadataNumber", file_with(R"({"__metadata__":{"a":1}})", 0), "__metadata__.a must be text"},
@@ -99,6 +119,26 @@ const Malformed kMalformed[] = {
          4),
      "tensor b: its data overlaps"},
     {"Hole", file_with(R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}})", 3), "begins after a hole"},
+    {"NaN", file_with(R"({"a":{"dtype":"F32","shape":[NaN],"data_offsets":[0,4]}})", 4), "not valid JSON"},
+    {"ZeroByteBehind", file_with(std::string("{}\0", 3), 0), "not valid JSON"},
+    {"ByteOrderMark", file_with("\xef\xbb\xbf{}", 0), "not valid JSON"},
+    {"ZeroByteInName", file_with(R"({"a\u0000":{"dtype":"U8","shape":[],"data_offsets":[0,1]}})", 1), "a zero byte"},
+    {"NameTwice",
+     file_with(
+         R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"a":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}})",
+         8),
+     "tensor a occurs twice"},
+    {"FieldTwice", file_with(R"({"a":{"dtype":"U8","dtype":"U8","shape":[4],"data_offsets":[0,4]}})", 4),
+     "`dtype` occurs twice"},
+    {"ShapeTwice", file_with(R"({"a":{"dtype":"U8","shape":[2],"shape":[2],"data_offsets":[0,4]}})", 4),
+     "`shape` occurs twice"},
+    {"MetadataTwice", file_with(R"({"__metadata__":{},"__metadata__":{}})", 0), "__metadata__ occurs twice"},
+    {"MetadataHuge", file_with(R"({"__metadata__":{"a":")" + std::string(17 << 20, 'x') + "\"}}", 0), "not read"},
+    {"ManyDimensions",
+     file_with(R"({"a":{"dtype":"U8","shape":[1)" + many_ones(100) + R"(],"data_offsets":[0,1]}})", 1),
+     "more than 64 dimensions"},
+    {"ManyOffsets", file_with(R"({"a":{"dtype":"U8","shape":[],"data_offsets":[0,1)" + many_ones(100) + "]}}", 1),
+     "[begin, end]"},
     {"Trailing", file_with(R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})", 3), "1 bytes after"},
 };
 

@@ -7,7 +7,12 @@
 namespace normtweak::fuzz {
 namespace {
 
-void read(std::string_view bytes) { read_all(formats::GgufFile(std::as_bytes(std::span(bytes)), "memory")); }
+void read(std::string_view bytes) {
+  const formats::GgufFile file(std::as_bytes(std::span(bytes)), "memory");
+  read_all(file);
+  const auto all = file.metadata_with_arrays("");
+  require(all.size() == file.metadata().size(), "arrays that were left in the file can be read");
+}
 
 }  // namespace
 }  // namespace normtweak::fuzz

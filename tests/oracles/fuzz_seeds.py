@@ -34,6 +34,7 @@ def safetensors_seeds():
 def index_seeds():
     files = {"a": "one.safetensors", "b": "one.safetensors", "c": "two.safetensors"}
     yield "index.json", json.dumps({"metadata": {"total_size": 72}, "weight_map": files})
+    yield "python.json", json.dumps({"metadata": {"total_size": float("inf"), "more": [float("nan")]}, "weight_map": files})
 
 
 def small_tokenizer(pre_tokenizer, normalizer=None, **options):
@@ -99,6 +100,7 @@ def write_blocks(path):
     """Values of every type among the metadata, and blocks of every type among the tensors."""
     writer = gguf.GGUFWriter(path, "llama")
     formats_gguf.add_metadata(writer)
+    writer.add_array("test.long", list(range(1100)))
     rng = np.random.default_rng(7)
     for block_type in formats_gguf.K_HALVES:
         writer.add_tensor(f"t.{block_type.name}", formats_gguf.random_blocks(rng, block_type)[:1], raw_dtype=block_type)
@@ -126,6 +128,8 @@ def config_seeds():
               "original_max_position_embeddings": 8192, "rope_theta": 5e5}
     for name, model in small_models():
         yield f"{name}.json", model.config.to_json_string(use_diff=False)
+    python = '{"num_hidden_layers": 7, "seen": [NaN, -Infinity, 1e400, 0e0], "seen": {"loss": Infinity, "loss": NaN}, '
+    yield "python.json", python + next(small_models())[1].config.to_json_string(use_diff=False).lstrip("{ \n")
     scaled = next(small_models())[1].config
     scaled.rope_parameters = llama3
     document = json.loads(scaled.to_json_string())
@@ -150,6 +154,7 @@ def token_batch_seeds():
     yield "ids.safetensors", save({"input_ids": ids}, {"strategy": "text"})
     mask = torch.ones(3, 4, dtype=torch.int64)
     mask[1, 2:] = 0
+    yield "unsigned.safetensors", save({"input_ids": ids.to(torch.uint16)})
     yield "masked.safetensors", save({"input_ids": ids.int(), "attention_mask": mask})
 
 

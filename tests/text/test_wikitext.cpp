@@ -21,7 +21,7 @@ TEST(WikiText, HasTheKnownNumberOfTokens) {
   if (!std::filesystem::exists(rows)) GTEST_SKIP() << rows << " is not there";
 
   const formats::GgufFile file{std::filesystem::path(gguf)};
-  const text::Tokenizer tokenizer(text::tokenizer_json_from_gguf(file.metadata(), gguf), gguf);
+  const text::Tokenizer tokenizer(text::tokenizer_json_from_gguf(file.metadata_with_arrays("tokenizer."), gguf), gguf);
   const auto corpus = text::read_rows(rows);
   const auto ids = tokenizer.encode(corpus.text, true);
   EXPECT_EQ(ids.size(), 304'978U);  // counted by the `tokenizers` package

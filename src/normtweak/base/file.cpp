@@ -9,10 +9,10 @@
 #include <cstring>
 #include <fstream>
 #include <memory>
-#include <sstream>
 #include <system_error>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/file_limits.h"
 #include "normtweak/base/presence.h"
 #include "normtweak/base/put_in_place.h"
 
@@ -22,10 +22,9 @@ namespace {
 
 std::string reason() { return std::strerror(errno); }
 
-[[noreturn]] void fail_to_open(const fs::path& path) {
-  const auto why = reason();
+[[noreturn]] void fail_to_open(const fs::path& path, int error) {
   refuse_dangling(path);
-  fail("{}: cannot be read: {}", path.string(), why);
+  fail("{}: cannot be read: {}", path.string(), std::strerror(error));
 }
 
 void make_parent(const fs::path& target) {
@@ -43,7 +42,63 @@ void flush_to_disk(const fs::path& path) {
   if (status != 0) fail("{}: cannot flush to disk: {}", final_name(path), reason());
 }
 
-fs::path resolved(const fs::path& target) {
+std::string_view name_of(mode_t mode) {
+  if (S_ISDIR(mode)) return "folder";
+  if (S_ISFIFO(mode)) return "pipe";
+  if (S_ISSOCK(mode)) return "socket";
+  return "device";
+}
+
+// A regular file, open for reading.
+class RegularFile {
+ public:
+  explicit RegularFile(const fs::path& path) : file_(open(path)) {
+    struct stat facts = {};
+    const bool is_known = ::fstat(file_.get(), &facts) == 0;
+    if (!is_known) fail("{}: cannot be read: {}", path.string(), reason());
+    refuse_others(path, facts.st_mode);
+    size_ = static_cast<std::size_t>(facts.st_size);
+  }
+  int descriptor() const { return file_.get(); }
+  std::size_t size() const { return size_; }
+
+ private:
+  class Descriptor {
+   public:
+    explicit Descriptor(int number) : number_(number) {}
+    Descriptor(const Descriptor&) = delete;
+    Descriptor& operator=(const Descriptor&) = delete;
+    ~Descriptor() {
+      if (number_ >= 0) ::close(number_);
+    }
+    int get() const { return number_; }
+
+   private:
+    int number_;
+  };
+
+  static void refuse_others(const fs::path& path, mode_t mode) {
+    if (!S_ISREG(mode)) fail("{}: is a {}, a file is needed", path.string(), name_of(mode));
+  }
+
+  // Without O_NONBLOCK, opening a pipe waits for someone to write to it.
+  static int open(const fs::path& path) {
+    const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (file >= 0) return file;
+    const auto why = errno;
+    struct stat facts = {};
+    if (::stat(path.c_str(), &facts) == 0) refuse_others(path, facts.st_mode);  // a socket cannot be opened at all
+    fail_to_open(path, why);
+  }
+
+  Descriptor file_;
+  std::size_t size_ = 0;
+};
+
+}  // namespace
+
+fs::path place_of(const fs::path& target) {
+  if (target.empty()) fail_usage("the name of the output is empty");
   auto place = fs::absolute(target);
   constexpr int kMostLinks = 40;  // Linux's own limit
   for (int links = 0;; ++links) {
@@ -72,29 +127,31 @@ fs::path place_of(const fs::path& target) {
 }
 
 std::string read_file(const fs::path& path) {
-  std::error_code unknown;  // opening the file tells
-  if (fs::is_directory(path, unknown)) fail("{}: is a folder, a file is needed", path.string());
-  std::ifstream file(path, std::ios::binary);
-  if (!file) fail_to_open(path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (file.bad()) fail("{}: reading failed: {}", path.string(), reason());
-  return std::move(text).str();
+  const RegularFile file(path);
+  if (const auto most = most_bytes_of(path); file.size() > most) {
+    fail("{}: has {} bytes, at most {} are read; is it the right file?", path.string(), file.size(), most);
+  }
+  std::string text(file.size(), '\0');
+  std::size_t done = 0;
+  while (done < text.size()) {
+    const auto count = ::read(file.descriptor(), text.data() + done, text.size() - done);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail("{}: reading failed: {}", path.string(), reason());
+    if (count == 0) {
+      fail("{}: ends after {} of its {} bytes; it was changed while it was read", path.string(), done, text.size());
+    }
+    done += static_cast<std::size_t>(count);
+  }
+  return text;
 }
 
 MappedFile::MappedFile(const fs::path& path) : path_(path) {
-  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) fail_to_open(path);
-  struct stat facts = {};
-  const bool is_file = ::fstat(file, &facts) == 0 && S_ISREG(facts.st_mode);
-  size_ = is_file ? static_cast<std::size_t>(facts.st_size) : 0;
-  if (size_ > 0) data_ = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, 0);
-  const auto why = reason();
-  ::close(file);
-  if (!is_file) fail("{}: is not a regular file", path.string());
+  const RegularFile file(path);
+  size_ = file.size();
+  if (size_ > 0) data_ = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.descriptor(), 0);
   if (data_ == MAP_FAILED) {
     data_ = nullptr;
-    fail("{}: cannot be mapped into memory: {}", path.string(), why);
+    fail("{}: cannot be mapped into memory: {}", path.string(), reason());
   }
 }
 

@@ -14,13 +14,15 @@
 
 namespace normtweak {
 
-// The whole file. Throws Error if it cannot be read.
+// The whole file. Throws Error if it is a folder, a pipe or anything else but a regular file, if it is larger than a
+// file of its name can be (file_limits.h), or if it cannot be read to its end. Where memory does not suffice,
+// std::bad_alloc.
 std::string read_file(const std::filesystem::path& path);
 
 // A file mapped read-only; pages are loaded on first access. Movable, not copyable.
 class MappedFile {
  public:
-  explicit MappedFile(const std::filesystem::path& path);  // throws Error if it cannot be opened
+  explicit MappedFile(const std::filesystem::path& path);  // throws Error if it is no regular file or cannot be opened
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;
   ~MappedFile();

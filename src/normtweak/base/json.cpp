@@ -1,5 +1,7 @@
 #include "normtweak/base/json.h"
 
+#include <algorithm>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -7,82 +9,99 @@
 #include "normtweak/base/file.h"
 #include "normtweak/base/one_line.h"
 #include "normtweak/base/plain_words.h"
+#include "normtweak/base/json_events.h"
+#include "normtweak/base/json_non_finite.h"
 
 namespace normtweak {
 namespace {
 
-// Builds the document without looking up each new key among the earlier ones: an ordered object is a list, and a
-// vocabulary has a hundred thousand keys. Of duplicate keys both are kept and the first is found.
-class DocumentBuilder : public nlohmann::json_sax<Json> {
+// An object or array whose end has not come yet, or the document, which holds one value.
+struct Unclosed {
+  bool is_object = false;
+  std::vector<std::string> keys;  // of an object
+  std::vector<Json> values;
+};
+
+// For each key, the place of the first that is equal to it. An ordered object is a list; to look up each new key in it
+// would take half a minute for a vocabulary.
+std::vector<std::size_t> first_places(const std::vector<std::string>& keys) {
+  constexpr std::size_t kFew = 16;
+  std::vector<std::size_t> places(keys.size());
+  std::unordered_map<std::string_view, std::size_t> place_of;
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    places[i] = keys.size() <= kFew ? static_cast<std::size_t>(std::ranges::find(keys, keys[i]) - keys.begin())
+                                    : place_of.try_emplace(keys[i], i).first->second;
+  }
+  return places;
+}
+
+Json::object_t as_object(std::vector<std::string>& keys, std::vector<Json>& values) {
+  const auto places = first_places(keys);
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    if (places[i] != i) values[places[i]] = std::move(values[i]);
+    count += places[i] == i ? 1 : 0;
+  }
+  Json::object_t object;
+  std::vector<Json::object_t::value_type>& rows = object;
+  rows.reserve(count);
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    if (places[i] == i) rows.emplace_back(std::move(keys[i]), std::move(values[i]));
+  }
+  return object;
+}
+
+// Collects the parts of what is open, and makes each object or array of its final size when it ends.
+class TreeBuilder : public JsonReceiver {
  public:
-  explicit DocumentBuilder(Json& document) { open_.push_back(&document); }
+  explicit TreeBuilder(std::string_view origin) : origin_(origin), unclosed_(1) {}
 
-  bool null() override { return put(nullptr); }
-  bool boolean(bool value) override { return put(value); }
-  bool number_integer(number_integer_t value) override { return put(value); }
-  bool number_unsigned(number_unsigned_t value) override { return put(value); }
-  bool number_float(number_float_t value, const string_t&) override { return put(value); }
-  bool string(string_t& value) override { return put(std::move(value)); }
-  bool binary(binary_t& value) override { return put(std::move(value)); }
-  bool start_object(std::size_t) override { return open(Json::object()); }
-  bool start_array(std::size_t) override { return open(Json::array()); }
-  bool end_object() override { return close(); }
-  bool end_array() override { return close(); }
+  Json take() { return std::move(unclosed_.front().values.front()); }
 
-  bool key(string_t& name) override {
-    std::vector<Json::object_t::value_type>& rows = open_.back()->get_ref<Json::object_t&>();
-    value_of_key_ = &rows.emplace_back(std::move(name), Json()).second;
-    return true;
+  void key(std::string name) override { innermost().keys.push_back(std::move(name)); }
+
+  void value(Json scalar) override {
+    count_value();
+    innermost().values.push_back(std::move(scalar));
   }
 
-  bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception& error) override {
-    message_ = plain_words(error);
-    return false;
+  void open(bool is_object) override {
+    count_value();
+    if (++depth_ == unclosed_.size()) unclosed_.emplace_back();
+    innermost().is_object = is_object;
   }
-  const std::string& message() const { return message_; }
+
+  void close() override {
+    auto& ended = innermost();
+    auto& values = ended.values;
+    Json whole = ended.is_object
+                     ? Json(as_object(ended.keys, values))
+                     : Json(Json::array_t(std::move_iterator(values.begin()), std::move_iterator(values.end())));
+    ended.keys.clear();  // the room stays, for the next at this depth
+    values.clear();
+    --depth_;
+    innermost().values.push_back(std::move(whole));
+  }
 
  private:
-  // The slot of the next value: the key just read, the end of the open array, or the document itself.
-  Json& place(Json value) {
-    Json* target = open_.back();
-    if (value_of_key_ != nullptr) {
-      target = std::exchange(value_of_key_, nullptr);
-    } else if (target->is_array()) {
-      return target->emplace_back(std::move(value));
-    }
-    *target = std::move(value);
-    return *target;
-  }
-  bool put(Json value) {
-    place(std::move(value));
-    return true;
-  }
-  bool open(Json value) {
-    if (open_.size() > kDeepestJson) {
-      message_ = fmt::format("arrays and objects are nested deeper than {}", kDeepestJson);
-      return false;
-    }
-    Json& placed = place(std::move(value));
-    if (&placed != open_.back()) open_.push_back(&placed);  // otherwise it is the document itself
-    return true;
-  }
-  bool close() {
-    if (open_.size() > 1) open_.pop_back();
-    return true;
+  Unclosed& innermost() { return unclosed_[depth_]; }
+
+  void count_value() {
+    if (++count_ > kMostJsonValues)
+      fail("{}: holds more than {} values; is it the right file?", origin_, kMostJsonValues);
   }
 
-  std::vector<Json*> open_;  // the document, then the objects and arrays that are not yet closed
-  Json* value_of_key_ = nullptr;
-  std::string message_;
+  std::string_view origin_;
+  std::vector<Unclosed> unclosed_;  // by depth; the first is the document
+  std::size_t depth_ = 0, count_ = 0;
 };
 
 }  // namespace
 
 Json parse_json(std::string_view text, std::string_view origin) {
-  Json document;
-  DocumentBuilder builder(document);
-  if (!Json::sax_parse(text, &builder)) fail("{}: not valid JSON: {}", origin, builder.message());
-  return document;
+  TreeBuilder builder(origin);
+  read_json_events(text, origin, builder);
+  return builder.take();
 }
 
 std::string show(const Json& value) {

@@ -12,7 +12,7 @@
 #include <span>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/file.h"
+#include "normtweak/base/file_kind.h"
 #include "normtweak/base/json.h"
 #include "normtweak/evaluate/logits.h"
 #include "normtweak/text/characters.h"
@@ -112,7 +112,7 @@ LambadaExample lambada_example(std::string_view text, const text::Tokenizer& tok
 
 std::vector<LambadaExample> read_lambada(const std::filesystem::path& path, const text::Tokenizer& tokenizer,
                                          std::int64_t context_limit, std::int64_t max_examples) {
-  const auto content = read_file(path);
+  const auto content = read_text_file(path);
   std::vector<LambadaExample> examples;
   std::int64_t number = 0;
   for (std::string_view rest = content; !rest.empty();) {

@@ -36,17 +36,17 @@ int parse_group_size(const Json& weights, std::string_view where) {
   if (grouped && (strategy.is_null() || is_text(strategy, "group"))) return static_cast<int>(*number);
   const bool whole_row = size.is_null() ? is_text(strategy, "channel") : number == -1;
   if (whole_row && (strategy.is_null() || is_text(strategy, "channel"))) return 0;
-  fail("{}: strategy {} with group size {} is not supported; \"group\" and \"channel\" are", where, strategy.dump(),
-       size.dump());
+  fail("{}: strategy {} with group size {} is not supported; \"group\" and \"channel\" are", where, show(strategy),
+       show(size));
 }
 
 PackedKind parse_kind(const Json& weights, bool extension, std::string_view where) {
   const auto& type = get(weights, "type");
   const auto& zero_point_type = get(weights, "zero_point_type");
   if (extension && is_text(type, "codebook")) return PackedKind::codebook;
-  if (!type.is_null() && !is_text(type, "int")) fail("{}: weights of type {} are not supported", where, type.dump());
+  if (!type.is_null() && !is_text(type, "int")) fail("{}: weights of type {} are not supported", where, show(type));
   if (extension && is_text(zero_point_type, "float")) return PackedKind::float_zero_points;
-  if (!zero_point_type.is_null()) fail("{}: zero_point_type {} is not supported", where, zero_point_type.dump());
+  if (!zero_point_type.is_null()) fail("{}: zero_point_type {} is not supported", where, show(zero_point_type));
   return PackedKind::affine;
 }
 
@@ -54,19 +54,19 @@ PackedKind parse_kind(const Json& weights, bool extension, std::string_view wher
 void check_order(const Json& weights, std::string_view where) {
   const auto& order = get(weights, "actorder");
   if (order.is_null() || order == false || is_text(order, "static") || is_text(order, "weight")) return;
-  fail("{}: actorder {} stores input columns in another order, which is not supported", where, order.dump());
+  fail("{}: actorder {} stores input columns in another order, which is not supported", where, show(order));
 }
 
 PackedSettings parse_weights(const Json& weights, bool extension, std::string_view where) {
-  if (!weights.is_object()) fail("{}: `weights` must be an object, found {}", where, weights.dump());
+  if (!weights.is_object()) fail("{}: `weights` must be an object, found {}", where, show(weights));
   PackedSettings settings;
   settings.kind = parse_kind(weights, extension, where);
   const auto bits = whole_number(weights.value("num_bits", Json(8)));
   if (!bits || *bits < 2 || *bits > 8)
-    fail("{}: num_bits {} is not supported; 2 to 8 are", where, get(weights, "num_bits").dump());
+    fail("{}: num_bits {} is not supported; 2 to 8 are", where, show(get(weights, "num_bits")));
   settings.bits = static_cast<int>(*bits);
   const auto& symmetric = get(weights, "symmetric");
-  if (!symmetric.is_null() && !symmetric.is_boolean()) fail("{}: `symmetric` is {}", where, symmetric.dump());
+  if (!symmetric.is_null() && !symmetric.is_boolean()) fail("{}: `symmetric` is {}", where, show(symmetric));
   settings.symmetric = symmetric.is_null() || symmetric.get<bool>();  // the library's default
   settings.group_size = parse_group_size(weights, where);
   const auto& dynamic = get(weights, "dynamic");
@@ -78,22 +78,22 @@ PackedSettings parse_weights(const Json& weights, bool extension, std::string_vi
 void refuse_unless_empty(const Json& object, std::initializer_list<const char*> keys, std::string_view where) {
   for (const auto* key : keys) {
     const auto& found = get(object, key);
-    if (!is_empty(found)) fail("{}: `{}` is not supported, found {}", where, key, found.dump());
+    if (!is_empty(found)) fail("{}: `{}` is not supported, found {}", where, key, show(found));
   }
 }
 
 void check_format(const Json& format, bool extension, std::string_view where) {
   const auto* expected = extension ? kExtendedPackedFormat : kPackedFormat;
   if (!is_text(format, expected)) {
-    fail("{}: format {} is not supported; \"{}\" is", where, format.dump(), expected);
+    fail("{}: format {} is not supported; \"{}\" is", where, show(format), expected);
   }
 }
 
 std::vector<std::string> parse_texts(const Json& list, std::string_view where) {
-  if (!list.is_array()) fail("{}: expected a list of names, found {}", where, list.dump());
+  if (!list.is_array()) fail("{}: expected a list of names, found {}", where, show(list));
   std::vector<std::string> texts;
   for (const auto& value : list) {
-    if (!value.is_string()) fail("{}: expected a list of names, found {} in it", where, value.dump());
+    if (!value.is_string()) fail("{}: expected a list of names, found {} in it", where, show(value));
     texts.push_back(value.get<std::string>());
   }
   return texts;
@@ -114,21 +114,21 @@ PackedConfig::PackedConfig(const Json& config, std::string_view origin) {
   const auto& status = get(config, "quantization_status");
   // Versions of 2024 wrote "frozen" for compressed weights.
   if (!is_text(status, "compressed") && !is_text(status, "frozen")) {
-    fail("{}: quantization_status {} is not supported; \"compressed\" is", where, status.dump());
+    fail("{}: quantization_status {} is not supported; \"compressed\" is", where, show(status));
   }
   refuse_unless_empty(config, {"kv_cache_scheme", "transform_config", "moe_sparsity_config"}, where);
   const auto& sparsity = get(config, "sparsity_config");
   if (!is_empty(sparsity) && !(sparsity.is_object() && is_text(get(sparsity, "format"), "dense"))) {
-    fail("{}: `sparsity_config` is not supported, found {}", where, sparsity.dump());
+    fail("{}: `sparsity_config` is not supported, found {}", where, show(sparsity));
   }
   const auto& groups = get(config, "config_groups");
-  if (!groups.is_object()) fail("{}: `config_groups` must be an object, found {}", where, groups.dump());
+  if (!groups.is_object()) fail("{}: `config_groups` must be an object, found {}", where, show(groups));
 
   std::map<std::string, PackedSettings> by_target;  // the last group that names a target wins
   for (const auto& [name, group] : groups.items()) {
     const auto group_where = fmt::format("{}: {}", where, name);
     if (!group.is_object())
-      fail("{}: only groups with their settings are supported, found {}", group_where, group.dump());
+      fail("{}: only groups with their settings are supported, found {}", group_where, show(group));
     refuse_unless_empty(group, {"input_activations", "output_activations"}, group_where);
     if (const auto& format = get(group, "format"); !format.is_null()) check_format(format, extension_, group_where);
     const auto settings = parse_weights(get(group, "weights"), extension_, group_where);

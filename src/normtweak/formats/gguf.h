@@ -10,6 +10,7 @@
 // this container.
 #pragma once
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <span>
 #include <unordered_map>
@@ -22,6 +23,8 @@
 namespace normtweak::formats {
 
 class ByteCursor;
+
+inline constexpr std::uint64_t kLongArray = 1024;  // lists with an entry per block are shorter
 
 class GgufFile : public TensorSource {
  public:
@@ -37,8 +40,12 @@ class GgufFile : public TensorSource {
   at::Tensor read(const std::string& name) const override;
   std::string file_of(const std::string&) const override { return origin_; }
 
-  // key -> value; arrays as JSON arrays. Strings are as in the file, and not validated as UTF-8.
+  // key -> value; arrays as JSON arrays. Strings are as in the file, and not validated as UTF-8. Null stands for an
+  // array of more than kLongArray values, such as those of a vocabulary: these stay in the file.
   const Json& metadata() const { return metadata_; }
+  // The same, with the long arrays of the keys that begin with `prefix`. Throws Error naming a key if these have more
+  // values than any vocabulary.
+  Json metadata_with_arrays(std::string_view prefix) const;
   std::uint32_t version() const { return version_; }
 
  private:
@@ -49,8 +56,15 @@ class GgufFile : public TensorSource {
     std::span<const std::byte> bytes;  // empty where the type is unknown
   };
 
+  struct LongArray {
+    std::size_t position = 0;  // in the file
+    std::uint64_t values = 0;
+  };
+
   void parse();
   void parse_metadata(ByteCursor& cursor, std::uint64_t count);
+  Json read_value(ByteCursor& cursor, const std::string& key);
+  void refuse_part_of_split() const;
   void parse_tensors(ByteCursor& cursor, std::uint64_t count);
   void place_tensors(std::size_t header_end);
   std::uint64_t alignment() const;
@@ -63,6 +77,7 @@ class GgufFile : public TensorSource {
   std::span<const std::byte> bytes_;
   std::uint32_t version_ = 0;
   Json metadata_ = Json::object();
+  std::map<std::string, LongArray> long_arrays_;  // by key
   std::vector<std::string> names_;
   std::unordered_map<std::string, Entry> entries_;
 };

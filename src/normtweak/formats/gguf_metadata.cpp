@@ -5,7 +5,7 @@
 namespace normtweak::formats {
 namespace {
 
-constexpr std::uint32_t kText = 8, kArray = 9;
+constexpr std::uint32_t kText = 8;
 constexpr int kDeepest = 4;  // nesting of arrays; real models have none
 
 template <class Number>
@@ -34,27 +34,50 @@ const std::array<ValueType, 12> kValueTypes = {{
     {12, 8, &read_number<double>},
 }};
 
-Json read_value(ByteCursor& cursor, std::uint32_t type, const std::string& key, int depth);
-
-Json read_array(ByteCursor& cursor, const std::string& key, int depth) {
-  if (depth > kDeepest) fail("{}: key {}: arrays are nested deeper than {}", cursor.origin(), key, kDeepest);
-  const auto type = cursor.number<std::uint32_t>(key);
-  const auto announced = cursor.number<std::uint64_t>(key);
-  const auto* row = std::ranges::find(kValueTypes, type, &ValueType::id);
-  const std::uint64_t smallest = row != kValueTypes.end() ? row->smallest : 12;  // for an array: type and count
-  const auto count = cursor.count(announced, smallest, fmt::format("values of key {}", key));
-  Json::array_t values;
-  values.reserve(count);
-  for (std::uint64_t i = 0; i < count; ++i) values.push_back(read_value(cursor, type, key, depth));
-  return values;
-}
-
-Json read_value(ByteCursor& cursor, std::uint32_t type, const std::string& key, int depth) {
-  if (type == kArray) return read_array(cursor, key, depth + 1);
+const ValueType& find_type(const ByteCursor& cursor, std::uint32_t type, const std::string& key) {
   const auto* row = std::ranges::find(kValueTypes, type, &ValueType::id);
   if (row == kValueTypes.end())
     fail("{}: key {}: value type {} is unknown; the file is damaged", cursor.origin(), key, type);
-  return row->read(cursor, key);
+  return *row;
+}
+
+struct ArrayStart {
+  std::uint32_t type;
+  std::uint64_t count;
+};
+
+ArrayStart read_start(ByteCursor& cursor, const std::string& key, int depth) {
+  if (depth > kDeepest) fail("{}: key {}: arrays are nested deeper than {}", cursor.origin(), key, kDeepest);
+  const auto type = cursor.number<std::uint32_t>(key);
+  const auto announced = cursor.number<std::uint64_t>(key);
+  const std::uint64_t smallest = type == kGgufArray ? 12 : find_type(cursor, type, key).smallest;  // 12: type and count
+  return {type, cursor.count(announced, smallest, fmt::format("values of key {}", key))};
+}
+
+Json read_value(ByteCursor& cursor, std::uint32_t type, const std::string& key, int depth) {
+  if (type != kGgufArray) return find_type(cursor, type, key).read(cursor, key);
+  const auto start = read_start(cursor, key, depth + 1);
+  Json::array_t values;
+  values.reserve(start.count);
+  for (std::uint64_t i = 0; i < start.count; ++i) values.push_back(read_value(cursor, start.type, key, depth + 1));
+  return values;
+}
+
+std::uint64_t skip_array(ByteCursor& cursor, const std::string& key, int depth) {
+  const auto start = read_start(cursor, key, depth);
+  if (start.type != kGgufArray && start.type != kText) {
+    cursor.take(start.count * find_type(cursor, start.type, key).smallest, key);  // fits, since the count does
+    return start.count;
+  }
+  auto values = start.count;
+  for (std::uint64_t i = 0; i < start.count; ++i) {
+    if (start.type == kGgufArray) {
+      values += skip_array(cursor, key, depth + 1);
+    } else {
+      cursor.take(cursor.number<std::uint64_t>(key), key);
+    }
+  }
+  return values;
 }
 
 }  // namespace
@@ -62,5 +85,7 @@ Json read_value(ByteCursor& cursor, std::uint32_t type, const std::string& key, 
 Json read_gguf_value(ByteCursor& cursor, std::uint32_t type, const std::string& key) {
   return read_value(cursor, type, key, 0);
 }
+
+std::uint64_t skip_gguf_array(ByteCursor& cursor, const std::string& key) { return skip_array(cursor, key, 1); }
 
 }  // namespace normtweak::formats

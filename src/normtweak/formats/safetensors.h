@@ -6,7 +6,8 @@
 //     8 + N   rest   the data of all tensors, row-major, without holes or overlaps, in any order
 //
 // Traps: `data_offsets` count from 8 + N, not from the start of the file. N need not be a multiple of 8, so data may be
-// unaligned for its dtype. JSON keys need not be in the order of the data.
+// unaligned for its dtype. JSON keys need not be in the order of the data. A name that occurs twice is refused, even
+// where both describe the same data.
 #pragma once
 #include <filesystem>
 #include <functional>
@@ -14,9 +15,10 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <unordered_map>
 
 #include "normtweak/base/file.h"
+#include "normtweak/formats/name_index.h"
+#include "normtweak/formats/safetensors_header.h"
 #include "normtweak/formats/tensor_source.h"
 
 namespace normtweak::formats {
@@ -28,31 +30,27 @@ class SafetensorsFile : public TensorSource {
   explicit SafetensorsFile(const std::filesystem::path& path);
   SafetensorsFile(std::span<const std::byte> bytes, std::string origin);  // `bytes` must outlive this and its tensors
 
-  const std::vector<std::string>& names() const override { return names_; }  // in the order of the data
-  bool contains(const std::string& name) const override { return entries_.contains(name); }
+  const std::vector<std::string>& names() const override { return header_.names; }  // in the order of the data
+  bool contains(const std::string& name) const override { return place_of(name).has_value(); }
   TensorInfo info(const std::string& name) const override;
   at::Tensor read(const std::string& name) const override;
   std::string file_of(const std::string&) const override { return origin_; }
 
-  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  // Where `name` stands among names().
+  std::optional<std::size_t> place_of(const std::string& name) const { return index_.find(names(), name); }
+
+  const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
 
  private:
-  struct Entry {
-    std::string type;  // as the file spells it
-    std::vector<std::int64_t> shape;
-    std::span<const std::byte> bytes;
-  };
-
   void parse();
-  const Entry& entry(const std::string& name) const;
-  at::ScalarType type_of(const std::string& name, const Entry& entry) const;
+  const SafetensorsHeader::Tensor& entry(const std::string& name) const;
+  at::ScalarType type_of(const std::string& name, const SafetensorsHeader::Tensor& entry) const;
 
   std::optional<MappedFile> file_;
   std::string origin_;
-  std::span<const std::byte> bytes_;
-  std::vector<std::string> names_;
-  std::unordered_map<std::string, Entry> entries_;
-  std::map<std::string, std::string> metadata_;
+  std::span<const std::byte> bytes_, data_;
+  SafetensorsHeader header_;
+  NameIndex index_;
 };
 
 // `path`: a file, or a folder with model.safetensors or model.safetensors.index.json. Throws Error naming the folder

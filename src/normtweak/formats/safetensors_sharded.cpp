@@ -1,21 +1,77 @@
 // A checkpoint of several safetensors files:
 //     model.safetensors.index.json   {"metadata": {...}, "weight_map": {tensor name: file name}}
-// Trap: a shard may contain tensors that are not in the index; they do not belong to the model.
+// Trap: a shard may contain tensors that are not in the index; they do not belong to the model. An index may name a
+// million tensors: it is read without a tree.
+#include <functional>
+#include <map>
+
 #include "normtweak/base/error.h"
+#include "normtweak/base/json_events.h"
 #include "normtweak/base/presence.h"
-#include "normtweak/formats/keyed_json.h"
 #include "normtweak/formats/safetensors.h"
 
 namespace normtweak::formats {
 namespace fs = std::filesystem;
 namespace {
 
+// Hands each name and file of the weight map on.
+class IndexReader : public JsonReceiver {
+ public:
+  using Add = std::function<void(const std::string& name, const std::string& file_name)>;
+
+  IndexReader(const fs::path& index, Add add) : index_(index), add_(std::move(add)) {}
+
+  bool has_weight_map() const { return has_weight_map_; }
+
+  void key(std::string name) override {
+    if (depth_ == 1) in_weight_map_ = name == "weight_map";
+    if (depth_ == 1 && in_weight_map_ && has_weight_map_) fail("{}: `weight_map` occurs twice", index_.string());
+    if (depth_ == 2 && in_weight_map_) name_ = std::move(name);
+  }
+
+  void value(Json scalar) override {
+    if (depth_ == 0) refuse_whole(scalar.type_name());
+    if (!in_weight_map_ || depth_ == 0) return;
+    if (depth_ == 1) refuse_map();
+    if (!scalar.is_string()) refuse_entry();
+    add_(name_, scalar.get_ref<const std::string&>());
+  }
+
+  void open(bool is_object) override {
+    if (depth_ == 0 && !is_object) refuse_whole("array");
+    if (in_weight_map_ && depth_ == 1 && !is_object) refuse_map();
+    if (in_weight_map_ && depth_ > 1) refuse_entry();
+    has_weight_map_ |= in_weight_map_;
+    ++depth_;
+  }
+
+  void close() override { --depth_; }
+
+  [[noreturn]] void refuse_map() const {
+    fail("{}: `weight_map` must be an object of tensor and file names", index_.string());
+  }
+
+ private:
+  [[noreturn]] void refuse_whole(std::string_view found) const {
+    fail("{}: expected a JSON object, found {}", index_.string(), found);
+  }
+  [[noreturn]] void refuse_entry() const {
+    fail("{}: weight_map.{} must be the name of a file", index_.string(), name_);
+  }
+
+  const fs::path& index_;
+  Add add_;
+  int depth_ = 0;
+  bool in_weight_map_ = false, has_weight_map_ = false;
+  std::string name_;
+};
+
 class ShardedSafetensors : public TensorSource {
  public:
   explicit ShardedSafetensors(const fs::path& index);
 
   const std::vector<std::string>& names() const override { return names_; }
-  bool contains(const std::string& name) const override { return shard_of_.contains(name); }
+  bool contains(const std::string& name) const override { return places_.find(names_, name).has_value(); }
   TensorInfo info(const std::string& name) const override { return shard(name).info(name); }
   at::Tensor read(const std::string& name) const override { return shard(name).read(name); }
   std::string file_of(const std::string& name) const override {
@@ -23,57 +79,76 @@ class ShardedSafetensors : public TensorSource {
   }
 
  private:
-  void add_shard(const std::string& file_name, const std::string& first_tensor);
+  struct Shard {
+    explicit Shard(const fs::path& path) : file(path), listed(file.names().size()) {}
+    SafetensorsFile file;
+    std::vector<bool> listed;  // which of its tensors the index names
+  };
+
+  Shard& find_shard(const std::string& file_name, const std::string& tensor);
+  void add(const std::string& name, const std::string& file_name);
+  void collect_names();
 
   const SafetensorsFile& shard(const std::string& name) const {
-    const auto found = shard_of_.find(name);
-    if (found == shard_of_.end()) fail("{}: has no tensor {} among its {}", index_.string(), name, names_.size());
-    return *found->second;
+    const auto place = places_.find(names_, name);
+    if (!place) fail("{}: has no tensor {} among its {}", index_.string(), name, names_.size());
+    return *shard_of_[*place];
   }
 
   fs::path index_;
-  std::map<std::string, std::unique_ptr<SafetensorsFile>> shards_;  // by file name
-  std::unordered_map<std::string, const SafetensorsFile*> shard_of_;
+  std::map<std::string, std::unique_ptr<Shard>> shards_;  // by file name
   std::vector<std::string> names_;
+  std::vector<const SafetensorsFile*> shard_of_;  // of each name
+  NameIndex places_;
 };
 
-void ShardedSafetensors::add_shard(const std::string& file_name, const std::string& first_tensor) {
-  // A name from a downloaded file must not reach outside the folder.
-  if (file_name.empty() || fs::path(file_name).filename() != file_name) {
-    fail("{}: tensor {} is said to be in `{}`, which is not the name of a file beside it", index_.string(),
-         first_tensor, file_name);
+// The shard of that name, which is opened the first time. `tensor`: the first that it is said to hold.
+ShardedSafetensors::Shard& ShardedSafetensors::find_shard(const std::string& file_name, const std::string& tensor) {
+  auto& found = shards_[file_name];
+  if (found) return *found;
+  // A name from a downloaded file must not reach outside the folder, nor be cut short by the system.
+  if (file_name.empty() || fs::path(file_name).filename() != file_name || file_name.find('\0') != std::string::npos) {
+    fail("{}: tensor {} is said to be in `{}`, which is not the name of a file beside it", index_.string(), tensor,
+         file_name);
   }
   const auto path = index_.parent_path() / file_name;
   if (!is_present(path)) {
     fail("{}: missing, {} says that it holds {}; complete the download", path.string(), index_.filename().string(),
-         first_tensor);
+         tensor);
   }
-  shards_.emplace(file_name, std::make_unique<SafetensorsFile>(path));
+  found = std::make_unique<Shard>(path);
+  return *found;
+}
+
+void ShardedSafetensors::add(const std::string& name, const std::string& file_name) {
+  auto& shard = find_shard(file_name, name);
+  const auto place = shard.file.place_of(name);
+  if (!place) {
+    fail("{}: has no tensor {}, which {} places there; the files belong to different checkpoints",
+         shard.file.file_of(name), name, index_.filename().string());
+  }
+  if (shard.listed[*place]) fail("{}: weight_map names tensor {} twice; the file is damaged", index_.string(), name);
+  shard.listed[*place] = true;
+}
+
+void ShardedSafetensors::collect_names() {
+  for (const auto& [file_name, shard] : shards_) {
+    for (std::size_t i = 0; i < shard->listed.size(); ++i) {
+      if (!shard->listed[i]) continue;
+      names_.push_back(shard->file.names()[i]);
+      shard_of_.push_back(&shard->file);
+    }
+  }
+  if (const auto twice = places_.build(names_)) {
+    fail("{}: weight_map names two files for tensor {}; the file is damaged", index_.string(), *twice);
+  }
 }
 
 ShardedSafetensors::ShardedSafetensors(const fs::path& index) : index_(index) {
-  const auto document = parse_keyed_json(read_file(index), index.string());
-  const auto weight_map = document.find("weight_map");
-  if (weight_map == document.end() || !weight_map->is_object()) {
-    fail("{}: `weight_map` must be an object of tensor and file names", index.string());
-  }
-  for (const auto& [name, value] : weight_map->items()) {
-    if (!value.is_string()) fail("{}: weight_map.{} must be the name of a file", index.string(), name);
-    const auto file_name = value.get<std::string>();
-    if (!shards_.contains(file_name)) add_shard(file_name, name);
-    const auto& file = *shards_.at(file_name);
-    if (!file.contains(name)) {
-      fail("{}: has no tensor {}, which {} places there; the files belong to different checkpoints", file.file_of(name),
-           name, index.filename().string());
-    }
-    shard_of_.emplace(name, &file);
-  }
-  for (const auto& [file_name, file] : shards_) {
-    for (const auto& name : file->names()) {
-      const auto found = shard_of_.find(name);
-      if (found != shard_of_.end() && found->second == file.get()) names_.push_back(name);
-    }
-  }
+  IndexReader reader(index_, [this](const std::string& name, const std::string& file_name) { add(name, file_name); });
+  read_json_events(read_file(index), index.string(), reader);
+  if (!reader.has_weight_map()) reader.refuse_map();
+  collect_names();
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// dtype names in a safetensors header. Those not listed (8-bit and smaller floats, complex numbers, unsigned integers
-// wider than a byte) occur in no checkpoint that this program reads.
+// dtype names in a safetensors header. Those not listed (8-bit and smaller floats, complex numbers) occur in no
+// checkpoint that this program reads.
 #pragma once
 #include <c10/core/ScalarType.h>
 
@@ -14,7 +14,7 @@ struct SafetensorsType {
   at::ScalarType type;
 };
 
-inline constexpr std::array<SafetensorsType, 10> kSafetensorsTypes = {{
+inline constexpr std::array<SafetensorsType, 13> kSafetensorsTypes = {{
     {"F64", at::kDouble},
     {"F32", at::kFloat},
     {"F16", at::kHalf},
@@ -22,6 +22,9 @@ inline constexpr std::array<SafetensorsType, 10> kSafetensorsTypes = {{
     {"I64", at::kLong},
     {"I32", at::kInt},
     {"I16", at::kShort},
+    {"U64", at::kUInt64},
+    {"U32", at::kUInt32},
+    {"U16", at::kUInt16},
     {"I8", at::kChar},
     {"U8", at::kByte},
     {"BOOL", at::kBool},

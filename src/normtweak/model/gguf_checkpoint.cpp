@@ -22,7 +22,12 @@ class Metadata {
   const Json* find(const std::string& key) const {
     const auto& all = file_.metadata();
     const auto found = all.find(fmt::format("{}.{}", architecture_, key));
-    return found == all.end() ? nullptr : &*found;
+    if (found == all.end()) return nullptr;
+    if (found->is_null()) {  // left in the file
+      fail("{}: metadata {}.{} is a list of more than {} values, longer than any for the blocks of a model",
+           file_.file_of({}), architecture_, key, formats::kLongArray);
+    }
+    return &*found;
   }
   const Json& get(const std::string& key) const {
     if (const auto* value = find(key)) return *value;
@@ -126,6 +131,17 @@ std::int64_t rows_of_matrix(const formats::GgufFile& file, const std::string& na
   fail("{}: tensor {}: a matrix expected, the file has {}", file.file_of(name), name, c10::str(at::IntArrayRef(shape)));
 }
 
+// The rows of the embedding, which the metadata may repeat but not contradict.
+std::int64_t vocabulary_size(const formats::GgufFile& file, const Metadata& metadata, const std::string& embedding) {
+  const auto rows = rows_of_matrix(file, embedding);
+  const auto* announced = metadata.find("vocab_size");
+  if (announced != nullptr && *announced != rows) {
+    fail("{}: metadata vocab_size is {}, but tensor {} has {} rows; the file is damaged", file.file_of(embedding),
+         show(*announced), embedding, rows);
+  }
+  return rows;
+}
+
 Json make_config(const formats::GgufFile& file, const Family& family) {
   const Metadata metadata(file, std::string(family.gguf.architecture));
   const auto& keys = family.keys;
@@ -144,7 +160,7 @@ Json make_config(const formats::GgufFile& file, const Family& family) {
       metadata.get(family.gguf.norm == NormKind::rms ? "attention.layer_norm_rms_epsilon"
                                                      : "attention.layer_norm_epsilon"));
   put(config, keys.activation, tensors.gate.empty() ? "gelu_new" : "silu");
-  config["vocab_size"] = rows_of_matrix(file, fmt::format("{}.weight", tensors.embedding));
+  config["vocab_size"] = vocabulary_size(file, metadata, fmt::format("{}.weight", tensors.embedding));
   config["tie_word_embeddings"] = !file.contains(fmt::format("{}.weight", tensors.head));
   const auto has_bias = [&](std::string_view part) { return file.contains(fmt::format("blk.0.{}.bias", part)); };
   if (!family.attention_output_bias.key.empty()) {
@@ -191,8 +207,9 @@ std::string in_metadata_keys(std::string message, const Family& family) {
 }
 
 // A model with an unsupported tokenizer still opens, for use with token ids.
-void add_tokenizer(const Json& metadata, Checkpoint& checkpoint) {
+void add_tokenizer(const formats::GgufFile& file, Checkpoint& checkpoint) {
   try {
+    const auto metadata = file.metadata_with_arrays("tokenizer.ggml.");
     auto tokenizer = text::tokenizer_json_from_gguf(metadata, checkpoint.path).dump();
     auto config = text::tokenizer_config_from_gguf(metadata, checkpoint.path).dump(2);
     checkpoint.side_files["tokenizer.json"] = std::move(tokenizer);
@@ -224,7 +241,7 @@ Checkpoint open_gguf_checkpoint(const std::filesystem::path& path) {
     throw Error(in_metadata_keys(error.what(), *checkpoint.family));
   }
   checkpoint.tensors = gguf_tensors(file, *checkpoint.family, checkpoint.numbers);
-  if (metadata.contains("tokenizer.ggml.tokens")) add_tokenizer(metadata, checkpoint);
+  if (metadata.contains("tokenizer.ggml.tokens")) add_tokenizer(*file, checkpoint);
   return checkpoint;
 }
 

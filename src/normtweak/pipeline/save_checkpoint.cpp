@@ -14,6 +14,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/base/file.h"
 #include "normtweak/base/finite.h"
+#include "normtweak/base/json_non_finite.h"
 #include "normtweak/formats/compressed_tensors.h"
 #include "normtweak/formats/compressed_tensors_config.h"
 #include "normtweak/formats/safetensors.h"
@@ -225,7 +226,7 @@ void save_checkpoint(const model::Checkpoint& original, const model::Decoder& de
   Contents contents(original, decoder, format);
   AtomicDirectory staging(directory);
   formats::write_sharded_safetensors(staging.path(), contents.tensors(), save_metadata());
-  write_text(staging.path() / "config.json", contents.config().dump(2) + "\n");
+  write_text(staging.path() / "config.json", dump_json(contents.config(), 2) + "\n");
   for (const auto& [name, content] : original.side_files) write_text(staging.path() / name, content);
   staging.commit();
 }

@@ -1,7 +1,7 @@
 #include "normtweak/text/corpus.h"
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/file.h"
+#include "normtweak/base/file_kind.h"
 #include "normtweak/text/characters.h"
 
 namespace normtweak::text {
@@ -23,13 +23,13 @@ std::string join_rows(std::string_view file_content) {
 }
 
 Corpus read_text(const std::filesystem::path& path) {
-  Corpus corpus = {read_file(path), path.filename().string()};
+  Corpus corpus = {read_text_file(path), path.filename().string()};
   if (corpus.text.empty()) fail("{}: is empty; a file with text is needed", path.string());
   return corpus;
 }
 
 Corpus read_rows(const std::filesystem::path& path) {
-  const auto content = read_file(path);
+  const auto content = read_text_file(path);
   if (is_blank(content)) fail("{}: holds no text; a file with one row a line is needed", path.string());
   return {join_rows(content), path.filename().string()};
 }
