@@ -96,7 +96,7 @@ TEST_F(FileTest, AnEmptyFileMapsToNoBytes) {
 TEST_F(FileTest, ErrorsOfMappingNameTheFile) {
   const auto absent = folder() / "absent";
   EXPECT_EQ(message_of<Error>([&] { MappedFile{absent}; }),
-            absent.string() + ": cannot be opened: No such file or directory");
+            absent.string() + ": cannot be read: No such file or directory");
   EXPECT_EQ(message_of<Error>([&] { MappedFile{folder()}; }), folder().string() + ": is not a regular file");
 }
 
