@@ -8,6 +8,15 @@ out=${1:?usage: tools/gather_dependencies.sh OUT}
 packages=(libcli11-dev nlohmann-json3-dev libpcre2-dev libutf8proc-dev libgtest-dev libgmock-dev libgloo-dev)
 wanted='^/usr/include/(CLI|nlohmann|gtest|gmock|gloo|pcre2\.h|utf8proc\.h)|^/usr/lib/.*/lib(pcre2-8|utf8proc|gtest|gtest_main|gmock|gmock_main)\.a$'
 
+missing=()
+for package in "${packages[@]}"; do
+  [[ $(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
+done
+if ((${#missing[@]} > 0)); then
+  echo "gather_dependencies: these Debian packages are missing; install them first: sudo apt-get install -y ${missing[*]}" >&2
+  exit 1
+fi
+
 mkdir -p "$out/include" "$out/lib"
 for package in "${packages[@]}"; do
   dpkg -L "$package" | { grep -E "$wanted" || true; } | while read -r file; do

@@ -3,9 +3,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "normtweak/base/error.h"
 #include "normtweak/base/file.h"
 #include "normtweak/base/leftovers.h"
 #include "support/temporary_folder.h"
@@ -84,6 +88,55 @@ TEST_F(LeftoversTest, AReplacedFolderGoesBackWhereThereIsNone) {
     EXPECT_EQ(entries(), 1U);
     remove_tree(folder() / "out");
   }
+}
+
+// Its process is gone, although another one may have got its number since: nobody holds a claim.
+TEST_F(LeftoversTest, AReplacedFolderGoesBackWhoeverHasItsNumberNow) {
+  const auto replaced = folder_of_files(folder() / fmt::format(".out.{}.replaced", ::getppid()));
+  EXPECT_EQ(put_back_replaced(folder() / "out"), replaced);
+  EXPECT_EQ(read_file(folder() / "out" / "weights"), "half");
+  EXPECT_EQ(put_back_replaced(folder() / "out"), std::nullopt);
+}
+
+TEST_F(LeftoversTest, OfSeveralReplacedFoldersTheNewestGoesBack) {
+  const auto now = fs::file_time_type::clock::now();
+  for (const auto age : {3, 1, 2}) {
+    const auto path = folder_of_files(folder() / fmt::format(".out.{}.replaced", gone()));
+    write(path / "weights", fmt::format("{} days old", age));
+    fs::last_write_time(path, now - age * std::chrono::hours(24));
+  }
+  remove_leftovers(folder() / "out");
+  EXPECT_EQ(read_file(folder() / "out" / "weights"), "1 days old");
+  EXPECT_EQ(entries(), 1U);
+}
+
+// A link cannot be claimed, as folders on NFS cannot.
+TEST_F(LeftoversTest, WithoutLocksAReplacedFolderGoesBackAfterAWhile) {
+  folder_of_files(folder() / "elsewhere");
+  const auto replaced = folder() / fmt::format(".out.{}.replaced", gone());
+  fs::create_symlink("elsewhere", replaced);
+  std::thread living([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    folder_of_files(folder() / "out");
+  });
+  EXPECT_EQ(put_back_replaced(folder() / "out"), std::nullopt);
+  living.join();
+  remove_tree(folder() / "out");
+  EXPECT_EQ(put_back_replaced(folder() / "out"), replaced);
+  EXPECT_EQ(read_file(folder() / "out" / "weights"), "half");
+}
+
+TEST_F(LeftoversTest, MessagesShowTheFinalName) {
+  const auto inner = staging_name(staging_name(folder() / "out") / "model.safetensors");
+  EXPECT_EQ(final_name(inner), folder() / "out" / "model.safetensors");
+  EXPECT_EQ(final_name("a/.b.1.partial/c"), "a/.b.1.partial/c");  // not of this process: the user's own
+  EXPECT_EQ(final_name("/"), "/");
+  AtomicDirectory result(folder() / "out");
+  const auto blocked = result.path() / "model.safetensors";
+  fs::create_directories(blocked / "x");
+  const auto message =
+      tests::message_of<Error>([&] { write_file_atomically(blocked, [](std::ostream& file) { file << "whole"; }); });
+  EXPECT_TRUE(message.starts_with((folder() / "out" / "model.safetensors").string() + ": cannot put")) << message;
 }
 
 TEST_F(LeftoversTest, OtherNamesStay) {

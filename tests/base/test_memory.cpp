@@ -35,6 +35,10 @@ TEST(Memory, SizesAreReadInTheirUnit) {
 TEST(Memory, SizesAreWrittenInTheirUnit) {
   EXPECT_EQ(bytes_text(std::int64_t{3} << 29), "1.5 GiB");
   EXPECT_EQ(bytes_text(std::int64_t{300} << 20), "300 MiB");
+  EXPECT_EQ(bytes_text(1 << 20), "1 MiB");
+  EXPECT_EQ(bytes_text(400 << 10), "400 KiB");
+  EXPECT_EQ(bytes_text(1000), "1000 bytes");
+  EXPECT_EQ(bytes_text(0), "0 bytes");
 }
 
 TEST(Memory, TheMachineHasSome) {

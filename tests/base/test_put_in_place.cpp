@@ -1,6 +1,10 @@
 // put_in_place() where the file system cannot exchange names, or fails on the way.
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <cerrno>
+#include <new>
 #include <vector>
 
 #include "normtweak/base/error.h"
@@ -85,6 +89,52 @@ TEST_F(PutInPlaceTest, WhatFailsChangesNothing) {
     EXPECT_EQ(read_file(target / "weights"), "old");
     EXPECT_EQ(read_file(finished / "weights"), "new");
     EXPECT_EQ(entries(), 2U);
+  }
+}
+
+// Whatever ends a run between the steps, SIGKILL included, the next to name the folder finds the old one or the new
+// one.
+TEST_F(PutInPlaceTest, AKillAtAnyStepLeavesTheOldOneOrTheNewOne) {
+  for (int lived = 0; lived <= 3; ++lived) {  // renames before the end
+    SCOPED_TRACE(lived);
+    make(target, "old");
+    make(finished, "new");
+    const auto child = ::fork();
+    if (child == 0) {
+      put_in_place(finished, target,
+                   [&, left = lived](const fs::path& from, const fs::path& to, unsigned int flags) mutable {
+                     if (flags != 0) return EINVAL;
+                     if (left-- == 0) ::_exit(0);
+                     return rename_path(from, to, 0);
+                   });
+      ::_exit(0);
+    }
+    ::waitpid(child, nullptr, 0);
+    EXPECT_EQ(put_back_replaced(target).has_value(), lived == 1);
+    EXPECT_EQ(read_file(target / "weights"), lived < 2 ? "old" : "new");
+    remove_leftovers(target);
+    EXPECT_EQ(read_file(target / "weights"), lived < 2 ? "old" : "new");
+    remove_tree(finished);
+    EXPECT_EQ(entries(), 1U);
+    remove_tree(target);
+  }
+}
+
+TEST_F(PutInPlaceTest, AnExceptionAtAnyStepChangesNothing) {
+  for (int lived = 0; lived <= 1; ++lived) {
+    make(target, "old");
+    make(finished, "new");
+    const auto rename = [&, left = lived](const fs::path& from, const fs::path& to, unsigned int flags) mutable {
+      if (flags != 0) return EINVAL;
+      if (left-- == 0) throw std::bad_alloc();
+      return rename_path(from, to, 0);
+    };
+    EXPECT_THROW(put_in_place(finished, target, rename), std::bad_alloc);
+    EXPECT_EQ(read_file(target / "weights"), "old");
+    EXPECT_EQ(read_file(finished / "weights"), "new");
+    EXPECT_EQ(entries(), 2U);
+    remove_tree(target);
+    remove_tree(finished);
   }
 }
 
