@@ -45,7 +45,8 @@ constexpr Case kCases[] = {
      "pre_tokenizer: the pre-tokenizer Metaspace is not supported; Sequence, Split, Digits, Punctuation and ByteLevel "
      "are"},
     {R"({"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "a(b"}}})",
-     "pre_tokenizer.pattern.Regex: the regex a(b does not compile: missing closing parenthesis at byte 3"},
+     "pre_tokenizer.pattern.Regex: the regex has a missing closing parenthesis before byte 3; it cannot be translated "
+     "for PCRE2"},
     {R"({"pre_tokenizer": {"type": "Split", "pattern": {}}})", "pre_tokenizer.pattern: expected a Regex or a String"},
     {R"({"pre_tokenizer": {"type": "Split", "pattern": {"String": "a"}, "behavior": "Odd"}})",
      "pre_tokenizer.behavior: the behavior Odd is not supported"},
