@@ -7,6 +7,17 @@
 #include "normtweak/text/corpus.h"
 
 namespace normtweak::pipeline {
+namespace {
+
+calibrate::TokenBatch cut_real_text(const TextSource& source, const model::Checkpoint& checkpoint) {
+  const auto tokenizer = load_tokenizer(checkpoint, "let the model write instead, with --strategy llm-qat");
+  const auto corpus = text::read_text(source.real_text);
+  const auto name = source.real_text.string();
+  return calibrate::cut_text(tokenizer.encode(corpus.text, true, name), source.self.samples,
+                             calibrate::tokens_in_row(source.self, checkpoint.numbers), name);
+}
+
+}  // namespace
 
 calibrate::TokenBatch calibration_text(const TextSource& source, const model::Checkpoint& checkpoint,
                                        const model::Decoder& decoder, ProgressSink& progress,
@@ -20,10 +31,7 @@ calibrate::TokenBatch calibration_text(const TextSource& source, const model::Ch
     return text;
   }
   if (source.real_text.empty()) return calibrate::make_text(checkpoint, decoder, source.self, progress, processes);
-  const auto tokenizer = load_tokenizer(checkpoint, "let the model write instead, with --strategy llm-qat");
-  const auto corpus = text::read_text(source.real_text);
-  return calibrate::cut_text(tokenizer.encode(corpus.text, true), source.self.samples,
-                             calibrate::tokens_in_row(source.self, checkpoint.numbers), source.real_text.string());
+  return cut_real_text(source, checkpoint);
 }
 
 TextSize calibration_size(const TextSource& source, const model::Checkpoint& checkpoint) {
@@ -31,14 +39,19 @@ TextSize calibration_size(const TextSource& source, const model::Checkpoint& che
     const auto text = calibrate::load_token_batch(source.ids, checkpoint.numbers.vocabulary);
     return {text.samples(), text.tokens()};
   }
+  if (!source.real_text.empty()) {
+    const auto text = cut_real_text(source, checkpoint);
+    return {text.samples(), text.tokens()};
+  }
+  calibrate::check_can_write(checkpoint);
   return {source.self.samples, calibrate::tokens_in_row(source.self, checkpoint.numbers)};
 }
 
 calibrate::TokenBatch external_windows(const ExternalText& text, const text::Tokenizer& tokenizer,
                                        std::int64_t context_limit) {
   const auto corpus = text.rows ? text::read_rows(text.path) : text::read_text(text.path);
-  return evaluate::gptq_windows(tokenizer.encode(corpus.text, true), std::min(text.context, context_limit),
-                                text.max_tokens, text.path.string());
+  return evaluate::gptq_windows(tokenizer.encode(corpus.text, true, text.path.string()),
+                                std::min(text.context, context_limit), text.max_tokens, text.path.string());
 }
 
 ExternalTokens read_external(const External& external, const model::Checkpoint& checkpoint) {

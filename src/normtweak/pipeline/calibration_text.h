@@ -10,7 +10,8 @@ calibrate::TokenBatch calibration_text(const TextSource& source, const model::Ch
                                        const model::Decoder& decoder, ProgressSink& progress,
                                        const Processes& processes = {});
 
-// The size that the text will have. A file of ids is read for that; throws Error if it cannot be read.
+// The size that the text will have. For that a file is read, and a text cut, so that one that is missing, too short or
+// foreign to the model is reported before the work starts; as is a tokenizer with which the model cannot write.
 struct TextSize {
   std::int64_t rows = 0, row_tokens = 0;
   std::int64_t tokens() const { return rows * row_tokens; }

@@ -117,7 +117,9 @@ class ClassReader {
       }
     }
     into.members += literal(low);
-    if (is_range) into.members += "-" + literal(high);
+    if (!is_range) return;
+    into.members += "-";
+    into.members += literal(high);
   }
 
   char32_t read_character() {
