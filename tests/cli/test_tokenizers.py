@@ -76,6 +76,10 @@ FOLDERS = {
                                 None, None),
     "extra by name": ("llama", {"extra_special_tokens": {"image_token": "<image>", "video_token": "<v>"}, "audio_token": "<w>"},
                       None, None, None),
+    "additional beside extra by name": (
+        "llama", {"additional_special_tokens": ["<x>"], "extra_special_tokens": {"a_token": "<y>"}}, None, None, None),
+    "extra by name in the map": ("llama", {"additional_special_tokens": ["<x>"]}, {"extra_special_tokens": {"a_token": "<y>"}},
+                                 None, None),
     "roles of the model": ("llama", {"image_token": "<image>", "more_token": MARKED}, {"other_token": "<v>"}, None, None),
     "general class": ("llama", {"tokenizer_class": "PreTrainedTokenizerFast", "add_prefix_space": True}, None, None, digits_first),
     "Llama's class": ("llama", {"tokenizer_class": "LlamaTokenizerFast", "legacy": True, "bos_token": "<s>"}, None, None, digits_first),

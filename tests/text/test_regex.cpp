@@ -86,7 +86,7 @@ TEST(RegexSyntax, WhatCannotBeTranslatedIsNamed) {
   const std::pair<std::string_view, std::string_view> cases[] = {
       {R"(a\Kb)", R"(the regex has \K before byte 2; it cannot be translated for PCRE2)"},
       {"(?i:Strasse)",
-       "the regex has letters that equal one (ss = ß) where case is ignored before byte 10; it cannot be translated "
+       "the regex has letters that equal one (st = ﬅ) where case is ignored before byte 6; it cannot be translated "
        "for "
        "PCRE2"},
       {R"(\p{Hex_Digit})", R"(the regex \p{Hex_Digit} does not compile: unknown property after \P or \p)"},

@@ -43,7 +43,7 @@ TextSize calibration_size(const TextSource& source, const model::Checkpoint& che
     const auto text = cut_real_text(source, checkpoint);
     return {text.samples(), text.tokens()};
   }
-  calibrate::check_can_write(checkpoint);
+  calibrate::check_can_write(checkpoint, source.self);
   return {source.self.samples, calibrate::tokens_in_row(source.self, checkpoint.numbers)};
 }
 

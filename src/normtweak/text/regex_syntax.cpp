@@ -105,7 +105,10 @@ class Translator {
     if (options_.ignore_case) {
       folded_ += case_folded(point);
       for (const auto& wide : wide_foldings()) {
-        if (folded_.ends_with(wide.folded)) cursor_.refuse("letters that equal one (ss = ß) where case is ignored");
+        if (!folded_.ends_with(wide.folded)) continue;
+        std::string one;
+        append_utf8(one, wide.point);
+        cursor_.refuse(fmt::format("letters that equal one ({} = {}) where case is ignored", wide.folded, one));
       }
     }
     return {literal(point)};

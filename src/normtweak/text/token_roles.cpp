@@ -63,6 +63,8 @@ std::int64_t read_index(const JsonPart& decoder, const std::string& key) {
 
 }  // namespace
 
+Json special_token(const std::string& content) { return token_object(content, true); }
+
 TokenRoles::TokenRoles(const JsonPart& config, const JsonPart& special_tokens_map, const JsonPart& added_tokens,
                        const JsonPart& added) {
   if (!config.is_null()) read_config(config);
@@ -91,6 +93,7 @@ void TokenRoles::read_config(const JsonPart& config) {
   const auto& used = extra.is_empty() && !additional.is_null() ? additional : extra;
   if (used.is_object()) {
     for (const auto& [role, token] : used.object().items()) put(own_roles_, role, read_token(used[role]));
+    if (!extra.is_empty() && !additional.is_null()) additional_ = read_tokens(additional);
   } else if (!used.is_null()) {
     extra_ = read_tokens(used);
   }
@@ -104,6 +107,7 @@ void TokenRoles::read_special_tokens_map(const JsonPart& map) {
   for (const auto& [key, value] : map.object().items()) {
     const auto part = map[key];
     if (key == "extra_special_tokens" && part.is_object()) {
+      extra_.reset();  // replaced
       for (const auto& [role, token] : part.object().items()) put(own_roles_, role, read_token(part[role]));
     } else if (key == "extra_special_tokens") {
       if (!extra_) extra_.emplace();
@@ -193,7 +197,7 @@ std::vector<Json> TokenRoles::to_add(const std::vector<std::string>& present) co
   }
   for (auto& token : tokens) {
     if (token.is_string()) {
-      token = token_object(token.get<std::string>(), true);
+      token = special_token(token.get<std::string>());
     } else if (std::ranges::find(named, content_of(token)) != named.end()) {
       token["special"] = true;
     }

@@ -13,6 +13,9 @@
 
 namespace normtweak::text {
 
+// A special token without other flags, as an element of added_tokens.
+Json special_token(const std::string& content);
+
 // Tokens are objects as in tokenizer.json's added_tokens, or plain strings where a file gives no flags.
 class TokenRoles {
  public:

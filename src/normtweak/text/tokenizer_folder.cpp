@@ -87,8 +87,6 @@ std::vector<std::string_view> parts_that_differ(const Json& file, const Json& re
   return parts;
 }
 
-Json flagless(const std::string& content) { return {{"content", content}, {"special", true}, {"normalized", false}}; }
-
 }  // namespace
 
 Json loaded_tokenizer(const TokenizerFolder& folder) {
@@ -107,7 +105,7 @@ Json loaded_tokenizer(const TokenizerFolder& folder) {
   }
   auto tokens = roles.to_add(contents_of(tokenizer.part()["added_tokens"]));
   if (row != nullptr && row->resets_flags) {
-    for (const auto& content : roles.contents()) tokens.push_back(flagless(content));
+    for (const auto& content : roles.contents()) tokens.push_back(special_token(content));
   }
   if (document["added_tokens"].is_null()) document["added_tokens"] = Json::array();
   for (auto& token : tokens) document["added_tokens"].push_back(std::move(token));
