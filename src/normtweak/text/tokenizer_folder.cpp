@@ -34,7 +34,6 @@ std::string class_name(const TokenizerFolder& folder, const JsonPart& config) {
 
 // Replaces what the class does not take from tokenizer.json.
 void rebuild(Json& document, const RebuildingClass& row, const JsonPart& config) {
-  Bpe::check(JsonPart(document, config.origin())["model"]);
   const auto prefix_space = config["add_prefix_space"];
   document["normalizer"] = rebuilt_normalizer(row);
   document["pre_tokenizer"] = rebuilt_pre_tokenizer(row, prefix_space.flag(false));
@@ -67,7 +66,7 @@ void flatten(const Json& step, Steps& steps) {
   auto plain = step;
   plain.erase("trim_offsets");
   if (plain.value("type", Json()) == "ByteLevel") {
-    for (const auto* const flag : {"add_prefix_space", "use_regex"}) plain[flag] = step.value(flag, true);
+    for (const auto* const flag : {"add_prefix_space", "use_regex"}) plain[flag] = step.value(flag, Json(true));
   }
   steps.emplace_back(plain);
 }
@@ -80,8 +79,8 @@ std::vector<std::string_view> parts_that_differ(const Json& file, const Json& re
     flatten(rebuilt.value(part, Json()), after);
     if (before != after) parts.emplace_back(part);
   }
-  if (file["model"].value("ignore_merges", false)) parts.emplace_back("ignore_merges");
-  if (!file.value("post_processor", Json()).is_null() && rebuilt["post_processor"].is_null()) {
+  if (file.at("model").value("ignore_merges", Json()) == Json(true)) parts.emplace_back("ignore_merges");
+  if (!file.value("post_processor", Json()).is_null() && rebuilt.at("post_processor").is_null()) {
     parts.emplace_back("post_processor");
   }
   return parts;
@@ -91,6 +90,7 @@ std::vector<std::string_view> parts_that_differ(const Json& file, const Json& re
 
 Json loaded_tokenizer(const TokenizerFolder& folder) {
   File tokenizer(folder, "tokenizer.json", folder.tokenizer);
+  Bpe::check(tokenizer.part()["model"]);  // before anything else: the rest may be of a kind that is not known here
   const File config(folder, "tokenizer_config.json", folder.config);
   const File map(folder, "special_tokens_map.json", folder.special_tokens_map);
   const File added(folder, "added_tokens.json", folder.added_tokens);
@@ -124,6 +124,7 @@ std::vector<std::string> tokenizer_notes(const TokenizerFolder& folder) try {
   const auto* const row = find_rebuilding_class(name, folder.model_type);
   if (row == nullptr) return {};
   const File tokenizer(folder, "tokenizer.json", folder.tokenizer);
+  Bpe::check(tokenizer.part()["model"]);
   auto rebuilt = tokenizer.content;
   rebuild(rebuilt, *row, config.part());
   const auto lost = parts_that_differ(tokenizer.content, rebuilt);
