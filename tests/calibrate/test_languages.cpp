@@ -42,7 +42,8 @@ const std::vector<std::pair<std::string, std::string>> kTokens = {
 text::Tokenizer small_tokenizer() {
   Json vocabulary = Json::object();
   for (std::size_t i = 0; i < kTokens.size(); ++i) vocabulary[spelled(kTokens[i].first)] = i;
-  const Json special = {{"id", kTokens.size()}, {"content", " Stop"}, {"special", true}};
+  const Json special = {{"id", kTokens.size()}, {"content", " Stop"},  {"single_word", false}, {"lstrip", false},
+                        {"rstrip", false},      {"normalized", false}, {"special", true}};
   return text::Tokenizer({{"model", {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", Json::array()}}},
                           {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", true}}},
                           {"decoder", {{"type", "ByteLevel"}}},

@@ -1,4 +1,5 @@
 """Small valid inputs for the targets in tests/fuzz, a folder for each, as other implementations write them."""
+import itertools
 import json
 import pathlib
 import struct
@@ -64,6 +65,22 @@ def tokenizers():
 def tokenizer_seeds():
     for name, tokenizer in tokenizers():
         yield f"{name}.json", tokenizer.to_str()
+
+
+def tokenizer_folder_seeds():
+    """The files of a folder as one object, for each class that is built anew and one that is not."""
+    flags = {"lstrip": True, "rstrip": False, "single_word": False, "normalized": True}
+    configs = {"general": {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<x>", "image_token": "<y>",
+                           "extra_special_tokens": ["<z>", {"__type": "AddedToken", "content": "a", **flags}]},
+               "gpt2": {"tokenizer_class": "GPT2TokenizerFast", "add_prefix_space": True, "pad_token": None,
+                        "added_tokens_decoder": {"30": {"content": "<x>", **flags}}},
+               "qwen2": {"tokenizer_class": "Qwen2Tokenizer", "additional_special_tokens": ["<x>"]},
+               "neox": {"tokenizer_class": "GPTNeoXTokenizer", "extra_special_tokens": {"a_token": "<x>"}}}
+    for (name, config), (_, tokenizer) in zip(configs.items(), itertools.cycle(tokenizers())):
+        yield f"{name}.json", json.dumps({
+            "tokenizer": json.loads(tokenizer.to_str()), "config": config, "model_type": "gpt2",
+            "special_tokens_map": {"bos_token": {"content": "<s>", **flags}, "unk_token": "a"},
+            "added_tokens": {"<w>": 40, "<s>": 41}})
 
 
 def small_models():
@@ -164,7 +181,7 @@ def rows_seeds():
         {"text": texts[1]}, ensure_ascii=False)
 
 
-SEEDS = {"safetensors": safetensors_seeds, "safetensors_index": index_seeds, "tokenizer": tokenizer_seeds,
+SEEDS = {"safetensors": safetensors_seeds, "safetensors_index": index_seeds, "tokenizer": tokenizer_seeds, "tokenizer_folder": tokenizer_folder_seeds,
          "config": config_seeds, "compressed_tensors": compressed_tensors_seeds, "token_batch": token_batch_seeds,
          "rows": rows_seeds}
 

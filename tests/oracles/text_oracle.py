@@ -3,6 +3,7 @@ import json
 import pathlib
 import sys
 
+import text_regexes
 import text_samples
 import text_tokenizers
 
@@ -52,6 +53,7 @@ def main(folder):
     write(folder / "lines.json", lines)
     write(folder / "malformed.json", [[data.hex(), data.decode("utf-8", errors="replace")]
                                       for data in text_samples.malformed_bytes()])
+    write(folder / "regexes.json", text_regexes.expectations())
     names, gguf_names = [], []
     for name, pre, make in text_tokenizers.PLAIN:
         tokenizer = text_tokenizers.add_user_defined(make())

@@ -18,6 +18,10 @@ DEEPSEEK3 = [r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+",
              r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"]
 BLOOM = r" ?[^(\s|[.,!?…。，、।۔،])]+"  # a class within a class
 
+# What llama.cpp does without tokenizer.ggml.pre: LLAMA_VOCAB_PRE_TYPE_DEFAULT in its src/llama-vocab.cpp.
+GGUF_DEFAULT = [r"[\p{P}\$\+<=>\^~\|]+", r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+                r"\p{N}+", "[0-9][0-9][0-9]"]
+
 ByteLevel, Sequence, Digits = pre_tokenizers.ByteLevel, pre_tokenizers.Sequence, pre_tokenizers.Digits
 CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 USER_DEFINED = ["foobar", "[two words]", "日本"]
@@ -97,6 +101,7 @@ PLAIN = [
     ("smollm", "smollm", lambda: train(Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]))),
     ("o200k", "gpt-4o", lambda: train(splits(O200K))),
     ("deepseek3", "deepseek-v3", lambda: train(splits(*DEEPSEEK3))),
+    ("default", "default", lambda: train(splits(*GGUF_DEFAULT))),
     ("bloom", "bloom", lambda: train(splits(BLOOM))),
 ]
 

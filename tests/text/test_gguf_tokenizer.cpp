@@ -41,6 +41,16 @@ TEST(GgufTokenizer, GivesTheSameIds) {
   }
 }
 
+// Without a name, the rules are those of "default".
+TEST(GgufTokenizer, AMissingNameIsTheDefault) {
+  auto metadata = read_oracle("default.gguf.json");
+  metadata.erase("tokenizer.ggml.pre");
+  const text::Tokenizer tokenizer(text::tokenizer_json_from_gguf(metadata, "m.gguf"), "m.gguf");
+  const auto lines = read_oracle("lines.json").get<std::vector<std::string>>();
+  const auto expected = read_oracle("default.expected.json")["plain"];
+  for (std::size_t i = 0; i < 2000; ++i) ASSERT_EQ(tokenizer.encode(lines[i], false), expected[i].get<Ids>()) << i;
+}
+
 TEST(GgufTokenizer, ConfigNamesWhatTheFileNames) {
   const auto config = text::tokenizer_config_from_gguf(read_oracle("llama3.gguf.json"), "m.gguf");
   EXPECT_EQ(config["tokenizer_class"], "PreTrainedTokenizerFast");
@@ -65,6 +75,29 @@ TEST(GgufTokenizer, TheFileDecidesOnBosAndEos) {
 struct Case {
   std::string_view patch, message;
 };
+
+// What a file does not say is assumed as llama.cpp does, and said.
+TEST(GgufTokenizer, WhatIsAssumedIsNoted) {
+  const Case cases[] = {
+      {R"({"tokenizer.ggml.pre": null})", "m.gguf: tokenizer.ggml.pre is missing; llama.cpp's default rules are assumed"},
+      {R"({"tokenizer.ggml.pre": "default"})", "m.gguf: tokenizer.ggml.pre is \"default\"; llama.cpp's default rules"},
+      {R"({"tokenizer.ggml.add_bos_token": null})",
+       "m.gguf: tokenizer.ggml.add_bos_token is missing; as in llama.cpp, texts are assumed to start with the BOS token"},
+      {R"({"tokenizer.ggml.pre": "qwen2", "tokenizer.ggml.add_bos_token": null})",
+       "m.gguf: tokenizer.ggml.add_bos_token is missing; as in llama.cpp, texts are assumed to start without the BOS"},
+      {R"({"tokenizer.ggml.token_type": null})",
+       "m.gguf: tokenizer.ggml.token_type is missing; no token is taken for a special one"},
+      {R"({"tokenizer.ggml.add_bos_token": null, "tokenizer.ggml.bos_token_id": null})", ""},
+  };
+  for (const auto& [patch, message] : cases) {
+    auto metadata = read_oracle("llama3.gguf.json");
+    metadata["tokenizer.ggml.add_bos_token"] = true;
+    metadata.merge_patch(parse_json(patch, "a patch"));
+    const auto notes = text::gguf_tokenizer_notes(metadata, "m.gguf");
+    ASSERT_EQ(notes.size(), message.empty() ? 0U : 1U) << patch;
+    EXPECT_TRUE(notes.empty() || notes[0].starts_with(message)) << notes[0];
+  }
+}
 
 TEST(GgufTokenizer, WhatIsNotSupportedIsNamed) {
   const Case cases[] = {

@@ -45,7 +45,8 @@ constexpr Case kCases[] = {
      "pre_tokenizer: the pre-tokenizer Metaspace is not supported; Sequence, Split, Digits, Punctuation and ByteLevel "
      "are"},
     {R"({"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "a(b"}}})",
-     "pre_tokenizer.pattern.Regex: the regex a(b does not compile: missing closing parenthesis at byte 3"},
+     "pre_tokenizer.pattern.Regex: the regex has a missing closing parenthesis before byte 3; it cannot be translated "
+     "for PCRE2"},
     {R"({"pre_tokenizer": {"type": "Split", "pattern": {}}})", "pre_tokenizer.pattern: expected a Regex or a String"},
     {R"({"pre_tokenizer": {"type": "Split", "pattern": {"String": "a"}, "behavior": "Odd"}})",
      "pre_tokenizer.behavior: the behavior Odd is not supported"},
@@ -66,6 +67,19 @@ constexpr Case kCases[] = {
     {R"({"post_processor": {"type": "RobertaProcessing", "cls": ["<s>", 0], "sep": ["</s>", 3]}})",
      "post_processor: 3 is not the id of a token; there are 3"},
     {R"({"decoder": {"type": "WordPiece"}})", "decoder: the decoder WordPiece is not supported; ByteLevel is"},
+    {R"({"model": {"vocab": {"c": 1}}})", "model.vocab: the tokens b and c share the id 1"},
+    {R"({"model": {"vocab": {"c": 1000000000}}})",
+     "model.vocab: token c has the id 1000000000, though there are 4 tokens; is the file damaged?"},
+    {R"({"model": {"vocab": {"c": 4294967296}}})", "model.vocab: token c: 4294967296 is not an id"},
+    {R"({"model": {"vocab": {"c": 18446744073709551615}}})", "model.vocab: token c: 18446744073709551615 is not an id"},
+    {R"({"model": {"vocab": {"c": 1.0}}})", "model.vocab: token c: 1.0 is not an id"},
+    {R"({"more": 1})", "more: is not known"},
+    {R"({"version": "2.0"})", "version: 2.0 is not supported; 1.0 is"},
+    {R"({"added_tokens": [{"id": -1, "content": "<x>"}]})", "added_tokens[0].id: -1 is not an id"},
+    {R"({"added_tokens": [{"id": 4294967296, "content": "<x>"}]})", "added_tokens[0].id: 4294967296 is not an id"},
+    {R"({"added_tokens": [{"id": "5", "content": "<x>"}]})",
+     "added_tokens[0].id: expected a whole number, found string"},
+    {R"({"added_tokens": [{"id": 5, "content": "<x>", "special": true}]})", "added_tokens[0].single_word: is missing"},
     {R"({"added_tokens": {"a": 1}})", "added_tokens: expected an array, found object"},
     {R"({"added_tokens": [{"id": 5}]})", "added_tokens[0].content: expected a string, found null"},
 };
@@ -85,8 +99,26 @@ TEST(MalformedTokenizer, TextThatGrowsWithoutEndIsRefused) {
   document["normalizer"] = {{"type", "Sequence"}, {"normalizers", Json::array()}};
   for (int i = 0; i < 40; ++i) document["normalizer"]["normalizers"].push_back(twice);
   const text::Tokenizer tokenizer(document, "t.json");
-  EXPECT_EQ(message_of<Error>([&] { tokenizer.encode("ab", false); }),
-            "the normalizer makes more than 1048608 bytes of a text; the tokenizer is damaged");
+  EXPECT_EQ(
+      message_of<Error>([&] { tokenizer.encode("ab", false, "a.txt"); }),
+      "t.json, on the text a.txt: the normalizer makes more than 1048608 bytes of a text; the tokenizer is damaged");
+}
+
+// An id beyond the embedding would be looked up all the same.
+TEST(MalformedTokenizer, IdsBeyondTheEmbeddingAreRefusedWhereTheyAreUsed) {
+  auto document = small_tokenizer();
+  document["model"]["vocab"]["c"] = 3;
+  document["post_processor"] = parse_json(R"({"type": "RobertaProcessing", "cls": ["c", 3], "sep": ["a", 0]})", "");
+  text::Tokenizer tokenizer(document, "t.json");
+  tokenizer.limit_ids(3);
+  EXPECT_EQ(tokenizer.encode("ab", false), std::vector<std::int64_t>{2});
+  const std::string message =
+      ": token c has the id 3, and the model's embedding has 3 rows for the tokenizer's 4 tokens; use the tokenizer "
+      "that "
+      "the model was trained with";
+  EXPECT_EQ(message_of<Error>([&] { tokenizer.encode("abc", false, "a.txt"); }), "a.txt" + message);
+  EXPECT_EQ(message_of<Error>([&] { tokenizer.encode("ab", true, "a.txt"); }), "a.txt" + message);
+  EXPECT_EQ(message_of<Error>([&] { tokenizer.prefix(); }), "t.json" + message);
 }
 
 TEST(MalformedTokenizer, NotAnObject) {

@@ -32,6 +32,9 @@ std::vector<Strategy> strategies();
 // The number in `options`; if that is 0, 512, or the model's context if that is shorter.
 std::int64_t tokens_in_row(const TextOptions& options, const model::ModelConfig& config);
 
+// Throws Error if the strategy starts a text with tokens of the tokenizer (BOS) that the model's embedding lacks.
+void check_can_write(const model::Checkpoint& checkpoint, const TextOptions& options);
+
 // Text by `strategy`. The checkpoint's tokenizer supplies special tokens, BOS and languages. Without a usable tokenizer
 // there is no BOS, special tokens are those named by the config (and by the tokenizer's file, as far as it can be
 // read), and `language` is refused. Processes share the generation, and all get the whole text.

@@ -35,12 +35,14 @@ void run(const CLI::App& command, Choices& choices) {
   const auto checkpoint = model::open_checkpoint(choices.model);
   report_notes(checkpoint, *progress);
   const auto source = text_source(command, choices.text, choices.common, *progress);
-  check_room(choices.output, file_bytes(pipeline::calibration_size(source, checkpoint).tokens()));
+  const auto text = pipeline::known_text(source, checkpoint);
+  check_room(choices.output, file_bytes(text.size.tokens()));
   const auto load = pipeline::plan_models({&checkpoint}, compute, pipeline::available_memory(compute));
   if (const auto note = pipeline::describe(load); !note.empty()) progress->note(note);
   const auto decoder = load_decoder(checkpoint, load);
   const Stopwatch watch;
-  const auto batch = pipeline::calibration_text(source, checkpoint, decoder, *progress, compute.processes);
+  const auto batch =
+      text.given ? *text.given : calibrate::make_text(checkpoint, decoder, source.self, *progress, compute.processes);
   const double seconds = watch.seconds();
   if (compute.processes.is_first()) calibrate::save_token_batch(choices.output, batch);
   Json figures;

@@ -164,8 +164,10 @@ void check_tokenizer(const model::Checkpoint& checkpoint, Findings& findings) {
   std::string finding = "none";
   if (checkpoint.side_files.contains("tokenizer.json") || !checkpoint.tokenizer_problem.empty()) {
     try {
-      finding = fmt::format("yes, {} tokens", load_tokenizer(checkpoint).size());
+      const auto size = load_tokenizer(checkpoint).size();
+      finding = fmt::format("yes, {} tokens", size);
       usable = true;
+      findings.figures["tokenizer_tokens"] = size;
     } catch (const Error& error) {
       finding = fmt::format("cannot be used: {}", error.what());
       findings.figures["tokenizer_problem"] = error.what();
@@ -173,6 +175,16 @@ void check_tokenizer(const model::Checkpoint& checkpoint, Findings& findings) {
   }
   findings.figures["tokenizer"] = usable;
   findings.text += fmt::format("  tokenizer: {}\n", finding);
+}
+
+// A token without a row in the embedding may never be met, but a model that has some is not sound.
+void check_tokens_fit(const model::Checkpoint& checkpoint, const Findings& findings) {
+  const auto tokens = findings.figures.value("tokenizer_tokens", std::int64_t{0}), rows = checkpoint.numbers.vocabulary;
+  if (tokens <= rows) return;
+  fail(
+      "{}: the tokenizer has {} tokens, but the embedding has {} rows; texts that use the tokens from id {} on cannot "
+      "be run; use the tokenizer that the model was trained with",
+      checkpoint.path, tokens, rows, rows);
 }
 
 Findings inspect_model(const std::string& path, bool quick, ProgressSink& progress) {
@@ -196,6 +208,7 @@ Findings inspect_model(const std::string& path, bool quick, ProgressSink& progre
     findings.text += fmt::format("  note: {}\n", one_line(line, 2 * kLongestLine));
   if (!checkpoint.notes.empty()) findings.figures["notes"] = checkpoint.notes;
   check_tokenizer(checkpoint, findings);
+  check_tokens_fit(checkpoint, findings);
   count_tensors(*checkpoint.tensors, findings);
   if (!quick) {
     check_weights(checkpoint, findings, progress);
@@ -244,7 +257,7 @@ Job add_inspect(CLI::App& command) {
   auto choices = std::make_shared<Choices>();
   command.footer(
       "Reads every weight unless --quick; exits with status 1 and one line if a tensor is missing, misshapen or not "
-      "finite.");
+      "finite, or if the tokenizer has more tokens than the embedding rows.");
   command.add_option("PATH", choices->path, "A model (folder, .gguf, hub id) or a .safetensors file")->required();
   command.add_flag("--quick", choices->quick, "Read headers only");
   add_common(command, choices->common);

@@ -21,9 +21,10 @@ namespace normtweak::evaluate {
 namespace {
 
 // With the tokens that the tokenizer prepends, but without those that it appends, after which no text continues.
-std::vector<std::int64_t> encode_beginning(const text::Tokenizer& tokenizer, std::string_view text) {
+std::vector<std::int64_t> encode_beginning(const text::Tokenizer& tokenizer, std::string_view text,
+                                           std::string_view origin) {
   auto ids = tokenizer.prefix();
-  const auto rest = tokenizer.encode(text, false);
+  const auto rest = tokenizer.encode(text, false, origin);
   ids.insert(ids.end(), rest.begin(), rest.end());
   return ids;
 }
@@ -97,8 +98,8 @@ LambadaExample lambada_example(std::string_view text, const text::Tokenizer& tok
   context.remove_suffix(text::trailing_white_space(context));
   if (context.empty()) fail("{}: a last word and something before it are needed, separated by a space", origin);
   if (space + 1 == text.size()) fail("{}: the text ends in a space, so that it has no last word", origin);
-  LambadaExample example = {.ids = encode_beginning(tokenizer, text), .word_tokens = 0};
-  const auto before = encode_beginning(tokenizer, context).size();
+  LambadaExample example = {.ids = encode_beginning(tokenizer, text, origin), .word_tokens = 0};
+  const auto before = encode_beginning(tokenizer, context, origin).size();
   if (before == 0 || before >= example.ids.size()) fail("{}: the last word has no tokens of its own", origin);
   example.word_tokens = static_cast<std::int64_t>(example.ids.size() - before);
   if (example.word_tokens > context_limit) {

@@ -10,6 +10,7 @@
 #include "normtweak/formats/safetensors.h"
 #include "normtweak/model/gguf_checkpoint.h"
 #include "normtweak/model/hub_cache.h"
+#include "normtweak/text/tokenizer_folder.h"
 
 namespace normtweak::model {
 namespace fs = std::filesystem;
@@ -77,6 +78,25 @@ void untie_other_head(Checkpoint& checkpoint) {
   checkpoint.config["tie_word_embeddings"] = false;
 }
 
+// The files that make the tokenizer; tokenizer.json must be among them. Views of the checkpoint's strings.
+text::TokenizerFolder tokenizer_folder(const Checkpoint& checkpoint) {
+  const auto content = [&](const char* name) -> std::optional<std::string_view> {
+    const auto found = checkpoint.side_files.find(name);
+    return found == checkpoint.side_files.end() ? std::nullopt : std::optional<std::string_view>(found->second);
+  };
+  const auto text_of = [&](const char* key) {
+    const auto found = checkpoint.config.find(key);
+    return found != checkpoint.config.end() && found->is_string() ? found->get<std::string>() : std::string();
+  };
+  return {.tokenizer = content("tokenizer.json").value_or(""),
+          .config = content("tokenizer_config.json"),
+          .special_tokens_map = content("special_tokens_map.json"),
+          .added_tokens = content("added_tokens.json"),
+          .model_type = text_of("model_type"),
+          .tokenizer_class = text_of("tokenizer_class"),
+          .origin = checkpoint.path};
+}
+
 Checkpoint open_directory(const fs::path& directory) {
   const auto config_path = directory / "config.json";
   if (!is_present(config_path)) {
@@ -94,6 +114,9 @@ Checkpoint open_directory(const fs::path& directory) {
   }
   untie_other_head(checkpoint);
   read_side_files(directory, checkpoint);
+  if (checkpoint.side_files.contains("tokenizer.json")) {
+    std::ranges::move(text::tokenizer_notes(tokenizer_folder(checkpoint)), std::back_inserter(checkpoint.notes));
+  }
   return checkpoint;
 }
 
@@ -147,9 +170,11 @@ text::Tokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view ad
         "(AutoTokenizer.from_pretrained(...).save_pretrained(...)){}{}",
         checkpoint.path, advice.empty() ? "" : ", or ", advice);
   }
-  const auto origin = checkpoint.path + "/tokenizer.json";
   try {
-    return text::Tokenizer(parse_json(found->second, origin), origin);
+    text::Tokenizer tokenizer(text::loaded_tokenizer(tokenizer_folder(checkpoint)),
+                              checkpoint.path + "/tokenizer.json");
+    tokenizer.limit_ids(checkpoint.numbers.vocabulary);
+    return tokenizer;
   } catch (const Error& error) {
     fail("{}{}", error.what(), ending);
   }

@@ -214,6 +214,7 @@ void add_tokenizer(const formats::GgufFile& file, Checkpoint& checkpoint) {
     auto config = text::tokenizer_config_from_gguf(metadata, checkpoint.path).dump(2);
     checkpoint.side_files["tokenizer.json"] = std::move(tokenizer);
     checkpoint.side_files["tokenizer_config.json"] = std::move(config);
+    std::ranges::move(text::gguf_tokenizer_notes(metadata, checkpoint.path), std::back_inserter(checkpoint.notes));
   } catch (const Error& error) {
     checkpoint.tokenizer_problem = error.what();
   }
@@ -239,6 +240,13 @@ Checkpoint open_gguf_checkpoint(const std::filesystem::path& path) {
                         checkpoint.numbers, path.string());
   } catch (const Error& error) {
     throw Error(in_metadata_keys(error.what(), *checkpoint.family));
+  }
+  const auto base = fmt::format("{}.rope.freq_base", checkpoint.family->gguf.architecture);
+  if (checkpoint.family->position == Position::rotary && !metadata.contains(base)) {
+    checkpoint.notes.push_back(
+        fmt::format("{}: metadata {} is missing; 10000 is assumed, as in llama.cpp; if the model was trained with "
+                    "another base, convert it again",
+                    path.string(), base));
   }
   checkpoint.tensors = gguf_tensors(file, *checkpoint.family, checkpoint.numbers);
   if (metadata.contains("tokenizer.ggml.tokens")) add_tokenizer(*file, checkpoint);

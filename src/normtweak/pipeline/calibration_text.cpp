@@ -7,7 +7,17 @@
 #include "normtweak/text/corpus.h"
 
 namespace normtweak::pipeline {
+namespace {
 
+calibrate::TokenBatch cut_real_text(const TextSource& source, const model::Checkpoint& checkpoint) {
+  const auto tokenizer = load_tokenizer(checkpoint, "let the model write instead, with --strategy llm-qat");
+  const auto corpus = text::read_text(source.real_text);
+  const auto name = source.real_text.string();
+  return calibrate::cut_text(tokenizer.encode(corpus.text, true, name), source.self.samples,
+                             calibrate::tokens_in_row(source.self, checkpoint.numbers), name);
+}
+
+// The text of a file of ids or of a text file; nullopt if none is named.
 std::optional<calibrate::TokenBatch> given_text(const TextSource& source, const model::Checkpoint& checkpoint) {
   if (!source.ids.empty()) {
     const auto& numbers = checkpoint.numbers;
@@ -19,27 +29,25 @@ std::optional<calibrate::TokenBatch> given_text(const TextSource& source, const 
     return text;
   }
   if (source.real_text.empty()) return std::nullopt;
-  const auto tokenizer = load_tokenizer(checkpoint, "let the model write instead, with --strategy llm-qat");
-  const auto corpus = text::read_text(source.real_text);
-  return calibrate::cut_text(tokenizer.encode(corpus.text, true), source.self.samples,
-                             calibrate::tokens_in_row(source.self, checkpoint.numbers), source.real_text.string());
+  return cut_real_text(source, checkpoint);
 }
 
-calibrate::TokenBatch calibration_text(const TextSource& source, const model::Checkpoint& checkpoint,
-                                       const model::Decoder& decoder, ProgressSink& progress,
-                                       const Processes& processes) {
-  if (auto given = given_text(source, checkpoint)) return *std::move(given);
-  return calibrate::make_text(checkpoint, decoder, source.self, progress, processes);
-}
+}  // namespace
 
-TextSize calibration_size(const TextSource& source, const model::Checkpoint& checkpoint) {
-  return {source.self.samples, calibrate::tokens_in_row(source.self, checkpoint.numbers)};
+RunCalibration known_text(const TextSource& source, const model::Checkpoint& checkpoint) {
+  RunCalibration text = {.given = given_text(source, checkpoint), .size = {}};
+  if (text.given) {
+    text.size = {text.given->samples(), text.given->tokens()};
+  } else {
+    calibrate::check_can_write(checkpoint, source.self);
+    text.size = {source.self.samples, calibrate::tokens_in_row(source.self, checkpoint.numbers)};
+  }
+  return text;
 }
 
 RunCalibration read_calibration(const TextSource& source, const model::Checkpoint& checkpoint,
                                 const Processes& processes) {
-  RunCalibration text = {.given = given_text(source, checkpoint), .size = calibration_size(source, checkpoint)};
-  if (text.given) text.size = {text.given->samples(), text.given->tokens()};
+  auto text = known_text(source, checkpoint);
   const auto [rows, tokens] = text.size;
   const auto from = !source.ids.empty() ? source.ids.string() + ": " : "";
   const auto more = source.ids.empty() ? "use more --samples" : "give a file with more";
@@ -61,8 +69,8 @@ RunCalibration read_calibration(const TextSource& source, const model::Checkpoin
 calibrate::TokenBatch external_windows(const ExternalText& text, const text::Tokenizer& tokenizer,
                                        std::int64_t context_limit) {
   const auto corpus = text.rows ? text::read_rows(text.path) : text::read_text(text.path);
-  return evaluate::gptq_windows(tokenizer.encode(corpus.text, true), std::min(text.context, context_limit),
-                                text.max_tokens, text.path.string());
+  return evaluate::gptq_windows(tokenizer.encode(corpus.text, true, text.path.string()),
+                                std::min(text.context, context_limit), text.max_tokens, text.path.string());
 }
 
 ExternalTokens read_external(const External& external, const model::Checkpoint& checkpoint) {

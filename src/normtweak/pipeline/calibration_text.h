@@ -7,28 +7,21 @@
 
 namespace normtweak::pipeline {
 
-// The text of a file of ids or of a text file; nullopt if none is named. Throws Error if it cannot be read, does not
-// fit the model's vocabulary or context, or is too short.
-std::optional<calibrate::TokenBatch> given_text(const TextSource& source, const model::Checkpoint& checkpoint);
-
-// That, or else text that `decoder` generates; processes share the work.
-calibrate::TokenBatch calibration_text(const TextSource& source, const model::Checkpoint& checkpoint,
-                                       const model::Decoder& decoder, ProgressSink& progress,
-                                       const Processes& processes = {});
-
 struct TextSize {
   std::int64_t rows = 0, row_tokens = 0;
   std::int64_t tokens() const { return rows * row_tokens; }
 };
-// The size that a generated text, or one cut from a text file, will have.
-TextSize calibration_size(const TextSource& source, const model::Checkpoint& checkpoint);
-
 // The text of a run, as far as it is known before the work starts.
 struct RunCalibration {
   std::optional<calibrate::TokenBatch> given;  // nullopt: the model will write it
   TextSize size;
 };
-// Throws Error as given_text() does, or if the text has too few rows to be split and shared, or rows of one token.
+// Throws Error if the text of a file cannot be read, does not fit the model's vocabulary or context, or is too short,
+// or if the model cannot write one with its tokenizer.
+RunCalibration known_text(const TextSource& source, const model::Checkpoint& checkpoint);
+
+// The same for a text to quantize and tweak with. Throws Error as well if it has too few rows to be split and shared,
+// or rows of one token.
 RunCalibration read_calibration(const TextSource& source, const model::Checkpoint& checkpoint,
                                 const Processes& processes);
 

@@ -1,20 +1,30 @@
 #include "normtweak/text/added_tokens.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "normtweak/text/characters.h"
 
 namespace normtweak::text {
 namespace {
 
+// The `tokenizers` package refuses a token without one of its flags, too.
+bool read_flag(const JsonPart& part) {
+  if (part.is_null()) part.fail("is missing");
+  return part.flag(false);
+}
+
 AddedToken read_token(const JsonPart& part) {
+  const auto id = part["id"];
+  const bool is_id = id.is_null() || (id.integer() >= 0 && id.integer() <= std::numeric_limits<std::uint32_t>::max());
+  if (!is_id) id.fail("{} is not an id", id.integer());
   AddedToken token;
   token.content = part["content"].text();
-  token.special = part["special"].flag(false);
-  token.single_word = part["single_word"].flag(false);
-  token.lstrip = part["lstrip"].flag(false);
-  token.rstrip = part["rstrip"].flag(false);
-  token.normalized = part["normalized"].flag(!token.special);
+  token.special = read_flag(part["special"]);
+  token.single_word = read_flag(part["single_word"]);
+  token.lstrip = read_flag(part["lstrip"]);
+  token.rstrip = read_flag(part["rstrip"]);
+  token.normalized = read_flag(part["normalized"]);
   return token;
 }
 

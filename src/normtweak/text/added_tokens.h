@@ -34,7 +34,8 @@ struct Piece {
 class AddedTokens {
  public:
   // A token that is in `vocabulary` keeps its id there. Others get the next free ids in file order, whatever id the
-  // file gives, as in the `tokenizers` package. Throws Error for malformed entries.
+  // file gives, as in the `tokenizers` package. Throws Error for malformed entries, and for those without
+  // one of the flags.
   AddedTokens(const JsonPart& part, const Vocabulary& vocabulary, const Normalizer& normalizer);
 
   // normalized: match the tokens that apply after normalisation, instead of those before.

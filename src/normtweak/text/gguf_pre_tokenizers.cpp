@@ -29,10 +29,15 @@ constexpr std::array<std::string_view, 3> kDeepSeek3 = {
 constexpr std::array<std::string_view, 5> kDeepSeekCoder = {R"([\r\n])", R"(\s?\p{L}+)", R"(\s?\p{P}+)",
                                                             "[一-龥ࠀ-一가-퟿]+", R"(\p{N})"};
 
+// What llama.cpp applies where the file names none, or "default".
+constexpr std::array<std::string_view, 4> kDefault = {
+    R"([\p{P}\$\+<=>\^~\|]+)", R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)",
+    R"(\p{N}+)", "[0-9][0-9][0-9]"};
+
 // Sources: names and their groups from llama.cpp's src/llama-vocab.cpp; NFC and the spelling of the regexes from the
 // tokenizer.json of the original models.
 constexpr GgufPreTokenizer kTable[] = {
-    {.name = "default", .gpt2_regex = true},
+    {.name = "default", .regexes = kDefault},
     {.name = "gpt-2", .gpt2_regex = true},
     {.name = "phi-2", .gpt2_regex = true},
     {.name = "olmo", .gpt2_regex = true, .nfc = true},

@@ -14,6 +14,8 @@
 namespace normtweak::text {
 namespace {
 
+constexpr std::string_view kDefaultRules = "default";
+
 enum TokenType : std::int64_t { kUnknown = 2, kControl = 3, kUserDefined = 4 };
 
 const GgufPreTokenizer& read_pre_tokenizer(const JsonPart& metadata) {
@@ -21,7 +23,7 @@ const GgufPreTokenizer& read_pre_tokenizer(const JsonPart& metadata) {
   if (model.is_null()) model.fail("is missing; the file holds no tokenizer");
   if (model.text() != "gpt2") model.fail("{}: only gpt2, byte-level BPE, is supported", model.text());
   const auto name = metadata["tokenizer.ggml.pre"];
-  const auto* row = find_gguf_pre_tokenizer(name.is_null() ? "default" : name.text());
+  const auto* row = find_gguf_pre_tokenizer(name.is_null() ? kDefaultRules : std::string_view(name.text()));
   if (row == nullptr) name.fail("{} is not supported; these are: {}", name.text(), gguf_pre_tokenizer_names());
   return *row;
 }
@@ -190,6 +192,30 @@ Json tokenizer_config_from_gguf(const Json& metadata, std::string_view origin) {
   }
   if (const auto chat = part["tokenizer.chat_template"]; !chat.is_null()) config["chat_template"] = utf8_text(chat);
   return config;
+}
+
+std::vector<std::string> gguf_tokenizer_notes(const Json& metadata, std::string_view origin) {
+  const JsonPart part(metadata, origin);
+  const auto& row = read_pre_tokenizer(part);
+  std::vector<std::string> notes;
+  if (const auto name = part["tokenizer.ggml.pre"]; row.name == kDefaultRules) {
+    notes.push_back(
+        fmt::format("{}: tokenizer.ggml.pre {}; llama.cpp's default rules are assumed, and the model may have been "
+                    "trained with others; name them (gguf-new-metadata --pre-tokenizer) or convert the model again",
+                    origin, name.is_null() ? "is missing" : "is \"default\""));
+  }
+  const bool has_bos = !part["tokenizer.ggml.bos_token_id"].is_null();
+  if (has_bos && part["tokenizer.ggml.add_bos_token"].is_null()) {
+    notes.push_back(
+        fmt::format("{}: tokenizer.ggml.add_bos_token is missing; as in llama.cpp, texts are assumed to "
+                    "start with{} the BOS token",
+                    origin, row.add_bos ? "" : "out"));
+  }
+  if (part["tokenizer.ggml.token_type"].is_null()) {
+    notes.push_back(
+        fmt::format("{}: tokenizer.ggml.token_type is missing; no token is taken for a special one", origin));
+  }
+  return notes;
 }
 
 }  // namespace normtweak::text

@@ -7,7 +7,9 @@
 //     tokenizer.ggml.merges      "a b"
 //     tokenizer.ggml.token_type  1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte
 #pragma once
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "normtweak/base/json.h"
 
@@ -18,5 +20,8 @@ Json tokenizer_json_from_gguf(const Json& metadata, std::string_view origin);
 
 // tokenizer_config.json: what transformers' AutoTokenizer needs in addition.
 Json tokenizer_config_from_gguf(const Json& metadata, std::string_view origin);
+
+// What was assumed where the file says nothing, with what to do about it; one line each. Throws as these two.
+std::vector<std::string> gguf_tokenizer_notes(const Json& metadata, std::string_view origin);
 
 }  // namespace normtweak::text

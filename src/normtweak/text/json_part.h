@@ -23,6 +23,9 @@ class JsonPart {
   bool is_null() const { return json_->is_null(); }
   bool is_string() const { return json_->is_string(); }
   bool is_array() const { return json_->is_array(); }
+  bool is_object() const { return json_->is_object(); }
+  bool is_empty() const { return json_->empty(); }  // null, [], {}
+  std::string_view origin() const { return origin_; }
 
   const std::string& text() const;
   std::int64_t integer() const;

@@ -28,7 +28,9 @@ std::pair<std::string, std::string> read_merge(const JsonPart& part) {
 
 Merges::Merges(const JsonPart& part, const Vocabulary& vocabulary) {
   if (!part.is_array()) part.fail("expected an array of merges");
-  const auto elements = part.elements();
+  auto elements = part.elements();
+  // Lists that were copied from a merges.txt start with its first line.
+  std::erase_if(elements, [](const JsonPart& line) { return line.is_string() && line.text().starts_with("#version"); });
   table_.reserve(elements.size());
   for (std::uint32_t rank = 0; rank < elements.size(); ++rank) {
     const auto [left, right] = read_merge(elements[rank]);

@@ -22,7 +22,7 @@ class Merges {
 
  private:
   struct Merge {
-    std::uint32_t rank = 0;  // the position in the file
+    std::uint32_t rank = 0;  // the position in the file; the last one, if a merge is repeated
     std::int32_t result = 0;
   };
   struct Symbol;

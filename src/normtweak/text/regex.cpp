@@ -27,6 +27,15 @@ std::string describe(int code) {
   return {message.begin(), std::find(message.begin(), message.end(), 0)};
 }
 
+// A pattern as messages show it: some tokenizers have regexes of many hundred characters.
+std::string abridged(std::string_view pattern) {
+  constexpr std::size_t kMost = 80;
+  if (pattern.size() <= kMost) return std::string(pattern);
+  auto end = kMost;
+  while ((static_cast<std::uint8_t>(pattern[end]) & 0xC0) == 0x80) --end;  // not within a character
+  return fmt::format("{}...", pattern.substr(0, end));
+}
+
 // Per-thread match state, created once.
 struct Workspace {
   Workspace()
@@ -68,7 +77,7 @@ Regex::Regex(std::string_view pattern) : Regex(pattern, to_pcre2(pattern), kOpti
 
 Regex Regex::literal(std::string_view text) { return {text, text, PCRE2_UTF | PCRE2_LITERAL}; }
 
-Regex::Regex(std::string_view shown, std::string_view pattern, unsigned options) : shown_(shown) {
+Regex::Regex(std::string_view shown, std::string_view pattern, unsigned options) : shown_(abridged(shown)) {
   const std::unique_ptr<pcre2_compile_context, decltype(&pcre2_compile_context_free)> context(
       pcre2_compile_context_create(nullptr), &pcre2_compile_context_free);
   pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
@@ -76,7 +85,7 @@ Regex::Regex(std::string_view shown, std::string_view pattern, unsigned options)
   PCRE2_SIZE place = 0;
   auto* compiled = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), options, &error, &place,
                                  context.get());
-  if (compiled == nullptr) fail("the regex {} does not compile: {} at byte {}", shown, describe(error), place);
+  if (compiled == nullptr) fail("the regex {} does not compile: {}", shown_, describe(error));
   code_ = std::make_shared<const Code>(compiled);
   pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE);  // without JIT, pcre2_match interprets
 }

@@ -19,7 +19,7 @@ inline std::string_view slice(std::string_view text, Span span) {
 
 class Regex {
  public:
-  // Throws Error naming the position of a syntax error.
+  // `pattern`: in Oniguruma's syntax, see regex_syntax.h. Throws Error naming what is wrong or cannot be translated.
   explicit Regex(std::string_view pattern);
   static Regex literal(std::string_view text);  // matches `text` and nothing else
 
@@ -31,7 +31,7 @@ class Regex {
   struct Code;
   Regex(std::string_view shown, std::string_view pattern, unsigned options);
 
-  std::string shown_;  // the pattern as the user wrote it
+  std::string shown_;  // the pattern as the user wrote it, or its beginning
   std::shared_ptr<const Code> code_;
 };
 

@@ -1,16 +1,20 @@
-// Regexes of tokenizer.json use Oniguruma's Ruby syntax; this translates them for PCRE2.
+// Regexes of tokenizer.json are read by Oniguruma, in its Ruby-like syntax; this translates them for PCRE2.
+//
+// Both programs accept most patterns, but read many differently without a word: {n}+ repeats a group in one and forbids
+// backtracking in the other; (?m) lets the dot match newlines in one and moves ^ and $ in the other. The translator
+// therefore parses the whole pattern and writes a new one. It never copies what it does not know.
+//
+// Not translated, but refused by name: subexpression calls \g, \K, \G, \X, text segments \y, absent operators (?~...),
+// conditionals, callouts, options other than i, m and x, raw bytes, stacked lazy or possessive quantifiers, and, where
+// case is ignored, letters that equal several letters (ß = ss). What PCRE2 cannot compile (lookbehind of unlimited
+// length, scripts that it does not know) is refused when it tries to.
 #pragma once
 #include <string>
 #include <string_view>
 
 namespace normtweak::text {
 
-// Returns a pattern that makes PCRE2 match what Oniguruma would. Three differences are handled:
-//   \s, \S   the Unicode property White_Space (PCRE2 adds U+180E)
-//   \w, \b   words hold marks and connectors, but not all numbers (PCRE2 10.42: letters, numbers and _)
-//   [a[bc]]  a class within a class is a union (PCRE2 reads a bracket)
-// Throws Error for syntax that has no counterpart and would silently match something else: \h, \H, [^...] within a
-// class, and && within a class.
+// Returns a pattern that makes PCRE2 match what Oniguruma would. Throws Error naming what cannot be translated.
 std::string to_pcre2(std::string_view pattern);
 
 }  // namespace normtweak::text

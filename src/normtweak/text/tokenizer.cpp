@@ -1,6 +1,8 @@
 #include "normtweak/text/tokenizer.h"
 
 #include <algorithm>
+#include <array>
+#include <limits>
 
 #include "normtweak/base/error.h"
 #include "normtweak/text/added_tokens.h"
@@ -26,15 +28,34 @@ void check_decoder(const JsonPart& part) {
   }
 }
 
+// Newer files may ask for what is not known here; the `tokenizers` package refuses them as well.
+void check_keys(const JsonPart& document) {
+  constexpr std::array<std::string_view, 9> kKnown = {"version",      "truncation",     "padding",
+                                                      "added_tokens", "normalizer",     "pre_tokenizer",
+                                                      "decoder",      "post_processor", "model"};
+  if (!document.is_object()) return;  // reported when the model is read
+  for (const auto& [key, value] : document.object().items()) {
+    if (std::ranges::find(kKnown, key) == kKnown.end()) document[key].fail("is not known");
+  }
+  const auto version = document["version"];
+  if (!version.is_null() && version.text() != "1.0") version.fail("{} is not supported; 1.0 is", version.text());
+}
+
+// The document, checked.
+const JsonPart& checked(const JsonPart& document) {
+  check_keys(document);
+  return document;
+}
+
 std::string plain_bytes(const std::string& token) { return from_byte_level(token).value_or(token); }
 
 }  // namespace
 
 // The parts of tokenizer.json. Its `truncation` and `padding` are ignored, as in transformers.
 struct Tokenizer::State {
-  State(const JsonPart& document, std::string_view where)
-      : origin(where),
-        vocabulary(Bpe::check(document["model"])["vocab"]),
+  State(const JsonPart& document, std::string_view file)
+      : origin(file),
+        vocabulary(Bpe::check(checked(document)["model"])["vocab"]),
         bpe(document["model"], vocabulary),
         normalizer(document["normalizer"]),
         added(document["added_tokens"], vocabulary, normalizer),
@@ -64,6 +85,33 @@ struct Tokenizer::State {
     return row == added.by_id().end() ? vocabulary.token(id) : &row->second.content;
   }
 
+  void check_fit(const std::vector<std::int64_t>& ids, std::string_view name) const {
+    for (const auto id : ids) {
+      if (id < embedding_rows) continue;
+      const auto* content = token(id);
+      fail(
+          "{}{}token {} has the id {}, and the model's embedding has {} rows for the tokenizer's {} tokens; use the "
+          "tokenizer that the model was trained with",
+          name, name.empty() ? "" : ": ", content == nullptr ? "?" : *content, id, embedding_rows, size());
+    }
+  }
+
+  std::vector<std::int64_t> encode(std::string_view text, bool add_special_tokens) const {
+    std::vector<std::int64_t> ids;
+    if (add_special_tokens) ids = special.before;
+    std::string storage;
+    const auto valid = valid_utf8(text, storage);
+    for (const auto& piece : added.split(valid, false)) {
+      if (piece.token >= 0) {
+        ids.push_back(piece.token);
+      } else {
+        encode_between_tokens(slice(valid, piece.span), ids);
+      }
+    }
+    if (add_special_tokens) ids.insert(ids.end(), special.after.begin(), special.after.end());
+    return ids;
+  }
+
   void encode_between_tokens(std::string_view text, std::vector<std::int64_t>& ids) const {
     std::string storage;
     const auto normal = normalizer.normalize(text, storage);
@@ -78,19 +126,8 @@ struct Tokenizer::State {
     }
   }
 
-  void encode(std::string_view text, std::vector<std::int64_t>& ids) const {
-    std::string storage;
-    const auto valid = valid_utf8(text, storage);
-    for (const auto& piece : added.split(valid, false)) {
-      if (piece.token >= 0) {
-        ids.push_back(piece.token);
-      } else {
-        encode_between_tokens(slice(valid, piece.span), ids);
-      }
-    }
-  }
-
   std::string origin;
+  std::int64_t embedding_rows = std::numeric_limits<std::int64_t>::max();
   Vocabulary vocabulary;
   Bpe bpe;
   Normalizer normalizer;
@@ -105,15 +142,17 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
-std::vector<std::int64_t> Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
+void Tokenizer::limit_ids(std::int64_t embedding_rows) { state_->embedding_rows = embedding_rows; }
+
+std::vector<std::int64_t> Tokenizer::encode(std::string_view text, bool add_special_tokens,
+                                            std::string_view name) const {
   std::vector<std::int64_t> ids;
-  if (add_special_tokens) ids = state_->special.before;
   try {
-    state_->encode(text, ids);
-  } catch (const Error& error) {  // a regex or the normalizer, which know no file
-    fail("{}: {}", state_->origin, error.what());
+    ids = state_->encode(text, add_special_tokens);
+  } catch (const Error& error) {
+    fail("{}{}{}: {}", state_->origin, name.empty() ? "" : ", on the text ", name, error.what());
   }
-  if (add_special_tokens) ids.insert(ids.end(), state_->special.after.begin(), state_->special.after.end());
+  state_->check_fit(ids, name);
   return ids;
 }
 
@@ -143,6 +182,9 @@ bool Tokenizer::is_special(std::int64_t id) const {
   return token != nullptr && state_->added.is_special(*token);
 }
 
-std::vector<std::int64_t> Tokenizer::prefix() const { return state_->special.before; }
+std::vector<std::int64_t> Tokenizer::prefix() const {
+  state_->check_fit(state_->special.before, state_->origin);
+  return state_->special.before;
+}
 
 }  // namespace normtweak::text

@@ -20,9 +20,14 @@ class Tokenizer {
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
 
+  // From now on encode() and prefix() throw Error for a token whose id is not below `embedding_rows`: the model would
+  // look it up beyond the end of its embedding.
+  void limit_ids(std::int64_t embedding_rows);
+
   // The same ids as the `tokenizers` package. add_special_tokens: add those of the post-processor (BOS, ...). Invalid
-  // UTF-8 is read as U+FFFD, as errors="replace" does. Throws Error if a regex gives up on the text. Thread-safe.
-  std::vector<std::int64_t> encode(std::string_view text, bool add_special_tokens) const;
+  // UTF-8 is read as U+FFFD, as in Python with errors="replace". `name`: what messages call the text, usually its file.
+  // Throws Error naming the tokenizer's file and `name` if a regex or the normalizer gives up on the text. Thread-safe.
+  std::vector<std::int64_t> encode(std::string_view text, bool add_special_tokens, std::string_view name = {}) const;
 
   // The concatenated bytes of the ids; not valid UTF-8 if a character is split. Ids without a token, as in models with
   // padded embeddings, contribute nothing.

@@ -4,6 +4,12 @@
 #include <limits>
 
 namespace normtweak::text {
+namespace {
+
+// Ids without a token are harmless, but whoever walks over all ids must come to an end.
+constexpr std::int64_t kMostGaps = 1'000'000;
+
+}  // namespace
 
 Vocabulary::Vocabulary(const JsonPart& part) {
   const auto& object = part.object();
@@ -15,8 +21,14 @@ Vocabulary::Vocabulary(const JsonPart& part) {
     if (!is_id) part.fail("token {}: {} is not an id", token, value.dump());
     const auto id = value.get<std::int64_t>();
     const auto row = ids_.insert_or_assign(token, id).first;
-    tokens_[id] = &row->first;
+    const auto [known, is_new] = tokens_.emplace(id, &row->first);
+    if (!is_new && *known->second != token)
+      part.fail("the tokens {} and {} share the id {}", *known->second, token, id);
     largest_id_ = std::max(largest_id_, id);
+  }
+  if (largest_id_ > count() + kMostGaps) {
+    part.fail("token {} has the id {}, though there are {} tokens; is the file damaged?", *token(largest_id_),
+              largest_id_, count());
   }
 }
 

@@ -19,7 +19,8 @@ struct StringHash {
 
 class Vocabulary {
  public:
-  explicit Vocabulary(const JsonPart& part);  // {"token": id, ...}; throws Error for an id that is not one
+  explicit Vocabulary(const JsonPart& part);  // {"token": id, ...}; throws Error for an id that is not one,
+                                              // stands twice or is far beyond the number of tokens
 
   std::optional<std::int64_t> id_of(std::string_view token) const;
   const std::string* token(std::int64_t id) const;  // null for unused ids

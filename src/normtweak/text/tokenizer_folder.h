@@ -1,0 +1,41 @@
+// The tokenizer that transformers' AutoTokenizer makes of a folder. It is not that of tokenizer.json alone:
+//
+//     tokenizer_config.json    more added tokens, the tokens with a role (BOS, EOS, ...), and the class. Some classes
+//     use
+//                              of tokenizer.json no more than vocabulary, merges and post-processor
+//     special_tokens_map.json  tokens with a role, in older folders
+//     added_tokens.json        added tokens, in older folders
+//
+// Tokens with a role are matched in the text, and take new ids at the end if the vocabulary lacks them. The source is
+// transformers 5 (TokenizersBackend and _from_pretrained). As there, add_bos_token and add_eos_token mean nothing
+// beside a tokenizer.json, whose post-processor decides.
+#pragma once
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "normtweak/base/json.h"
+
+namespace normtweak::text {
+
+// The content of files, as far as they are there.
+struct TokenizerFolder {
+  std::string_view tokenizer;                          // tokenizer.json
+  std::optional<std::string_view> config;              // tokenizer_config.json
+  std::optional<std::string_view> special_tokens_map;  // special_tokens_map.json
+  std::optional<std::string_view> added_tokens;        // added_tokens.json
+  std::string model_type;       // of config.json: it decides on the class where tokenizer_config.json names none
+  std::string tokenizer_class;  // of config.json, used if tokenizer_config.json has none
+  std::string origin;           // the folder, for messages
+};
+
+// A tokenizer.json of the tokenizer as it is loaded. Throws Error naming the file and the part that is malformed or not
+// supported.
+Json loaded_tokenizer(const TokenizerFolder& folder);
+
+// What the user should know of the loaded tokenizer: a class that is not known here, or one that leaves out parts of
+// tokenizer.json. Empty if the files cannot be read, which loaded_tokenizer() reports.
+std::vector<std::string> tokenizer_notes(const TokenizerFolder& folder);
+
+}  // namespace normtweak::text

@@ -1,0 +1,35 @@
+// The files of a tokenizer's folder, as members of one object.
+#include "normtweak/text/tokenizer_folder.h"
+
+#include "contract.h"
+#include "normtweak/text/tokenizer.h"
+
+namespace normtweak::fuzz {
+namespace {
+
+void read(std::string_view bytes) {
+  const auto all = parse_json(bytes, "memory");
+  const auto content = [&](const char* key) -> std::optional<std::string> {
+    const bool is_there = all.is_object() && all.contains(key);
+    return is_there ? std::optional(show(all.at(key))) : std::nullopt;
+  };
+  const auto tokenizer = content("tokenizer"), config = content("config"), map = content("special_tokens_map"),
+             added = content("added_tokens");
+  const text::TokenizerFolder folder = {.tokenizer = tokenizer ? *tokenizer : bytes,
+                                        .config = config,
+                                        .special_tokens_map = map,
+                                        .added_tokens = added,
+                                        .model_type = all.is_object() && all.contains("model_type") ? "gpt2" : "llama",
+                                        .tokenizer_class = "",
+                                        .origin = "memory"};
+  text::tokenizer_notes(folder);
+  const text::Tokenizer loaded(text::loaded_tokenizer(folder), "memory");
+  loaded.encode("abc <x><y> <s>the<w>", true);
+}
+
+}  // namespace
+}  // namespace normtweak::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  return normtweak::fuzz::check(data, size, &normtweak::fuzz::read);
+}
