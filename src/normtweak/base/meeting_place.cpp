@@ -14,18 +14,13 @@
 
 #include <cstdlib>
 
+#include "normtweak/base/plain_words.h"
+
 namespace normtweak {
 namespace {
 
 using StorePointer = c10::intrusive_ptr<c10d::Store>;
 using BackendPointer = c10::intrusive_ptr<c10d::Backend>;
-
-// The first line, without the stack trace in what() of LibTorch's errors.
-std::string message_of(const std::exception& error) {
-  const auto* from_torch = dynamic_cast<const c10::Error*>(&error);
-  const std::string text = from_torch != nullptr ? from_torch->what_without_backtrace() : error.what();
-  return text.substr(0, text.find('\n'));
-}
 
 [[noreturn]] void fail_exchange(const std::string& why) {
   throw LostProcess("an exchange with the other processes failed: " + why);
@@ -56,7 +51,7 @@ void with_others(const WaitingSince& since, const Call& call) {
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
-    fail_exchange(message_of(error));
+    fail_exchange(plain_words(error));
   }
 }
 
@@ -178,7 +173,7 @@ MeetingPlace::MeetingPlace(const Launch& launch)
     stores_ = std::make_shared<const Stores>(store, std::make_shared<StoreBoard>(open_store(launch, false)));
   } catch (const std::exception& error) {
     throw LostProcess(fmt::format("rank {} of {}: nobody answers at {}:{}: {}", launch.rank, launch.size,
-                                  launch.address, launch.port, message_of(error)));
+                                  launch.address, launch.port, plain_words(error)));
   }
 }
 

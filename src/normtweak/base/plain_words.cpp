@@ -23,7 +23,7 @@ const std::regex& for_developers() {
   static const std::regex instance(R"(\[json\.exception\.[a-z_]+\.[0-9]+\] )"                   // nlohmann-json
                                    R"(|\[enforce fail at [^\]]*\] ?\.? ?)"                      // LibTorch's allocator
                                    R"(|\b(?:std|c10|at|torch|nlohmann)::(?:[A-Za-z_0-9]+::)*)"  // namespaces
-                                   R"(| ?\(?(?:at |from )?[^\s()]+\.(?:cpp|cc|cu|h|hpp):[0-9]+\)?:?)",
+                                   R"(| ?\(?(?:at |from )?[^\s()]+\.(?:cpp|cc|cu|h|hpp):[0-9]+[)\]]?:?)",
                                    std::regex::optimize);
   return instance;
 }

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "normtweak/base/meeting_place.h"
+#include "normtweak/base/one_line.h"
 #include "normtweak/base/unfinished.h"
 
 namespace normtweak::cli {
@@ -26,7 +27,7 @@ Job& job() {
 }
 
 void say(const std::optional<std::string>& words) {
-  if (words) std::fprintf(stderr, "normtweak: %s\n", words->c_str());
+  if (words) std::fprintf(stderr, "normtweak: %s\n", one_line(*words).c_str());
 }
 
 // Silent until the rendezvous store is open: whatever ends the job before that is reported by another process, or known

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <new>
 #include <sstream>
 #include <string>
@@ -53,8 +54,8 @@ bool tells_of_memory(const std::string& what) {
 constexpr int kFailure = 1, kUsage = 2;  // exit statuses
 
 int fail_with(const std::string& message, int status = kFailure, bool lost = false) {
-  const auto words = last_words(one_line(message), lost);
-  if (words) std::fprintf(stderr, "normtweak: %s\n", words->c_str());
+  const auto words = last_words(message, lost);
+  if (words) std::fprintf(stderr, "normtweak: %s\n", one_line(*words).c_str());
   return status;
 }
 
@@ -66,6 +67,9 @@ int fail_usage_with(const CLI::App& app, const std::string& message) {
 // What nothing in the library foresaw. The user learns at least with which file it happened.
 int fail_unforeseen(const CLI::App& app, const std::exception& error, const char* less_memory) {
   const auto words = plain_words(error);
+  if (dynamic_cast<const std::filesystem::filesystem_error*>(&error) != nullptr) {
+    return fail_with(fmt::format("{}; check this path", words));
+  }
   if (tells_of_memory(words))
     return fail_with(fmt::format("out of memory; {}: {}", less_memory, without_advice(words)));
   return fail_with(fmt::format("{}: {}; if the files are sound, this is a fault of normtweak: please report it",

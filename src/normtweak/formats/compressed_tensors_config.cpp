@@ -99,6 +99,14 @@ std::vector<std::string> parse_texts(const Json& list, std::string_view where) {
   return texts;
 }
 
+ModulePattern pattern_of(const std::string& text, std::string_view where) {
+  try {
+    return ModulePattern(text);
+  } catch (const Error& error) {
+    fail("{}: {}", where, error.what());
+  }
+}
+
 }  // namespace
 
 bool is_packed_config(const Json& config) {
@@ -106,8 +114,9 @@ bool is_packed_config(const Json& config) {
   return is_text(get(config, "quant_method"), kPackedMethod) || is_text(get(config, "format"), kExtendedPackedFormat);
 }
 
-PackedConfig::PackedConfig(const Json& config, std::string_view origin) {
-  const auto where = fmt::format("{}: quantization_config", origin);
+PackedConfig::PackedConfig(const Json& config, std::string_view origin)
+    : where_(fmt::format("{}: quantization_config", origin)) {
+  const auto& where = where_;
   if (!is_packed_config(config)) fail("{}: not of compressed-tensors", where);
   extension_ = is_text(get(config, "format"), kExtendedPackedFormat);
   check_format(get(config, "format"), extension_, where);
@@ -134,14 +143,23 @@ PackedConfig::PackedConfig(const Json& config, std::string_view origin) {
     const auto settings = parse_weights(get(group, "weights"), extension_, group_where);
     for (auto& target : parse_texts(get(group, "targets"), group_where)) by_target[std::move(target)] = settings;
   }
-  for (const auto& [target, settings] : by_target) targets_.push_back({ModulePattern(target), settings});
+  for (const auto& [target, settings] : by_target) targets_.push_back({pattern_of(target, where), settings});
   std::ranges::stable_partition(targets_, [](const Target& target) { return !target.pattern.is_regex(); });
   if (const auto& ignored = get(config, "ignore"); !ignored.is_null()) {
-    for (auto& text : parse_texts(ignored, where)) ignored_.emplace_back(std::move(text));
+    for (const auto& text : parse_texts(ignored, where)) ignored_.push_back(pattern_of(text, where));
   }
 }
 
 std::optional<PackedSettings> PackedConfig::settings_of(const std::string& module, std::string_view class_name) const {
+  try {
+    return find_settings(module, class_name);
+  } catch (const Error& error) {  // of a pattern
+    fail("{}: {}", where_, error.what());
+  }
+}
+
+std::optional<PackedSettings> PackedConfig::find_settings(const std::string& module,
+                                                          std::string_view class_name) const {
   for (const auto& pattern : ignored_) {
     if (pattern.matches_name(module) || pattern.matches_class(class_name)) return std::nullopt;
   }

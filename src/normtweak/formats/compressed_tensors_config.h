@@ -42,7 +42,8 @@ class PackedConfig {
   // quantized activations, a quantized KV cache, sparsity, transforms, reordered columns.
   PackedConfig(const Json& config, std::string_view origin);
 
-  // nullopt if the module stays float. class_name: compared with class targets such as "Linear".
+  // nullopt if the module stays float. class_name: compared with class targets such as "Linear". Throws Error naming
+  // the file if a pattern takes too many steps.
   std::optional<PackedSettings> settings_of(const std::string& module, std::string_view class_name = "Linear") const;
 
   bool is_extension() const { return extension_; }
@@ -53,6 +54,9 @@ class PackedConfig {
     PackedSettings settings;
   };
 
+  std::optional<PackedSettings> find_settings(const std::string& module, std::string_view class_name) const;
+
+  std::string where_;  // how messages begin
   bool extension_ = false;
   std::vector<Target> targets_;  // in the order in which they are tried by name
   std::vector<ModulePattern> ignored_;

@@ -164,15 +164,19 @@ BlockwiseResult run_blocks(const model::Decoder& exact, const model::Decoder& pa
   auto weights = token_weights(passes, own_rows, options, progress);
   Stage stage(progress, name, blocks, "blocks");
   BlockRun run(exact, passes, start, own_rows, options, share.begin, std::move(weights));
-  for (int index = 0; index < blocks; ++index) {
-    try {
+  try {
+    for (int index = 0; index < blocks; ++index) {
       run.run_block(index);
-    } catch (const Error& error) {  // of one block, or of a linear in it
-      fail("{}: {}", passes.origin, error.what());
+      stage.advance(1);
     }
-    stage.advance(1);
+    run.run_final_norm();
+  } catch (const LostProcess&) {
+    throw;
+  } catch (const Error& error) {  // about a block, a linear or a norm; about a file, if a block could not be read
+    const std::string what = error.what();
+    if (what.starts_with(passes.origin)) throw;
+    fail("{}: {}", passes.origin, what);
   }
-  run.run_final_norm();
   return run.take_result();
 }
 

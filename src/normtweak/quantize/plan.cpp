@@ -35,6 +35,8 @@ bool glob_matches(std::string_view glob, std::string_view name) {
 }
 
 std::regex compile(std::string_view expression) {
+  constexpr std::size_t kLongest = 1000;  // std::regex is recursive, and a deep one would exhaust the stack
+  if (expression.size() > kLongest) fail("a regular expression of more than {} characters is not read", kLongest);
   try {
     return std::regex(std::string(expression), std::regex::ECMAScript | std::regex::optimize);
   } catch (const std::regex_error& error) {
