@@ -79,7 +79,7 @@ const Malformed kMalformed[] = {
     {"Safetensors", raw(std::uint64_t{2}) + "{}", "is a safetensors file"},
     {"SplitFile", start(0, 1) + key("split.count", 2, raw(std::uint16_t{3})),
      "-of-00003.gguf ...), which are not read"},
-    {"ZeroByteInKey", start(0, 1) + key(std::string("a\0b", 3), 0, "1"), "a\\x00b holds a zero byte"},
+    {"ZeroByteInKey", start(0, 1) + key(std::string("a\0b", 3), 0, "1"), "a\\x00b, holds a zero byte"},
     {"ZeroByteInTensor", with_data(start(1, 0) + tensor(std::string("a\0", 2), {4}, 0, 0), 64), "holds a zero byte"},
     {"MuchText", much_text(), "the metadata fill more than"},
     {"TooManyTensors", start(1'000'001, 0) + std::string(24'000'024, '\0'), "at most 1000000 are read"},

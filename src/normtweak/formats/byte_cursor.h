@@ -35,6 +35,13 @@ class ByteCursor {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
   }
 
+  // The same for a name. Programs written in C would cut it at a zero byte.
+  std::string name(std::string_view what) {
+    auto name = text(what);
+    if (name.find('\0') == std::string::npos) return name;
+    fail("{}: {}, {}, holds a zero byte; the file is damaged", origin_, what, name);
+  }
+
   // A count of items of at least `smallest` bytes each: a count that cannot fit is refused before anything is
   // allocated.
   std::uint64_t count(std::uint64_t announced, std::uint64_t smallest, std::string_view what) const {

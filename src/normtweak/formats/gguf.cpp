@@ -2,24 +2,17 @@
 
 #include <algorithm>
 #include <bit>
-#include <unordered_set>
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/file_kind.h"
 #include "normtweak/formats/byte_cursor.h"
-#include "normtweak/formats/gguf_metadata.h"
 #include "normtweak/formats/tensor_bytes.h"
 
 namespace normtweak::formats {
 namespace {
 
-constexpr std::uint64_t kSmallestKey = 8 + 4 + 1;         // length of the name, type, a byte
 constexpr std::uint64_t kSmallestTensor = 8 + 4 + 4 + 8;  // length of the name, dimensions, type, offset
-constexpr std::uint64_t kMostKeys = 4096;                 // real files have fewer than 100
 constexpr std::uint64_t kMostTensors = 1'000'000;         // real files have fewer than 2,000; experts are stacked
-constexpr std::uint64_t kMostMetadata = 64 << 20;         // bytes in memory, long arrays not counted
-constexpr std::uint64_t kMostArrayValues = 1 << 20;       // of a vocabulary, or of its merges
-constexpr std::uint64_t kMostBytesOfValue = 64;           // of a JSON array, beside the text of strings
 constexpr std::uint32_t kMostDimensions = 4;              // ggml's limit
 constexpr std::uint64_t kDefaultAlignment = 32;
 
@@ -36,12 +29,6 @@ std::vector<std::int64_t> read_shape(ByteCursor& cursor, std::string_view where)
   }
   if (!element_count(shape)) fail("{}: shape {} is larger than any memory", where, c10::str(at::IntArrayRef(shape)));
   return shape;
-}
-
-// Programs written in C would cut the name there.
-void refuse_zero_byte(const std::string& name, std::string_view origin) {
-  if (name.find('\0') != std::string::npos)
-    fail("{}: the name {} holds a zero byte; the file is damaged", origin, name);
 }
 
 // Size of a tensor in bytes. Throws Error if rows are not whole blocks.
@@ -89,76 +76,11 @@ void GgufFile::parse() {
   place_tensors(cursor.position());
 }
 
-void GgufFile::parse_metadata(ByteCursor& cursor, std::uint64_t count) {
-  cursor.count(count, kSmallestKey, "keys");
-  if (count > kMostKeys) fail("{}: {} keys are announced, at most {} are read", origin_, count, kMostKeys);
-  std::unordered_set<std::string> seen;
-  std::vector<Json::object_t::value_type>& rows = metadata_.get_ref<Json::object_t&>();
-  rows.reserve(count);
-  std::uint64_t bytes = 0;
-  for (std::uint64_t i = 0; i < count; ++i) {
-    const auto begin = cursor.position();
-    const auto key = cursor.text("the name of a key");
-    refuse_zero_byte(key, origin_);
-    if (!seen.insert(key).second) fail("{}: key {} occurs twice; the file is damaged", origin_, key);
-    auto value = read_value(cursor, key);
-    if (!value.is_null()) bytes += cursor.position() - begin + kMostBytesOfValue * value.size();
-    if (bytes > kMostMetadata) {
-      fail("{}: key {}: up to it, the metadata fill more than {} bytes of memory, which are not read", origin_, key,
-           kMostMetadata);
-    }
-    rows.emplace_back(key, std::move(value));
-  }
-}
-
-// Null in the place of a long array.
-Json GgufFile::read_value(ByteCursor& cursor, const std::string& key) {
-  constexpr std::size_t kLongArrayBytes = 1 << 20;
-  const auto type = cursor.number<std::uint32_t>(key);
-  if (type != kGgufArray) return read_gguf_value(cursor, type, key);
-  auto start = cursor;
-  const auto values = skip_gguf_array(cursor, key);
-  if (values <= kLongArray && cursor.position() - start.position() <= kLongArrayBytes) {
-    return read_gguf_value(start, type, key);
-  }
-  long_arrays_.emplace(key, LongArray{start.position(), values});
-  return nullptr;
-}
-
-Json GgufFile::metadata_with_arrays(std::string_view prefix) const {
-  Json all = metadata_;
-  std::uint64_t total = 0;
-  for (auto& [key, value] : all.items()) {
-    const auto found = long_arrays_.find(key);
-    if (found == long_arrays_.end() || !key.starts_with(prefix)) continue;
-    const auto values = found->second.values;
-    total += values;
-    if (values > kMostArrayValues || total > 2 * kMostArrayValues) {
-      fail("{}: key {}: {} values are more than any vocabulary has; at most {} are read, and twice as many in all",
-           origin_, key, values, kMostArrayValues);
-    }
-    ByteCursor cursor(bytes_, origin_);
-    cursor.take(found->second.position, key);
-    value = read_gguf_value(cursor, kGgufArray, key);
-  }
-  return all;
-}
-
-void GgufFile::refuse_part_of_split() const {
-  const auto count = metadata_.find("split.count");
-  if (count == metadata_.end() || !count->is_number_integer() || *count <= 1) return;
-  fail(
-      "{}: is one of {} files of a split model (NAME-00001-of-{:05}.gguf ...), which are not read; join them with "
-      "`llama-gguf-split --merge FIRST OUT.gguf`",
-      origin_, show(*count), count->get<std::uint64_t>());
-}
-
 void GgufFile::parse_tensors(ByteCursor& cursor, std::uint64_t count) {
   cursor.count(count, kSmallestTensor, "tensors");
   if (count > kMostTensors) fail("{}: {} tensors are announced, at most {} are read", origin_, count, kMostTensors);
   for (std::uint64_t i = 0; i < count; ++i) {
-    auto name = cursor.text("the name of a tensor");
-    refuse_zero_byte(name, origin_);
+    auto name = cursor.name("the name of a tensor");
     const auto where = fmt::format("{}: tensor {}", origin_, name);
     Entry entry;
     entry.shape = read_shape(cursor, where);
