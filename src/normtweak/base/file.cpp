@@ -95,10 +95,7 @@ class RegularFile {
   std::size_t size_ = 0;
 };
 
-}  // namespace
-
-fs::path place_of(const fs::path& target) {
-  if (target.empty()) fail_usage("the name of the output is empty");
+fs::path resolved(const fs::path& target) {
   auto place = fs::absolute(target);
   constexpr int kMostLinks = 40;  // Linux's own limit
   for (int links = 0;; ++links) {
