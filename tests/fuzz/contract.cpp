@@ -8,6 +8,7 @@
 #include <string>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/one_line.h"
 
 // Of the sanitizers' runtime; GCC has no header for them.
 extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*allocated)(const volatile void*, std::size_t),
@@ -41,17 +42,15 @@ void count_release(const volatile void* place) {
 
 double processor_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
-bool is_one_line(std::string_view text) {
-  const auto is_control = [](char letter) { return static_cast<unsigned char>(letter) < 0x20 || letter == 0x7F; };
-  return !text.empty() && std::none_of(text.begin(), text.end(), is_control);
-}
+// And a short one, of valid UTF-8.
+bool is_one_line(std::string_view text) { return !text.empty() && one_line(text) == text; }
 
 Outcome run(std::string_view bytes, const std::function<void(std::string_view)>& read) {
   try {
     read(bytes);
     return {true, {}};
   } catch (const Error& error) {
-    if (!is_one_line(error.what())) broken(fmt::format("an Error of several lines: {}", error.what()));
+    if (!is_one_line(error.what())) broken(fmt::format("an Error that is not one short line: {}", error.what()));
     return {false, error.what()};
   } catch (const std::exception& error) {
     broken(fmt::format("an exception that is no Error: {}", error.what()));

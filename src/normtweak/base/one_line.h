@@ -6,8 +6,9 @@
 
 namespace normtweak {
 
-// Bytes of the longest message, and of a value quoted in one.
-inline constexpr std::size_t kLongestLine = 299, kLongestValue = 100;
+// Bytes of the longest message, which makes a line of less than 300 with the program's name in front, and of a value
+// quoted in one.
+inline constexpr std::size_t kLongestLine = 285, kLongestValue = 100;
 
 // Control characters, whatever else ends a line or turns its direction, and bytes that are no UTF-8 are spelled out as
 // in C++: \n, \x1b, \u2028. Then, if more than `most` bytes remain, the longest words lose their middle, which is

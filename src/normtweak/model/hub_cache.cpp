@@ -1,7 +1,6 @@
 #include "normtweak/model/hub_cache.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cctype>
@@ -48,15 +47,15 @@ std::vector<std::string> snapshots_in(const fs::path& cached) {
   return names;
 }
 
-// What to do about a cached model without a usable refs/main.
+// What to do about a cached model whose revision is not known.
 std::string advice(const std::string& id, const fs::path& cached) {
   const auto names = snapshots_in(cached);
-  if (names.empty()) return fmt::format("run `hf download {}`", id);
-  constexpr std::size_t kShown = 2;
-  const auto shown = std::min(names.size(), kShown);
-  return fmt::format("run `hf download {}`, or name a folder of {}: {}{}", id, (cached / "snapshots").string(),
-                     fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
-                     names.size() > kShown ? fmt::format(" and {} more", names.size() - kShown) : "");
+  if (names.empty()) return fmt::format("{} has no snapshot: run `hf download {}`", cached.string(), id);
+  auto text = fmt::format("run `hf download {}`, or name a snapshot by its folder: {}", id,
+                          (cached / "snapshots" / names.front()).string());
+  if (names.size() > 1) text += fmt::format(", or {} beside it", names[1]);
+  if (names.size() > 2) text += fmt::format(" and {} more", names.size() - 2);
+  return text;
 }
 
 // The content of refs/main if it is the name of a folder. It comes from a file that anybody may have written, and must
@@ -98,13 +97,14 @@ std::optional<fs::path> find_in_hub_cache(const std::string& id) {
   if (!is_present(cached)) return std::nullopt;
   const auto reference = cached / "refs" / "main";
   if (!is_present(reference)) {
-    fail("{}: there is no refs/main in {}, so its revision is unknown; {}", id, cached.string(), advice(id, cached));
+    fail("{}: refs/main is missing in its hub cache, so its revision is unknown; {}", id, advice(id, cached));
   }
   const auto revision = read_revision(reference);
-  if (!revision) fail("{}: does not hold the name of a revision; {}", reference.string(), advice(id, cached));
+  if (!revision)
+    fail("{}: refs/main of its hub cache does not hold the name of a revision; {}", id, advice(id, cached));
   const auto snapshot = cached / "snapshots" / *revision;
   if (is_present(snapshot)) return snapshot;
-  fail("{}: names the revision {}, which is not there; {}", reference.string(), *revision, advice(id, cached));
+  fail("{}: refs/main of its hub cache names {}, which is not there; {}", id, *revision, advice(id, cached));
 }
 
 }  // namespace normtweak::model
