@@ -3,12 +3,15 @@ import json
 import pathlib
 import shutil
 
+import gguf
 import pytest
 import transformers
 from safetensors.torch import load_file
 from tokenizers import processors
 
+import cli_gguf
 import cli_models
+import text_tokenizers
 from cli_program import call, run
 
 ROWS = 400  # of the embedding; the tokenizer has 316 tokens
@@ -43,8 +46,8 @@ def both_ends(document):
         special_tokens=[("<|begin|>", 0), ("<|end|>", 1)]).__getstate__())
 
 
-DECODER = {"330": added("<x>", lstrip=True), "317": added("<y>", rstrip=True, special=True), "0": added("<|begin|>", rstrip=True),
-           "316": added("<z>", single_word=True, normalized=True)}
+DECODER = {"330": added("<x>", lstrip=True), "317": added("<y>", rstrip=True, special=True),
+           "0": added("<|begin|>", rstrip=True), "316": added("<z>", single_word=True, normalized=True)}
 MARKED = {"__type": "AddedToken", **added("<x>", lstrip=True, rstrip=True)}
 
 # name → model type, tokenizer_config.json, special_tokens_map.json, added_tokens.json, an edit of tokenizer.json
@@ -59,9 +62,11 @@ FOLDERS = {
         "llama", {"added_tokens_decoder": DECODER}, {"eos_token": "river"}, {"<w>": 350}, None),
     "roles in the config": ("llama", {"bos_token": "<s>", "eos_token": "river", "pad_token": None, "unk_token": "<unk>",
                                       "mask_token": "<|end|>"}, None, None, None),
-    "a role with flags": ("llama", {"eos_token": MARKED, "bos_token": {**MARKED, "content": "river"}}, None, None, None),
+    "a role with flags": ("llama", {"eos_token": MARKED, "bos_token": {**MARKED, "content": "river"}}, None, None,
+                          None),
     "a role of an added token": ("llama", {"eos_token": "<x>", "added_tokens_decoder": DECODER}, None, None, None),
-    "special_tokens_map": ("llama", {}, {"bos_token": "<s>", "eos_token": added("</s>", lstrip=True), "pad_token": "river"},
+    "special_tokens_map": ("llama", {}, {"bos_token": "<s>", "eos_token": added("</s>", lstrip=True),
+                                         "pad_token": "river"},
                            None, None),
     "special_tokens_map over the config": ("llama", {"eos_token": "<x>"}, {"eos_token": "<y>"}, None, None),
     "added_tokens.json": ("llama", {"eos_token": "<y>"}, None, {"<x>": 350, "<y>": 340, "<z>": 316, "river": 5}, None),
@@ -72,27 +77,37 @@ FOLDERS = {
     "additional and extra": ("llama", {"additional_special_tokens": ["<x>"], "extra_special_tokens": ["<y>", MARKED]},
                              None, None, None),
     "extra in config and map": ("llama", {"extra_special_tokens": ["<y>"]},
-                                {"extra_special_tokens": ["<y>", {"content": "<x>", "rstrip": True}], "additional_special_tokens": ["<z>"]},
+                                {"extra_special_tokens": ["<y>", {"content": "<x>", "rstrip": True}],
+                                 "additional_special_tokens": ["<z>"]},
                                 None, None),
-    "extra by name": ("llama", {"extra_special_tokens": {"image_token": "<image>", "video_token": "<v>"}, "audio_token": "<w>"},
+    "extra by name": ("llama", {"extra_special_tokens": {"image_token": "<image>", "video_token": "<v>"},
+                                "audio_token": "<w>"},
                       None, None, None),
     "additional beside extra by name": (
         "llama", {"additional_special_tokens": ["<x>"], "extra_special_tokens": {"a_token": "<y>"}}, None, None, None),
-    "extra by name in the map": ("llama", {"additional_special_tokens": ["<x>"]}, {"extra_special_tokens": {"a_token": "<y>"}},
+    "extra by name in the map": ("llama", {"additional_special_tokens": ["<x>"]},
+                                 {"extra_special_tokens": {"a_token": "<y>"}},
                                  None, None),
-    "roles of the model": ("llama", {"image_token": "<image>", "more_token": MARKED}, {"other_token": "<v>"}, None, None),
-    "general class": ("llama", {"tokenizer_class": "PreTrainedTokenizerFast", "add_prefix_space": True}, None, None, digits_first),
-    "Llama's class": ("llama", {"tokenizer_class": "LlamaTokenizerFast", "legacy": True, "bos_token": "<s>"}, None, None, digits_first),
+    "roles of the model": ("llama", {"image_token": "<image>", "more_token": MARKED}, {"other_token": "<v>"}, None,
+                           None),
+    "general class": ("llama", {"tokenizer_class": "PreTrainedTokenizerFast", "add_prefix_space": True}, None, None,
+                      digits_first),
+    "Llama's class": ("llama", {"tokenizer_class": "LlamaTokenizerFast", "legacy": True, "bos_token": "<s>"}, None,
+                      None, digits_first),
     "unknown class": ("llama", {"tokenizer_class": "OddTokenizer"}, None, None, digits_first),
     "GPT-2's class": ("llama", {"tokenizer_class": "GPT2TokenizerFast"}, None, None, digits_first),
-    "GPT-2's class with a space": ("llama", {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": True, "bos_token": "<|begin|>",
+    "GPT-2's class with a space": ("llama", {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": True,
+                                             "bos_token": "<|begin|>",
                                              "eos_token": "<|end|>", "unk_token": None}, None, None, gaps),
-    "GPT-2's class and a decoder": ("llama", {"tokenizer_class": "GPT2Tokenizer", "added_tokens_decoder": DECODER}, None, None, gaps),
-    "GPT-NeoX's class": ("llama", {"tokenizer_class": "GPTNeoXTokenizer", "pad_token": "<pad>"}, None, None, digits_first),
+    "GPT-2's class and a decoder": ("llama", {"tokenizer_class": "GPT2Tokenizer", "added_tokens_decoder": DECODER},
+                                    None, None, gaps),
+    "GPT-NeoX's class": ("llama", {"tokenizer_class": "GPTNeoXTokenizer", "pad_token": "<pad>"}, None, None,
+                         digits_first),
     "Qwen2's class": ("llama", {"tokenizer_class": "Qwen2Tokenizer", "bos_token": MARKED}, None, None, digits_first),
     "class in config.json": ("llama GPT2TokenizerFast", {}, None, None, digits_first),
     "GPT-2": ("gpt2", None, None, None, digits_first),
-    "GPT-2 with a space": ("gpt2", {"add_prefix_space": True, "eos_token": "<x>"}, {"bos_token": "<|begin|>"}, None, gaps),
+    "GPT-2 with a space": ("gpt2", {"add_prefix_space": True, "eos_token": "<x>"}, {"bos_token": "<|begin|>"}, None,
+                           gaps),
     "GPT-2, general class": ("gpt2", {"tokenizer_class": "PreTrainedTokenizerFast"}, None, None, digits_first),
     "GPT-2, Llama's class": ("gpt2", {"tokenizer_class": "LlamaTokenizer"}, None, None, digits_first),
 }
@@ -102,7 +117,8 @@ FOLDERS = {
 def models(tmp_path_factory):
     """A folder for each model type, with a tokenizer.json."""
     root = tmp_path_factory.mktemp("models")
-    sizes = {"llama": cli_models.llama(vocab_size=ROWS, hidden_size=16, intermediate_size=16, max_position_embeddings=512),
+    sizes = {"llama": cli_models.llama(vocab_size=ROWS, hidden_size=16, intermediate_size=16,
+                                       max_position_embeddings=512),
              "gpt2": cli_models.gpt2(vocab_size=ROWS, n_embd=16, n_head=2, n_positions=512)}
     for name, model in sizes.items():
         cli_models.save_with_tokenizer(model, root / name)
@@ -129,7 +145,8 @@ def make_folder(models, target, name):
 def cut(folder, text, tokens, to):
     file = pathlib.Path(to) / "text.txt"
     file.write_text(text, encoding="utf-8", newline="")
-    return ["generate", folder, "--text", file, "--samples", 1, "--tokens", tokens, "-o", pathlib.Path(to) / "ids.safetensors"]
+    return ["generate", folder, "--text", file, "--samples", 1, "--tokens", tokens, "-o",
+            pathlib.Path(to) / "ids.safetensors"]
 
 
 @pytest.mark.parametrize("name", FOLDERS)
@@ -146,7 +163,8 @@ def test_ids_are_those_of_auto_tokenizer(name, models, tmp_path):
 @pytest.mark.parametrize("name,note", [
     ("unknown class", "tokenizer_class OddTokenizer is not known here; tokenizer.json is used as it is"),
     ("GPT-2's class", "transformers 5 loads it as GPT2Tokenizer, which replaces its pre_tokenizer, ignore_merges"),
-    ("Qwen2's class", "transformers 5 loads it as Qwen2Tokenizer, which replaces its normalizer, pre_tokenizer, ignore_merges"),
+    ("Qwen2's class",
+     "transformers 5 loads it as Qwen2Tokenizer, which replaces its normalizer, pre_tokenizer, ignore_merges"),
     ("GPT-NeoX's class", "replaces its normalizer, pre_tokenizer, ignore_merges, post_processor"),
     ("plain", ""), ("Llama's class", ""), ("GPT-2 with a space", "replaces its pre_tokenizer")])
 def test_what_a_class_does_is_noted(name, note, models, tmp_path):
@@ -161,7 +179,8 @@ def test_what_a_class_does_is_noted(name, note, models, tmp_path):
     ("tokenizer_config", {"added_tokens_decoder": {"x": added("<x>")}}, "added_tokens_decoder: x is not an id"),
     ("tokenizer_config", {"added_tokens_decoder": {"5": "<x>"}}, "added_tokens_decoder.5: expected an object"),
     ("tokenizer_config", {"split_special_tokens": True}, "split_special_tokens: is not supported"),
-    ("special_tokens_map", {"additional_special_tokens": [added("<x>")]}, "additional_special_tokens[0]: expected a string"),
+    ("special_tokens_map", {"additional_special_tokens": [added("<x>")]},
+     "additional_special_tokens[0]: expected a string"),
     ("added_tokens", {"<x>": "5"}, "added_tokens.json: <x>: expected a whole number, found string")])
 def test_malformed_files_are_named(file, content, message, models, tmp_path):
     folder = make_folder(models, tmp_path / "model", "plain")
@@ -209,7 +228,8 @@ def small(models, tmp_path_factory):
     folder = tmp_path_factory.mktemp("small") / "model"
     cli_models.save_with_tokenizer(
         cli_models.llama(vocab_size=316, hidden_size=16, intermediate_size=16, max_position_embeddings=512), folder)
-    (folder / "tokenizer_config.json").write_text(json.dumps({"extra_special_tokens": ["<x>", "<s>"]}), encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"extra_special_tokens": ["<x>", "<s>"]}),
+                                                  encoding="utf-8")
     return folder
 
 
@@ -222,11 +242,14 @@ BEYOND = "token <x> has the id 316, and the model's embedding has 316 rows for t
     ["quantize", "MODEL", "-o", "OUT", "--bits", 4, "--eval-text", "TEXT"],
     ["quantize", "MODEL", "-o", "OUT", "--bits", 4, "--eval-rows", "TEXT"],
     ["quantize", "MODEL", "-o", "OUT", "--bits", 4, "--eval-lambada", "LAMBADA"],
-    ["eval", "MODEL", "--text", "TEXT"], ["eval", "MODEL", "--rows", "TEXT"], ["eval", "MODEL", "--lambada", "LAMBADA"]])
+    ["eval", "MODEL", "--text", "TEXT"], ["eval", "MODEL", "--rows", "TEXT"], ["eval", "MODEL", "--lambada",
+                                                                               "LAMBADA"]])
 def test_tokens_beyond_the_embedding_are_named(arguments, small, tmp_path):
     (tmp_path / "text.txt").write_text(cli_models.text(500) + "<x>", encoding="utf-8")
-    (tmp_path / "lambada.jsonl").write_text(json.dumps({"text": "The river<x> carries stones"}) + "\n", encoding="utf-8")
-    places = {"MODEL": small, "TEXT": tmp_path / "text.txt", "LAMBADA": tmp_path / "lambada.jsonl", "OUT": tmp_path / "out",
+    (tmp_path / "lambada.jsonl").write_text(json.dumps({"text": "The river<x> carries stones"}) + "\n",
+                                            encoding="utf-8")
+    places = {"MODEL": small, "TEXT": tmp_path / "text.txt", "LAMBADA": tmp_path / "lambada.jsonl",
+              "OUT": tmp_path / "out",
               "OUT.safetensors": tmp_path / "out.safetensors"}
     arguments = [places.get(argument, argument) for argument in arguments]
     refused = call(*arguments)
@@ -253,7 +276,8 @@ def test_first_and_last_tokens_beyond_the_embedding(small, tmp_path):
         single="<x> $A", pair=None, special_tokens=[("<x>", 316)]).__getstate__())
     document["added_tokens"].append({"id": 316, **added("<x>", special=True)})
     (folder / "tokenizer.json").write_text(json.dumps(document), encoding="utf-8")
-    for command in (["generate", folder, "-o", tmp_path / "made.safetensors"], ["quantize", folder, "-o", tmp_path / "out"]):
+    for command in (["generate", folder, "-o", tmp_path / "made.safetensors"], ["quantize", folder, "-o",
+                                                                                tmp_path / "out"]):
         refused = call(*command, "--samples", 3, "--tokens", 8)
         assert refused.returncode == 1 and f"{folder}/tokenizer.json: {BEYOND}" in refused.stderr
 
@@ -262,3 +286,32 @@ def test_first_and_last_tokens_beyond_the_embedding(small, tmp_path):
     made = call("generate", ends, "--samples", 2, "--tokens", 8, "-o", tmp_path / "made.safetensors")
     assert made.returncode == 0
     assert "eos_token_id 999 is not below 316, the rows of the embedding; no text ends with it" in made.stderr
+
+
+def add_tokens(writer, tokenizer):
+    """The tokens of a byte-level BPE, and nothing on how a text is cut."""
+    document = json.loads(tokenizer.to_str())
+    special = {token["id"] for token in document["added_tokens"]}
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list([tokenizer.id_to_token(id) for id in range(tokenizer.get_vocab_size())])
+    writer.add_token_types([3 if id in special else 1 for id in range(tokenizer.get_vocab_size())])
+    writer.add_token_merges([" ".join(merge) for merge in document["model"]["merges"]])
+    writer.add_bos_token_id(0)
+
+
+def test_what_is_assumed_of_a_gguf_file_is_noted(models, tmp_path, monkeypatch):
+    """Its text is cut as llama.cpp does by default; the `tokenizers` package is told the same regexes."""
+    monkeypatch.setattr(gguf.GGUFWriter, "add_rope_freq_base", lambda *_: None)
+    file, tokenizer = tmp_path / "model.gguf", cli_models.load_tokenizer(models / "llama")
+    model = cli_models.llama(vocab_size=ROWS, hidden_size=64, intermediate_size=64, max_position_embeddings=512)
+    cli_gguf.write(file, model, "llama", gguf.GGMLQuantizationType.F32, lambda writer: add_tokens(writer, tokenizer))
+    shown = call("inspect", file, "--quick").stdout
+    for note in ("tokenizer.ggml.pre is missing; llama.cpp's default rules are assumed",
+                 "tokenizer.ggml.add_bos_token is missing; as in llama.cpp, texts are assumed to start without the BOS token",
+                 "llama.rope.freq_base is missing; 10000 is assumed"):
+        assert f"note: {file}: " in shown and note in shown
+    tokenizer.pre_tokenizer = text_tokenizers.splits(*text_tokenizers.GGUF_DEFAULT)
+    text = "Costs 12345678 dollars -- (it's) a+b<=c ... stones,  and 007!?\n"
+    expected = tokenizer.encode(text, add_special_tokens=False).ids
+    run(*cut(file, text, len(expected), tmp_path))
+    assert load_file(tmp_path / "ids.safetensors")["input_ids"].tolist() == [expected]
