@@ -107,12 +107,13 @@ TEST_F(GgufCheckpoint, AListOfOneNumberForEachBlockIsThatNumber) {
 
 TEST_F(GgufCheckpoint, NumbersThatAreNoModelAreRefused) {
   const std::vector<Tensor> tensors = {kEmbedding};
-  expect_refused({{"llama.attention.head_count", number(0)}}, tensors, "`num_attention_heads` is 0");
-  expect_refused({{"llama.embedding_length", number(9)}}, tensors, "`num_attention_heads` is 2, which does not divide");
+  expect_refused({{"llama.attention.head_count", number(0)}}, tensors, "metadata llama.attention.head_count is 0");
+  expect_refused({{"llama.embedding_length", number(9)}}, tensors,
+                 "metadata llama.attention.head_count is 2, which does not divide metadata llama.embedding_length, 9");
   expect_refused({{"llama.block_count", large_number(std::uint64_t{1} << 40)}}, tensors,
-                 "`num_hidden_layers` is 1099511627776");
-  expect_refused({{"llama.block_count", list({"\xff"})}}, tensors, "`num_hidden_layers` is [\"\uFFFD\"]");
-  expect_refused({{"llama.rope.freq_base", words("x")}}, tensors, "of the wrong type");
+                 "metadata llama.block_count is 1099511627776");
+  expect_refused({{"llama.block_count", list({"\xff"})}}, tensors, "metadata llama.block_count is [\"\uFFFD\"]");
+  expect_refused({{"llama.rope.freq_base", words("x")}}, tensors, "llama.rope.freq_base is \"x\", a number");
 }
 
 TEST_F(GgufCheckpoint, ShapesThatAreNoModelAreRefused) {
@@ -161,7 +162,7 @@ TEST_F(GgufCheckpoint, MetadataThatChangesThePassesIsRefused) {
   expect_metadata_refused("attention.value_length", number(8), "8, which is not supported; 4 is");
   expect_metadata_refused("expert_count", number(4), "4, which is not supported; 0 is");
   expect_metadata_refused("rope.dimension_count", number(2), "2, which is not supported; 4 is");
-  expect_refused({{"llama.logit_scale", words("x")}}, tensors, "of the wrong type");
+  expect_refused({{"llama.logit_scale", words("x")}}, tensors, "llama.logit_scale is \"x\", a number");
   open({{"llama.logit_scale", real(1)},
         {"llama.attention.scale", real(0.5F)},
         {"llama.attention.causal", {7, std::string(1, '\1')}},
