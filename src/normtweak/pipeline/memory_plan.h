@@ -30,6 +30,7 @@ struct RunMemory {
 struct RunNeeds {
   double quantized_bytes = 1.25;        // per weight in memory: a byte for its code, and its share of scale and zero
   bool quantized_is_loaded = false;     // tweak: the quantized model has its own embedding and head
+  bool rounds_outside = false;          // quantize: its embedding and head are rounded copies, for the final scores
   std::int64_t calibration_tokens = 0;  // tokens whose hidden states are kept between blocks
   bool corrects_drift = false;          // the float model's hidden states are kept as well
   bool sweeps = false;                  // GPTQ's coordinate descent, which needs a damped copy of the Hessian

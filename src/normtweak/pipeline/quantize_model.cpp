@@ -46,11 +46,12 @@ quantize::QuantizationPlan plan_for_model(const QuantizeOptions& options, const 
   return plan;
 }
 
-RunNeeds needs_of(const quantize::QuantizationPlan& plan, const model::Checkpoint& checkpoint,
-                  const QuantizeOptions& options) {
+RunNeeds needs_of(const quantize::QuantizationPlan& plan, const model::Checkpoint& original,
+                  const model::Checkpoint& checkpoint, const QuantizeOptions& options) {
   const auto text = calibration_size(options.text, checkpoint);
   const bool weighs_tokens = plan.token_weights != quantize::TokenWeighting::none;
   return {.quantized_bytes = quantized_bytes(plan.standard),
+          .rounds_outside = converts_floats(original, checkpoint.numbers.stored_type),
           .calibration_tokens = text.tokens(),
           .corrects_drift = may_correct_drift(plan),
           .sweeps = (plan.standard.sweeps > 0 || !plan.rules.empty()) && may_use_gptq(plan),
@@ -90,10 +91,11 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
     fail("{}: is quantized already; give the float model, or use `normtweak tweak`", options.model);
   }
   auto checkpoint = original;
-  if (options.store_type) checkpoint.numbers.stored_type = *options.store_type;
+  checkpoint.numbers.stored_type = options.store_type.value_or(original.result_type);
   const auto plan = plan_for_model(options, checkpoint);
   check_outputs(options, original, checkpoint, progress);
-  if (options.store_type) check_stored_type(original, *options.store_type, plan);
+  const auto stored = checkpoint.numbers.stored_type;
+  if (converts_floats(original, stored)) check_stored_type(original, stored, plan);
   note_missing_tokenizer(original, progress);
   const auto external = read_external(options.external, checkpoint);
   result.model = options.model;
@@ -102,8 +104,8 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   result.group_size = quantize::find_quantizer(result.method).uses_groups ? plan.standard.group_size : 0;
   if (may_correct_drift(plan)) result.drift_correction = plan.drift_correction;
 
-  const auto memory =
-      plan_run(checkpoint, options.compute, needs_of(plan, checkpoint, options), available_memory(options.compute));
+  const auto memory = plan_run(checkpoint, options.compute, needs_of(plan, original, checkpoint, options),
+                               available_memory(options.compute));
   if (const auto note = describe(memory); !note.empty()) progress.note(note);
   note_slow_rounding(plan, options.compute.device, progress);
   const auto floats = load_float_model(checkpoint, options.compute, memory);
@@ -127,8 +129,8 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   const auto tweaked =
       run_tweak(floats, start, quantized, text.split, options.tweak, &plan, result, progress, processes);
   if (!processes.is_first()) return result;  // rank 0 judges and saves
-  finish(floats, quantized, tweaked, text, external, {floats.exact, original, options.output, format}, result,
-         progress);
+  const auto outside = converts_floats(original, stored) ? with_stored_outside(floats.exact, stored) : floats.exact;
+  finish(floats, quantized, tweaked, text, external, {outside, original, options.output, format}, result, progress);
   if (copy) copy->remove();
   return result;
 }
