@@ -413,7 +413,8 @@ class Bench:
         quantized = self.folder / "quantized"
         shutil.rmtree(quantized, ignore_errors=True)
         self.normtweak("quantize", self.model, "-o", quantized, "--method", "rtn", "--bits", options.bits,
-                       "--group-size", options.group_size, "--tweak", "none", "--calibration", few)
+                       "--group-size", options.group_size, "--tweak", "none", "--store-dtype", "f32",
+                       "--calibration", few)
 
     def modes(self, kind):
         """How PyTorch does its bf16, where there is a choice."""

@@ -20,6 +20,10 @@ def parser(description, samples, tokens, out, device=""):
     return arguments
 
 
+# The figures in docs/benchmarks.md are of results with F32 floats. What is made from a GGUF file has F16 otherwise.
+STORED = ["--store-dtype", "f32"]
+
+
 class Failure(Exception):
     """The program ended with a status other than 0; says what it said."""
 

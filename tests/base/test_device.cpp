@@ -62,7 +62,7 @@ TEST(FloatType, OthersAreRefused) {
     EXPECT_EQ(message_of<Error>([&] { parse_float_type(name); }),
               std::string(name) + ": not a float type; use f32, bf16 or f16");
   }
-  EXPECT_THROW(float_type_name(at::kDouble), Error);
+  EXPECT_EQ(float_type_name(at::kDouble), "float64");  // a name for what is read, not a choice
   EXPECT_THROW(float_type_name(at::kByte), Error);
 }
 

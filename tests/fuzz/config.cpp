@@ -5,6 +5,7 @@
 #include "normtweak/formats/safetensors.h"
 #include "normtweak/model/decoder.h"
 #include "normtweak/model/tensor_loader.h"
+#include "normtweak/model/token_ids.h"
 #include "sources.h"
 
 namespace normtweak::fuzz {

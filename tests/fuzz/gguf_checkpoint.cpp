@@ -2,6 +2,7 @@
 #include "normtweak/model/gguf_checkpoint.h"
 
 #include "contract.h"
+#include "normtweak/model/token_ids.h"
 #include "sources.h"
 
 namespace normtweak::fuzz {

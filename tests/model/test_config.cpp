@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "normtweak/base/error.h"
 #include "normtweak/model/family.h"
 #include "normtweak/model/tensor_loader.h"
@@ -59,7 +61,7 @@ TEST(Config, ErrorsNameFileAndKey) {
       {"num_hidden_layers", changed(llama, {{"num_hidden_layers", -1}})},
       {"num_hidden_layers", changed(llama, {{"num_hidden_layers", std::int64_t{1} << 40}})},
       {"num_attention_heads", changed(llama, {{"num_attention_heads", 6}})},
-      {"key-value heads", changed(llama, {{"num_key_value_heads", 3}})},
+      {"num_key_value_heads", changed(llama, {{"num_key_value_heads", 3}})},
       {"head_dim", changed(llama, {{"head_dim", 7}})},
       {"head_dim", changed(llama, {{"head_dim", std::int64_t{1} << 62}})},
       {"vocab_size", changed(llama, {{"vocab_size", nullptr}})},
@@ -72,6 +74,13 @@ TEST(Config, ErrorsNameFileAndKey) {
       {"yarn", changed(llama, {{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4}}}})},
       {"factor", changed(llama, {{"rope_scaling", {{"type", "linear"}}}})},
       {"low_freq_factor", changed(llama, {{"rope_parameters", {{"rope_type", "llama3"}, {"factor", 8}}}})},
+      {"intermediate_size", changed(llama, {{"intermediate_size", nullptr}})},
+      {"rms_norm_eps", changed(llama, {{"rms_norm_eps", std::nan("")}})},
+      {"rms_norm_eps` is Infinity", changed(llama, {{"rms_norm_eps", INFINITY}})},
+      {"rope_theta` is NaN", changed(llama, {{"rope_theta", std::nan("")}})},
+      {"rope_scaling.factor` is -Infinity",
+       changed(llama, {{"rope_scaling", {{"type", "linear"}, {"factor", -INFINITY}}}})},
+      {"num_attention_heads` is 5, which does not divide `hidden_size`", changed(gpt2, {{"num_attention_heads", 5}})},
       {"n_head", changed(gpt2, {{"n_head", 5}})},
       {"scale_attn_weights", changed(gpt2, {{"scale_attn_weights", false}})},
       {"add_cross_attention", changed(gpt2, {{"add_cross_attention", true}})},

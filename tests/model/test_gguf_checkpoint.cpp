@@ -1,4 +1,6 @@
 // GGUF files that are no sound model: each is an Error that names the file and the key or the tensor.
+#include <cmath>
+
 #include "formats/gguf_bytes.h"
 #include "normtweak/base/error.h"
 #include "normtweak/model/gguf_checkpoint.h"
@@ -57,7 +59,9 @@ Metadata sound_metadata() {
           {"llama.feed_forward_length", number(8)},
           {"llama.context_length", number(16)},
           {"llama.attention.layer_norm_rms_epsilon", {6, raw(1e-5F)}},
+          {"llama.rope.freq_base", {6, raw(1e4F)}},
           {"tokenizer.ggml.model", words("gpt2")},
+          {"tokenizer.ggml.pre", words("gpt-2")},
           {"tokenizer.ggml.tokens", list({"a", "b"})},
           {"tokenizer.ggml.merges", list({})}};
 }
@@ -112,8 +116,42 @@ TEST_F(GgufCheckpoint, NumbersThatAreNoModelAreRefused) {
                  "metadata llama.attention.head_count is 2, which does not divide metadata llama.embedding_length, 9");
   expect_refused({{"llama.block_count", large_number(std::uint64_t{1} << 40)}}, tensors,
                  "metadata llama.block_count is 1099511627776");
-  expect_refused({{"llama.block_count", list({"\xff"})}}, tensors, "metadata llama.block_count is [\"\uFFFD\"]");
-  expect_refused({{"llama.rope.freq_base", words("x")}}, tensors, "llama.rope.freq_base is \"x\", a number");
+  expect_refused({{"llama.block_count", list({"\xff"})}}, tensors, "metadata llama.block_count is \"\uFFFD\"");
+  expect_refused({{"llama.rope.freq_base", words("x")}}, tensors, "metadata llama.rope.freq_base is \"x\"");
+  expect_refused({{"llama.vocab_size", number(3)}}, tensors,
+                 "metadata llama.vocab_size is 3, but tensor token_embd.weight has 2 rows");
+}
+
+TEST_F(GgufCheckpoint, NumbersOutOfBoundsAreRefused) {
+  const float infinity = INFINITY, nan = NAN;
+  struct Row {
+    std::string key;
+    std::vector<float> values;
+  };
+  const Row rows[] = {{"rope.freq_base", {0, -1e4F, nan, infinity}},
+                      {"rope.scaling.factor", {-2, nan, infinity}},
+                      {"rope.scale_linear", {-2, nan}},
+                      {"attention.layer_norm_rms_epsilon", {0, -1e-5F, nan, infinity, 10}}};
+  for (const auto& [key, values] : rows) {
+    for (const auto value : values) {
+      expect_refused({{"llama." + key, {6, raw(value)}}}, {kEmbedding}, fmt::format("metadata llama.{} is ", key));
+    }
+  }
+  expect_refused({}, {kEmbedding, {"rope_freqs.weight", {2}}}, "does not follow the llama3 rule");  // zeros
+}
+
+TEST_F(GgufCheckpoint, IdsBeyondTheVocabularyAreNoted) {
+  EXPECT_TRUE(open({{"tokenizer.ggml.eos_token_id", number(1)}}).notes.empty());
+  const auto checkpoint = open({{"tokenizer.ggml.eos_token_id", number(1000000000)}});
+  ASSERT_EQ(checkpoint.notes.size(), 1);
+  EXPECT_NE(checkpoint.notes.front().find("`eos_token_id` 1000000000 lies outside"), std::string::npos);
+}
+
+TEST_F(GgufCheckpoint, MetadataThatNobodyKnowsAreNoted) {
+  EXPECT_TRUE(open({{"general.foo", number(1)}, {"llama.vocab_size", number(2)}}).notes.empty());
+  const auto checkpoint = open({{"llama.foo", number(1)}});
+  ASSERT_EQ(checkpoint.notes.size(), 1);
+  EXPECT_TRUE(checkpoint.notes.front().ends_with(": `llama.foo` is not known to this program and has no effect here"));
 }
 
 TEST_F(GgufCheckpoint, ShapesThatAreNoModelAreRefused) {

@@ -1,4 +1,6 @@
 """Tiny models as GGUF files, named and ordered as llama.cpp's converter does."""
+import json
+
 import gguf
 import numpy
 import torch
@@ -64,6 +66,21 @@ def add_sentencepiece(writer):
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_add_bos_token(True)
+
+
+def add_byte_level(tokenizer):
+    """Adds a tokenizer of the kind that cli_models.save_tokenizer() trains: a vocabulary of byte-level BPE."""
+    def add(writer):
+        model = json.loads(tokenizer.to_str())["model"]
+        tokens = sorted(model["vocab"], key=model["vocab"].get)
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre("gpt-2")
+        writer.add_token_list(tokens)
+        writer.add_token_types([3, 3, *[1] * (len(tokens) - 2)])
+        writer.add_token_merges([" ".join(pair) for pair in model["merges"]])
+        writer.add_bos_token_id(0)
+        writer.add_eos_token_id(1)
+    return add
 
 
 def add_rotary_factors(writer, model):

@@ -51,8 +51,8 @@ TEST(Tokenizer, DecodesAsTheTokenizersPackage) {
       auto ids = expected["marked"][i].get<Ids>();
       if (!ids.empty()) ids.erase(ids.begin());
       if (!ids.empty()) ids.pop_back();
-      ASSERT_EQ(shown(tokenizer.decode(ids, false)), expected["decoded"][i]) << name << ", line " << i;
-      ASSERT_EQ(shown(tokenizer.decode(ids, true)), expected["decoded_for_people"][i]) << name << ", line " << i;
+      ASSERT_EQ(Json(shown(tokenizer.decode(ids, false))), expected["decoded"][i]) << name << ", line " << i;
+      ASSERT_EQ(Json(shown(tokenizer.decode(ids, true))), expected["decoded_for_people"][i]) << name << ", line " << i;
     }
   }
 }

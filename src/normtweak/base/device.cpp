@@ -87,6 +87,7 @@ at::ScalarType parse_float_type(std::string_view name) {
 }
 
 std::string_view float_type_name(at::ScalarType type) {
+  if (type == at::kDouble) return "float64";  // read, never computed in or written
   for (const auto& row : kFloatTypes) {
     if (type == row.type) return row.name;
   }

@@ -25,7 +25,7 @@ bool is_amd_cpu();
 
 // "f32", "bf16" or "f16" (also float32, bfloat16, float16). Throws Error otherwise.
 at::ScalarType parse_float_type(std::string_view name);
-std::string_view float_type_name(at::ScalarType type);  // "float32", "bfloat16", "float16": as in config.json
+std::string_view float_type_name(at::ScalarType type);  // as in config.json; also "float64"
 
 // Peak memory of this process: resident set size on a CPU, memory allocated on the device on a GPU.
 std::int64_t peak_memory_bytes(c10::Device device);

@@ -105,7 +105,7 @@ Json parse_json(std::string_view text, std::string_view origin) {
 }
 
 std::string show(const Json& value) {
-  return without_middle(value.dump(-1, ' ', false, Json::error_handler_t::replace), kLongestValue);
+  return without_middle(dump_json(value), kLongestValue);
 }
 
 Json read_json(const std::filesystem::path& path) { return parse_json(read_file(path), path.string()); }

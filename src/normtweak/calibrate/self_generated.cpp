@@ -13,6 +13,7 @@
 #include "normtweak/base/generator.h"
 #include "normtweak/base/json.h"
 #include "normtweak/calibrate/languages.h"
+#include "normtweak/model/token_ids.h"
 
 namespace normtweak::calibrate {
 namespace {

@@ -133,7 +133,7 @@ Job add_quantize(CLI::App& command) {
   add_choice(command, "--format", choices->options.format, "Output format", pipeline::save_formats());
   command
       .add_option("--store-dtype", choices->store_type,
-                  "dtype of the stored floats: f32, f16 or bf16 (default: the model's)")
+                  "dtype of the stored floats: f32, f16 or bf16 (default: the model's; f16 for a .gguf file)")
       ->check(accepted_by([](const std::string& type) { parse_float_type(type); }));
   add_plan(command, *choices);
   add_tweak(command, choices->tweak, "--tweak", true);

@@ -2,14 +2,15 @@
 
 #include <algorithm>
 #include <array>
-#include <span>
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/file.h"
 #include "normtweak/base/presence.h"
 #include "normtweak/formats/safetensors.h"
+#include "normtweak/model/config_values.h"
 #include "normtweak/model/gguf_checkpoint.h"
 #include "normtweak/model/hub_cache.h"
+#include "normtweak/model/token_ids.h"
 #include "normtweak/text/tokenizer_folder.h"
 
 namespace normtweak::model {
@@ -65,13 +66,27 @@ void read_side_files(const fs::path& directory, Checkpoint& checkpoint) {
 // If the config names no dtype, readers use that of the weights.
 at::ScalarType type_of_norms(const Checkpoint& checkpoint) {
   const auto name = stored_name(checkpoint, fmt::format("{}.weight", checkpoint.family->names.final_norm));
-  return checkpoint.tensors->contains(name) ? checkpoint.tensors->info(name).type : at::kFloat;
+  if (!checkpoint.tensors->contains(name)) return at::kFloat;
+  const auto type = checkpoint.tensors->info(name).type;
+  return at::isFloatingType(type) ? type : at::kFloat;
+}
+
+// F64 is computed, and written, in F32.
+void choose_types(Checkpoint& checkpoint) {
+  const auto names_none = [&](const char* key) { return checkpoint.config.value(key, Json()).is_null(); };
+  auto& stored = checkpoint.numbers.stored_type;
+  if (names_none("dtype") && names_none("torch_dtype")) stored = type_of_norms(checkpoint);
+  checkpoint.result_type = stored == at::kDouble ? at::kFloat : stored;
+  if (stored == at::kDouble) {
+    checkpoint.notes.push_back(fmt::format(
+        "{}: float64; the model is computed, and what is made from it is stored, in float32", checkpoint.path));
+  }
 }
 
 // If the config ties the head to the embedding but the file has a separate head, transformers 5 uses the file's head
 // and other readers the embedding. A saved copy states which one applies, so that all readers agree.
 void untie_other_head(Checkpoint& checkpoint) {
-  const auto head = fmt::format("{}.weight", checkpoint.family->names.head);
+  const auto head = stored_name(checkpoint, fmt::format("{}.weight", checkpoint.family->names.head));
   if (!checkpoint.numbers.tied_head || !checkpoint.tensors->contains(head)) return;
   if (head_copies_embedding(checkpoint)) return;
   checkpoint.numbers.tied_head = false;
@@ -97,7 +112,18 @@ text::TokenizerFolder tokenizer_folder(const Checkpoint& checkpoint) {
           .origin = checkpoint.path};
 }
 
+// transformers would add such an adapter to the weights.
+void refuse_adapter_beside(const fs::path& directory) {
+  const auto adapter = directory / "adapter_config.json";
+  if (!is_present(adapter)) return;
+  fail(
+      "{}: describes an adapter (LoRA) that is not merged into the weights; merge it first (in peft "
+      "merge_and_unload(), then save_pretrained())",
+      adapter.string());
+}
+
 Checkpoint open_directory(const fs::path& directory) {
+  refuse_adapter_beside(directory);
   const auto config_path = directory / "config.json";
   if (!is_present(config_path)) {
     fail("{}: no config.json; a folder in Hugging Face layout or a .gguf file is needed", directory.string());
@@ -107,38 +133,16 @@ Checkpoint open_directory(const fs::path& directory) {
   checkpoint.config = read_json(config_path);
   if (!checkpoint.config.is_object()) fail("{}: a JSON object is needed", config_path.string());
   checkpoint.family = &find_family(checkpoint.config, config_path.string());
-  checkpoint.numbers = read_config(*checkpoint.family, checkpoint.config, config_path.string());
+  checkpoint.numbers = read_config(*checkpoint.family, checkpoint.config, config_path.string(), &checkpoint.notes);
   checkpoint.tensors = formats::open_safetensors(directory);
-  if (!checkpoint.config.contains("dtype") && !checkpoint.config.contains("torch_dtype")) {
-    checkpoint.numbers.stored_type = type_of_norms(checkpoint);
-  }
+  choose_types(checkpoint);
   untie_other_head(checkpoint);
   read_side_files(directory, checkpoint);
   if (checkpoint.side_files.contains("tokenizer.json")) {
     std::ranges::move(text::tokenizer_notes(tokenizer_folder(checkpoint)), std::back_inserter(checkpoint.notes));
   }
+  check_token_ids(checkpoint);
   return checkpoint;
-}
-
-// From config.json and generation_config.json; each key holds an id or a list of ids.
-std::vector<std::int64_t> ids_under(std::span<const std::string_view> keys, const Checkpoint& checkpoint) {
-  std::vector<std::int64_t> ids;
-  const auto collect = [&](const Json& object) {
-    for (const auto key : keys) {
-      const auto found = object.find(key);
-      if (found == object.end()) continue;
-      if (found->is_number_integer()) ids.push_back(found->get<std::int64_t>());
-      if (!found->is_array()) continue;
-      for (const auto& id : *found) {
-        if (id.is_number_integer()) ids.push_back(id.get<std::int64_t>());
-      }
-    }
-  };
-  collect(checkpoint.config);
-  if (const auto found = checkpoint.side_files.find("generation_config.json"); found != checkpoint.side_files.end()) {
-    collect(parse_json(found->second, checkpoint.path + "/generation_config.json"));
-  }
-  return ids;
 }
 
 }  // namespace
@@ -180,19 +184,24 @@ text::Tokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view ad
   }
 }
 
-std::vector<std::int64_t> end_of_text_ids(const Checkpoint& checkpoint) {
-  return ids_under(std::array<std::string_view, 1>{"eos_token_id"}, checkpoint);
-}
-
-std::vector<std::int64_t> marker_ids(const Checkpoint& checkpoint) {
-  return ids_under(std::array<std::string_view, 3>{"eos_token_id", "bos_token_id", "pad_token_id"}, checkpoint);
+std::string key_name(const Checkpoint& checkpoint, std::string_view key) {
+  return ConfigValues(checkpoint.config, {}, checkpoint.family->aliases, checkpoint.key_names, nullptr).name(key);
 }
 
 std::string stored_name(const Checkpoint& checkpoint, const std::string& name) {
-  const auto prefix = checkpoint.family->old_prefix;
-  if (prefix.empty() || !name.starts_with(prefix) || checkpoint.tensors->contains(name)) return name;
-  const auto old_name = name.substr(prefix.size());
-  return checkpoint.tensors->contains(old_name) ? old_name : name;
+  const auto& family = *checkpoint.family;
+  const auto& tensors = *checkpoint.tensors;
+  if (tensors.contains(name)) return name;
+  const std::string prefix(family.base_prefix);
+  if (!prefix.empty() && name.starts_with(prefix) && tensors.contains(name.substr(prefix.size()))) {
+    return name.substr(prefix.size());
+  }
+  if (!prefix.empty() && tensors.contains(prefix + name)) return prefix + name;
+  if (checkpoint.numbers.tied_head && name == fmt::format("{}.weight", family.names.embedding)) {
+    const auto head = stored_name(checkpoint, fmt::format("{}.weight", family.names.head));
+    if (tensors.contains(head)) return head;
+  }
+  return name;
 }
 
 std::string stored_module(const Checkpoint& checkpoint, const std::string& module) {
@@ -208,6 +217,7 @@ bool head_copies_embedding(const Checkpoint& checkpoint) {
   const auto& tensors = *checkpoint.tensors;
   const auto head = stored_name(checkpoint, fmt::format("{}.weight", names.head));
   const auto embedding = stored_name(checkpoint, fmt::format("{}.weight", names.embedding));
+  if (head == embedding) return tensors.contains(head);
   return tensors.contains(head) && tensors.contains(embedding) &&
          tensors.read(head).to(at::kFloat).equal(tensors.read(embedding).to(at::kFloat));
 }

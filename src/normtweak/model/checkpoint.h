@@ -19,11 +19,13 @@ namespace normtweak::model {
 struct Checkpoint {
   std::string path;  // for messages
   const Family* family = nullptr;
-  Json config;  // content of config.json; built from the metadata of a GGUF file
+  Json config;         // content of config.json; built from the metadata of a GGUF file
+  KeyNames key_names;  // how messages call keys of `config`, if not by their own names
   ModelConfig numbers;
+  at::ScalarType result_type = at::kFloat;  // dtype of floats in what is made from it, unless --store-dtype is given
   std::shared_ptr<const formats::TensorSource> tensors;
   std::map<std::string, std::string> side_files;  // name → content: tokenizer.json, generation_config.json, ...
-  std::string tokenizer_problem;  // why the source's tokenizer is not among them, if it has one; usually empty
+  std::string tokenizer_problem;   // why the source's tokenizer is not among them, if it has one; usually empty
   std::vector<std::string> notes;  // what was assumed or not understood, one line each, with the file and the advice
 };
 
@@ -37,18 +39,16 @@ void report_notes(const Checkpoint& checkpoint, ProgressSink& progress);
 // Whether a file of this name is one of `side_files`.
 bool is_side_file(std::string_view name);
 
+// How messages call a key of the config: as the file has it.
+std::string key_name(const Checkpoint& checkpoint, std::string_view key);
+
 // The checkpoint's tokenizer. Throws Error if it has none or an unsupported one; `advice` is appended to the message:
 // what to do instead.
 text::Tokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view advice = "");
 
-// Ids that end a document, from generation_config.json and config.json; may be empty.
-std::vector<std::int64_t> end_of_text_ids(const Checkpoint& checkpoint);
-
-// These and the BOS and padding ids, from the same files.
-std::vector<std::int64_t> marker_ids(const Checkpoint& checkpoint);
-
-// The checkpoint's name for the tensor that its family calls `name`: GPT-2's first checkpoints lack the prefix of every
-// name.
+// The checkpoint's name for the tensor that its family calls `name`. Some checkpoints lack the family's prefix or have
+// it twice, and some hold a tied embedding only under the head's name; transformers loads all of them. `name` itself if
+// there is no such tensor.
 std::string stored_name(const Checkpoint& checkpoint, const std::string& name);
 
 // The same for a module with a weight, packed or not.

@@ -42,6 +42,7 @@ struct LinearShape {
   std::string name;  // Hugging Face module name
   std::int64_t out = 0, in = 0;
   bool has_bias = false;
+  std::string out_from = {}, in_from = {};  // what of the config they follow from, for messages
 };
 std::vector<LinearShape> linear_shapes(const Checkpoint& checkpoint, int block);
 

@@ -4,7 +4,10 @@
 // To add a family: write families/NAME.cpp and its row in families/families.cpp. See docs/add-a-family.md.
 #pragma once
 #include <array>
+#include <functional>
+#include <map>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -19,17 +22,34 @@ struct BiasFact {
   bool fallback = false;
 };
 
-// A switch of config.json of which this decoder supports one value only; absent means that value.
-struct RequiredSwitch {
-  std::string_view key;
-  bool value = false;
+// A key that transformers' config class takes for another one (`attribute_map`). If a file has both, the alias counts.
+struct KeyAlias {
+  std::string_view alias, of;
 };
+
+// What a key of config.json does here that is read nowhere else.
+struct KeyRule {
+  enum class Use {
+    harmless,  // has no effect on the passes, whatever its value
+    expected,  // likewise in transformers; but another value suggests a model that is computed otherwise: noted
+    only,      // another value would change the passes: refused
+  };
+  std::string_view key;
+  Use use = Use::harmless;
+  std::string_view wanted = {};  // the accepted values in words, for messages; null and an absent key always are
+  bool (*accepts)(const Json& value, const Json& config, const ModelConfig& numbers) = nullptr;
+};
+
+template <auto wanted>
+bool equals(const Json& value, const Json& /*config*/, const ModelConfig& /*numbers*/) {
+  return value == Json(wanted);
+}
 
 struct ConfigKeys {
   std::string_view hidden = "hidden_size", layers = "num_hidden_layers", heads = "num_attention_heads";
   std::string_view key_value_heads = "num_key_value_heads";  // absent: as many as heads
   std::string_view head_size = "head_dim";                   // absent: hidden / heads
-  std::string_view intermediate = "intermediate_size";       // absent: 4 * hidden
+  std::string_view intermediate = "intermediate_size";       // absent: see ConfigFallbacks
   std::string_view context = "max_position_embeddings", norm_epsilon = "rms_norm_eps", activation = "hidden_act";
 };
 
@@ -56,6 +76,7 @@ struct GgufFacts {
 // Defaults of the family's config class in transformers, for keys that config.json lacks.
 struct ConfigFallbacks {
   std::int64_t context = 0;
+  std::int64_t intermediate = 0;  // times the hidden size; 0: the key is required
   double norm_epsilon = 0;
   std::string_view activation;
 };
@@ -69,9 +90,10 @@ struct Family {
   BiasFact query_key_value_bias, attention_output_bias, mlp_bias;
   bool tied_head_fallback = false;  // if config.json lacks tie_word_embeddings
   ConfigFallbacks fallbacks;
-  std::vector<RequiredSwitch> required_switches = {};
-  std::string_view old_prefix = {};  // checkpoints saved without their head lack this prefix of every name
+  std::string_view base_prefix = {};  // of every name but the head's; some checkpoints lack it or have it twice
   ConfigKeys keys = {};
+  std::vector<KeyAlias> aliases = {};   // of `keys`
+  std::vector<KeyRule> key_rules = {};  // besides those of all families (model/config_keys.cpp)
   TensorNames names;
   std::array<std::string_view, 2> idle_tensors = {};  // of a block, in some checkpoints; redundant with the config
   GgufFacts gguf;
@@ -87,8 +109,13 @@ const Family& find_family(const Json& config, std::string_view origin);
 // By GGUF's `general.architecture`. Throws Error likewise.
 const Family& find_gguf_family(std::string_view architecture, std::string_view origin);
 
-// The hyperparameters in config.json. Throws Error naming `origin` and the key that is missing, has the wrong type, or
-// asks for something unsupported.
-ModelConfig read_config(const Family& family, const Json& config, std::string_view origin);
+// How messages call a key of the config, if not by its own name: those that were built from a GGUF file's metadata.
+using KeyNames = std::map<std::string, std::string, std::less<>>;
+
+// The hyperparameters in config.json. Throws Error naming `origin` and the key that is missing, has the wrong type, is
+// out of its bounds, or asks for something unsupported. notes: gets a line for what was assumed, and for keys that have
+// no effect though they look as if they should.
+ModelConfig read_config(const Family& family, const Json& config, std::string_view origin,
+                        std::vector<std::string>* notes = nullptr, const KeyNames& names = {});
 
 }  // namespace normtweak::model

@@ -27,30 +27,53 @@ Block load_block(const Checkpoint& checkpoint, const TensorLoader& load, int ind
   const auto places = linears(block);
   const auto shapes = linear_shapes(checkpoint, index);
   for (std::size_t i = 0; i < places.size(); ++i) {
-    *places[i].linear =
-        load.linear(shapes[i].name, shapes[i].out, shapes[i].in, shapes[i].has_bias, checkpoint.family->linear_layout);
+    *places[i].linear = load.linear(shapes[i], checkpoint.family->linear_layout);
   }
   return block;
 }
+
+// The sizes of a block, with the keys of the config that give them.
+struct Sizes {
+  explicit Sizes(const Checkpoint& checkpoint) {
+    const auto& config = checkpoint.numbers;
+    const auto& keys = checkpoint.family->keys;
+    const auto name = [&](std::string_view key) { return key_name(checkpoint, key); };
+    const auto q = config.heads * config.head_size, kv = config.key_value_heads * config.head_size;
+    const auto head =
+        keys.head_size.empty() ? fmt::format("{} / {}", name(keys.hidden), name(keys.heads)) : name(keys.head_size);
+    const auto key_value_from = fmt::format("{} * {}", name(keys.key_value_heads), head);
+    hidden = {config.hidden, name(keys.hidden)};
+    intermediate = {config.intermediate, name(keys.intermediate)};
+    query = {q, fmt::format("{} * {}", name(keys.heads), head)};
+    key_value = {kv, key_value_from};
+    query_key_value = {q + 2 * kv,
+                       fmt::format("({} + 2 * {}) * {}", name(keys.heads), name(keys.key_value_heads), head)};
+  }
+
+  Extent hidden, intermediate, query, key_value, query_key_value;
+};
 
 }  // namespace
 
 std::vector<LinearShape> linear_shapes(const Checkpoint& checkpoint, int block) {
   const auto& names = checkpoint.family->names;
   const auto& config = checkpoint.numbers;
-  const auto q = config.heads * config.head_size, kv = config.key_value_heads * config.head_size;
+  const Sizes sizes(checkpoint);
   const bool fused = names.query_key_value.size() == 1;
   std::vector<LinearShape> shapes;
-  const auto add = [&](std::string_view part, std::int64_t out, std::int64_t in, bool has_bias) {
-    if (!part.empty()) shapes.push_back({part_name(names, block, part), out, in, has_bias});
+  const auto add = [&](std::string_view part, const Extent& out, const Extent& in, bool has_bias) {
+    if (!part.empty()) {
+      shapes.push_back({part_name(names, block, part), out.size, in.size, has_bias, out.from, in.from});
+    }
   };
   for (std::size_t i = 0; i < names.query_key_value.size(); ++i) {
-    add(names.query_key_value[i], fused ? q + 2 * kv : i == 0 ? q : kv, config.hidden, config.query_key_value_bias);
+    const auto& out = fused ? sizes.query_key_value : i == 0 ? sizes.query : sizes.key_value;
+    add(names.query_key_value[i], out, sizes.hidden, config.query_key_value_bias);
   }
-  add(names.attention_output, config.hidden, q, config.attention_output_bias);
-  add(names.gate, config.intermediate, config.hidden, config.mlp_bias);
-  add(names.up, config.intermediate, config.hidden, config.mlp_bias);
-  add(names.down, config.hidden, config.intermediate, config.mlp_bias);
+  add(names.attention_output, sizes.hidden, sizes.query, config.attention_output_bias);
+  add(names.gate, sizes.intermediate, sizes.hidden, config.mlp_bias);
+  add(names.up, sizes.intermediate, sizes.hidden, config.mlp_bias);
+  add(names.down, sizes.hidden, sizes.intermediate, config.mlp_bias);
   return shapes;  // in the order of linears(Block&)
 }
 
@@ -71,11 +94,13 @@ Decoder load_decoder(const Checkpoint& checkpoint, const LoadOptions& options) {
   decoder.origin = source->path;
   decoder.device = options.device;
   decoder.type = options.type;
-  decoder.embedding =
-      load.floats(fmt::format("{}.weight", names.embedding), {config.vocabulary, config.hidden}, options.type);
+  const auto extent = [&](std::int64_t size, std::string_view key) { return Extent{size, key_name(*source, key)}; };
+  const auto& keys = source->family->keys;
+  const auto vocabulary = extent(config.vocabulary, "vocab_size"), hidden = extent(config.hidden, keys.hidden);
+  decoder.embedding = load.floats(fmt::format("{}.weight", names.embedding), {vocabulary, hidden}, options.type);
   if (source->family->position == Position::learned) {
-    decoder.positions =
-        load.floats(fmt::format("{}.weight", names.positions), {config.context, config.hidden}, at::kFloat);
+    decoder.positions = load.floats(fmt::format("{}.weight", names.positions),
+                                    {extent(config.context, keys.context), hidden}, at::kFloat);
   } else {
     decoder.rotary = std::make_shared<GrowingRotaryTable>(config, options.device);
   }
@@ -84,7 +109,12 @@ Decoder load_decoder(const Checkpoint& checkpoint, const LoadOptions& options) {
     decoder.head = {
         .name = std::string(names.embedding), .weight = weights::FloatWeight{decoder.embedding}, .bias = {}};
   } else {
-    decoder.head = load.linear(std::string(names.head), config.vocabulary, config.hidden, false, Layout::out_in);
+    decoder.head = load.linear({.name = std::string(names.head),
+                                .out = vocabulary.size,
+                                .in = hidden.size,
+                                .out_from = vocabulary.from,
+                                .in_from = hidden.from},
+                               Layout::out_in);
   }
   decoder.workspace = options.workspace;
   decoder.blocks = BlockStore(

@@ -2,6 +2,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/finite.h"
+#include "normtweak/model/foreign_names.h"
 
 namespace normtweak::model {
 
@@ -18,9 +19,26 @@ TensorLoader::TensorLoader(const Checkpoint& checkpoint, c10::Device device, at:
   packed_.emplace(config, origin);
 }
 
-at::Tensor TensorLoader::floats(const std::string& name, at::IntArrayRef shape, at::ScalarType type) const {
+void TensorLoader::check(const std::string& name, const std::string& stored, const std::vector<Extent>& shape) const {
+  if (!checkpoint_.tensors->contains(stored)) fail_missing(checkpoint_, name);
+  std::vector<std::int64_t> expected;
+  for (const auto& extent : shape) expected.push_back(extent.size);
+  const auto found = checkpoint_.tensors->info(stored).shape;
+  if (found == expected) return;
+  std::string reasons;
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    if (found.size() == shape.size() && found[i] == expected[i]) continue;
+    reasons += fmt::format("{}{} is {}", reasons.empty() ? "" : ", ", shape[i].from, expected[i]);
+  }
+  fail("{}: shape {} expected, the file has {}; {}, which is not so in this model",
+       described(*checkpoint_.tensors, stored), c10::str(at::IntArrayRef(expected)), c10::str(at::IntArrayRef(found)),
+       reasons);
+}
+
+at::Tensor TensorLoader::floats(const std::string& name, const std::vector<Extent>& shape, at::ScalarType type) const {
   const auto stored = stored_name(checkpoint_, name);
-  const auto tensor = formats::read_with_shape(*checkpoint_.tensors, stored, shape);
+  check(name, stored, shape);
+  const auto tensor = checkpoint_.tensors->read(stored);
   if (!tensor.is_floating_point()) {
     fail("{}: a float type expected, the file has {}", described(*checkpoint_.tensors, stored),
          c10::toString(tensor.scalar_type()));
@@ -34,56 +52,57 @@ at::Tensor TensorLoader::floats(const std::string& name, at::IntArrayRef shape, 
   return loaded;
 }
 
-weights::Weight TensorLoader::packed_weight(const std::string& module, const formats::PackedSettings& settings,
-                                            std::int64_t out, std::int64_t in) const {
-  auto weight = formats::decode_packed(*checkpoint_.tensors, stored_module(checkpoint_, module), settings);
+weights::Weight TensorLoader::packed_weight(const LinearShape& shape, const formats::PackedSettings& settings) const {
+  const auto module = stored_module(checkpoint_, shape.name);
+  if (!checkpoint_.tensors->contains(module + ".weight_packed")) fail_missing(checkpoint_, module + ".weight_packed");
+  auto weight = formats::decode_packed(*checkpoint_.tensors, module, settings);
   const auto found = weights::shape(weight);
-  if (found != at::IntArrayRef({out, in})) {
-    fail("{}: linear {}: shape [{}, {}] expected from config.json, the file has {}", checkpoint_.path, module, out, in,
-         c10::str(found));
+  if (found != at::IntArrayRef({shape.out, shape.in})) {
+    fail("{}: linear {}: shape [{}, {}] expected, the file has {}; {} is {}, {} is {}", checkpoint_.path, shape.name,
+         shape.out, shape.in, c10::str(found), shape.out_from, shape.out, shape.in_from, shape.in);
   }
   return weights::to_device(weight, device_);
 }
 
 Norm TensorLoader::norm(const std::string& module) const {
+  const std::vector<Extent> shape = {
+      {checkpoint_.numbers.hidden, key_name(checkpoint_, checkpoint_.family->keys.hidden)}};
   Norm norm;
   norm.name = module;
   norm.kind = checkpoint_.family->norm;
   norm.epsilon = checkpoint_.numbers.norm_epsilon;
-  norm.weight = floats(module + ".weight", {checkpoint_.numbers.hidden}, at::kFloat);
-  if (norm.kind == NormKind::layer) norm.bias = floats(module + ".bias", {checkpoint_.numbers.hidden}, at::kFloat);
+  norm.weight = floats(module + ".weight", shape, at::kFloat);
+  if (norm.kind == NormKind::layer) norm.bias = floats(module + ".bias", shape, at::kFloat);
   return norm;
 }
 
-weights::Weight TensorLoader::weight(const std::string& module, std::int64_t out, std::int64_t in,
-                                     Layout layout) const {
+weights::Weight TensorLoader::weight(const LinearShape& shape, Layout layout) const {
   if (packed_) {
-    if (const auto settings = packed_->settings_of(module)) return packed_weight(module, *settings, out, in);
+    if (const auto settings = packed_->settings_of(shape.name)) return packed_weight(shape, *settings);
   }
-  const auto name = module + ".weight";
-  if (layout == Layout::in_out) {
-    return weights::FloatWeight{floats(name, {in, out}, type_).t().contiguous()};
-  }
+  const auto name = shape.name + ".weight";
+  const Extent out = {shape.out, shape.out_from}, in = {shape.in, shape.in_from};
+  if (layout == Layout::in_out) return weights::FloatWeight{floats(name, {in, out}, type_).t().contiguous()};
   return weights::FloatWeight{floats(name, {out, in}, type_)};
 }
 
-Linear TensorLoader::linear(const std::string& module, std::int64_t out, std::int64_t in, bool has_bias,
-                            Layout layout) const {
+Linear TensorLoader::linear(const LinearShape& shape, Layout layout) const {
   Linear linear;
-  linear.name = module;
-  linear.weight = weight(module, out, in, layout);
-  if (has_bias) {
-    linear.bias = floats(module + ".bias", {out}, at::kFloat);
+  linear.name = shape.name;
+  linear.weight = weight(shape, layout);
+  if (shape.has_bias) {
+    linear.bias = floats(shape.name + ".bias", {{shape.out, shape.out_from}}, at::kFloat);
   } else {
-    refuse_bias(module + ".bias", out);
+    refuse_bias(shape);
   }
   return linear;
 }
 
 // Ignoring a bias would silently compute a different model. Zero biases are harmless.
-void TensorLoader::refuse_bias(const std::string& name, std::int64_t out) const {
-  const auto stored = stored_name(checkpoint_, name);
-  if (!checkpoint_.tensors->contains(stored) || !floats(name, {out}, at::kFloat).any().item<bool>()) return;
+void TensorLoader::refuse_bias(const LinearShape& shape) const {
+  const auto name = shape.name + ".bias", stored = stored_name(checkpoint_, name);
+  if (!checkpoint_.tensors->contains(stored)) return;
+  if (!floats(name, {{shape.out, shape.out_from}}, at::kFloat).any().item<bool>()) return;
   fail("{}: no bias expected from the config, the file has one; the config is not this model's",
        described(*checkpoint_.tensors, stored));
 }

@@ -3,13 +3,21 @@
 #pragma once
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "normtweak/formats/compressed_tensors_config.h"
 #include "normtweak/model/checkpoint.h"
+#include "normtweak/model/decoder.h"
 #include "normtweak/model/linear.h"
 #include "normtweak/model/norm.h"
 
 namespace normtweak::model {
+
+// A dimension of a tensor, and what of the config it follows from, for messages.
+struct Extent {
+  std::int64_t size = 0;
+  std::string from;
+};
 
 class TensorLoader {
  public:
@@ -17,16 +25,17 @@ class TensorLoader {
   TensorLoader(const Checkpoint& checkpoint, c10::Device device, at::ScalarType type);
 
   // Each throws Error naming file, tensor, expected and found.
-  at::Tensor floats(const std::string& name, at::IntArrayRef shape, at::ScalarType type) const;
+  at::Tensor floats(const std::string& name, const std::vector<Extent>& shape, at::ScalarType type) const;
   Norm norm(const std::string& module) const;
-  Linear linear(const std::string& module, std::int64_t out, std::int64_t in, bool has_bias, Layout layout) const;
+  Linear linear(const LinearShape& shape, Layout layout) const;
 
  private:
-  weights::Weight weight(const std::string& module, std::int64_t out, std::int64_t in, Layout layout) const;
-  weights::Weight packed_weight(const std::string& module, const formats::PackedSettings& settings, std::int64_t out,
-                                std::int64_t in) const;
+  weights::Weight weight(const LinearShape& shape, Layout layout) const;
+  weights::Weight packed_weight(const LinearShape& shape, const formats::PackedSettings& settings) const;
 
-  void refuse_bias(const std::string& name, std::int64_t out) const;
+  // Throws Error if the tensor, under its name in the file, is missing or has another shape.
+  void check(const std::string& name, const std::string& stored, const std::vector<Extent>& shape) const;
+  void refuse_bias(const LinearShape& shape) const;
 
   const Checkpoint& checkpoint_;
   c10::Device device_;

@@ -5,6 +5,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/formats/compressed_tensors.h"
 #include "normtweak/model/decoder.h"
+#include "normtweak/model/foreign_names.h"
 
 namespace normtweak::model {
 namespace {
@@ -22,6 +23,7 @@ class ReadTensors {
     for (int block = 0; block < config.layers; ++block) add_block(checkpoint, block);
   }
 
+  const std::set<std::string>& names() const { return read_; }
   bool contains(const std::string& name) const { return read_.contains(name); }
 
   // Whether a tensor of this name would take part in the forward pass.
@@ -64,16 +66,54 @@ class ReadTensors {
   std::set<std::string> read_;
 };
 
+std::string without_prefix(const Family& family, const std::string& name) {
+  return name.starts_with(family.base_prefix) ? name.substr(family.base_prefix.size()) : name;
+}
+
+// A name of the family with a part that does not belong there, such as `_orig_mod`.
+void refuse_extra_part(const ReadTensors& read, const Checkpoint& checkpoint, const std::string& stored) {
+  for (std::size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
+    end = stored.find('.', begin);
+    if (end == std::string::npos) return;
+    const auto name = stored.substr(0, begin) + stored.substr(end + 1);
+    if (read.contains(name) && !checkpoint.tensors->contains(stored_name(checkpoint, name))) {
+      fail_missing(checkpoint, name);
+    }
+  }
+}
+
 }  // namespace
 
-void refuse_unread_tensors(const Checkpoint& checkpoint) {
+std::map<std::string, std::string> family_names(const Checkpoint& checkpoint) {
+  std::map<std::string, std::string> names;
+  const auto add = [&](const std::string& name) {
+    const auto stored = stored_name(checkpoint, name);
+    if (checkpoint.tensors->contains(stored)) names.emplace(stored, name);
+  };
+  add(fmt::format("{}.weight", checkpoint.family->names.embedding));  // first: a tied head may stand in for it
   const ReadTensors read(checkpoint);
-  const auto prefix = checkpoint.family->old_prefix;
+  for (const auto& name : read.names()) add(name);
+  return names;
+}
+
+void refuse_unread_tensors(const Checkpoint& checkpoint) {
+  refuse_adapter(checkpoint);
+  const ReadTensors read(checkpoint);
+  const auto known = family_names(checkpoint);
+  const auto& family = *checkpoint.family;
   for (const auto& stored : checkpoint.tensors->names()) {
-    const auto name = stored.starts_with(prefix) ? stored : fmt::format("{}{}", prefix, stored);
-    if (read.contains(stored) || read.contains(name) || !(read.concerns(stored) || read.concerns(name))) continue;
+    if (known.contains(stored)) continue;
+    const auto bare = without_prefix(family, stored), full = fmt::format("{}{}", family.base_prefix, stored);
+    for (const auto& name : {stored, bare, full}) {
+      if (read.contains(name) && stored_name(checkpoint, name) != stored) {
+        fail("{}: the file has {} as well, for the same part of the model; take one of them away",
+             described(*checkpoint.tensors, stored), stored_name(checkpoint, name));
+      }
+    }
+    if (!read.concerns(stored) && !read.concerns(bare) && !read.concerns(full)) continue;
+    refuse_extra_part(read, checkpoint, stored);
     fail("{}: no part of this {} model as its config has it, so the passes would leave it out",
-         described(*checkpoint.tensors, stored), checkpoint.family->name);
+         described(*checkpoint.tensors, stored), family.name);
   }
 }
 

@@ -7,6 +7,7 @@
 #include "normtweak/model/finite_outputs.h"
 #include "normtweak/pipeline/quantize_block.h"
 #include "normtweak/pipeline/ridge_norms.h"
+#include "normtweak/pipeline/stored_floats.h"
 #include "normtweak/pipeline/stream.h"
 
 namespace normtweak::pipeline {
@@ -45,6 +46,10 @@ class BlockRun {
     if (corrects_drift_ || wants_float_stream(options.layerwise) || wants_float_stream(options.ridge)) {
       float_stream_.emplace(passes, text);
     }
+    if (options.plan != nullptr) {
+      auto& norm = result_.decoder.final_norm;
+      norm = with_stored_floats(std::move(norm), result_.decoder.config.stored_type);
+    }
   }
 
   void run_block(int index) {
@@ -54,7 +59,7 @@ class BlockRun {
       target = stream_.through(*floats);
       check_finite(target, index, passes_.type);
     }
-    auto block = options_.plan != nullptr ? quantize(*floats) : *start_.blocks.get(index);
+    auto block = options_.plan != nullptr ? quantize(stored(*floats)) : *start_.blocks.get(index);
     if (options_.ridge) block = solve_norms(block);
     if (float_stream_) float_stream_->set(float_stream_->through(*floats));
     if (options_.layerwise) {
@@ -88,6 +93,11 @@ class BlockRun {
     quantize::BlockTokenWeights counts;
     counts.fill(mask_);
     return counts;
+  }
+
+  // The float model's block with the norms and biases that the result's readers will see.
+  model::Block stored(const model::Block& floats) const {
+    return with_stored_floats(floats, result_.decoder.config.stored_type);
   }
 
   model::Block quantize(const model::Block& floats) const {

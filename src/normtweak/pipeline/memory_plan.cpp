@@ -128,7 +128,8 @@ RunMemory plan_run(const model::Checkpoint& floats, const Compute& compute, cons
   const bool gpu = !compute.device.is_cpu(), short_passes = compute.type != at::kFloat;
   const auto passes_bytes = static_cast<double>(element(compute.type));
   const auto outside =
-      sizes.outside * (4 + (short_passes ? element(compute.type) : 0)) * (needs.quantized_is_loaded ? 2 : 1) +
+      sizes.outside * ((4 + (short_passes ? element(compute.type) : 0)) * (needs.quantized_is_loaded ? 2 : 1) +
+                       (needs.rounds_outside ? 4 : 0)) +
       needs.packed_head_bytes;
   const auto least = least_work(sizes, floats.numbers, compute, needs);
   const auto wanted = std::max(gpu ? available.device / kWorkShare : 0, least + least / 2);

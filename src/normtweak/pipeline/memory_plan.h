@@ -31,6 +31,7 @@ struct RunMemory {
 struct RunNeeds {
   QuantizedSize quantized = {};
   bool quantized_is_loaded = false;      // tweak: the quantized model has its own embedding and head
+  bool rounds_outside = false;           // quantize: its embedding and head are rounded copies, for the final scores
   std::int64_t packed_head_bytes = 0;    // tweak: of the quantized model's head, if it is packed
   std::int64_t calibration_tokens = 0;   // tokens whose hidden states are kept between blocks
   std::int64_t row_tokens = 0;           // of them in a row, the least that a pass takes

@@ -69,12 +69,14 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
     fail("{}: is quantized already; give the float model, or use `normtweak tweak`", options.model);
   }
   auto checkpoint = original;
-  if (options.store_type) checkpoint.numbers.stored_type = *options.store_type;
+  checkpoint.numbers.stored_type = options.store_type.value_or(original.result_type);
   const auto planned = plan_for_model(options, checkpoint);
   const auto& plan = planned.plan;
   const auto& linears = planned.linears;
-  check_outputs(options, original, linears, checkpoint.numbers.stored_type, progress);
-  if (options.store_type) check_stored_type(original, *options.store_type, plan);
+  const auto stored = checkpoint.numbers.stored_type;
+  check_outputs(options, original, linears, stored, progress);
+  const bool converts = converts_floats(original, stored);
+  if (converts) check_stored_type(original, stored, plan);
   note_missing_tokenizer(original, progress);
   const auto external = read_external(options.external, checkpoint);
   const auto calibration = read_calibration(options.text, checkpoint, processes);
@@ -88,8 +90,9 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   if (plan.drift_correction > 0) result.drift_correction = plan.drift_correction;
   result.plan = plan;
 
-  const auto memory = plan_run(checkpoint, options.compute,
-                               needs_to_quantize(plan, linears, options.tweak, calibration.size, external, counts),
+  auto needs = needs_to_quantize(plan, linears, options.tweak, calibration.size, external, counts);
+  needs.rounds_outside = converts;
+  const auto memory = plan_run(checkpoint, options.compute, needs,
                                available_memory(options.compute));
   if (const auto note = describe(memory); !note.empty()) progress.note(note);
   note_slow_rounding(linears, options.compute.device, progress);
@@ -117,8 +120,8 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   const auto tweaked =
       run_tweak(floats, start, quantized, text.split, options.tweak, &plan, result, progress, processes);
   if (!processes.is_first()) return result;  // rank 0 judges and saves
-  finish(floats, quantized, tweaked, text, external, {floats.exact, original, options.output, format}, result,
-         progress);
+  const auto outside = converts_floats(original, stored) ? with_stored_outside(floats.exact, stored) : floats.exact;
+  finish(floats, quantized, tweaked, text, external, {outside, original, options.output, format}, result, progress);
   if (copy) copy->remove();
   return result;
 }

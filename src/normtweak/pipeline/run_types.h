@@ -80,7 +80,7 @@ struct QuantizeOptions {
   std::string format = "compressed-tensors";  // a row of save_formats()
   quantize::QuantizationPlan plan;
   bool standard_group_size = false;          // in place of the plan's: standard_group_size() of preflight.h
-  std::optional<at::ScalarType> store_type;  // nullopt: the original's
+  std::optional<at::ScalarType> store_type;  // nullopt: the original's, or float16 for a GGUF file
   TweakOptions tweak;
   TextSource text;
   External external;

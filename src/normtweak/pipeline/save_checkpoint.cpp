@@ -18,6 +18,7 @@
 #include "normtweak/formats/compressed_tensors.h"
 #include "normtweak/formats/compressed_tensors_config.h"
 #include "normtweak/formats/safetensors.h"
+#include "normtweak/model/unread_tensors.h"
 #include "normtweak/pipeline/stored_floats.h"
 
 namespace normtweak::pipeline {
@@ -31,18 +32,20 @@ constexpr std::array<SaveFormat, 2> kSaveFormats = {{
 
 using formats::TensorToWrite;
 
-// The dtype in which the result stores a tensor of the original; floats follow --store-dtype.
+// The dtype in which the result stores a tensor of the original.
 at::ScalarType type_in_result(const model::Checkpoint& original, const std::string& name, at::ScalarType stored) {
   const auto type = original.tensors->info(name).type;
-  return stored != original.numbers.stored_type && at::isFloatingType(type) ? stored : type;
+  return converts_floats(original, stored) && at::isFloatingType(type) ? stored : type;
 }
 
 // Collects the tensors of the new file, in the order of the old one.
 class Contents {
  public:
   Contents(const model::Checkpoint& original, const model::Decoder& decoder, const SaveFormat& format)
-      : original_(original), format_(format), stored_(decoder.config.stored_type) {
-    converts_ = stored_ != original.numbers.stored_type;
+      : original_(original),
+        format_(format),
+        stored_(decoder.config.stored_type),
+        family_names_(model::family_names(original)) {
     add_head(decoder.head);
     for (int i = 0; i < decoder.blocks.size(); ++i) add_block(*decoder.blocks.stored(i));
     add_norm(decoder.final_norm);
@@ -64,7 +67,7 @@ class Contents {
   Json config() const {
     auto config = original_.config;
     config.erase("quantization_config");
-    if (converts_) config[config.contains("torch_dtype") ? "torch_dtype" : "dtype"] = float_type_name(stored_);
+    if (converts_floats(original_, stored_)) set_type(config);
     if (format_.holds_codes && !packed_.empty()) {
       config["quantization_config"] = formats::make_packed_config(
           packed_, float_linears_, original_.family->linear_layout == model::Layout::out_in);
@@ -75,9 +78,23 @@ class Contents {
  private:
   at::ScalarType type_for(const std::string& name) const { return type_in_result(original_, name, stored_); }
 
+  // Under the key that the original uses; a second one would be ignored, or contradict it in older readers.
+  void set_type(Json& config) const {
+    const bool has_new = config.contains("dtype"), has_old = config.contains("torch_dtype");
+    config[has_old && !has_new ? "torch_dtype" : "dtype"] = float_type_name(stored_);
+    if (has_new) config.erase("torch_dtype");
+  }
+
+  // What the result calls a tensor of the original.
+  std::string written_name(const std::string& stored) const {
+    const auto found = family_names_.find(stored);
+    return found != family_names_.end() ? found->second : stored;
+  }
+
   TensorToWrite copied(const std::string& name) const {
     const auto type = type_for(name);
-    return {name, type, original_.tensors->info(name).shape, [source = original_.tensors, name, type] {
+    return {written_name(name), type, original_.tensors->info(name).shape,
+            [source = original_.tensors, name, type] {
               return as_stored(source->read(name), type, described(*source, name));
             }};
   }
@@ -85,7 +102,8 @@ class Contents {
   void add_floats(const std::string& family_name, const at::Tensor& values) {
     const auto name = stored_name(original_, family_name);
     const auto type = type_for(name);
-    changed_[name] = {{name, type, values.sizes().vec(), [values, type, what = described(*original_.tensors, name)] {
+    changed_[name] = {{family_name, type, values.sizes().vec(),
+                       [values, type, what = described(*original_.tensors, name)] {
                          return as_stored(values.cpu(), type, what);
                        }}};
   }
@@ -102,8 +120,7 @@ class Contents {
     } else if (format_.holds_codes) {
       packed_.push_back({head.name, formats::packed_settings(head.weight)});
     } else {
-      const auto module = stored_module(original_, head.name);
-      replace_weight(module, dequantized(head, module, model::Layout::out_in));
+      replace_weight(head.name, dequantized(head, model::Layout::out_in));
     }
   }
 
@@ -119,21 +136,21 @@ class Contents {
       float_linears_.push_back(linear.name);
       return;
     }
-    const auto module = stored_module(original_, linear.name);
     if (format_.holds_codes) {
       packed_.push_back({linear.name, formats::packed_settings(linear.weight)});
-      replace_weight(module, formats::encode_packed(module, linear.weight));
+      replace_weight(linear.name, formats::encode_packed(linear.name, linear.weight));
     } else {
-      replace_weight(module, dequantized(linear, module, original_.family->linear_layout));
+      replace_weight(linear.name, dequantized(linear, original_.family->linear_layout));
     }
   }
 
   // Puts `tensors` in the place of the weight of `module` in the original, which may itself be packed.
   void replace_weight(const std::string& module, std::vector<TensorToWrite> tensors) {
+    const auto stored = stored_module(original_, module);
     std::string place;
     for (const auto& name :
          {".weight", ".weight_packed", ".weight_scale", ".weight_zero_point", ".weight_shape", ".weight_codebook"}) {
-      const auto full = module + name;
+      const auto full = stored + name;
       if (!original_.tensors->contains(full)) continue;
       if (place.empty()) {
         place = full;
@@ -144,8 +161,7 @@ class Contents {
     changed_[place] = std::move(tensors);
   }
 
-  std::vector<TensorToWrite> dequantized(const model::Linear& linear, const std::string& module,
-                                         model::Layout layout) const {
+  std::vector<TensorToWrite> dequantized(const model::Linear& linear, model::Layout layout) const {
     const bool transposed = layout == model::Layout::in_out;
     auto shape = weights::shape(linear.weight).vec();
     if (transposed) std::swap(shape[0], shape[1]);
@@ -155,13 +171,13 @@ class Contents {
       if (!all_finite(values)) as_stored(model::values(*weight, at::kFloat), type, what);
       return transposed ? values.t().contiguous() : values;
     };
-    return {{module + ".weight", stored_, shape, load}};
+    return {{linear.name + ".weight", stored_, shape, load}};
   }
 
   const model::Checkpoint& original_;
   const SaveFormat& format_;
   at::ScalarType stored_;
-  bool converts_ = false;                                      // --store-dtype differs from the original's dtype
+  std::map<std::string, std::string> family_names_;            // by the name in the original
   std::map<std::string, std::vector<TensorToWrite>> changed_;  // by the name of the original's tensor
   std::set<std::string> dropped_;
   std::vector<formats::PackedModule> packed_;
@@ -219,6 +235,10 @@ const SaveFormat& find_save_format(std::string_view name) {
     known.push_back(format.name);
   }
   fail("--format {}: not known; known are {}", name, fmt::join(known, ", "));
+}
+
+bool converts_floats(const model::Checkpoint& original, at::ScalarType stored) {
+  return stored != original.numbers.stored_type;
 }
 
 void save_checkpoint(const model::Checkpoint& original, const model::Decoder& decoder, const fs::path& directory,

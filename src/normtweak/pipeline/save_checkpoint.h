@@ -20,14 +20,16 @@ std::span<const SaveFormat> save_formats();
 const SaveFormat& find_save_format(std::string_view name);  // throws Error listing them
 
 // decoder: the quantized version of `original`. Unchanged tensors, config.json's other keys and the tokenizer's files
-// are copied from `original`, and so is a head that came packed, unless `format` holds no codes. Changed tensors are
-// packed or dequantized one at a time, as they are written. The directory is created, or replaces an older one,
-// atomically.
+// are copied from `original` (tensors under the family's names), and so is a head that came packed, unless `format`
+// holds no codes. Changed tensors are packed or dequantized one at a time, as they are written. The directory is
+// created, or replaces an older one, atomically.
 void save_checkpoint(const model::Checkpoint& original, const model::Decoder& decoder,
                      const std::filesystem::path& directory, const SaveFormat& format);
 
 // The bytes that this will write, but for the headers of the files.
 std::int64_t saved_bytes(const model::Checkpoint& original, const model::Decoder& decoder, const SaveFormat& format);
+// Whether floats of `original` are converted for a result that stores them in `stored`; otherwise each keeps its dtype.
+bool converts_floats(const model::Checkpoint& original, at::ScalarType stored);
 
 // Sorted names of entries in `directory` that save_checkpoint() did not write; empty if the directory may be replaced.
 // A saved checkpoint is recognised by the metadata of its weights; without weights, every entry counts as foreign.

@@ -11,6 +11,13 @@
 #include "normtweak/model/decoder.h"
 
 namespace normtweak::pipeline {
+namespace {
+
+void round_to(at::Tensor& values, at::ScalarType type) {
+  if (values.defined()) values = values.to(type).to(values.scalar_type());
+}
+
+}  // namespace
 
 at::Tensor as_stored(const at::Tensor& values, at::ScalarType type, const std::string& what) {
   auto stored = values.to(type);
@@ -32,6 +39,31 @@ void check_stored_type(const model::Checkpoint& original, at::ScalarType type, c
     if (quantized.contains(name) || !at::isFloatingType(original.tensors->info(name).type)) continue;
     as_stored(original.tensors->read(name), type, described(*original.tensors, name));
   }
+}
+
+model::Norm with_stored_floats(model::Norm norm, at::ScalarType type) {
+  round_to(norm.weight, type);
+  round_to(norm.bias, type);
+  return norm;
+}
+
+model::Block with_stored_floats(model::Block block, at::ScalarType type) {
+  block.attention_norm = with_stored_floats(std::move(block.attention_norm), type);
+  block.mlp_norm = with_stored_floats(std::move(block.mlp_norm), type);
+  for (const auto& placed : linears(block)) round_to(placed.linear->bias, type);
+  return block;
+}
+
+model::Decoder with_stored_outside(model::Decoder decoder, at::ScalarType type) {
+  round_to(decoder.embedding, type);
+  round_to(decoder.positions, type);
+  decoder.final_norm = with_stored_floats(std::move(decoder.final_norm), type);
+  if (decoder.config.tied_head) {
+    decoder.head.weight = weights::FloatWeight{decoder.embedding};
+  } else if (auto* head = std::get_if<weights::FloatWeight>(&decoder.head.weight)) {
+    round_to(head->values, type);
+  }
+  return decoder;
 }
 
 }  // namespace normtweak::pipeline

@@ -2,7 +2,7 @@
 #pragma once
 #include <string>
 
-#include "normtweak/model/checkpoint.h"
+#include "normtweak/model/decoder.h"
 #include "normtweak/quantize/plan.h"
 
 namespace normtweak::pipeline {
@@ -14,5 +14,13 @@ at::Tensor as_stored(const at::Tensor& values, at::ScalarType type, const std::s
 // The same check before the work starts, for everything that the quantized model keeps: reads all tensors but the
 // weights that `plan` quantizes. Integer tensors are skipped.
 void check_stored_type(const model::Checkpoint& original, at::ScalarType type, const quantize::QuantizationPlan& plan);
+
+// The norms and biases of a block, and a norm, as readers of a file that stores floats in `type` see them; in their own
+// dtype.
+model::Block with_stored_floats(model::Block block, at::ScalarType type);
+model::Norm with_stored_floats(model::Norm norm, at::ScalarType type);
+
+// The same for everything outside the blocks. The embedding, positions and a float head are copied.
+model::Decoder with_stored_outside(model::Decoder decoder, at::ScalarType type);
 
 }  // namespace normtweak::pipeline

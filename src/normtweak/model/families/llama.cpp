@@ -12,6 +12,11 @@ const Family kLlama = {
     .attention_output_bias = {.key = "attention_bias"},
     .mlp_bias = {.key = "mlp_bias"},
     .fallbacks = {.context = 2048, .norm_epsilon = 1e-6, .activation = "silu"},
+    .base_prefix = "model.",
+    .key_rules = {{"rope_interleaved", KeyRule::Use::expected, "false", equals<false>},
+                  {"pretraining_tp"},  // sums in another order; gone from transformers 5
+                  {"add_cross_attention"},
+                  {"attention_dropout"}},
     .names = {.embedding = "model.embed_tokens",
               .positions = {},
               .final_norm = "model.norm",
