@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <memory>
+#include <unordered_map>
 #include <utility>
 
 namespace normtweak::tests {
@@ -29,28 +29,32 @@ class CountedMemory {
  private:
   static constexpr std::uint8_t kPriority = 255;
 
-  struct Counter : c10::Allocator {
-    struct Piece {
-      c10::DataPtr data;
-      std::int64_t bytes;
-    };
+  struct Piece {
+    c10::DataPtr data;
+    std::int64_t bytes;
+  };
 
+  // A piece's context is its start, as some of LibTorch's kernels demand.
+  struct Counter : c10::Allocator {
     c10::DataPtr allocate(std::size_t count) override {
+      auto data = former->allocate(count);
+      void* const start = data.get();
+      if (start == nullptr) return data;
       const auto bytes = static_cast<std::int64_t>(count);
-      auto piece = std::make_unique<Piece>(former->allocate(count), bytes);
+      pieces.emplace(start, Piece{std::move(data), bytes});
       live += bytes;
       peak = std::max(peak, live);
-      void* const start = piece->data.get();
-      return {start, piece.release(), &give_back, c10::Device(c10::kCPU)};
+      return {start, start, &give_back, c10::Device(c10::kCPU)};
     }
-    c10::DeleterFnPtr raw_deleter() const override { return nullptr; }
+    c10::DeleterFnPtr raw_deleter() const override { return &give_back; }
     void copy_data(void* to, const void* from, std::size_t count) const override { default_copy_data(to, from, count); }
 
-    static void give_back(void* context) {
-      const std::unique_ptr<Piece> piece(static_cast<Piece*>(context));
-      counter().live -= piece->bytes;
+    static void give_back(void* start) {
+      auto piece = counter().pieces.extract(start);
+      counter().live -= piece.mapped().bytes;
     }
 
+    std::unordered_map<void*, Piece> pieces;
     c10::Allocator* former = nullptr;
     std::int64_t live = 0, peak = 0;
   };

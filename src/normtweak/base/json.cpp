@@ -7,10 +7,10 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/file.h"
-#include "normtweak/base/one_line.h"
-#include "normtweak/base/plain_words.h"
 #include "normtweak/base/json_events.h"
 #include "normtweak/base/json_non_finite.h"
+#include "normtweak/base/one_line.h"
+#include "normtweak/base/plain_words.h"
 
 namespace normtweak {
 namespace {
@@ -104,9 +104,7 @@ Json parse_json(std::string_view text, std::string_view origin) {
   return builder.take();
 }
 
-std::string show(const Json& value) {
-  return without_middle(dump_json(value), kLongestValue);
-}
+std::string show(const Json& value) { return without_middle(dump_json(value), kLongestValue); }
 
 Json read_json(const std::filesystem::path& path) { return parse_json(read_file(path), path.string()); }
 

@@ -139,8 +139,7 @@ void apply(const KeyRule& rule, const Json& value, const ConfigValues& values, c
   if (rule.use == Use::only) {
     fail("{}: `{}` is {}, which is not supported; {} is", values.origin(), rule.key, show(value), rule.wanted);
   }
-  values.note(
-      fmt::format("`{}` is {}, which has no effect here; {} is usual", rule.key, show(value), rule.wanted));
+  values.note(fmt::format("`{}` is {}, which has no effect here; {} is usual", rule.key, show(value), rule.wanted));
 }
 
 }  // namespace

@@ -67,8 +67,7 @@ double ConfigValues::number(std::string_view key, Range range) const {
   const auto& given = at(key);
   const auto value = given.is_number() ? given.get<double>() : std::nan("");
   if (range.least <= value && value <= range.most) return value;  // false for NaN
-  fail("{}: {} is {}, a number from {:g} to {:g} is needed", origin_, name(key), show(given), range.least,
-       range.most);
+  fail("{}: {} is {}, a number from {:g} to {:g} is needed", origin_, name(key), show(given), range.least, range.most);
 }
 
 ConfigValues ConfigValues::inner(std::string_view key) const {

@@ -73,8 +73,7 @@ void check_vocabulary(const GgufMetadata& metadata, const std::string& embedding
                       const std::string& origin) {
   const auto* given = metadata.find("vocab_size");
   if (given == nullptr || *given == rows) return;
-  fail("{}: {} is {}, but tensor {} has {} rows", origin, metadata.name("vocab_size"), show(*given), embedding,
-       rows);
+  fail("{}: {} is {}, but tensor {} has {} rows", origin, metadata.name("vocab_size"), show(*given), embedding, rows);
 }
 
 BuiltConfig make_config(const formats::GgufFile& file, const Family& family) {
@@ -139,9 +138,10 @@ void add_tokenizer(const formats::GgufFile& file, Checkpoint& checkpoint) {
 void note_assumed_base(const formats::GgufFile& file, Checkpoint& checkpoint) {
   const GgufMetadata metadata(file, checkpoint.family->gguf.architecture);
   if (checkpoint.family->position != Position::rotary || metadata.find("rope.freq_base") != nullptr) return;
-  checkpoint.notes.push_back(fmt::format("{}: {} is missing; 10000 is assumed, as in llama.cpp; if the model was "
-                                         "trained with another base, convert it again",
-                                         checkpoint.path, metadata.name("rope.freq_base")));
+  checkpoint.notes.push_back(
+      fmt::format("{}: {} is missing; 10000 is assumed, as in llama.cpp; if the model was "
+                  "trained with another base, convert it again",
+                  checkpoint.path, metadata.name("rope.freq_base")));
 }
 
 }  // namespace

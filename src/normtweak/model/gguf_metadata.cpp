@@ -93,8 +93,8 @@ void check_metadata(const formats::GgufFile& file, Checkpoint& checkpoint) {
     }
     const double value = found->is_boolean() ? (found->get<bool>() ? 1 : 0) : found->get<double>();
     if (std::abs(value - expected) <= 1e-5 * std::abs(expected)) return;  // F32 in the file; false for NaN
-    fail("{}: {} is {}, which is not supported; {:.6g} is, for this model", origin, metadata.name(key),
-         show(*found), expected);
+    fail("{}: {} is {}, which is not supported; {:.6g} is, for this model", origin, metadata.name(key), show(*found),
+         expected);
   };
   for (const auto& [key, value] : kFixedFacts) require(key, value);
   const auto head_size = static_cast<double>(checkpoint.numbers.head_size);

@@ -10,7 +10,7 @@ struct Judged {
   bool kept_tweaked = false;  // whether that is the tweaked state
   TextFigures held_out;
   std::optional<evaluate::Scores> rejected;  // of the tweaked state, if it is not kept
-  tweak::Verdict verdict;  // meaningless if nothing was tweaked
+  tweak::Verdict verdict;                    // meaningless if nothing was tweaked
 };
 
 // exact: the float model; all in F32. Scores both states on the confirmation rows and keeps `tweaked` only if its gain

@@ -92,8 +92,7 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
 
   auto needs = needs_to_quantize(plan, linears, options.tweak, calibration.size, external, counts);
   needs.rounds_outside = converts;
-  const auto memory = plan_run(checkpoint, options.compute, needs,
-                               available_memory(options.compute));
+  const auto memory = plan_run(checkpoint, options.compute, needs, available_memory(options.compute));
   if (const auto note = describe(memory); !note.empty()) progress.note(note);
   note_slow_rounding(linears, options.compute.device, progress);
   const auto floats = load_float_model(checkpoint, options.compute, memory);

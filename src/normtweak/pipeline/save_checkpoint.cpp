@@ -93,8 +93,7 @@ class Contents {
 
   TensorToWrite copied(const std::string& name) const {
     const auto type = type_for(name);
-    return {written_name(name), type, original_.tensors->info(name).shape,
-            [source = original_.tensors, name, type] {
+    return {written_name(name), type, original_.tensors->info(name).shape, [source = original_.tensors, name, type] {
               return as_stored(source->read(name), type, described(*source, name));
             }};
   }
@@ -102,10 +101,9 @@ class Contents {
   void add_floats(const std::string& family_name, const at::Tensor& values) {
     const auto name = stored_name(original_, family_name);
     const auto type = type_for(name);
-    changed_[name] = {{family_name, type, values.sizes().vec(),
-                       [values, type, what = described(*original_.tensors, name)] {
-                         return as_stored(values.cpu(), type, what);
-                       }}};
+    changed_[name] = {
+        {family_name, type, values.sizes().vec(),
+         [values, type, what = described(*original_.tensors, name)] { return as_stored(values.cpu(), type, what); }}};
   }
 
   void add_norm(const model::Norm& norm) {
