@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "normtweak/base/error.h"
+#include "normtweak/model/token_ids.h"
 #include "normtweak/text/utf8.h"
 
 namespace normtweak::model {

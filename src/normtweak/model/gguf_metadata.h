@@ -1,5 +1,7 @@
 // The keys `{architecture}.{key}` of a GGUF file's metadata, and which of them change the passes.
 #pragma once
+#include <fmt/format.h>
+
 #include <string>
 #include <string_view>
 

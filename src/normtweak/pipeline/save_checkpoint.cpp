@@ -164,7 +164,7 @@ class Contents {
     auto shape = weights::shape(linear.weight).vec();
     if (transposed) std::swap(shape[0], shape[1]);
     const auto load = [weight = std::make_shared<const weights::Weight>(linear.weight), transposed, type = stored_,
-                       what = fmt::format("{}: tensor {}.weight", original_.path, module)] {
+                       what = fmt::format("{}: tensor {}.weight", original_.path, linear.name)] {
       const auto values = model::values(*weight, type).cpu();
       if (!all_finite(values)) as_stored(model::values(*weight, at::kFloat), type, what);
       return transposed ? values.t().contiguous() : values;
