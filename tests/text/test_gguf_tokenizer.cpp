@@ -79,10 +79,12 @@ struct Case {
 // What a file does not say is assumed as llama.cpp does, and said.
 TEST(GgufTokenizer, WhatIsAssumedIsNoted) {
   const Case cases[] = {
-      {R"({"tokenizer.ggml.pre": null})", "m.gguf: tokenizer.ggml.pre is missing; llama.cpp's default rules are assumed"},
+      {R"({"tokenizer.ggml.pre": null})",
+       "m.gguf: tokenizer.ggml.pre is missing; llama.cpp's default rules are assumed"},
       {R"({"tokenizer.ggml.pre": "default"})", "m.gguf: tokenizer.ggml.pre is \"default\"; llama.cpp's default rules"},
       {R"({"tokenizer.ggml.add_bos_token": null})",
-       "m.gguf: tokenizer.ggml.add_bos_token is missing; as in llama.cpp, texts are assumed to start with the BOS token"},
+       "m.gguf: tokenizer.ggml.add_bos_token is missing; as in llama.cpp, texts are assumed to start with the BOS "
+       "token"},
       {R"({"tokenizer.ggml.pre": "qwen2", "tokenizer.ggml.add_bos_token": null})",
        "m.gguf: tokenizer.ggml.add_bos_token is missing; as in llama.cpp, texts are assumed to start without the BOS"},
       {R"({"tokenizer.ggml.token_type": null})",

@@ -23,7 +23,7 @@ struct Checkpoint {
   ModelConfig numbers;
   std::shared_ptr<const formats::TensorSource> tensors;
   std::map<std::string, std::string> side_files;  // name → content: tokenizer.json, generation_config.json, ...
-  std::string tokenizer_problem;  // why the source's tokenizer is not among them, if it has one; usually empty
+  std::string tokenizer_problem;   // why the source's tokenizer is not among them, if it has one; usually empty
   std::vector<std::string> notes;  // what was assumed or not understood, one line each, with the file and the advice
 };
 
