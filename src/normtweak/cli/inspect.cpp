@@ -123,7 +123,7 @@ struct Linears {
   }
 
   // A packed head is listed separately, since it was not tried whether vLLM loads one. Its weights are not counted.
-  void add_packed_head(const model::Linear& head, const model::Checkpoint& checkpoint) {
+  void add_packed_head(const model::Linear& head) {
     const auto settings = formats::packed_settings(head.weight);
     auto readers = readers_of(settings, extension);
     std::erase(readers, "vLLM");
