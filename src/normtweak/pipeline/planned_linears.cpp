@@ -4,7 +4,6 @@
 #include <c10/util/accumulate.h>
 
 #include <algorithm>
-#include <array>
 
 namespace normtweak::pipeline {
 namespace {
