@@ -32,7 +32,7 @@ def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("containers")
     cli_models.save_with_tokenizer(cli_models.llama(), folder / "model")
     cli_gguf.write(folder / "model.gguf", cli_models.llama(), "llama", gguf.GGMLQuantizationType.F32)
-    cli_program.save_ids(folder / "ids.safetensors", cli_models.ids(2, 8))
+    cli_program.save_ids(folder / "ids.safetensors", cli_models.ids(8, 8))
     (folder / "text.txt").write_text(cli_models.text(400), encoding="utf-8")
     (folder / "rows.jsonl").write_text('{"text": "The bridge is old"}\n')
     return folder

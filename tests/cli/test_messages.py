@@ -263,7 +263,7 @@ GGUFS = [
     ({L + "feed_forward_length": [96, 97]}, ["llama.feed_forward_length"]),
     ({L + "context_length": "long"}, ["llama.context_length is \"long\""]),
     ({L + "attention.layer_norm_rms_epsilon": "small"}, ["llama.attention.layer_norm_rms_epsilon"]),
-    ({L + "rope.freq_base": "high"}, ["llama.rope.freq_base is \"high\", a number is needed"]),
+    ({L + "rope.freq_base": "high"}, ["llama.rope.freq_base is \"high\", a number"]),
     ({L + "rope.dimension_count": "all"}, ["llama.rope.dimension_count is \"all\", a number is needed"]),
     ({"general.architecture": 5}, ["general.architecture is 5"]),
     ({"general.architecture": "x" * 1_000_000}, ["general.architecture", "x…x"]),

@@ -285,7 +285,7 @@ def test_first_and_last_tokens_beyond_the_embedding(small, tmp_path):
     (ends / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, 999]}), encoding="utf-8")
     made = call("generate", ends, "--samples", 2, "--tokens", 8, "-o", tmp_path / "made.safetensors")
     assert made.returncode == 0
-    assert "eos_token_id 999 is not below 316, the rows of the embedding; no text ends with it" in made.stderr
+    assert "`eos_token_id` 999 lies outside the vocabulary of 316 tokens" in made.stderr
 
 
 def add_tokens(writer, tokenizer):

@@ -80,7 +80,7 @@ TEST(Config, ErrorsNameFileAndKey) {
       {"rope_theta` is NaN", changed(llama, {{"rope_theta", std::nan("")}})},
       {"rope_scaling.factor` is -Infinity",
        changed(llama, {{"rope_scaling", {{"type", "linear"}, {"factor", -INFINITY}}}})},
-      {"num_attention_heads` is 5, which does not divide `hidden_size`", changed(gpt2, {{"num_attention_heads", 5}})},
+      {"num_attention_heads` is 5, which does not divide `n_embd`", changed(gpt2, {{"num_attention_heads", 5}})},
       {"n_head", changed(gpt2, {{"n_head", 5}})},
       {"scale_attn_weights", changed(gpt2, {{"scale_attn_weights", false}})},
       {"add_cross_attention", changed(gpt2, {{"add_cross_attention", true}})},

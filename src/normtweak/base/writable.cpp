@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 
 #include "normtweak/base/error.h"
@@ -23,6 +24,9 @@ fs::path nearest_existing(fs::path path) {
 }
 
 void check_parent(const fs::path& full, const fs::path& target) {
+  if (staging_name(full).filename().native().size() > NAME_MAX) {
+    fail("{}: the name is too long to be written; name another output", target.string());
+  }
   const auto folder = nearest_existing(full.parent_path());
   std::error_code ignored;
   if (!fs::is_directory(folder, ignored)) {

@@ -25,7 +25,6 @@ struct Vocabulary {
   std::string tokenizer_problem;         // why it cannot be used, if the model has one
   std::vector<std::int64_t> end_tokens;  // each ends a text
   std::vector<std::int64_t> special;     // all known ids that represent no text
-  std::vector<std::int64_t> beyond;      // ids of end tokens that the embedding lacks
 };
 
 // Null if `text` is not JSON; that has been reported before.
@@ -54,8 +53,7 @@ Vocabulary read_vocabulary(const model::Checkpoint& checkpoint) {
                            .tokenizer = std::nullopt,
                            .tokenizer_problem = checkpoint.tokenizer_problem,
                            .end_tokens = end_of_text_ids(checkpoint),
-                           .special = {},
-                           .beyond = {}};
+                           .special = {}};
   const auto file = checkpoint.side_files.find("tokenizer.json");
   if (file != checkpoint.side_files.end()) {
     try {
@@ -71,10 +69,7 @@ Vocabulary read_vocabulary(const model::Checkpoint& checkpoint) {
     const auto markers = marker_ids(checkpoint);
     vocabulary.special.insert(vocabulary.special.end(), markers.begin(), markers.end());
   }
-  const auto is_beyond = [&](std::int64_t id) { return id < 0 || id >= vocabulary.size; };
-  std::ranges::copy_if(vocabulary.end_tokens, std::back_inserter(vocabulary.beyond), is_beyond);
-  std::erase_if(vocabulary.end_tokens, is_beyond);
-  std::erase_if(vocabulary.special, is_beyond);
+  std::erase_if(vocabulary.special, [&](std::int64_t id) { return id < 0 || id >= vocabulary.size; });
   return vocabulary;
 }
 
@@ -200,10 +195,6 @@ TokenBatch make_text(const model::Checkpoint& checkpoint, const model::Decoder& 
   if (row == kStrategies.end()) fail("--strategy {}: not known; see --help", wanted.strategy);
   if (!vocabulary.tokenizer_problem.empty() && wanted.strategy != "language") {
     progress.note(fmt::format("{}; the text is made without it, with no BOS in front", vocabulary.tokenizer_problem));
-  }
-  if (!vocabulary.beyond.empty()) {
-    progress.note(fmt::format("{}: eos_token_id {} is not below {}, the rows of the embedding; no text ends with it",
-                              checkpoint.path, fmt::join(vocabulary.beyond, ", "), vocabulary.size));
   }
   auto batch = row->make(vocabulary, decoder, wanted, progress, processes);
   batch.provenance = {{"strategy", wanted.strategy},

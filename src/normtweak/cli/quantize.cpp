@@ -142,9 +142,10 @@ Job add_quantize(CLI::App& command) {
   add_common(command, choices->common);
   return [choices, &command] {
     const auto progress = progress_for(choices->common);
+    auto& options = choices->options;
+    options.tweak = tweak_options(choices->tweak, choices->common);
     check_plan_options(command, *choices, *progress);
     check_tweak_options(command, choices->tweak, "--tweak", *progress);
-    auto& options = choices->options;
     auto& plan = options.plan.standard;
     if (!choices->search_grid->empty()) plan.search_grid = choices->searches_grid;
     if (!choices->act_order->empty()) plan.act_order = choices->orders_columns;
@@ -152,7 +153,6 @@ Job add_quantize(CLI::App& command) {
     if (choices->token_weights == "fisher") options.plan.token_weights = quantize::TokenWeighting::fisher;
     for (const auto& rule : choices->rules) options.plan.rules.push_back(quantize::parse_rule(rule));
     if (!choices->store_type.empty()) options.store_type = parse_float_type(choices->store_type);
-    options.tweak = tweak_options(choices->tweak, choices->common);
     if (choices->drift_correction->empty()) options.plan.drift_correction = matches_norms(options.tweak) ? 0 : 0.5;
     options.text = text_source(command, choices->text, choices->common, *progress);
     options.external = external(command, choices->external, *progress);

@@ -35,9 +35,9 @@ Job add_tweak_command(CLI::App& command) {
   add_common(command, choices->common);
   return [choices, &command] {
     const auto progress = progress_for(choices->common);
-    check_tweak_options(command, choices->tweak, "--method", *progress);
     auto& options = choices->options;
     options.tweak = tweak_options(choices->tweak, choices->common);
+    check_tweak_options(command, choices->tweak, "--method", *progress);
     options.text = text_source(command, choices->text, choices->common, *progress);
     options.external = external(command, choices->external, *progress);
     check_report_apart(choices->common, options.output,

@@ -187,7 +187,10 @@ class HeaderReader : public JsonReceiver {
       return std::tuple(tensors[i].begin, tensors[i].end, std::string_view(names[i]));
     });
     std::uint64_t end = 0;
+    std::string_view previous;
     for (const auto i : order) {
+      const bool again = names[i] == std::exchange(previous, names[i]);
+      if (again && tensors[i].begin < end) fail("{}: tensor {} occurs twice; the file is damaged", origin_, names[i]);
       if (tensors[i].begin != end) {
         fail("{}: tensor {}: its data {}; the file is damaged", origin_, names[i],
              tensors[i].begin < end ? "overlaps that of another tensor" : "begins after a hole");

@@ -2,6 +2,7 @@
 //     model.safetensors.index.json   {"metadata": {...}, "weight_map": {tensor name: file name}}
 // Trap: a shard may contain tensors that are not in the index; they do not belong to the model. An index may name a
 // million tensors: it is read without a tree.
+#include <climits>
 #include <functional>
 #include <map>
 
@@ -107,7 +108,8 @@ ShardedSafetensors::Shard& ShardedSafetensors::find_shard(const std::string& fil
   auto& found = shards_[file_name];
   if (found) return *found;
   // A name from a downloaded file must not reach outside the folder, nor be cut short by the system.
-  if (file_name.empty() || fs::path(file_name).filename() != file_name || file_name.find('\0') != std::string::npos) {
+  const bool is_name = !file_name.empty() && file_name.size() <= NAME_MAX && file_name.find('\0') == std::string::npos;
+  if (!is_name || fs::path(file_name).filename() != file_name) {
     fail("{}: tensor {} is said to be in `{}`, which is not the name of a file beside it", index_.string(), tensor,
          file_name);
   }

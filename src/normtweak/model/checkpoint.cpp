@@ -17,12 +17,12 @@ namespace normtweak::model {
 namespace fs = std::filesystem;
 namespace {
 
-// Everything besides config.json and the weights that readers of a checkpoint look for.
-constexpr std::string_view kTokenizer = "tokenizer.json";
+// Everything besides config.json and the weights that readers of a checkpoint look for. The first make the tokenizer.
 constexpr std::array<std::string_view, 11> kSideFiles = {
-    kTokenizer,          "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
-    "merges.txt",        "tokenizer.model",       "generation_config.json",  "LICENSE",           "chat_template.jinja",
+    "tokenizer.json",      "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+    "merges.txt",          "tokenizer.model",       "generation_config.json",  "LICENSE",           "chat_template.jinja",
     "chat_template.json"};
+constexpr auto kTokenizerFiles = std::span(kSideFiles).first<4>();
 
 struct Found {
   fs::path path;
@@ -44,20 +44,19 @@ Found find(const std::string& model) {
        model, hub_cache().string(), model);
 }
 
-// A side file that cannot be read does not stop work that does without it.
+// A file that cannot be read does not stop work that does without it: those of the tokenizer are missed where text is
+// read, those that are only copied never. generation_config.json is read with the model.
 void read_side_files(const fs::path& directory, Checkpoint& checkpoint) {
   for (const auto name : kSideFiles) {
     const auto path = directory / name;
     try {
-      if (!is_present(path)) continue;
-      if (!fs::is_regular_file(path))
-        fail("{}: is not a regular file; put the model's own in its place", path.string());
-      checkpoint.side_files.emplace(name, read_file(path));
+      if (is_present(path)) checkpoint.side_files.emplace(name, read_file(path));
     } catch (const Error& error) {
-      if (name == kTokenizer) {
+      if (name == "generation_config.json") throw;
+      if (std::ranges::find(kTokenizerFiles, name) != kTokenizerFiles.end()) {
         checkpoint.tokenizer_problem = error.what();
       } else {
-        checkpoint.notes.push_back(fmt::format("{}; the model is used without it", error.what()));
+        checkpoint.notes.push_back(fmt::format("{}; a result will lack it", error.what()));
       }
     }
   }
