@@ -59,7 +59,7 @@ class BlockRun {
       target = stream_.through(*floats);
       check_finite(target, index, passes_.type);
     }
-    auto block = options_.plan != nullptr ? quantize(stored(*floats)) : *start_.blocks.get(index);
+    auto block = options_.plan != nullptr ? quantize(*floats) : *start_.blocks.get(index);
     if (options_.ridge) block = solve_norms(block);
     if (float_stream_) float_stream_->set(float_stream_->through(*floats));
     if (options_.layerwise) {
@@ -95,19 +95,17 @@ class BlockRun {
     return counts;
   }
 
-  // The float model's block with the norms and biases that the result's readers will see.
-  model::Block stored(const model::Block& floats) const {
-    return with_stored_floats(floats, result_.decoder.config.stored_type);
-  }
-
+  // Norms and biases, and what stays float, are those that the result's readers will see.
   model::Block quantize(const model::Block& floats) const {
     const auto weights = counts_of(floats.index);
-    return quantize_block(floats, *exact_.blocks.get(floats.index),
-                          {.quantized = stream_,
-                           .exact = corrects_drift_ ? &*float_stream_ : nullptr,
-                           .weights = weights,
-                           .first_row = first_row_},
-                          *options_.plan, options_.processes);
+    const auto stored = result_.decoder.config.stored_type;
+    auto block = quantize_block(with_stored_norms(floats, stored), *exact_.blocks.get(floats.index),
+                                {.quantized = stream_,
+                                 .exact = corrects_drift_ ? &*float_stream_ : nullptr,
+                                 .weights = weights,
+                                 .first_row = first_row_},
+                                *options_.plan, options_.processes);
+    return with_stored_floats(std::move(block), stored);
   }
 
   template <class Options>

@@ -47,10 +47,18 @@ model::Norm with_stored_floats(model::Norm norm, at::ScalarType type) {
   return norm;
 }
 
-model::Block with_stored_floats(model::Block block, at::ScalarType type) {
+model::Block with_stored_norms(model::Block block, at::ScalarType type) {
   block.attention_norm = with_stored_floats(std::move(block.attention_norm), type);
   block.mlp_norm = with_stored_floats(std::move(block.mlp_norm), type);
   for (const auto& placed : linears(block)) round_to(placed.linear->bias, type);
+  return block;
+}
+
+model::Block with_stored_floats(model::Block block, at::ScalarType type) {
+  block = with_stored_norms(std::move(block), type);
+  for (const auto& placed : linears(block)) {
+    if (auto* left = std::get_if<weights::FloatWeight>(&placed.linear->weight)) round_to(left->values, type);
+  }
   return block;
 }
 

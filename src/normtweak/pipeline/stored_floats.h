@@ -15,8 +15,9 @@ at::Tensor as_stored(const at::Tensor& values, at::ScalarType type, const std::s
 // weights that `plan` quantizes. Integer tensors are skipped.
 void check_stored_type(const model::Checkpoint& original, at::ScalarType type, const quantize::QuantizationPlan& plan);
 
-// The norms and biases of a block, and a norm, as readers of a file that stores floats in `type` see them; in their own
-// dtype.
+// A norm, the norms and biases of a block, and these with the weights of its float linears, as readers of a file that
+// stores floats in `type` see them; in their own dtype.
+model::Block with_stored_norms(model::Block block, at::ScalarType type);
 model::Block with_stored_floats(model::Block block, at::ScalarType type);
 model::Norm with_stored_floats(model::Norm norm, at::ScalarType type);
 
