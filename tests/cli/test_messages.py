@@ -267,7 +267,7 @@ GGUFS = [
     ({L + "rope.dimension_count": "all"}, ["llama.rope.dimension_count is \"all\", a number is needed"]),
     ({"general.architecture": 5}, ["general.architecture is 5"]),
     ({"general.architecture": "x" * 1_000_000}, ["general.architecture", "x…x"]),
-    ({"skip": [Q]}, ["tensor blk.1.attn_q.weight: is missing"]),
+    ({"skip": [Q]}, ["has no tensor blk.1.attn_q.weight"]),
     ({"skip": ["model.norm.weight"]}, ["tensor output_norm.weight: is missing"]),
     ({"edit_tensor": lambda name, values: values[:32] if name == Q else values}, ["tensor blk.1.attn_q.weight: shape"]),
     ({"edit_tensor": lambda name, values: values[:-1] if name == NORM else values}, ["tensor blk.0.attn_norm.weight: shape"]),

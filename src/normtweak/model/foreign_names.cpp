@@ -65,7 +65,8 @@ void fail_missing(const Checkpoint& checkpoint, const std::string& name) {
            checkpoint.tensors->file_of(stored), name, stored, extra);
     }
   }
-  fail("{}: has no tensor {} among its {}", checkpoint.path, name, checkpoint.tensors->names().size());
+  fail("{}: has no tensor {} among its {}", checkpoint.path, checkpoint.tensors->name_in_file(name),
+       checkpoint.tensors->names().size());
 }
 
 }  // namespace normtweak::model
