@@ -56,7 +56,7 @@ TEST(OneLine, KeepsTheBeginningTheFileAndTheAdvice) {
 }
 
 TEST(OneLine, KeepsTheNamesOfFilesInLongPaths) {
-  const auto folder = "/" + repeated("a-folder/", 400);
+  const auto folder = fmt::format("/{}", repeated("a-folder/", 400));
   const auto line = one_line(fmt::format("{0}one.gguf: is no quantization of {0}two.gguf; give another", folder));
   EXPECT_LE(line.size(), kLongestLine);
   for (const auto* part : {"/a-folder/", "/one.gguf: is no quantization of /", "/two.gguf; give another"}) {

@@ -107,7 +107,8 @@ Decoder llama_7b(c10::Device device, std::int64_t workspace) {
                     .head_size = 128,
                     .intermediate = 11008,
                     .vocabulary = 32000,
-                    .context = 2048};
+                    .context = 2048,
+                    .rotary_scaling = {}};
   decoder.device = device;
   decoder.type = at::kBFloat16;
   decoder.workspace = workspace;
@@ -139,7 +140,9 @@ TEST(Generate, TheMemoryThatIsFreeGivesTheRowsOfABatch) {
   };
   for (const auto& row : cases) {
     SCOPED_TRACE(row.name);
-    const GenerationOptions options = {.samples = row.samples, .tokens = 2048};
+    GenerationOptions options;
+    options.samples = row.samples;
+    options.tokens = 2048;
     EXPECT_EQ(rows_in_batch(llama_7b(row.device, row.workspace), options, row.processes), row.rows);
   }
 }

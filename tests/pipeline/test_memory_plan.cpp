@@ -135,7 +135,9 @@ TEST(MemoryPlan, QuantizedBlocksAreSizedByTheirPlans) {
 
 // What a tweak of norms keeps besides the stream that is quantized, in hidden states of the whole text.
 TEST(MemoryPlan, TheStreamsOfATweakAreCounted) {
-  TweakOptions layerwise = {.method = TweakMethod::layerwise}, ridge = {.method = TweakMethod::ridge}, none;
+  TweakOptions layerwise, ridge, none;
+  layerwise.method = TweakMethod::layerwise;
+  ridge.method = TweakMethod::ridge;
   none.method = TweakMethod::none;
   auto far_layerwise = layerwise, far_ridge = ridge;
   far_layerwise.layerwise.float_stream = far_ridge.ridge.float_stream = true;

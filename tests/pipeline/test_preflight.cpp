@@ -112,7 +112,9 @@ TEST(Preflight, AdviceOnGroupSizesWorksForTheWholeModel) {
       followed.rules.push_back(quantize::parse_rule(at->str(1)));
     }
     if (row.size == 0 && !followed.rules.empty()) followed.standard.group_size = standard_group_size(followed, model);
-    if (!followed.rules.empty()) EXPECT_NO_THROW(check(followed, model));
+    if (!followed.rules.empty()) {
+      EXPECT_NO_THROW(check(followed, model));
+    }
   }
 }
 
