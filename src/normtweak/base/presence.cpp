@@ -10,6 +10,9 @@ namespace fs = std::filesystem;
 void refuse_dangling(const fs::path& path) {
   std::error_code unknown;
   if (!fs::is_symlink(fs::symlink_status(path, unknown)) || fs::exists(path, unknown)) return;
+  if (unknown == std::errc::too_many_symbolic_link_levels) {
+    fail("{}: is a link that leads back to itself; put the file in its place", path.string());
+  }
   const auto target = fs::read_symlink(path, unknown);
   fail("{}: is a link to {}, which is missing; download or copy the file again", path.string(), target.string());
 }

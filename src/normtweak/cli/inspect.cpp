@@ -158,13 +158,32 @@ void check_weights(const model::Checkpoint& checkpoint, Findings& findings, Prog
   }
 }
 
+// Added tokens get the next free ids, as in transformers, whatever id the file gives.
+std::string note_on_ids(const model::Checkpoint& checkpoint, const text::Tokenizer& tokenizer) {
+  const auto file = checkpoint.path + "/tokenizer.json";
+  const auto document = parse_json(checkpoint.side_files.at("tokenizer.json"), file);
+  for (const auto& token : document.value("added_tokens", Json::array())) {
+    const auto content = token.value("content", std::string());
+    const auto given = token.value("id", Json()), found = Json(tokenizer.id_of(content).value_or(-1));
+    if (content.empty() || given.is_null() || given == found) continue;
+    return fmt::format("{}: added token {} has the id {}; it gets {}, as in transformers", file, show(content),
+                       show(given), show(found));
+  }
+  return "";
+}
+
 // A missing or unsupported tokenizer is reported, not an error.
 void check_tokenizer(const model::Checkpoint& checkpoint, Findings& findings) {
   bool usable = false;
   std::string finding = "none";
   if (checkpoint.side_files.contains("tokenizer.json") || !checkpoint.tokenizer_problem.empty()) {
     try {
-      const auto size = load_tokenizer(checkpoint).size();
+      const auto tokenizer = load_tokenizer(checkpoint);
+      if (const auto note = note_on_ids(checkpoint, tokenizer); !note.empty()) {
+        findings.text += fmt::format("  note: {}\n", note);
+        findings.figures["notes"].push_back(note);
+      }
+      const auto size = tokenizer.size();
       finding = fmt::format("yes, {} tokens", size);
       usable = true;
       findings.figures["tokenizer_tokens"] = size;

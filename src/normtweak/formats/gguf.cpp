@@ -60,7 +60,8 @@ void GgufFile::parse() {
   const auto magic = cursor.take(4, "the magic number");
   if (std::string_view(reinterpret_cast<const char*>(magic.data()), 4) != "GGUF") {
     const auto mistake = mistaken_for(all, Expected::gguf);
-    fail("{}: {}", origin_, mistake.empty() ? "does not begin with `GGUF`; not a GGUF file" : mistake);
+    fail("{}: {}{}", origin_, mistake.empty() ? "does not begin with `GGUF`; not a GGUF file" : mistake,
+         mistake == kIsText ? ", not weights; fetch the file again" : "");
   }
   version_ = cursor.number<std::uint32_t>("the version");
   if (version_ != 2 && version_ != 3) {

@@ -20,7 +20,9 @@ std::string_view header_text(std::span<const std::byte> bytes, std::string_view 
   const auto room = std::min<std::uint64_t>(bytes.size() - std::min(bytes.size(), kLengthBytes), kLongestHeader);
   if (bytes.size() >= kLengthBytes) std::memcpy(&length, bytes.data(), kLengthBytes);
   if (bytes.size() >= kLengthBytes && length <= room) return all.substr(kLengthBytes, length);
-  if (const auto mistake = mistaken_for(all, Expected::safetensors); !mistake.empty()) fail("{}: {}", origin, mistake);
+  if (const auto mistake = mistaken_for(all, Expected::safetensors); !mistake.empty()) {
+    fail("{}: {}{}", origin, mistake, mistake == kIsText ? ", not weights; fetch the file again" : "");
+  }
   if (bytes.size() < kLengthBytes) {
     fail("{}: {} bytes are too few for a safetensors file; the download is probably incomplete", origin, bytes.size());
   }

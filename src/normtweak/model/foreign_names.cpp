@@ -1,7 +1,10 @@
 #include "normtweak/model/foreign_names.h"
 
+#include <fmt/ranges.h>
+
 #include <array>
 #include <ranges>
+#include <set>
 
 #include "normtweak/base/error.h"
 
@@ -26,6 +29,17 @@ std::string_view take_part(std::string_view& text) {
   const auto part = text.substr(0, end);
   text = end == std::string_view::npos ? std::string_view() : text.substr(end + 1);
   return part;
+}
+
+// Which keys of the config let a bias be expected; empty if none does.
+std::string asks_for_biases(const Checkpoint& checkpoint) {
+  const auto& family = *checkpoint.family;
+  std::set<std::string> keys;
+  for (const auto* fact : {&family.query_key_value_bias, &family.attention_output_bias, &family.mlp_bias}) {
+    if (fact->key.empty() || checkpoint.config.value(std::string(fact->key), fact->fallback) != Json(true)) continue;
+    keys.insert(key_name(checkpoint, fact->key));
+  }
+  return keys.empty() ? "" : fmt::format("; {} asks for it, which is not so in this model", fmt::join(keys, " or "));
 }
 
 }  // namespace
@@ -65,8 +79,8 @@ void fail_missing(const Checkpoint& checkpoint, const std::string& name) {
            checkpoint.tensors->file_of(stored), name, stored, extra);
     }
   }
-  fail("{}: has no tensor {} among its {}", checkpoint.path, checkpoint.tensors->name_in_file(name),
-       checkpoint.tensors->names().size());
+  fail("{}: has no tensor {} among its {}{}", checkpoint.path, checkpoint.tensors->name_in_file(name),
+       checkpoint.tensors->names().size(), name.ends_with(".bias") ? asks_for_biases(checkpoint) : "");
 }
 
 }  // namespace normtweak::model

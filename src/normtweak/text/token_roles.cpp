@@ -97,6 +97,10 @@ void TokenRoles::read_config(const JsonPart& config) {
   } else if (!used.is_null()) {
     extra_ = read_tokens(used);
   }
+  // transformers puts the model's own roles under this key, and so over what the file has there.
+  if (const auto own = config["model_specific_special_tokens"]; !own.is_null() && own_roles_.empty()) {
+    for (const auto& [role, token] : own.object().items()) put(own_roles_, role, read_token(own[role]));
+  }
 }
 
 void TokenRoles::read_added_tokens_decoder(const JsonPart& part) {
