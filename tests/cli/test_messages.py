@@ -268,7 +268,7 @@ GGUFS = [
     ({"general.architecture": 5}, ["general.architecture is 5"]),
     ({"general.architecture": "x" * 1_000_000}, ["general.architecture", "x…x"]),
     ({"skip": [Q]}, ["has no tensor blk.1.attn_q.weight"]),
-    ({"skip": ["model.norm.weight"]}, ["tensor output_norm.weight: is missing"]),
+    ({"skip": ["model.norm.weight"]}, ["has no tensor output_norm.weight"]),
     ({"edit_tensor": lambda name, values: values[:32] if name == Q else values}, ["tensor blk.1.attn_q.weight: shape"]),
     ({"edit_tensor": lambda name, values: values[:-1] if name == NORM else values}, ["tensor blk.0.attn_norm.weight: shape"]),
     ({"edit_tensor": lambda name, values: values * numpy.float32("nan") if name == Q else values},
