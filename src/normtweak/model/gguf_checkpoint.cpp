@@ -109,7 +109,11 @@ BuiltConfig make_config(const formats::GgufFile& file, const Family& family) {
     if (metadata.find("attention.key_length") != nullptr) put(keys.head_size, "attention.key_length");
     // refuses invalid numbers
     const auto head_size = read_config(family, config.json, file.file_of({}), nullptr, config.names).head_size;
-    config.put(keys.head_size, head_size);
+    config.put(
+        keys.head_size, head_size,
+        metadata.find("attention.key_length") != nullptr
+            ? metadata.name("attention.key_length")
+            : fmt::format("({} / {})", metadata.name("embedding_length"), metadata.name("attention.head_count")));
     copy_rotary(file, metadata, head_size, config);
   }
   for (const auto* which : {"bos", "eos"}) {
