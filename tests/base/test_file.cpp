@@ -152,7 +152,7 @@ TEST_F(FileTest, AFileThatDoesNotFitInMemoryIsNotCutShort) {
     ::setrlimit(RLIMIT_AS, &limits);
     try {
       read_file(path);
-    } catch (const std::bad_alloc&) {
+    } catch (const Error&) {
       ::_exit(3);
     }
     ::_exit(4);

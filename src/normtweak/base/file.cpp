@@ -9,6 +9,7 @@
 #include <cstring>
 #include <fstream>
 #include <memory>
+#include <new>
 #include <system_error>
 
 #include "normtweak/base/error.h"
@@ -128,7 +129,12 @@ std::string read_file(const fs::path& path) {
   if (const auto most = most_bytes_of(path); file.size() > most) {
     fail("{}: has {} bytes, at most {} are read; is it the right file?", path.string(), file.size(), most);
   }
-  std::string text(file.size(), '\0');
+  std::string text;
+  try {
+    text.resize(file.size());
+  } catch (const std::bad_alloc&) {
+    fail("{}: has {} bytes, more than the memory that is left to read them", path.string(), file.size());
+  }
   std::size_t done = 0;
   while (done < text.size()) {
     const auto count = ::read(file.descriptor(), text.data() + done, text.size() - done);

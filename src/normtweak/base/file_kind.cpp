@@ -97,7 +97,9 @@ std::string mistaken_for(std::string_view bytes, Expected expected) {
   if (bytes.empty()) return sentence("empty", "the download is probably incomplete");
   if (is_safetensors(bytes)) {  // first: a length may begin with the bytes of another kind
     if (expected == Expected::safetensors) return {};
-    return sentence("a safetensors file", "give it a name that ends in .safetensors");
+    return expected == Expected::text
+               ? sentence("a safetensors file", "a text is needed; token ids go to --calibration")
+               : sentence("a safetensors file", "give it a name that ends in .safetensors");
   }
   for (const auto& kind : kKinds) {
     if (bytes.starts_with(kind.magic)) return sentence(kind.what, kind.advice);

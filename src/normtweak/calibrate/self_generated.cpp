@@ -6,6 +6,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <numeric>
 #include <optional>
 
@@ -219,7 +220,9 @@ TokenBatch cut_text(const std::vector<std::int64_t>& ids, std::int64_t samples, 
   const auto all = at::tensor(ids, at::kLong);
   std::vector<at::Tensor> cut;
   for (std::int64_t row = 0; row < samples; ++row) cut.push_back(all.narrow(0, row * (found / samples), tokens));
-  return {.ids = at::stack(cut), .mask = {}, .provenance = {{"strategy", "text"}, {"file", std::string(origin)}}};
+  return {.ids = at::stack(cut),
+          .mask = {},
+          .provenance = {{"strategy", "text"}, {"file", std::filesystem::absolute(origin).string()}}};
 }
 
 }  // namespace normtweak::calibrate

@@ -153,6 +153,23 @@ ShardedSafetensors::ShardedSafetensors(const fs::path& index) : index_(index) {
   collect_names();
 }
 
+// Weights under other names, and what to do with them.
+std::string what_is_there(const fs::path& folder) {
+  std::error_code unreadable;
+  for (fs::directory_iterator entry(folder, unreadable), end; entry != end; entry.increment(unreadable)) {
+    const auto name = entry->path().filename().string();
+    const auto ending = entry->path().extension();
+    if (ending == ".bin" || ending == ".pt" || ending == ".pth") {
+      return fmt::format(", but {}; load it in transformers and save_pretrained() it as safetensors", name);
+    }
+    if (ending == ".gguf") return fmt::format(", but {}; name that file", entry->path().string());
+    if (ending != ".safetensors") continue;
+    if (name.find("-of-") == std::string::npos) return fmt::format(", but {}; call it model.safetensors", name);
+    return fmt::format(", but {}, one of several files whose index is missing; complete the download", name);
+  }
+  return "";
+}
+
 }  // namespace
 
 std::unique_ptr<TensorSource> open_safetensors(const fs::path& path) {
@@ -161,7 +178,7 @@ std::unique_ptr<TensorSource> open_safetensors(const fs::path& path) {
   if (const auto whole = path / "model.safetensors"; is_present(whole)) return std::make_unique<SafetensorsFile>(whole);
   const auto index = path / "model.safetensors.index.json";
   if (is_present(index)) return std::make_unique<ShardedSafetensors>(index);
-  fail("{}: holds neither model.safetensors nor model.safetensors.index.json", path.string());
+  fail("{}: holds neither model.safetensors nor model.safetensors.index.json{}", path.string(), what_is_there(path));
 }
 
 }  // namespace normtweak::formats

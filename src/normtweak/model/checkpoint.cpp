@@ -19,8 +19,8 @@ namespace {
 
 // Everything besides config.json and the weights that readers of a checkpoint look for. The first make the tokenizer.
 constexpr std::array<std::string_view, 11> kSideFiles = {
-    "tokenizer.json",      "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
-    "merges.txt",          "tokenizer.model",       "generation_config.json",  "LICENSE",           "chat_template.jinja",
+    "tokenizer.json",    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+    "merges.txt",        "tokenizer.model",       "generation_config.json",  "LICENSE",           "chat_template.jinja",
     "chat_template.json"};
 constexpr auto kTokenizerFiles = std::span(kSideFiles).first<4>();
 

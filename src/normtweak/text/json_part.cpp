@@ -24,6 +24,15 @@ std::vector<JsonPart> JsonPart::elements() const {
   return parts;
 }
 
+std::vector<std::pair<std::string, JsonPart>> JsonPart::members() const {
+  std::vector<std::pair<std::string, JsonPart>> parts;
+  if (is_null()) return parts;
+  for (const auto& [key, value] : object().items()) {
+    parts.emplace_back(key, JsonPart(value, origin_, path_.empty() ? key : fmt::format("{}.{}", path_, key)));
+  }
+  return parts;
+}
+
 const std::string& JsonPart::text() const {
   if (!json_->is_string()) fail("expected a string, found {}", json_->type_name());
   return json_->get_ref<const std::string&>();

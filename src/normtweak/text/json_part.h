@@ -19,6 +19,8 @@ class JsonPart {
 
   JsonPart operator[](std::string_view key) const;  // a member of an object; dots in a key are shown unchanged
   std::vector<JsonPart> elements() const;           // of an array; none for null
+  // Of an object, in order; none for null. Not by operator[] in a loop, which looks for each among all.
+  std::vector<std::pair<std::string, JsonPart>> members() const;
 
   bool is_null() const { return json_->is_null(); }
   bool is_string() const { return json_->is_string(); }

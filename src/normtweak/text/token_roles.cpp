@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <unordered_set>
 
 #include "normtweak/text/tokenizer_classes.h"
 
@@ -80,8 +81,7 @@ TokenRoles::TokenRoles(const JsonPart& config, const JsonPart& special_tokens_ma
 
 void TokenRoles::read_config(const JsonPart& config) {
   const auto extra = config["extra_special_tokens"], additional = config["additional_special_tokens"];
-  for (const auto& [key, value] : config.object().items()) {
-    const auto part = config[key];
+  for (const auto& [key, part] : config.members()) {
     if (is_role(key)) {
       put(roles_, key, part.is_null() ? Json() : read_token(part));
     } else if (key.ends_with("_token") && part.is_string()) {
@@ -92,27 +92,26 @@ void TokenRoles::read_config(const JsonPart& config) {
   }
   const auto& used = extra.is_empty() && !additional.is_null() ? additional : extra;
   if (used.is_object()) {
-    for (const auto& [role, token] : used.object().items()) put(own_roles_, role, read_token(used[role]));
+    for (const auto& [role, token] : used.members()) put(own_roles_, role, read_token(token));
     if (!extra.is_empty() && !additional.is_null()) additional_ = read_tokens(additional);
   } else if (!used.is_null()) {
     extra_ = read_tokens(used);
   }
   // transformers puts the model's own roles under this key, and so over what the file has there.
   if (const auto own = config["model_specific_special_tokens"]; !own.is_null() && own_roles_.empty()) {
-    for (const auto& [role, token] : own.object().items()) put(own_roles_, role, read_token(own[role]));
+    for (const auto& [role, token] : own.members()) put(own_roles_, role, read_token(token));
   }
 }
 
 void TokenRoles::read_added_tokens_decoder(const JsonPart& part) {
-  for (const auto& [key, token] : part.object().items()) added_[read_index(part, key)] = read_object(part[key], false);
+  for (const auto& [key, token] : part.members()) added_[read_index(part, key)] = read_object(token, false);
 }
 
 void TokenRoles::read_special_tokens_map(const JsonPart& map) {
-  for (const auto& [key, value] : map.object().items()) {
-    const auto part = map[key];
+  for (const auto& [key, part] : map.members()) {
     if (key == "extra_special_tokens" && part.is_object()) {
       extra_.reset();  // replaced
-      for (const auto& [role, token] : part.object().items()) put(own_roles_, role, read_token(part[role]));
+      for (const auto& [role, token] : part.members()) put(own_roles_, role, read_token(token));
     } else if (key == "extra_special_tokens") {
       if (!extra_) extra_.emplace();
       for (const auto& element : part.elements()) {
@@ -129,8 +128,8 @@ void TokenRoles::read_special_tokens_map(const JsonPart& map) {
 }
 
 void TokenRoles::read_added_tokens(const JsonPart& part) {
-  for (const auto& [content, index] : part.object().items()) {
-    added_[part[content].integer()] = token_object(content, has_role_or_is_extra(content));
+  for (const auto& [content, index] : part.members()) {
+    added_[index.integer()] = token_object(content, has_role_or_is_extra(content));
   }
 }
 
@@ -176,33 +175,33 @@ std::vector<Json> TokenRoles::special() const {
 
 std::vector<std::string> TokenRoles::contents() const {
   std::vector<std::string> found;
+  std::unordered_set<std::string> seen;
   for (const auto& token : special()) {
-    if (std::ranges::find(found, content_of(token)) == found.end()) found.push_back(content_of(token));
+    if (seen.insert(content_of(token)).second) found.push_back(content_of(token));
   }
   return found;
 }
 
 std::vector<Json> TokenRoles::to_add(const std::vector<std::string>& present) const {
   std::vector<Json> tokens;
-  std::vector<std::string> named;
-  auto known = present;
+  std::unordered_set<std::string> named, known(present.begin(), present.end()), taken;
   for (const auto* const part : {&roles_, &more_roles_, &own_roles_}) {
     for (const auto& [role, token] : *part) {
-      if (!token.is_null()) named.push_back(content_of(token));
+      if (!token.is_null()) named.insert(content_of(token));
     }
   }
   for (const auto& [index, token] : added_) {
     tokens.push_back(token);
-    known.push_back(content_of(token));
+    known.insert(content_of(token));
   }
   for (const auto& token : special()) {
-    const bool is_known = std::ranges::find(known, content_of(token)) != known.end();
-    if (!is_known && std::ranges::find(tokens, token) == tokens.end()) tokens.push_back(token);
+    const bool is_new = !known.contains(content_of(token)) && taken.insert(token.dump()).second;
+    if (is_new) tokens.push_back(token);
   }
   for (auto& token : tokens) {
     if (token.is_string()) {
       token = special_token(token.get<std::string>());
-    } else if (std::ranges::find(named, content_of(token)) != named.end()) {
+    } else if (named.contains(content_of(token))) {
       token["special"] = true;
     }
   }
