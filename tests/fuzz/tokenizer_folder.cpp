@@ -2,6 +2,7 @@
 #include "normtweak/text/tokenizer_folder.h"
 
 #include "contract.h"
+#include "normtweak/base/json_non_finite.h"
 #include "normtweak/text/tokenizer.h"
 
 namespace normtweak::fuzz {
@@ -11,7 +12,7 @@ void read(std::string_view bytes) {
   const auto all = parse_json(bytes, "memory");
   const auto content = [&](const char* key) -> std::optional<std::string> {
     const bool is_there = all.is_object() && all.contains(key);
-    return is_there ? std::optional(show(all.at(key))) : std::nullopt;
+    return is_there ? std::optional(dump_json(all.at(key))) : std::nullopt;
   };
   const auto tokenizer = content("tokenizer"), config = content("config"), map = content("special_tokens_map"),
              added = content("added_tokens");
