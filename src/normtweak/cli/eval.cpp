@@ -73,10 +73,9 @@ Tokens tokenize(const Choices& choices, const Models& models) {
   const bool has_one =
       models.checkpoint.side_files.contains("tokenizer.json") && models.checkpoint.tokenizer_problem.empty();
   const bool own = has_one || !models.reference;
-  const auto tokenizer = load_tokenizer(own ? models.checkpoint : *models.reference,
-                                        models.reference || !model::is_quantized(models.checkpoint)
-                                            ? ""
-                                            : "name the float model as --reference: its tokenizer is taken then");
+  const auto tokenizer =
+      load_tokenizer(own ? models.checkpoint : *models.reference,
+                     models.reference ? "" : "name the float model as --reference: its tokenizer is taken then");
   const auto limit = models.checkpoint.numbers.context;
   Tokens tokens;
   if (!choices.text.empty() || !choices.rows.empty()) {
