@@ -67,10 +67,9 @@ def test_transformers_dequantizes_asymmetric_weights(name):
     compare(name, ASYMMETRIC[name], quantization_config=CompressedTensorsConfig(dequantize=True))
 
 
-def test_transformers_cannot_run_asymmetric_weights():
-    """Also not those that the package wrote itself. Once this fails, packed_readers() can promise more."""
-    with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
-        logits(WRITTEN / "bits4_asymmetric" / "packed")
+def test_transformers_loads_zero_points_without_an_argument():
+    """As the config tells it to dequantize; tests/cli/test_readers.py takes that away."""
+    compare("bits4_asymmetric", ASYMMETRIC["bits4_asymmetric"])
 
 
 def test_transformers_refuses_the_extension():

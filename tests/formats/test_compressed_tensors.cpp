@@ -185,20 +185,5 @@ TEST(CompressedTensors, OlderLayoutIsRecognised) {
   EXPECT_NE(message.find("as compressed-tensors did before 0.18"), std::string::npos) << message;
 }
 
-TEST(CompressedTensors, ReadersAreTold) {
-  const auto names = [](const PackedSettings& settings) {
-    std::string text;
-    for (const auto& reader : packed_readers(settings)) text += std::string(reader.name) + " ";
-    return text;
-  };
-  EXPECT_EQ(names({4, 128, true}), "vLLM transformers normtweak ");
-  EXPECT_EQ(names({8, 0, false}), "vLLM transformers normtweak ");
-  EXPECT_EQ(names({4, 16, true}), "transformers normtweak ");
-  EXPECT_EQ(names({3, 128, false}), "transformers normtweak ");
-  EXPECT_EQ(names({4, 0, false, PackedKind::codebook}), "normtweak ");
-  EXPECT_EQ(packed_readers({4, 128, true})[1].condition, "with compressed-tensors");
-  EXPECT_NE(packed_readers({4, 128, false})[1].condition.find("dequantize=True"), std::string_view::npos);
-}
-
 }  // namespace
 }  // namespace normtweak::formats

@@ -41,6 +41,7 @@ TEST(PackedConfig, DifferentSettingsAreNamed) {
   const PackedSettings first = {4, 128, true}, second = {8, 0, false};
   const auto config = make_packed_config(modules(first, second), {"lm_head"});
   EXPECT_EQ(config["config_groups"]["group_0"]["targets"], Json({"model.layers.0.a", "model.layers.1.a"}));
+  EXPECT_EQ(config["config_groups"].begin().key(), "mixed");  // what stops a reader that takes the first for all
   const PackedConfig read(config, "memory");
   EXPECT_EQ(read.settings_of("model.layers.1.a"), first);
   EXPECT_EQ(read.settings_of("model.layers.0.b"), second);

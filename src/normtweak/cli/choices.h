@@ -21,16 +21,19 @@ void refuse_with(const CLI::App& command, const std::string& choice, const std::
 void note_unread(const CLI::App& command, const std::string& choice, const std::vector<std::string>& options,
                  ProgressSink& progress);
 
-// An option whose values are the names in a table; its help lists them with their descriptions.
+// An option whose values are the names in a table; its help lists them with their descriptions. find: looks a name up
+// and throws Error if that says more than the list of names.
 template <class Rows>
 CLI::Option* add_choice(CLI::App& command, const std::string& flag, std::string& value, std::string help,
-                        const Rows& rows) {
+                        const Rows& rows, std::function<void(const std::string&)> find = {}) {
   std::vector<std::string> names;
   for (const auto& row : rows) {
     help += fmt::format("{} {} ({})", names.empty() ? ":" : ";", row.name, row.description);
     names.emplace_back(row.name);
   }
-  return command.add_option(flag, value, help)->capture_default_str()->check(CLI::IsMember(names));
+  return command.add_option(flag, value, help)
+      ->capture_default_str()
+      ->check(find ? accepted_by(std::move(find)) : CLI::IsMember(names));
 }
 
 }  // namespace normtweak::cli

@@ -11,8 +11,9 @@
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
 #include "normtweak/cli/named_files.h"
-#include "normtweak/formats/compressed_tensors_config.h"
+#include "normtweak/formats/gguf.h"
 #include "normtweak/formats/safetensors.h"
+#include "normtweak/model/checkpoint_readers.h"
 #include "normtweak/model/decoder.h"
 
 namespace normtweak::cli {
@@ -49,11 +50,6 @@ void count_tensors(const formats::TensorSource& tensors, Findings& findings) {
   findings.text += "\n";
 }
 
-struct LinearKind {
-  std::int64_t count = 0;
-  std::vector<std::string> readers;
-};
-
 // Describes a linear with codes.
 std::string describe(const formats::PackedSettings& settings) {
   return fmt::format("{} bits, {}, {}{}", settings.bits,
@@ -62,21 +58,6 @@ std::string describe(const formats::PackedSettings& settings) {
                                                                     : "a scale a channel",
                      settings.symmetric ? "symmetric" : "asymmetric",
                      settings.kind == formats::PackedKind::float_zero_points ? ", float zero-points" : "");
-}
-
-// Whether the config says that only this program reads the checkpoint: others go by that and not by each linear.
-bool is_extension(const model::Checkpoint& checkpoint) {
-  return model::is_quantized(checkpoint) &&
-         formats::PackedConfig(checkpoint.config.at("quantization_config"), checkpoint.path).is_extension();
-}
-
-std::vector<std::string> readers_of(const formats::PackedSettings& settings, bool extension) {
-  std::vector<std::string> readers;
-  for (const auto& reader : formats::packed_readers(settings, extension)) {
-    readers.push_back(reader.condition.empty() ? std::string(reader.name)
-                                               : fmt::format("{} ({})", reader.name, reader.condition));
-  }
-  return readers;
 }
 
 // Whether a tensor type of a file is plain floats, not blocks of small integers with scales.
@@ -95,40 +76,23 @@ bool holds_blocks(const model::Checkpoint& checkpoint) {
 
 // The kinds of linears in a checkpoint, and the bits that their weights take in the file.
 struct Linears {
-  std::map<std::string, LinearKind> kinds;
-  bool extension = false;  // of the whole checkpoint
+  std::map<std::string, std::int64_t> kinds;  // and how many there are of each
   double bits = 0, weights = 0;
 
   void add(const model::Linear& linear, const model::Checkpoint& checkpoint) {
     const auto shape = weights::shape(linear.weight);
     const auto count = static_cast<double>(shape[0] * shape[1]);
     std::string kind = "float";
-    std::vector<std::string> readers = {"normtweak"};
-    if (!extension) readers = {"transformers", "vLLM", "normtweak"};
     weights += count;
     if (weights::is_quantized(linear.weight)) {
-      const auto settings = formats::packed_settings(linear.weight);
-      kind = describe(settings);
-      readers = readers_of(settings, extension);
+      kind = describe(formats::packed_settings(linear.weight));
       bits += count * weights::bits_per_weight(linear.weight);
     } else {
       const auto stored = checkpoint.tensors->info(stored_name(checkpoint, linear.name + ".weight"));
       bits += 8.0 * static_cast<double>(stored.stored_bytes);
       if (!is_float(stored.stored_as)) kind = stored.stored_as;
-      if (is_gguf(checkpoint))
-        readers = {"llama.cpp", "transformers (dequantized, with the gguf package)", "normtweak"};
     }
-    auto& entry = kinds[kind];
-    ++entry.count;
-    entry.readers = readers;
-  }
-
-  // A packed head is listed separately, since it was not tried whether vLLM loads one. Its weights are not counted.
-  void add_packed_head(const model::Linear& head) {
-    const auto settings = formats::packed_settings(head.weight);
-    auto readers = readers_of(settings, extension);
-    std::erase(readers, "vLLM");
-    kinds[describe(settings) + ", head"] = {1, readers};
+    ++kinds[kind];
   }
 };
 
@@ -136,25 +100,37 @@ struct Linears {
 Linears read_linears(const model::Checkpoint& checkpoint, ProgressSink& progress) {
   const auto decoder = load_decoder(checkpoint, {.residence = model::Residence::file});
   Linears all;
-  all.extension = is_extension(checkpoint);
   Stage stage(progress, "inspect", decoder.blocks.size(), "blocks");
   for (int i = 0; i < decoder.blocks.size(); ++i) {
     const auto block = decoder.blocks.get(i);
     for (const auto* linear : linears(*block)) all.add(*linear, checkpoint);
     stage.advance(1);
   }
-  if (weights::is_quantized(decoder.head.weight)) all.add_packed_head(decoder.head);
+  // Listed separately, and its weights are not counted.
+  if (weights::is_quantized(decoder.head.weight)) {
+    ++all.kinds[describe(formats::packed_settings(decoder.head.weight)) + ", head"];
+  }
   return all;
 }
 
-void check_weights(const model::Checkpoint& checkpoint, Findings& findings, ProgressSink& progress) {
+// "transformers (with compressed-tensors)"
+std::vector<std::string> openers(const std::vector<formats::Reader>& readers) {
+  std::vector<std::string> names;
+  for (const auto& [program, opens, note] : readers) {
+    if (opens) names.push_back(note.empty() ? std::string(program) : fmt::format("{} ({})", program, note));
+  }
+  return names;
+}
+
+void check_weights(const model::Checkpoint& checkpoint, const std::vector<formats::Reader>& readers, Findings& findings,
+                   ProgressSink& progress) {
   const auto found = read_linears(checkpoint, progress);
   const double bits_per_weight = found.bits / found.weights;
   findings.figures["bits_per_weight"] = bits_per_weight;
   findings.text += fmt::format("  bits per weight of the blocks' linears: {:.3f}\n", bits_per_weight);
-  for (const auto& [kind, entry] : found.kinds) {
-    findings.text += fmt::format("  {} linears: {}; loaded by {}\n", entry.count, kind, fmt::join(entry.readers, ", "));
-    findings.figures["linears"].push_back({{"kind", kind}, {"count", entry.count}, {"loaded_by", entry.readers}});
+  for (const auto& [kind, count] : found.kinds) {
+    findings.text += fmt::format("  {} linears: {}\n", count, kind);
+    findings.figures["linears"].push_back({{"kind", kind}, {"count", count}, {"loaded_by", openers(readers)}});
   }
 }
 
@@ -229,11 +205,40 @@ Findings inspect_model(const std::string& path, bool quick, ProgressSink& progre
   check_tokenizer(checkpoint, findings);
   check_tokens_fit(checkpoint, findings);
   count_tensors(*checkpoint.tensors, findings);
+  const auto readers = readers_of(checkpoint);
+  findings.figures["readers"] = formats::readers_json(readers);
+  findings.text += fmt::format("  {}\n", formats::readers_line(readers));
   if (!quick) {
-    check_weights(checkpoint, findings, progress);
+    check_weights(checkpoint, readers, findings, progress);
     findings.figures["sound"] = true;
     findings.text += "  sound: every tensor is there, of its shape, and finite\n";
   }
+  return findings;
+}
+
+void list_tensors(const formats::TensorSource& tensors, Findings& findings) {
+  for (const auto& name : tensors.names()) {
+    const auto info = tensors.info(name);
+    findings.text += fmt::format("  {} {} [{}]\n", one_line(name), info.stored_as, fmt::join(info.shape, ", "));
+  }
+}
+
+// What can be said about a model of another family.
+Findings inspect_foreign(const model::UnsupportedFamily& unsupported) {
+  const fs::path file = unsupported.file();
+  std::shared_ptr<const formats::TensorSource> tensors;
+  if (file.extension() == ".gguf") {
+    tensors = std::make_shared<formats::GgufFile>(file);
+  } else {
+    tensors = formats::open_safetensors(file.parent_path());
+  }
+  Findings findings;
+  findings.figures["path"] = file.string();
+  findings.figures["kind"] = "unsupported model";
+  findings.figures["problem"] = unsupported.what();
+  findings.text = fmt::format("{}: not a supported model; its tensors\n", one_line(file.string()));
+  count_tensors(*tensors, findings);
+  list_tensors(*tensors, findings);
   return findings;
 }
 
@@ -258,11 +263,7 @@ Findings inspect_safetensors(const std::string& path, bool quick, ProgressSink& 
   for (const auto& [key, value] : file.metadata()) {
     findings.text += fmt::format("  {}\n", one_line(fmt::format("{}: {}", key, value)));
   }
-  for (const auto& name : file.names()) {
-    const auto info = file.info(name);
-    findings.text +=
-        fmt::format("  {} {} [{}]\n", one_line(name), c10::toString(info.type), fmt::join(info.shape, ", "));
-  }
+  list_tensors(file, findings);
   if (!quick) {
     check_values(file, progress);
     findings.figures["sound"] = true;
@@ -276,7 +277,8 @@ Job add_inspect(CLI::App& command) {
   auto choices = std::make_shared<Choices>();
   command.footer(
       "Reads every weight unless --quick; exits with status 1 and one line if a tensor is missing, misshapen or not "
-      "finite, or if the tokenizer has more tokens than the embedding rows.");
+      "finite, or if the tokenizer has more tokens than the embedding rows. Of a model that is not supported it lists\n"
+      "the tensors, and exits with status 1.");
   command.add_option("PATH", choices->path, "A model (folder, .gguf, hub id) or a .safetensors file")->required();
   command.add_flag("--quick", choices->quick, "Read headers only");
   add_common(command, choices->common);
@@ -284,10 +286,16 @@ Job add_inspect(CLI::App& command) {
     check_apart({{"--json", choices->common.json}}, {{"PATH", choices->path}});
     const auto compute = start(choices->common, false);
     const auto progress = progress_for(choices->common);
-    const auto findings = fs::path(choices->path).extension() == ".safetensors"
-                              ? inspect_safetensors(choices->path, choices->quick, *progress)
-                              : inspect_model(choices->path, choices->quick, *progress);
-    finish(findings.figures, choices->common, compute, findings.text);
+    try {
+      const auto findings = fs::path(choices->path).extension() == ".safetensors"
+                                ? inspect_safetensors(choices->path, choices->quick, *progress)
+                                : inspect_model(choices->path, choices->quick, *progress);
+      finish(findings.figures, choices->common, compute, findings.text);
+    } catch (const model::UnsupportedFamily& unsupported) {
+      const auto findings = inspect_foreign(unsupported);
+      finish(findings.figures, choices->common, compute, findings.text);
+      throw;
+    }
   };
 }
 

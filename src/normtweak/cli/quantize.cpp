@@ -130,7 +130,8 @@ Job add_quantize(CLI::App& command) {
   command.add_option("MODEL", choices->options.model, "The float model")->required();
   command.add_option("-o,--output", choices->options.output, "Output folder; an earlier result there is replaced")
       ->required();
-  add_choice(command, "--format", choices->options.format, "Output format", pipeline::save_formats());
+  add_choice(command, "--format", choices->options.format, "Output format", pipeline::save_formats(),
+             [](const std::string& name) { pipeline::find_save_format(name); });
   command
       .add_option("--store-dtype", choices->store_type,
                   "dtype of the stored floats: f32, f16 or bf16 (default: the model's; f16 for a .gguf file)")

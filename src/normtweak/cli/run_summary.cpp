@@ -40,6 +40,7 @@ std::string run_summary(const pipeline::RunResult& result, const std::string& ou
   auto summary = fmt::format("{}: {} bits, {:.3f} bits per weight, kept: {}\n", output, result.bits,
                              result.bits_per_weight, result.kept);
   summary += size_line(result);
+  summary += fmt::format("  {}\n", formats::readers_line(result.readers));
   if (result.end_to_end) summary += steps_line(*result.end_to_end);
   if (result.tweak_method != "none") summary += fmt::format("  guard: {}\n", result.verdict.reason);
   summary += text_line(result.held_out);

@@ -126,24 +126,4 @@ std::vector<TensorToWrite> encode_packed(const std::string& module, const weight
 
 bool needs_extension(const PackedSettings& settings) { return settings.kind != PackedKind::affine; }
 
-std::vector<PackedReader> packed_readers(const PackedSettings& settings, bool extension) {
-  std::vector<PackedReader> readers;
-  const auto bits = settings.bits, group_size = settings.group_size;
-  const bool symmetric = settings.symmetric;
-  if (!extension && !needs_extension(settings)) {
-    const bool common = bits == 4 || bits == 8;
-    // Group sizes that its kernels support. Its newest versions support more widths on some GPUs, which was not tried.
-    const bool has_kernel = group_size == 0 || group_size == 32 || group_size == 64 || group_size == 128;
-    if (common && has_kernel) readers.push_back({"vLLM", ""});
-    // compressed-tensors 0.17 packed 3, 5, 6 and 7 bits in another layout; earlier versions knew 4 and 8 bits only.
-    // Up to 0.20 it expects unpacked zero-points when transformers loads a model to run it packed.
-    readers.push_back({"transformers", !symmetric ? "with compressed-tensors 0.18 or later, CompressedTensorsConfig("
-                                                    "dequantize=True), and the same settings for all linears"
-                                       : common   ? "with compressed-tensors"
-                                                  : "with compressed-tensors 0.18 or later"});
-  }
-  readers.push_back({"normtweak", ""});
-  return readers;
-}
-
 }  // namespace normtweak::formats

@@ -60,11 +60,4 @@ weights::Weight decode_packed(const TensorSource& source, const std::string& mod
 // Whether a linear packed in this way makes its whole checkpoint one that only this program reads.
 bool needs_extension(const PackedSettings& settings);
 
-// Programs that can load weights packed in this way, and under which condition (empty: none). extension: whether the
-// checkpoint's config says that only this program reads it (PackedConfig::is_extension()).
-struct PackedReader {
-  std::string_view name, condition;
-};
-std::vector<PackedReader> packed_readers(const PackedSettings& settings, bool extension = false);
-
 }  // namespace normtweak::formats

@@ -9,6 +9,7 @@ namespace normtweak::formats {
 namespace {
 
 const Json kNothing = nullptr;
+const Json kNoModule = Json::array({kNoModuleTarget});
 
 const Json& get(const Json& object, const char* key) {
   const auto found = object.find(key);
@@ -138,6 +139,7 @@ PackedConfig::PackedConfig(const Json& config, std::string_view origin)
     const auto group_where = fmt::format("{}: {}", where, name);
     if (!group.is_object())
       fail("{}: only groups with their settings are supported, found {}", group_where, show(group));
+    if (get(group, "targets") == kNoModule) continue;
     refuse_unless_empty(group, {"input_activations", "output_activations"}, group_where);
     if (const auto& format = get(group, "format"); !format.is_null()) check_format(format, extension_, group_where);
     const auto settings = parse_weights(get(group, "weights"), extension_, group_where);

@@ -4,6 +4,14 @@
 //      "config_groups": {"group_0": {"targets": ["Linear"], "weights": {"num_bits": 4, "type": "int", ...}}},
 //      "ignore": ["lm_head"]}
 //
+// Written besides, for transformers alone (docs/formats.md, "Who loads it"):
+//
+//     "dequantize": true              zero-points with one setting for all: loaded without an argument
+//     "config_groups": {"mixed": ...} several settings: a first group that no module matches, in a format that cannot
+//     be
+//                                     dequantized. With `dequantize` transformers takes the first group's settings for
+//                                     every linear, and would go on with wrong weights; so it stops.
+//
 // Traps: a module that a target and `ignore` both match is not quantized. A target may be a name, "re:..." or a class;
 // names take precedence over expressions, and expressions over classes, whatever the order in the file.
 #pragma once
@@ -19,6 +27,8 @@ namespace normtweak::formats {
 inline constexpr const char* kPackedMethod = "compressed-tensors";
 inline constexpr const char* kPackedFormat = "pack-quantized";
 inline constexpr const char* kExtendedPackedFormat = "normtweak-pack-quantized";  // and then no `quant_method`
+inline constexpr const char* kNoModuleTarget = "normtweak.no-module";             // of the group that stops readers
+inline constexpr const char* kDequantize = "dequantize";                          // key that transformers reads
 
 struct PackedModule {
   std::string name;  // "model.layers.0.mlp.up_proj"

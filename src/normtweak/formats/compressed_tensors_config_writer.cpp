@@ -20,32 +20,61 @@ Json weights_json(const PackedSettings& settings) {
   return weights;
 }
 
+Json group_json(const Json& targets, const PackedSettings& settings) {
+  return {{"targets", targets},
+          {"weights", weights_json(settings)},
+          {"input_activations", nullptr},
+          {"output_activations", nullptr}};
+}
+
+// Settings and the names of their modules, in the order of the modules.
+using Groups = std::vector<std::pair<PackedSettings, Json>>;
+
+Groups grouped(std::span<const PackedModule> modules) {
+  Groups groups;
+  for (const auto& module : modules) {
+    auto group = std::ranges::find(groups, module.settings, &Groups::value_type::first);
+    if (group == groups.end()) group = groups.insert(groups.end(), {module.settings, Json::array()});
+    group->second.push_back(module.name);
+  }
+  return groups;
+}
+
+// Older versions of transformers take the format of the first group for all, unless each has its own.
+Json mixed_groups(const Groups& groups, const char* format) {
+  Json json = Json::object();
+  if (format == kPackedFormat) {
+    json["mixed"] = group_json(Json::array({kNoModuleTarget}), {.bits = 4, .symmetric = true});
+    json["mixed"]["format"] = "dense";
+  }
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    // Not a class for the largest group and names for the rest: vLLM matches the class first when it fuses linears.
+    auto& group = json[fmt::format("group_{}", i)] = group_json(groups[i].second, groups[i].first);
+    group["format"] = format;
+  }
+  return json;
+}
+
 }  // namespace
 
 Json make_packed_config(std::span<const PackedModule> modules, const std::vector<std::string>& ignored,
                         bool others_read_it) {
-  std::vector<std::pair<PackedSettings, Json>> groups;  // settings and the names of their modules, in order
-  bool extension = !others_read_it;
-  for (const auto& module : modules) {
-    extension |= needs_extension(module.settings);
-    auto group = std::ranges::find(groups, module.settings, &std::pair<PackedSettings, Json>::first);
-    if (group == groups.end()) group = groups.insert(groups.end(), {module.settings, Json::array()});
-    group->second.push_back(module.name);
-  }
+  const auto groups = grouped(modules);
+  const bool extension = !others_read_it || std::ranges::any_of(groups, needs_extension, &Groups::value_type::first);
+  const char* format = extension ? kExtendedPackedFormat : kPackedFormat;
   Json config = Json::object();
   // Without `quant_method` every known loader stops; with an unknown one transformers loads random weights.
   if (!extension) config["quant_method"] = kPackedMethod;
-  config["format"] = extension ? kExtendedPackedFormat : kPackedFormat;
+  config["format"] = format;
   config["quantization_status"] = "compressed";
   config["global_compression_ratio"] = nullptr;
-  config["config_groups"] = Json::object();
-  for (std::size_t i = 0; i < groups.size(); ++i) {
-    // Not a class for the largest group and names for the rest: vLLM matches the class first when it fuses linears.
-    const auto targets = groups.size() == 1 ? Json::array({"Linear"}) : groups[i].second;
-    config["config_groups"][fmt::format("group_{}", i)] = {{"targets", targets},
-                                                           {"weights", weights_json(groups[i].first)},
-                                                           {"input_activations", nullptr},
-                                                           {"output_activations", nullptr}};
+  if (groups.size() > 1) {
+    config["config_groups"] = mixed_groups(groups, format);
+  } else {
+    config["config_groups"] = Json::object();
+    for (const auto& [settings, names] : groups)
+      config["config_groups"]["group_0"] = group_json(Json::array({"Linear"}), settings);
+    if (!extension && !groups.empty() && !groups[0].first.symmetric) config[kDequantize] = true;
   }
   config["ignore"] = ignored;
   config["kv_cache_scheme"] = nullptr;

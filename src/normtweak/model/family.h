@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "normtweak/base/error.h"
 #include "normtweak/base/json.h"
 #include "normtweak/model/config.h"
 
@@ -102,11 +103,20 @@ struct Family {
 // All families, in alphabetical order.
 std::span<const Family* const> families();
 
-// By config.json's `architectures`, or its `model_type` if there are none. Throws Error naming what was found and what
-// is supported.
+// The model is none of the families; its file may be sound. `file`: config.json or the GGUF file that says so.
+class UnsupportedFamily : public Error {
+ public:
+  UnsupportedFamily(std::string_view file, std::string_view found, std::string_view supported);
+  const std::string& file() const { return file_; }
+
+ private:
+  std::string file_;
+};
+
+// By config.json's `architectures`, or its `model_type` if there are none. Throws UnsupportedFamily.
 const Family& find_family(const Json& config, std::string_view origin);
 
-// By GGUF's `general.architecture`. Throws Error likewise.
+// By GGUF's `general.architecture`. Throws UnsupportedFamily.
 const Family& find_gguf_family(std::string_view architecture, std::string_view origin);
 
 // How messages call a key of the config, if not by its own name: those that were built from a GGUF file's metadata.

@@ -5,6 +5,7 @@
 #include "normtweak/pipeline/blockwise.h"
 #include "normtweak/pipeline/calibration_text.h"
 #include "normtweak/pipeline/preflight.h"
+#include "normtweak/pipeline/result_readers.h"
 #include "normtweak/pipeline/run.h"
 #include "normtweak/pipeline/run_needs.h"
 #include "normtweak/pipeline/steps.h"
@@ -83,6 +84,8 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   note_texts_seen(options.text, calibration, options.external, progress);
   const auto counts = tunable_floats(checkpoint, linears);
   check_tweak(options.tweak, counts, calibration.size, progress);
+  result.readers = readers_of_quantized(original, format, linears);
+  progress.note(fmt::format("{}: {}", options.output.string(), formats::readers_line(result.readers)));
   result.model = options.model;
   result.method = plan.standard.method;
   result.bits = plan.standard.bits;

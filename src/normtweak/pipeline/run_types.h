@@ -11,6 +11,7 @@
 #include "normtweak/calibrate/self_generated.h"
 #include "normtweak/evaluate/lambada.h"
 #include "normtweak/evaluate/scores.h"
+#include "normtweak/formats/readers.h"
 #include "normtweak/quantize/plan.h"
 #include "normtweak/tweak/end_to_end.h"
 #include "normtweak/tweak/guard.h"
@@ -132,6 +133,7 @@ struct RunResult {
   std::map<std::string, std::string> text;  // where the calibration text came from
   // Where it is, and its bytes with those of the float model's tensors.
   std::filesystem::path output;
+  std::vector<formats::Reader> readers;  // who opens the output
   std::int64_t output_bytes = 0, float_bytes = 0;
 };
 

@@ -30,6 +30,17 @@ constexpr std::array<SaveFormat, 2> kSaveFormats = {{
     {"compressed-tensors", "packed codes, scales and zero-points (pack-quantized)", true},
 }};
 
+// What to do about formats that are not written.
+struct NextBest {
+  std::string_view format, advice;
+};
+constexpr std::string_view kCodesForServers = "vLLM and transformers open compressed-tensors as they open this format";
+constexpr std::array<NextBest, 3> kNotWritten = {{
+    {"gguf", "llama.cpp's convert_hf_to_gguf.py makes a GGUF file of what hf writes"},
+    {"gptq", kCodesForServers},
+    {"awq", kCodesForServers},
+}};
+
 using formats::TensorToWrite;
 
 // The dtype in which the result stores a tensor of the original.
@@ -69,8 +80,7 @@ class Contents {
     config.erase("quantization_config");
     if (converts_floats(original_, stored_)) set_type(config);
     if (format_.holds_codes && !packed_.empty()) {
-      config["quantization_config"] = formats::make_packed_config(
-          packed_, float_linears_, original_.family->linear_layout == model::Layout::out_in);
+      config["quantization_config"] = packed_config(original_, packed_, float_linears_);
     }
     return config;
   }
@@ -232,7 +242,14 @@ const SaveFormat& find_save_format(std::string_view name) {
     if (format.name == name) return format;
     known.push_back(format.name);
   }
-  fail("--format {}: not known; known are {}", name, fmt::join(known, ", "));
+  const auto* next = std::ranges::find(kNotWritten, name, &NextBest::format);
+  const auto advice = next == kNotWritten.end() ? "" : fmt::format("; {}", next->advice);
+  fail("{}: not written by this program; known are {}{}", name, fmt::join(known, ", "), advice);
+}
+
+Json packed_config(const model::Checkpoint& original, std::span<const formats::PackedModule> packed,
+                   const std::vector<std::string>& floats) {
+  return formats::make_packed_config(packed, floats, original.family->linear_layout == model::Layout::out_in);
 }
 
 bool converts_floats(const model::Checkpoint& original, at::ScalarType stored) {

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "normtweak/formats/compressed_tensors_config.h"
 #include "normtweak/model/checkpoint.h"
 #include "normtweak/model/decoder.h"
 #include "normtweak/pipeline/planned_linears.h"
@@ -17,7 +18,7 @@ struct SaveFormat {
   bool holds_codes;  // false: an export, from which codes cannot be recovered
 };
 std::span<const SaveFormat> save_formats();
-const SaveFormat& find_save_format(std::string_view name);  // throws Error listing them
+const SaveFormat& find_save_format(std::string_view name);  // throws Error listing them, and the next best
 
 // decoder: the quantized version of `original`. Unchanged tensors, config.json's other keys and the tokenizer's files
 // are copied from `original` (tensors under the family's names), and so is a head that came packed, unless `format`
@@ -28,6 +29,11 @@ void save_checkpoint(const model::Checkpoint& original, const model::Decoder& de
 
 // The bytes that this will write, but for the headers of the files.
 std::int64_t saved_bytes(const model::Checkpoint& original, const model::Decoder& decoder, const SaveFormat& format);
+
+// The `quantization_config` that this will write for these linears.
+Json packed_config(const model::Checkpoint& original, std::span<const formats::PackedModule> packed,
+                   const std::vector<std::string>& floats);
+
 // Whether floats of `original` are converted for a result that stores them in `stored`; otherwise each keeps its dtype.
 bool converts_floats(const model::Checkpoint& original, at::ScalarType stored);
 

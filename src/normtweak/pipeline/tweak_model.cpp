@@ -1,6 +1,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/pipeline/calibration_text.h"
 #include "normtweak/pipeline/preflight.h"
+#include "normtweak/pipeline/result_readers.h"
 #include "normtweak/pipeline/run.h"
 #include "normtweak/pipeline/run_needs.h"
 #include "normtweak/pipeline/same_model.h"
@@ -54,6 +55,8 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
   note_texts_seen(options.text, calibration, options.external, progress);
   const auto counts = tunable_floats(quantized_checkpoint);
   check_tweak(options.tweak, counts, calibration.size, progress);
+  result.readers = readers_of_tweaked(quantized_checkpoint);
+  progress.note(fmt::format("{}: {}", options.output.string(), formats::readers_line(result.readers)));
   const auto memory = plan_run(reference, options.compute,
                                needs_to_tweak(quantized_checkpoint, options.tweak, calibration.size, external, counts),
                                available_memory(options.compute));

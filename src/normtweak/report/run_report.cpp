@@ -149,6 +149,7 @@ Json run_report(const pipeline::RunResult& result) {
   }
   json["settings"] = settings_report(result);
   json["output"] = {{"path", result.output.string()}, {"bytes", result.output_bytes}};
+  json["readers"] = formats::readers_json(result.readers);
   json["float_bytes"] = result.float_bytes;
   json["seconds"] = result.seconds;
   return json;

@@ -23,6 +23,10 @@ std::string supported_architectures() {
 
 }  // namespace
 
+UnsupportedFamily::UnsupportedFamily(std::string_view file, std::string_view found, std::string_view supported)
+    : Error(fmt::format("{}: {}; supported are {}; `normtweak inspect` lists its tensors", file, found, supported)),
+      file_(file) {}
+
 std::span<const Family* const> families() { return kFamilies; }
 
 const Family& find_family(const Json& config, std::string_view origin) {
@@ -31,14 +35,15 @@ const Family& find_family(const Json& config, std::string_view origin) {
     const auto* row = std::ranges::find(kFamilies, config.value("model_type", Json()),
                                         [](const Family* family) { return Json(family->gguf.model_type); });
     if (row != kFamilies.end()) return **row;
-    fail("{}: neither `architectures` nor a `model_type` that is supported; supported are {}", origin,
-         supported_architectures());
+    throw UnsupportedFamily(origin, "neither `architectures` nor a `model_type` that is supported",
+                            supported_architectures());
   }
   const auto architecture = found->front().get<std::string>();
   for (const auto* family : kFamilies) {
     if (std::ranges::find(family->architectures, architecture) != family->architectures.end()) return *family;
   }
-  fail("{}: architecture {} is not supported; supported are {}", origin, architecture, supported_architectures());
+  throw UnsupportedFamily(origin, fmt::format("architecture {} is not supported", architecture),
+                          supported_architectures());
 }
 
 const Family& find_gguf_family(std::string_view architecture, std::string_view origin) {
@@ -47,7 +52,8 @@ const Family& find_gguf_family(std::string_view architecture, std::string_view o
     if (family->gguf.architecture == architecture) return *family;
     known.push_back(family->gguf.architecture);
   }
-  fail("{}: general.architecture {} is not supported; supported are {}", origin, architecture, fmt::join(known, ", "));
+  throw UnsupportedFamily(origin, fmt::format("general.architecture {} is not supported", architecture),
+                          fmt::format("{}", fmt::join(known, ", ")));
 }
 
 }  // namespace normtweak::model

@@ -1,0 +1,36 @@
+// Which programs open a checkpoint, and with what. A checkpoint is judged as a whole: a program that cannot read one of
+// its linears cannot use it. What was tried and what was read in their sources stands in docs/formats.md.
+#pragma once
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "normtweak/formats/compressed_tensors_config.h"
+
+namespace normtweak::formats {
+
+struct Reader {
+  std::string_view program;  // "transformers"
+  bool opens = true;
+  std::string note;  // what it takes to open it (empty: nothing), or why the program cannot
+};
+
+// Of a folder with float weights only, as Hugging Face models come.
+std::vector<Reader> float_readers();
+
+// Of a GGUF file.
+std::vector<Reader> gguf_readers();
+
+// Of a folder with packed weights. config: its `quantization_config`; modules, floats: the linears that are packed and
+// those that are not. packed_head: whether the head is among the former.
+std::vector<Reader> packed_readers(const Json& config, std::span<const PackedModule> modules,
+                                   const std::vector<std::string>& floats, bool packed_head = false);
+
+// [{"program": "vLLM", "opens": false, "note": "no kernel for 3 bits"}, ...]
+Json readers_json(const std::vector<Reader>& readers);
+
+// "opens in transformers (with compressed-tensors), normtweak; not in vLLM (no kernel for 3 bits)"
+std::string readers_line(const std::vector<Reader>& readers);
+
+}  // namespace normtweak::formats

@@ -1,0 +1,42 @@
+#include "normtweak/model/checkpoint_readers.h"
+
+#include <filesystem>
+
+#include "normtweak/model/decoder.h"
+
+namespace normtweak::model {
+
+PackedLinears packed_linears(const Checkpoint& checkpoint) {
+  const formats::PackedConfig config(checkpoint.config.at("quantization_config"), checkpoint.path);
+  PackedLinears found;
+  const auto add = [&](const std::string& module) {
+    const bool is_float = checkpoint.tensors->contains(stored_name(checkpoint, module + ".weight"));
+    const auto settings = is_float ? std::nullopt : config.settings_of(module);
+    if (settings) {
+      found.packed.push_back({module, *settings});
+    } else {
+      found.floats.push_back(module);
+    }
+    return settings.has_value();
+  };
+  for (int block = 0; block < checkpoint.numbers.layers; ++block) {
+    for (const auto& shape : linear_shapes(checkpoint, block)) add(shape.name);
+  }
+  const std::string head(checkpoint.family->names.head);
+  if (checkpoint.numbers.tied_head) {
+    found.floats.push_back(head);
+  } else {
+    found.packed_head = add(head);
+  }
+  return found;
+}
+
+std::vector<formats::Reader> readers_of(const Checkpoint& checkpoint) {
+  if (std::filesystem::path(checkpoint.path).extension() == ".gguf") return formats::gguf_readers();
+  if (!is_quantized(checkpoint)) return formats::float_readers();
+  const auto linears = packed_linears(checkpoint);
+  return formats::packed_readers(checkpoint.config.at("quantization_config"), linears.packed, linears.floats,
+                                 linears.packed_head);
+}
+
+}  // namespace normtweak::model

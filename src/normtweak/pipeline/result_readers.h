@@ -1,0 +1,19 @@
+// Which programs will open a result, known before the work starts.
+#pragma once
+#include <vector>
+
+#include "normtweak/formats/readers.h"
+#include "normtweak/model/checkpoint.h"
+#include "normtweak/pipeline/planned_linears.h"
+#include "normtweak/pipeline/save_checkpoint.h"
+
+namespace normtweak::pipeline {
+
+// Of `original` with its linears quantized as planned.
+std::vector<formats::Reader> readers_of_quantized(const model::Checkpoint& original, const SaveFormat& format,
+                                                  const std::vector<PlannedLinear>& linears);
+
+// Of `quantized` with other floats. Its config is written anew.
+std::vector<formats::Reader> readers_of_tweaked(const model::Checkpoint& quantized);
+
+}  // namespace normtweak::pipeline
