@@ -28,7 +28,11 @@ void save_checkpoint(const model::Checkpoint& original, const model::Decoder& de
 
 // The bytes that this will write, but for the headers of the files.
 std::int64_t saved_bytes(const model::Checkpoint& original, const model::Decoder& decoder, const SaveFormat& format);
-// Whether floats of `original` are converted for a result that stores them in `stored`; otherwise each keeps its dtype.
+
+// Whether floats of `original` are converted for a result that stores them in `stored`: if its config names another
+// dtype, or if it is a float model and one of its tensors has another. Readers load everything in the config's dtype,
+// so that tensors of several would be rounded only there. Otherwise, and in a model that came quantized, each keeps its
+// dtype.
 bool converts_floats(const model::Checkpoint& original, at::ScalarType stored);
 
 // Sorted names of entries in `directory` that save_checkpoint() did not write; empty if the directory may be replaced.
