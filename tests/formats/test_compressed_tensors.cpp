@@ -115,7 +115,7 @@ TEST(CompressedTensors, WhatCannotBeStoredIsRefused) {
   refuse(weight, "the zero-points of a symmetric weight of 4 bits must be 8");
   weight = some_affine();
   weight.scales = weight.scales + 70000;
-  refuse(weight, "a scale does not fit Half");
+  refuse(weight, "a scale does not fit F16");
   weight = some_affine();
   weight.codes = weight.codes + 16;
   refuse(weight, "a code that needs more than 4 bits");
