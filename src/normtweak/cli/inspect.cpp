@@ -8,6 +8,8 @@
 #include "normtweak/base/error.h"
 #include "normtweak/base/finite.h"
 #include "normtweak/base/one_line.h"
+#include "normtweak/base/type_name.h"
+#include "normtweak/base/wording.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
 #include "normtweak/cli/named_files.h"
@@ -153,7 +155,8 @@ void check_weights(const model::Checkpoint& checkpoint, Findings& findings, Prog
   findings.figures["bits_per_weight"] = bits_per_weight;
   findings.text += fmt::format("  bits per weight of the blocks' linears: {:.3f}\n", bits_per_weight);
   for (const auto& [kind, entry] : found.kinds) {
-    findings.text += fmt::format("  {} linears: {}; loaded by {}\n", entry.count, kind, fmt::join(entry.readers, ", "));
+    findings.text +=
+        fmt::format("  {}: {}; loaded by {}\n", counted(entry.count, "linear"), kind, fmt::join(entry.readers, ", "));
     findings.figures["linears"].push_back({{"kind", kind}, {"count", entry.count}, {"loaded_by", entry.readers}});
   }
 }
@@ -184,7 +187,7 @@ void check_tokenizer(const model::Checkpoint& checkpoint, Findings& findings) {
         findings.figures["notes"].push_back(note);
       }
       const auto size = tokenizer.size();
-      finding = fmt::format("yes, {} tokens", size);
+      finding = "yes, " + counted(size, "token");
       usable = true;
       findings.figures["tokenizer_tokens"] = size;
     } catch (const Error& error) {
@@ -219,10 +222,10 @@ Findings inspect_model(const std::string& path, bool quick, ProgressSink& progre
   findings.figures["context"] = numbers.context;
   findings.figures["stored_type"] = float_type_name(numbers.stored_type);
   findings.figures["quantized"] = model::is_quantized(checkpoint) || holds_blocks(checkpoint);
-  findings.text =
-      fmt::format("{}: {} model, {} blocks of {} hidden, {} heads ({} key-value), vocabulary {}, context {}, {}\n",
-                  one_line(path), checkpoint.family->name, numbers.layers, numbers.hidden, numbers.heads,
-                  numbers.key_value_heads, numbers.vocabulary, numbers.context, float_type_name(numbers.stored_type));
+  findings.text = fmt::format("{}: {} model, {} of {} hidden, {} ({} key-value), vocabulary {}, context {}, {}\n",
+                              one_line(path), checkpoint.family->name, counted(numbers.layers, "block"), numbers.hidden,
+                              counted(numbers.heads, "head"), numbers.key_value_heads, numbers.vocabulary,
+                              numbers.context, float_type_name(numbers.stored_type));
   for (const auto& line : checkpoint.notes)
     findings.text += fmt::format("  note: {}\n", one_line(line, 2 * kLongestLine));
   if (!checkpoint.notes.empty()) findings.figures["notes"] = checkpoint.notes;
@@ -260,8 +263,7 @@ Findings inspect_safetensors(const std::string& path, bool quick, ProgressSink& 
   }
   for (const auto& name : file.names()) {
     const auto info = file.info(name);
-    findings.text +=
-        fmt::format("  {} {} [{}]\n", one_line(name), c10::toString(info.type), fmt::join(info.shape, ", "));
+    findings.text += fmt::format("  {} {} [{}]\n", one_line(name), type_name(info.type), fmt::join(info.shape, ", "));
   }
   if (!quick) {
     check_values(file, progress);
@@ -280,10 +282,11 @@ Job add_inspect(CLI::App& command) {
   command.add_option("PATH", choices->path, "A model (folder, .gguf, hub id) or a .safetensors file")->required();
   command.add_flag("--quick", choices->quick, "Read headers only");
   add_common(command, choices->common);
-  return [choices] {
+  return [choices, &command] {
     check_apart({{"--json", choices->common.json}}, {{"PATH", choices->path}});
     const auto compute = start(choices->common, false);
     const auto progress = progress_for(choices->common);
+    note_unread_general(command, {.no_computing = "with inspect", .no_chance = "with inspect"}, compute, *progress);
     const auto findings = fs::path(choices->path).extension() == ".safetensors"
                               ? inspect_safetensors(choices->path, choices->quick, *progress)
                               : inspect_model(choices->path, choices->quick, *progress);

@@ -2,6 +2,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/finite.h"
+#include "normtweak/base/wording.h"
 #include "normtweak/base/writable.h"
 #include "normtweak/calibrate/token_batch.h"
 #include "normtweak/cli/commands.h"
@@ -20,18 +21,19 @@ struct Choices {
   Common common;
 };
 
-void run(const Choices& choices) {
+void run(const CLI::App& command, const Choices& choices) {
   const c10::NoGradGuard no_gradients;
   check_apart({{"-o", choices.output}, {"--json", choices.common.json}},
               {{"MODEL", choices.model}, {"--tokens", choices.tokens}});
   const auto compute = start(choices.common, false);
   const auto progress = progress_for(choices.common);
+  note_unread_general(command, {.no_chance = "with logits"}, compute, *progress);
   check_file_target(choices.output);
   const auto checkpoint = model::open_checkpoint(choices.model);
   report_notes(checkpoint, *progress);
   const auto batch = calibrate::load_token_batch(choices.tokens, checkpoint.numbers.vocabulary);
   if (batch.tokens() > checkpoint.numbers.context) {
-    fail("{}: rows of {} tokens, and the model's context holds {}", choices.tokens, batch.tokens(),
+    fail("{}: rows of {}, and the model's context holds {}", choices.tokens, counted(batch.tokens(), "token"),
          checkpoint.numbers.context);
   }
   check_room(choices.output, batch.ids.numel() * checkpoint.numbers.vocabulary * 4);
@@ -68,7 +70,7 @@ Job add_logits(CLI::App& command) {
       ->required();
   command.add_option("-o,--output", choices->output, "Output file (.safetensors)")->required();
   add_common(command, choices->common);
-  return [choices] { run(*choices); };
+  return [choices, &command] { run(command, *choices); };
 }
 
 }  // namespace normtweak::cli

@@ -39,11 +39,13 @@ Job add_tweak_command(CLI::App& command) {
     options.tweak = tweak_options(choices->tweak, choices->common);
     check_tweak_options(command, choices->tweak, "--method", *progress);
     options.text = text_source(command, choices->text, choices->common, *progress);
+    note_unread_seed(command, choices->tweak, options.text, "--method", *progress);
     options.external = external(command, choices->external, *progress);
     check_report_apart(choices->common, options.output,
                        {{"QUANTIZED", options.quantized}, {"--reference", options.reference}}, options.text,
                        options.external);
     options.compute = start(choices->common, true, true);
+    note_unread_general(command, {}, options.compute, *progress);
     const auto result = pipeline::tweak_model(options, *progress);
     finish(report::run_report(result), choices->common, options.compute, run_summary(result, options.output.string()));
   };

@@ -4,6 +4,7 @@
 #include <c10/util/accumulate.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace normtweak::pipeline {
 namespace {
@@ -73,6 +74,28 @@ std::vector<PlannedLinear> planned_linears(const quantize::QuantizationPlan& pla
     }
   }
   return all;
+}
+
+std::vector<quantize::PlanShare> plan_shares(const std::vector<PlannedLinear>& linears) {
+  std::vector<quantize::PlanShare> shares;
+  for (const auto& linear : linears) {
+    std::optional<quantize::LinearPlan> plan;
+    if (linear.plan) plan = settings_in_effect(*linear.plan);
+    auto share = std::ranges::find(shares, plan, &quantize::PlanShare::plan);
+    if (share == shares.end()) share = shares.insert(shares.end(), {.plan = std::move(plan)});
+    ++share->linears;
+  }
+  return shares;
+}
+
+quantize::LinearPlan main_plan(const quantize::LinearPlan& standard, const std::vector<quantize::PlanShare>& shares) {
+  const std::optional asked = settings_in_effect(standard);
+  const quantize::PlanShare* most = nullptr;
+  for (const auto& share : shares) {
+    if (share.plan == asked) return standard;
+    if (share.plan && (most == nullptr || share.linears > most->linears)) most = &share;
+  }
+  return most == nullptr ? standard : *most->plan;
 }
 
 weights::Weight outline(const model::LinearShape& shape, const quantize::LinearPlan& plan) {

@@ -5,9 +5,17 @@
 #include <ATen/ops/zeros_like.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <set>
 
 namespace normtweak::tweak {
+namespace {
+
+bool differs(const State& state) {
+  return std::ranges::any_of(state, [](const at::Tensor& change) { return change.any().item<bool>(); });
+}
+
+}  // namespace
 
 State state_of(const Student& student) {
   State state;
@@ -39,6 +47,12 @@ void Candidates::consider(const std::string& name, const State& state) {
   set_state(student_, state);
   const double divergence = score_();
   all_.push_back({name, divergence});
+  // What rounds to the untouched state scores exactly as it does.
+  if (divergence < least_of_changes_ && divergence != all_.front().divergence && differs(state)) {
+    least_of_changes_ = divergence;
+    best_change_ = state;
+    best_change_name_ = name;
+  }
   if (!(divergence < least_)) return;
   least_ = divergence;
   leader_ = state;

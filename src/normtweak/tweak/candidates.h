@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,8 @@ struct Candidate {
   double divergence = 0;  // nats per token
 };
 
-// Collects candidates; the one with the lowest divergence leads, the earliest on ties.
+// Collects candidates; the one with the lowest divergence leads, the earliest on ties. The one with the lowest
+// divergence among those that differ from the untouched state is remembered as well, should that state lead.
 class Candidates {
  public:
   // score: returns the divergence of the student's current state. The untouched state, with divergence `untouched`,
@@ -39,6 +41,10 @@ class Candidates {
   const std::string& leader_name() const { return leader_name_; }
   const std::vector<Candidate>& all() const { return all_; }
 
+  // The best candidate that is not the untouched state; empty if there is none, or none with a finite score.
+  const State& best_change() const { return best_change_; }
+  const std::string& best_change_name() const { return best_change_name_; }
+
  private:
   Student& student_;
   std::function<double()> score_;
@@ -46,6 +52,9 @@ class Candidates {
   State leader_;
   std::string leader_name_ = "untouched";
   double least_;
+  State best_change_;
+  std::string best_change_name_;
+  double least_of_changes_ = std::numeric_limits<double>::infinity();
 };
 
 }  // namespace normtweak::tweak

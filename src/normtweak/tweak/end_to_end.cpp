@@ -68,9 +68,14 @@ class Run {
     candidates.consider("best on the way", on_the_way);
     if (start_given()) candidates.consider("start", start_);
     candidates.consider_parts_of(candidates.leader_name() == "untouched" ? last : candidates.leader());
+    if (candidates.leader_name() == "untouched" && !candidates.best_change_name().empty()) {
+      set_state(student_, candidates.best_change());
+      result_.runner_up = {candidates.best_change_name(), student_.decoder()};
+    }
     set_state(student_, candidates.leader());
     result_.decoder = student_.decoder();
     result_.chosen = candidates.leader_name();
+    for (const auto& group : student_.tunables().groups()) result_.groups.insert(group.group);
     result_.candidates = candidates.all();
     result_.rates = training_.rates;
     result_.batch_rows = training_.batch_rows;

@@ -72,6 +72,13 @@ std::string_view stopped_name(Stopped stopped);  // "completed", "no-gain", ...
 struct EndToEndResult {
   model::Decoder decoder;  // with the chosen candidate's values; the guard has not judged it yet
   std::string chosen;
+  // If that is the untouched state: the best other candidate, to be reported.
+  struct RunnerUp {
+    std::string name;
+    model::Decoder decoder;
+  };
+  std::optional<RunnerUp> runner_up;
+  std::set<TunableGroup> groups;  // of the floats that were tuned: those that were wanted and are there
   std::vector<Candidate> candidates;
   LearningRates rates;            // used by the steps
   std::vector<RateTrial> trials;  // the trials that found them; empty if they were given
