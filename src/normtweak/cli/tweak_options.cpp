@@ -46,7 +46,8 @@ void note_overruled(const CLI::App& command, const TweakChoice& choice, Progress
   const bool zeros = groups.contains(TunableGroup::zeros);
   // --lr stands for the other two where they are not given, and --lr-scales for --lr-zeros.
   if (!norms && choice.scale_rate > 0) note_unread(command, with + " and --lr-scales", {"--lr"}, progress);
-  if (!scales && !(zeros && choice.zero_rate == 0)) note_unread(command, with, {"--lr-scales"}, progress);
+  const bool zeros_follow = zeros && choice.zero_rate == 0;
+  if (!scales && !zeros_follow) note_unread(command, with, {"--lr-scales"}, progress);
   if (!zeros) note_unread(command, with, {"--lr-zeros"}, progress);
 }
 

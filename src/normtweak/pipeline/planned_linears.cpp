@@ -90,12 +90,15 @@ std::vector<quantize::PlanShare> plan_shares(const std::vector<PlannedLinear>& l
 
 quantize::LinearPlan main_plan(const quantize::LinearPlan& standard, const std::vector<quantize::PlanShare>& shares) {
   const std::optional asked = settings_in_effect(standard);
-  const quantize::PlanShare* most = nullptr;
+  auto main = standard;
+  std::int64_t most = 0;
   for (const auto& share : shares) {
     if (share.plan == asked) return standard;
-    if (share.plan && (most == nullptr || share.linears > most->linears)) most = &share;
+    if (!share.plan || share.linears <= most) continue;
+    main = *share.plan;
+    most = share.linears;
   }
-  return most == nullptr ? standard : *most->plan;
+  return main;
 }
 
 weights::Weight outline(const model::LinearShape& shape, const quantize::LinearPlan& plan) {
