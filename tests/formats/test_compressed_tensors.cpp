@@ -142,7 +142,7 @@ const Damage kDamages[] = {
      "m.weight_packed: shape [6, 2] expected, the file has [6, 1]"},
     {"CodesFlat", [](auto& t) { t[0].second = t[0].second.reshape({12}); }, kSettings, "shape [6, 2] expected"},
     {"CodesLong", [](auto& t) { t[0].second = t[0].second.to(at::kLong); }, kSettings,
-     "Int expected, the file has Long"},
+     "I32 expected, the file has I64"},
     {"ScaleInteger", [](auto& t) { t[1].second = t[1].second.to(at::kInt); }, kSettings, "F16, BF16 or F32 expected"},
     {"ScalesFew", [](auto& t) { t[1].second = t[1].second.narrow(1, 0, 1); }, kSettings,
      "m.weight_scale: shape [6, 2] expected"},
