@@ -3,6 +3,7 @@
 #include "normtweak/cli/choices.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
+#include "normtweak/cli/model_help.h"
 #include "normtweak/cli/named_files.h"
 #include "normtweak/cli/number_checks.h"
 #include "normtweak/evaluate/lambada.h"
@@ -31,8 +32,8 @@ std::string text_line(const evaluate::Scores& scores, bool with_reference) {
 }
 
 std::string lambada_line(const evaluate::LambadaScores& scores, std::string_view whose) {
-  return fmt::format("LAMBADA{}: {:.2f}% ± {:.2f} of {} last words, perplexity {:.4f}\n", whose,
-                     100 * scores.accuracy(), 100 * scores.correct.standard_error(), scores.correct.count,
+  return fmt::format("LAMBADA{}: {:.2f}% ± {:.2f} of {}, perplexity {:.4f}\n", whose, 100 * scores.accuracy(),
+                     100 * scores.correct.standard_error(), counted(scores.correct.count, "last word"),
                      scores.perplexity());
 }
 
@@ -147,8 +148,9 @@ Job add_eval(CLI::App& command) {
       "protocols are not comparable. LAMBADA follows lm_eval's task lambada_openai; with --reference, --json has\n"
       "lambada.float and lambada.quantized, each with accuracy, stderr, perplexity and examples. The compute\n"
       "dtype is f32 unless --dtype bf16 is given.");
-  command.add_option("MODEL", choices->model, "The model to score")->required();
-  command.add_option("--reference", choices->reference, "The float model: adds KL divergence and top-1 agreement");
+  command.add_option("MODEL", choices->model, model_help("The model to score", true))->required();
+  command.add_option("--reference", choices->reference,
+                     "The model it was made from, of the same kinds: adds KL divergence and top-1 agreement");
   auto* tasks = command.add_option_group("Task", "What to score the model on: a text, LAMBADA or both");
   auto* text = tasks->add_option("--text", choices->text, "A text file, tokenized as it is");
   tasks->add_option("--rows", choices->rows, "A data set with one row per line (WikiText: wiki.test.raw)")

@@ -7,6 +7,7 @@
 #include "normtweak/base/writable.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
+#include "normtweak/cli/model_help.h"
 #include "normtweak/cli/named_files.h"
 #include "normtweak/cli/text_options.h"
 #include "normtweak/pipeline/calibration_text.h"
@@ -77,7 +78,7 @@ void run(const CLI::App& command, Choices& choices) {
 Job add_generate(CLI::App& command) {
   auto choices = std::make_shared<Choices>();
   command.footer("The file holds `input_ids` [samples, tokens] and, in its metadata, how the text was made.");
-  command.add_option("MODEL", choices->model, "The model that generates the text")->required();
+  command.add_option("MODEL", choices->model, model_help("The model that writes the text", true))->required();
   command.add_option("-o,--output", choices->output, "Output file (.safetensors)")->required();
   add_text_writing(command, choices->text);
   add_common(command, choices->common);

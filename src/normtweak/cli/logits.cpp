@@ -7,6 +7,7 @@
 #include "normtweak/calibrate/token_batch.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
+#include "normtweak/cli/model_help.h"
 #include "normtweak/cli/named_files.h"
 #include "normtweak/formats/safetensors.h"
 #include "normtweak/model/decoder.h"
@@ -65,7 +66,7 @@ void run(const CLI::App& command, const Choices& choices) {
 Job add_logits(CLI::App& command) {
   auto choices = std::make_shared<Choices>();
   command.footer("The file holds `logits`, f32 [samples, tokens, vocabulary]. Needs no tokenizer.");
-  command.add_option("MODEL", choices->model, "The model")->required();
+  command.add_option("MODEL", choices->model, model_help("The model", true))->required();
   command.add_option("--tokens", choices->tokens, "Token ids: a safetensors file with `input_ids` [samples, tokens]")
       ->required();
   command.add_option("-o,--output", choices->output, "Output file (.safetensors)")->required();

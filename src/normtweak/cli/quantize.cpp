@@ -2,6 +2,7 @@
 #include "normtweak/cli/choices.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
+#include "normtweak/cli/model_help.h"
 #include "normtweak/cli/number_checks.h"
 #include "normtweak/cli/report_options.h"
 #include "normtweak/cli/run_summary.h"
@@ -117,7 +118,7 @@ Job add_quantize(CLI::App& command) {
       "Held-out rows of the text, not used for training, decide whether the tweak is kept. While it runs, the "
       "quantized\n"
       "model is in OUT.untouched: a run that dies loses no more than the tweak.");
-  command.add_option("MODEL", choices->options.model, "The float model")->required();
+  command.add_option("MODEL", choices->options.model, model_help("The float model", false))->required();
   command.add_option("-o,--output", choices->options.output, "Output folder; an earlier result there is replaced")
       ->required();
   add_choice(command, "--format", choices->options.format, "Output format", pipeline::save_formats());
