@@ -22,7 +22,7 @@ def main():
     for bits in options.bits:
         saved = normtweak.out / f"gptq-{bits}"
         normtweak.run("quantize", options.model, "-o", saved, "--bits", bits, "--group-size", 64, "--tweak", "none",
-                      *program.STORED, "--calibration", text, name=f"gptq-{bits}")
+                      *program.stored(options.model), "--calibration", text, name=f"gptq-{bits}")
         choices = [(f"{rate:g}", str(passes), ["--lr", rate, "--epochs", passes])
                    for passes in options.passes for rate in options.rates]
         runs = []

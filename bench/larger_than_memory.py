@@ -40,13 +40,13 @@ def main():
     shared = ["--calibration", normtweak.write_text()[0]]
     jobs = {
         "quantize": lambda saved: ["quantize", options.model, "-o", saved, "--bits", 3, "--group-size", 64,
-                                   *program.STORED, *shared],
+                                   *program.stored(options.model), *shared],
         "tweak": lambda saved: ["tweak", out / "untouched", "--reference", options.model, "-o", saved, *shared],
         "eval": lambda saved: ["eval", out / "untouched", "--reference", options.model, "--rows", out / "text.txt",
                                "--context", 256],
     }
     normtweak.run("quantize", options.model, "-o", out / "untouched", "--bits", 3, "--group-size", 64, "--tweak",
-                  "none", *program.STORED, *shared, name="untouched")
+                  "none", *program.stored(options.model), *shared, name="untouched")
     (out / "text.txt").write_text((program.ROOT / "docs" / "methods.md").read_text())
 
     print("| | cap | KLD quantized | tweaked | MiB | seconds | |\n|-|-|-|-|-|-|-|")

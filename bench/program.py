@@ -20,8 +20,12 @@ def parser(description, samples, tokens, out, device=""):
     return arguments
 
 
-# The figures in docs/benchmarks.md are of results with F32 floats. What is made from a GGUF file has F16 otherwise.
-STORED = ["--store-dtype", "f32"]
+def stored(model):
+    """How floats are stored, for the command line: as the model has them, and in F32 if it comes from a GGUF file.
+
+    The figures in docs/benchmarks.md are of a GGUF file and of results with F32 floats, which would have F16 otherwise.
+    """
+    return ["--store-dtype", "f32"] if Path(model).suffix == ".gguf" else []
 
 
 class Failure(Exception):

@@ -74,7 +74,7 @@ def main():
     for number, (bits, kind) in enumerate(itertools.product(options.bits, options.checkpoints)):
         title, moved, arguments, others = CHECKPOINTS[kind]
         name = f"{bits} bits, {title}"
-        arguments = [*arguments, "--bits", bits, *program.STORED, *options.quantize]
+        arguments = [*arguments, "--bits", bits, *program.stored(options.model), *options.quantize]
         done = normtweak.run("quantize", options.model, "-o", normtweak.out / f"tweaked-{number}", *arguments,
                              *options.tweak, *shared, name=f"quantized-{number}")
         if number == 0:

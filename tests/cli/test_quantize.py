@@ -8,7 +8,7 @@ import numpy
 import pytest
 import torch
 from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
 import cli_gguf
@@ -342,12 +342,12 @@ def test_options_without_effect_are_noted(home, tmp_path):
     finished = cli_program.call("quantize", home / "llama", "-o", tmp_path / "out", "--method", "kmeans", "--bits", 3,
                                 "--group-size", 64, "--token-weights", "fisher", "--tweak", "ridge", "--tune",
                                 "norms", "--epochs", 2, "--lr", 0.1, "--budget", "5m", "--calibration", calibration,
-                                "--samples", 4, "--top-k", 50)
+                                "--top-k", 50)
     assert finished.returncode == 0, finished.stderr
     for option, choice in (("--group-size", "--method kmeans"),
                            ("--token-weights", "--method kmeans without --sensitivity"),
                            ("--epochs", "--tweak ridge"), ("--lr", "--tweak ridge"), ("--budget", "--tweak ridge"),
-                           ("--samples", "--calibration"), ("--top-k", "--calibration")):
+                           ("--top-k", "--calibration")):
         assert f"{option}: has no effect with {choice}\n" in finished.stderr
     assert "--tune: " not in finished.stderr
     assert "--group-size" not in cli_program.call("quantize", home / "llama", "-o", tmp_path / "out", "--method",
@@ -493,6 +493,60 @@ def test_store_dtype(format, home, tmp_path):
     compare(cli_program.logits(folder, IDS, tmp_path), cli_models.logits(opened, IDS), 1e-4 if format == "hf" else 2e-2)
 
 
+def in_types(types, folder):
+    """Changes the dtypes of tensors by a part of their names; '' for all others."""
+    path = folder / "model.safetensors"
+    stored = {}
+    for name, tensor in load_file(path).items():
+        part = next(part for part in [*filter(None, types), ""] if part in name)
+        stored[name] = tensor.to(types[part]).contiguous()
+    save_file(stored, path, metadata={"format": "pt"})
+
+
+# dtype in the config (None: left out), dtypes of tensors, options, dtype of all floats in the result
+MIXED = {
+    "norms in F32": ("bfloat16", {"norm": torch.float32, "": torch.bfloat16}, [], torch.bfloat16),
+    "final norm in F32": ("float16", {"model.norm": torch.float32, "": torch.float16}, [], torch.float16),
+    "head in F32": ("bfloat16", {"lm_head": torch.float32, "": torch.bfloat16}, [], torch.bfloat16),
+    "all in 16 bits": ("float32", {"": torch.bfloat16}, [], torch.float32),
+    "embedding in 16 bits": ("float32", {"embed": torch.float16, "": torch.float32}, ["--store-dtype", "f32"],
+                             torch.float32),
+    "both 16 bits": ("bfloat16", {"norm": torch.float16, "": torch.bfloat16}, ["--store-dtype", "f16"], torch.float16),
+    "no dtype": (None, {"model.norm": torch.float32, "": torch.bfloat16}, [], torch.float32),
+}
+
+
+@pytest.mark.parametrize("case", MIXED)
+@pytest.mark.parametrize("format", ["hf", "compressed-tensors"])
+def test_floats_have_the_dtype_of_the_config(case, format, home, tmp_path):
+    """What is judged is what transformers loads by default: everything in the config's dtype."""
+    named, types, options, expected = MIXED[case]
+    cli_models.save_with_tokenizer(cli_models.llama(), tmp_path / "model")
+    in_types(types, tmp_path / "model")
+    cli_models.edit_config(tmp_path / "model", lambda config: (config.pop("dtype"), config.update(
+        {"dtype": named} if named else {})))
+    (tmp_path / "text.txt").write_text(cli_models.text(400), encoding="utf-8")
+    found = cli_program.report("quantize", tmp_path / "model", "-o", tmp_path / "out", "--method", "rtn", "--bits", 8,
+                               "--group-size", 0, "--symmetric", "--tweak", "none", "--format", format, *options,
+                               "--rule", "*.down_proj=skip", "--calibration", home / "calibration.safetensors",
+                               "--eval-text", tmp_path / "text.txt", "--dtype", "f32", to=tmp_path)
+    stored = cli_program.tensors(tmp_path / "out")
+    floats = {name: tensor.dtype for name, tensor in stored.items()
+              if tensor.is_floating_point() and not name.endswith("_scale")}
+    assert set(floats.values()) == {expected}
+    written = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert written.get("dtype", "float32") == str(expected).removeprefix("torch.")
+    again = cli_program.report("eval", tmp_path / "out", "--reference", tmp_path / "model", "--text",
+                               tmp_path / "text.txt", to=tmp_path)
+    if format == "compressed-tensors" or expected == torch.float32:  # others round the products of codes and scales
+        assert found["evaluations"][0]["kld"]["quantized"] == pytest.approx(again["kld"]["mean"], rel=1e-5)
+    opened = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert opened.dtype == expected
+    for name, tensor in opened.state_dict().items():
+        if name in floats:
+            assert tensor.dtype == expected and torch.equal(tensor, stored[name]), name
+
+
 @pytest.mark.parametrize("model", ["llama", "gpt2"])
 def test_from_gguf(model, home, tmp_path):
     """A GGUF file becomes a folder that transformers opens, with the weights put back in its order, in F16."""
@@ -530,7 +584,8 @@ def test_figures_from_gguf_are_those_of_the_saved_model(stored, home, tmp_path):
                                tmp_path / "text.txt", to=tmp_path)
     assert found["evaluations"][0]["kld"]["quantized"] == pytest.approx(again["kld"]["mean"], rel=1e-6)
     floats = {tensor.dtype for tensor in cli_program.tensors(tmp_path / "out").values() if tensor.is_floating_point()}
-    assert floats == ({torch.float16, torch.float32} if stored else {torch.float16})
+    scales = {tensor.dtype for name, tensor in cli_program.tensors(tmp_path / "out").items() if name.endswith("_scale")}
+    assert (floats - scales, scales) == ({torch.float32} if stored else set(), {torch.float16})
 
 
 def test_a_gguf_value_beyond_f16(home, tmp_path):

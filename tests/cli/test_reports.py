@@ -4,7 +4,9 @@ import re
 import signal
 import subprocess
 
+import numpy
 import pytest
+import torch
 from safetensors.torch import load_file
 
 import cli_models
@@ -105,7 +107,7 @@ IDLE = [
     ("quantize", ["--tweak", "none"], ["--max-examples", "9"], "no --eval-lambada"),
     ("quantize", ["--tune", "norms", "--epochs", "1"], ["--lr-scales", "0.1"], "--tune norms"),
     ("quantize", ["--steps", "2"], ["--epochs", "3", "--budget", "5m"], "--steps"),
-    ("quantize", ["--tweak", "none"], ["--samples", "5", "--tokens", "7"], "--calibration"),
+    ("quantize", ["--tweak", "none"], ["--strategy", "llm-qat", "--top-p", "0.5"], "--calibration"),
 ]
 
 
@@ -121,18 +123,80 @@ def test_options_without_effect_are_noted(command, given, idle, words, home, tmp
         assert f"{option}: has no effect with {words}\n" in finished.stderr
 
 
-@pytest.mark.parametrize("how", ["the same file", "a link", "through generate"])
-def test_texts_seen_in_training_are_noted(how, home, tmp_path):
-    (tmp_path / "link.txt").symlink_to(home / "text.txt")
-    source = ["--text", home / "text.txt", "--samples", 8, "--tokens", 32]
-    reported = tmp_path / "link.txt" if how == "a link" else home / "text.txt"
-    if how == "through generate":
-        cli_program.run("generate", home / "model", "-o", tmp_path / "ids.safetensors", *source)
-        source = ["--calibration", tmp_path / "ids.safetensors"]
-    common = quantize(home, tmp_path / "out", "--method", "rtn", "--tweak", "none", *source)
-    finished = cli_program.call(*common, "--eval-text", reported, "--context", 32)
+def seen_by_numpy(calibration, evaluated, run=32):
+    """Rows that have an aligned run of ids which the other text, windows joined, holds anywhere."""
+    evaluated = evaluated.reshape(-1)
+    runs = {evaluated[i:i + run].tobytes() for i in range(len(evaluated) - run + 1)}
+    return sum(any(row[i:i + run].tobytes() in runs for i in range(0, len(row) - run + 1, run)) for row in calibration)
+
+
+# How the evaluated text comes from the calibration text; a part of the options.
+COPIES = {
+    "the same file": lambda text: text,
+    "a copy": lambda text: text,
+    "a prefix": lambda text: text[:len(text) // 3],
+    "an end": lambda text: text[len(text) // 2:],
+    "within another": lambda text: cli_models.text(300, seed=11) + "\n" + text[:3000] + "\n" + cli_models.text(90, seed=12),
+    "another text": lambda text: cli_models.text(900, seed=5),
+}
+
+
+@pytest.mark.parametrize("through", ["--text", "--calibration"])
+@pytest.mark.parametrize("how", COPIES)
+def test_texts_seen_in_training_are_noted(how, through, home, tmp_path):
+    """Tokens are compared, not files. The tokens are those of the package `tokenizers`."""
+    reported = home / "text.txt" if how == "the same file" else tmp_path / "reported.txt"
+    if how != "the same file":
+        reported.write_text(COPIES[how]((home / "text.txt").read_text(encoding="utf-8")), encoding="utf-8")
+    rows, tokens, context = 8, 64, 32
+    source = ["--text", home / "text.txt", "--samples", rows, "--tokens", tokens]
+    tokenizer = cli_models.load_tokenizer(home / "model")
+    ids = numpy.array(tokenizer.encode((home / "text.txt").read_text(encoding="utf-8")).ids)
+    calibration = ids[:rows * tokens].reshape(rows, tokens)
+    if through == "--text":  # the rows that the program cuts, from all of the text
+        cli_program.run("generate", home / "model", "-o", tmp_path / "cut.safetensors", *source)
+        calibration = load_file(tmp_path / "cut.safetensors")["input_ids"].numpy()
+    else:  # as any other program may have made it
+        source = ["--calibration", cli_program.save_ids(tmp_path / "ids.safetensors", torch.tensor(calibration))]
+    evaluated = numpy.array(tokenizer.encode(reported.read_text(encoding="utf-8")).ids)
+    expected = seen_by_numpy(calibration, evaluated[:len(evaluated) // context * context])
+    assert (expected == 0) == (how == "another text" or (how == "an end" and through == "--calibration"))
+    finished = cli_program.call(*quantize(home, tmp_path / "out", "--method", "rtn", "--tweak", "none", *source),
+                                "--eval-text", reported, "--context", context)
     assert finished.returncode == 0, finished.stderr
-    assert f"{reported}: is also the calibration text" in finished.stderr
-    (tmp_path / "other.txt").write_text(cli_models.text(400, seed=5), encoding="utf-8")
-    finished = cli_program.call(*common, "--eval-text", tmp_path / "other.txt", "--context", 32)
-    assert "is also the calibration text" not in finished.stderr
+    if expected:
+        assert f"{reported.name}: holds {expected} of the {rows} rows of the calibration text" in finished.stderr
+    else:
+        assert "of the calibration text" not in finished.stderr
+
+
+def test_rows_that_repeat_are_noted(home, tmp_path):
+    """The rows that confirm are the last: 2 of 8."""
+    ids = cli_models.ids(8, 32)
+    for rows, noted in ((ids, False), (torch.cat([ids[:7], ids[:1]]), True)):
+        calibration = cli_program.save_ids(tmp_path / "ids.safetensors", rows)
+        finished = cli_program.call(*quantize(home, tmp_path / "out", "--method", "rtn", "--tweak", "none"),
+                                    "--calibration", calibration)
+        assert finished.returncode == 0
+        assert ("the rows that train hold 1 of the 2 rows that confirm" in finished.stderr) == noted
+
+
+@pytest.mark.parametrize("rows", [4, 5, 40])
+@pytest.mark.parametrize("rate", [30, 1e6])
+def test_the_best_candidate_that_lost_is_reported(rate, rows, home, tmp_path):
+    """Where none is chosen, the best by the report's own list is judged on the held-out rows."""
+    calibration = cli_program.save_ids(tmp_path / "ids.safetensors", cli_models.ids(rows, 32))
+    found = cli_program.report(*quantize(home, tmp_path / "out", "--method", "rtn", "--steps", 2, "--lr", rate),
+                               "--calibration", calibration, to=tmp_path)
+    guard, rejected = found["guard"], found["rejected"]
+    scores = {row["name"]: row["kld"] for row in guard["candidates"]}
+    untouched = scores.pop("untouched")
+    assert guard["kept"] == "untouched" and not guard["accepted"]
+    changed = {name: score for name, score in scores.items() if score != untouched and score is not None}
+    assert rejected["state"] == min(changed, key=changed.get)
+    assert rejected["kld"]["tweaked"] > found["kld"]["quantized"] == found["kld"]["tweaked"]
+    assert guard["gain"] == pytest.approx(found["kld"]["quantized"] - rejected["kld"]["tweaked"], rel=1e-5)
+    chose = max(1, rows // 16)
+    assert f"over {chose} row{'' if chose == 1 else 's'}; with the best of them ({rejected['state']})" in guard["reason"]
+    assert "more rows" in guard["reason"] or "held-out rows" in guard["reason"]
+    assert len(guard["reason"]) < 300

@@ -36,7 +36,7 @@ TEST(BitPacking, MistakesAreNamed) {
   EXPECT_EQ(error_of([] {
               unpack_rows(at::zeros({2, 3}, at::kInt), 4, 32);
             }),
-            "32 codes of 4 bits a row are 4 words of 32 bits; found Int of shape [2, 3]");
+            "32 codes of 4 bits a row are 4 words of 32 bits; found I32 of shape [2, 3]");
 }
 
 }  // namespace

@@ -115,7 +115,7 @@ TEST(CompressedTensors, WhatCannotBeStoredIsRefused) {
   refuse(weight, "the zero-points of a symmetric weight of 4 bits must be 8");
   weight = some_affine();
   weight.scales = weight.scales + 70000;
-  refuse(weight, "a scale does not fit Half");
+  refuse(weight, "a scale does not fit F16");
   weight = some_affine();
   weight.codes = weight.codes + 16;
   refuse(weight, "a code that needs more than 4 bits");
@@ -142,7 +142,7 @@ const Damage kDamages[] = {
      "m.weight_packed: shape [6, 2] expected, the file has [6, 1]"},
     {"CodesFlat", [](auto& t) { t[0].second = t[0].second.reshape({12}); }, kSettings, "shape [6, 2] expected"},
     {"CodesLong", [](auto& t) { t[0].second = t[0].second.to(at::kLong); }, kSettings,
-     "Int expected, the file has Long"},
+     "I32 expected, the file has I64"},
     {"ScaleInteger", [](auto& t) { t[1].second = t[1].second.to(at::kInt); }, kSettings, "F16, BF16 or F32 expected"},
     {"ScalesFew", [](auto& t) { t[1].second = t[1].second.narrow(1, 0, 1); }, kSettings,
      "m.weight_scale: shape [6, 2] expected"},

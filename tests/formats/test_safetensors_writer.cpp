@@ -43,7 +43,7 @@ TEST(WriteSafetensors, RowsMakeTheSameFile) {
   EXPECT_EQ(read_file(folder.path() / "rows"), read_file(folder.path() / "whole"));
   const auto path = folder.path() / "wrong";
   const auto message = error_of([&] { write_safetensors(path, {{"a", at::kFloat, {4, 2}, {}, row_of}}); });
-  EXPECT_NE(message.find("tensor a: Float [2] was announced, Float [3, 2] came"), std::string::npos) << message;
+  EXPECT_NE(message.find("tensor a: F32 [2] was announced, F32 [3, 2] came"), std::string::npos) << message;
   EXPECT_FALSE(std::filesystem::exists(path));
 }
 
@@ -58,8 +58,8 @@ TEST(WriteSafetensors, MistakesLeaveNoFile) {
   const auto ones = [] { return at::ones({2}); };
   refuse({{"a", at::kFloat, {2}, ones}, {"a", at::kFloat, {2}, ones}}, "tensor a: the name is taken");
   refuse({{"__metadata__", at::kFloat, {2}, ones}}, "the name is taken");
-  refuse({{"a", at::kFloat, {3}, ones}}, "tensor a: Float [3] was announced, Float [2] came");
-  refuse({{"a", at::kHalf, {2}, ones}}, "tensor a: Half [2] was announced, Float [2] came");
+  refuse({{"a", at::kFloat, {3}, ones}}, "tensor a: F32 [3] was announced, F32 [2] came");
+  refuse({{"a", at::kHalf, {2}, ones}}, "tensor a: F16 [2] was announced, F32 [2] came");
   refuse({{"a", at::kComplexFloat, {2}, ones}}, "type ComplexFloat cannot be stored");
   refuse({{"a", at::kFloat, {-1}, ones}}, "shape [-1] cannot be written");
 }

@@ -176,8 +176,8 @@ TEST_F(GgufCheckpoint, ShapesThatAreNoModelAreRefused) {
 TEST_F(GgufCheckpoint, RotaryFactorsThatAreNoFactorsAreRefused) {
   const std::string message = "tensor rope_freqs.weight: 2 numbers in F32 expected, the file has ";
   expect_refused({}, {kEmbedding, {"rope_freqs.weight", {2}, 1}}, message + "Half [2]");
-  expect_refused({}, {kEmbedding, {"rope_freqs.weight", {0}}}, message + "Float [0]");
-  expect_refused({}, {kEmbedding, {"rope_freqs.weight", {3}}}, message + "Float [3]");
+  expect_refused({}, {kEmbedding, {"rope_freqs.weight", {0}}}, message + "F32 [0]");
+  expect_refused({}, {kEmbedding, {"rope_freqs.weight", {3}}}, message + "F32 [3]");
 }
 
 TEST_F(GgufCheckpoint, TensorsThatNothingReadsAreRefused) {

@@ -253,6 +253,13 @@ TEST(Judge, AcceptsAGainOfMoreThanTwoStandardErrors) {
        -0.15,
        0.05,
        "rose by 0.1500 ± 0.0500 nats per token over 2 rows, so the untouched state is kept"},
+      {"a loss that four decimals do not show",
+       {1, 1},
+       {1.000002, 1.000004},
+       false,
+       -3e-6,
+       1e-6,
+       "rose by 3e-06 ± 1e-06 nats per token over 2 rows"},
       {"a gain in one row alone",
        {1, 1, 1, 1},
        {1, 1, 1, 0},
@@ -303,6 +310,35 @@ TEST(Judge, AcceptsAGainOfMoreThanTwoStandardErrors) {
   }
   EXPECT_THROW(judge({1}, {0.5}), Error);
   EXPECT_THROW(judge({1, 2}, {1, 2, 3}), Error);
+}
+
+// A state that lost on the rows that choose is never accepted, and its reason says what would help.
+TEST(Judge, ReportsTheBestThatWasNotChosen) {
+  const JudgeCase cases[] = {
+      {"a loss", {1, 2}, {1.1, 2.2}, false, -0.15, 0.05, "a text of more rows has more to learn from"},
+      {"a gain in every row", {1, 2}, {0.9, 1.8}, false, 0.15, 0.05, "a text of more rows has more to learn from"},
+      {"a gain outweighed by noise",
+       {1, 1, 1, 1, 1, 1},
+       {0.9, 0.8, 0.7, 1.1, 1, 0.8},
+       false,
+       0.7 / 6,
+       std::sqrt((0.19 - 0.49 / 6) / 30),
+       "about 8 held-out rows, from a text of 64, would likely confirm such a gain"},
+      {"no number", {1, 2}, {0.5, kNan}, false, kNan, kNan, "was not finite over 2 rows"},
+  };
+  for (const auto& row : cases) {
+    SCOPED_TRACE(row.name);
+    const auto verdict = judge_unchosen(row.untouched, row.tweaked, "0.6 of the way", 1);
+    EXPECT_FALSE(verdict.accepted);
+    if (std::isfinite(row.gain)) {
+      EXPECT_NEAR(verdict.gain, row.gain, 1e-9);
+      EXPECT_NEAR(verdict.gain_error, row.error, 1e-4);
+    }
+    EXPECT_TRUE(verdict.reason.starts_with(kNoneBetter)) << verdict.reason;
+    EXPECT_NE(verdict.reason.find("over 1 row; with the best of them (0.6 of the way)"), std::string::npos);
+    EXPECT_NE(verdict.reason.find(row.reason), std::string::npos) << verdict.reason;
+    EXPECT_LT(verdict.reason.size(), 300U);
+  }
 }
 
 TEST(SplitText, SharesAreDisjointAndTogetherEverything) {

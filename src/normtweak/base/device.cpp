@@ -9,6 +9,7 @@
 #include <array>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/type_name.h"
 
 namespace normtweak {
 namespace {
@@ -91,7 +92,7 @@ std::string_view float_type_name(at::ScalarType type) {
   for (const auto& row : kFloatTypes) {
     if (type == row.type) return row.name;
   }
-  fail("{} is not a float type that models are stored in", c10::toString(type));
+  fail("{} is not a float type that models are stored in", type_name(type));
 }
 
 std::int64_t peak_memory_bytes(c10::Device device) {

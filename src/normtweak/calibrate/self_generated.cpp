@@ -13,6 +13,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/base/generator.h"
 #include "normtweak/base/json.h"
+#include "normtweak/base/wording.h"
 #include "normtweak/calibrate/languages.h"
 #include "normtweak/model/token_ids.h"
 
@@ -214,8 +215,8 @@ TokenBatch cut_text(const std::vector<std::int64_t>& ids, std::int64_t samples, 
   const auto found = static_cast<std::int64_t>(ids.size());
   if (samples < 1 || tokens < 1) fail("--samples and --tokens must be at least 1");
   if (found < samples * tokens) {
-    fail("{}: {} tokens, and {} rows of {} need {}; give more text or ask for less", origin, found, samples, tokens,
-         samples * tokens);
+    fail("{}: {}, and {} of {} need {}; give more text or ask for less", origin, counted(found, "token"),
+         counted(samples, "row"), tokens, samples * tokens);
   }
   const auto all = at::tensor(ids, at::kLong);
   std::vector<at::Tensor> cut;

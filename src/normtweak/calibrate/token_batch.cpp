@@ -5,6 +5,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/file_kind.h"
+#include "normtweak/base/type_name.h"
 #include "normtweak/formats/safetensors.h"
 
 namespace normtweak::calibrate {
@@ -14,7 +15,7 @@ namespace {
 at::Tensor read_ids(const at::Tensor& stored, const std::string& where, std::int64_t vocabulary) {
   if (stored.dim() != 2 || !at::isIntegralType(stored.scalar_type(), false)) {
     fail("{}: tensor input_ids: an integer matrix [samples, tokens] expected, as I64, the file has {} {}", where,
-         c10::toString(stored.scalar_type()), c10::str(stored.sizes()));
+         type_name(stored.scalar_type()), c10::str(stored.sizes()));
   }
   if (stored.numel() == 0) fail("{}: tensor input_ids is empty: {}", where, c10::str(stored.sizes()));
   auto ids = stored.to(at::kLong, /*non_blocking=*/false, /*copy=*/true);  // `stored` may alias the mapped file

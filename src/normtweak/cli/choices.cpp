@@ -16,18 +16,26 @@ CLI::Validator accepted_by(std::function<void(const std::string&)> parse) {
           ""};
 }
 
-void refuse_with(const CLI::App& command, const std::string& choice, const std::vector<std::string>& options) {
+void refuse_unread(const CLI::App& command, const std::string& why, const std::vector<std::string>& options,
+                   const std::string& advice) {
   for (const auto& option : options) {
-    if (command.get_option(option)->empty()) continue;
-    fail_usage("{}: has no effect with {}; leave out one of the two", option, choice);
+    if (!command.get_option(option)->empty()) fail_usage("{}: has no effect {}; {}", option, why, advice);
   }
 }
 
-void note_unread(const CLI::App& command, const std::string& choice, const std::vector<std::string>& options,
+void note_unread(const CLI::App& command, const std::string& why, const std::vector<std::string>& options,
                  ProgressSink& progress) {
   for (const auto& option : options) {
-    if (!command.get_option(option)->empty()) progress.note(fmt::format("{}: has no effect with {}", option, choice));
+    if (!command.get_option(option)->empty()) progress.note(fmt::format("{}: has no effect {}", option, why));
   }
+}
+
+std::vector<std::string> options_of(const CLI::App& command, const std::string& group) {
+  std::vector<std::string> names;
+  for (const auto* option : command.get_options([&](const CLI::Option* one) { return one->get_group() == group; })) {
+    names.push_back(option->get_name());
+  }
+  return names;
 }
 
 }  // namespace normtweak::cli

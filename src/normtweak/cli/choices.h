@@ -14,12 +14,17 @@ namespace normtweak::cli {
 // For Option::check: turns an Error thrown by `parse` into a usage error.
 CLI::Validator accepted_by(std::function<void(const std::string&)> parse);
 
-// Throws UsageError if one of `options` was given, since it has no effect with `choice`, such as "--method kmeans".
-void refuse_with(const CLI::App& command, const std::string& choice, const std::vector<std::string>& options);
+// Throws UsageError if one of `options` was given, since it has no effect and another result would be expected. why:
+// such as "with --method kmeans". advice: what to do about it.
+void refuse_unread(const CLI::App& command, const std::string& why, const std::vector<std::string>& options,
+                   const std::string& advice = "leave it out");
 
-// Adds a note for each of `options` that was given: it has no effect with `choice`, but is harmless.
-void note_unread(const CLI::App& command, const std::string& choice, const std::vector<std::string>& options,
+// Adds a note for each of `options` that was given: it has no effect, but is harmless.
+void note_unread(const CLI::App& command, const std::string& why, const std::vector<std::string>& options,
                  ProgressSink& progress);
+
+// Names of the options of a group, such as "Tweak".
+std::vector<std::string> options_of(const CLI::App& command, const std::string& group);
 
 // An option whose values are the names in a table; its help lists them with their descriptions. find: looks a name up
 // and throws Error if that says more than the list of names.

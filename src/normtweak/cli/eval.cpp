@@ -1,7 +1,9 @@
 #include "normtweak/base/error.h"
+#include "normtweak/base/wording.h"
 #include "normtweak/cli/choices.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
+#include "normtweak/cli/model_help.h"
 #include "normtweak/cli/named_files.h"
 #include "normtweak/cli/number_checks.h"
 #include "normtweak/evaluate/lambada.h"
@@ -16,22 +18,22 @@ namespace {
 
 struct Choices {
   std::string model, reference, text, rows, lambada, protocol = "gptq";
-  std::int64_t context = 2048, max_tokens = 0, max_examples = 0, batch_rows = 0;
+  std::int64_t context = 0, max_tokens = 0, max_examples = 0, batch_rows = 0;
   Common common;
 };
 
 std::string text_line(const evaluate::Scores& scores, bool with_reference) {
-  if (!with_reference) {
-    return fmt::format("perplexity {:.4f} ± {:.4f}\n", scores.perplexity(), scores.perplexity_error());
-  }
-  return fmt::format("perplexity {:.4f} ± {:.4f} (reference {:.4f})   KLD {:.5f} ± {:.5f}   same top token {:.2f}%\n",
-                     scores.perplexity(), scores.perplexity_error(), scores.reference_perplexity(),
-                     scores.divergence.mean(), scores.divergence.standard_error(), 100 * scores.agreement.mean());
+  const auto perplexity =
+      fmt::format("perplexity {} ± {}", figure(scores.perplexity()), figure(scores.perplexity_error()));
+  if (!with_reference) return perplexity + "\n";
+  return fmt::format("{} (reference {})   KLD {} ± {}   same top token {:.2f}%\n", perplexity,
+                     figure(scores.reference_perplexity()), figure(scores.divergence.mean()),
+                     figure(scores.divergence.standard_error()), 100 * scores.agreement.mean());
 }
 
 std::string lambada_line(const evaluate::LambadaScores& scores, std::string_view whose) {
-  return fmt::format("LAMBADA{}: {:.2f}% ± {:.2f} of {} last words, perplexity {:.4f}\n", whose,
-                     100 * scores.accuracy(), 100 * scores.correct.standard_error(), scores.correct.count,
+  return fmt::format("LAMBADA{}: {:.2f}% ± {:.2f} of {}, perplexity {:.4f}\n", whose, 100 * scores.accuracy(),
+                     100 * scores.correct.standard_error(), counted(scores.correct.count, "last word"),
                      scores.perplexity());
 }
 
@@ -68,7 +70,7 @@ struct Tokens {
   std::vector<evaluate::LambadaExample> lambada;
 };
 
-Tokens tokenize(const Choices& choices, const Models& models) {
+Tokens tokenize(const Choices& choices, const Models& models, ProgressSink& progress) {
   // A quantized checkpoint may lack a tokenizer; then that of the float model is used.
   const bool has_one =
       models.checkpoint.side_files.contains("tokenizer.json") && models.checkpoint.tokenizer_problem.empty();
@@ -82,7 +84,7 @@ Tokens tokenize(const Choices& choices, const Models& models) {
     const bool rows = choices.text.empty();
     tokens.windows = external_windows(
         pipeline::ExternalText{rows ? choices.rows : choices.text, rows, choices.context, choices.max_tokens},
-        tokenizer, limit);
+        tokenizer, limit, progress);
   }
   if (!choices.lambada.empty())
     tokens.lambada = evaluate::read_lambada(choices.lambada, tokenizer, limit, choices.max_examples);
@@ -98,11 +100,12 @@ void run(const CLI::App& command, const Choices& choices) {
   const auto compute = start(choices.common, false);
   const auto progress = progress_for(choices.common);
   if (choices.text.empty() && choices.rows.empty()) {
-    note_unread(command, "--lambada alone", {"--protocol", "--context", "--max-tokens"}, *progress);
+    note_unread(command, "with --lambada alone", {"--protocol", "--context", "--max-tokens"}, *progress);
   }
-  if (choices.lambada.empty()) note_unread(command, "no --lambada", {"--max-examples"}, *progress);
+  if (choices.lambada.empty()) note_unread(command, "with no --lambada", {"--max-examples"}, *progress);
+  note_unread_general(command, {.no_chance = "with eval"}, compute, *progress);
   const auto models = open(choices, *progress);
-  const auto tokens = tokenize(choices, models);
+  const auto tokens = tokenize(choices, models, *progress);
   std::vector<const model::Checkpoint*> together = {&models.checkpoint};
   if (models.reference) together.push_back(&*models.reference);
   const auto load = pipeline::plan_models(together, compute, pipeline::available_memory(compute));
@@ -145,8 +148,9 @@ Job add_eval(CLI::App& command) {
       "protocols are not comparable. LAMBADA follows lm_eval's task lambada_openai; with --reference, --json has\n"
       "lambada.float and lambada.quantized, each with accuracy, stderr, perplexity and examples. The compute\n"
       "dtype is f32 unless --dtype bf16 is given.");
-  command.add_option("MODEL", choices->model, "The model to score")->required();
-  command.add_option("--reference", choices->reference, "The float model: adds KL divergence and top-1 agreement");
+  command.add_option("MODEL", choices->model, model_help("The model to score", true))->required();
+  command.add_option("--reference", choices->reference,
+                     "The model it was made from, of the same kinds: adds KL divergence and top-1 agreement");
   auto* tasks = command.add_option_group("Task", "What to score the model on: a text, LAMBADA or both");
   auto* text = tasks->add_option("--text", choices->text, "A text file, tokenized as it is");
   tasks->add_option("--rows", choices->rows, "A data set with one row per line (WikiText: wiki.test.raw)")
@@ -157,8 +161,9 @@ Job add_eval(CLI::App& command) {
   command.add_option("--protocol", choices->protocol, "How the text is cut into windows")
       ->capture_default_str()
       ->check(CLI::IsMember({"gptq"}));
-  command.add_option("--context", choices->context, "Tokens per window, at most the model's context")
-      ->capture_default_str()
+  command
+      .add_option("--context", choices->context,
+                  "Tokens per window (default: 2048, or the model's context if that is shorter)")
       ->check(within(kWindow));
   command.add_option("--max-tokens", choices->max_tokens, "At most this many tokens; 0: all")
       ->capture_default_str()

@@ -46,8 +46,8 @@ void add_common(CLI::App& command, Common& common) {
   command
       .add_option(
           "--memory", common.memory,
-          "Limit on device memory, such as 16GiB or 800MiB; blocks that do not fit are streamed from host memory "
-          "(default: what is free)")
+          "Limit on device memory, such as 16GiB or 800MiB; blocks that do not fit are streamed from host memory; "
+          "on a CPU it plans the run, but caps nothing (default: what is free)")
       ->check(accepted_by([](const std::string& size) { parse_bytes(size); }))
       ->group("General");
   command
@@ -80,6 +80,16 @@ pipeline::Compute start(const Common& common, bool fast, bool several) {
   }
   compute.processes = connect_processes(compute.device);
   return compute;
+}
+
+void note_unread_general(const CLI::App& command, const Idle& idle, const pipeline::Compute& compute,
+                         ProgressSink& progress) {
+  if (!idle.no_chance.empty()) note_unread(command, idle.no_chance, {"--seed"}, progress);
+  if (!idle.no_computing.empty()) {
+    note_unread(command, idle.no_computing, {"--device", "--dtype", "--memory", "--deterministic"}, progress);
+  } else if (compute.device.is_cpu()) {
+    note_unread(command, "on a CPU, where every run gives the same bytes", {"--deterministic"}, progress);
+  }
 }
 
 std::unique_ptr<ProgressSink> progress_for(const Common& common) {

@@ -30,6 +30,15 @@ void add_common(CLI::App& command, Common& common);
 // processes; if false, that is refused.
 pipeline::Compute start(const Common& common, bool fast, bool several = false);
 
+// Why a command does not read some of the general options; empty: it reads them.
+struct Idle {
+  std::string no_computing = {};  // --device, --dtype, --memory and --deterministic
+  std::string no_chance = {};     // --seed
+};
+// Adds a note for each general option that was given but has no effect.
+void note_unread_general(const CLI::App& command, const Idle& idle, const pipeline::Compute& compute,
+                         ProgressSink& progress);
+
 // A progress bar on stderr; silent with --quiet and on all ranks but 0.
 std::unique_ptr<ProgressSink> progress_for(const Common& common);
 

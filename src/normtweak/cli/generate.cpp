@@ -3,9 +3,11 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/stopwatch.h"
+#include "normtweak/base/wording.h"
 #include "normtweak/base/writable.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
+#include "normtweak/cli/model_help.h"
 #include "normtweak/cli/named_files.h"
 #include "normtweak/cli/text_options.h"
 #include "normtweak/pipeline/calibration_text.h"
@@ -26,24 +28,38 @@ std::int64_t file_bytes(std::int64_t tokens) {
   return std::min(tokens, std::numeric_limits<std::int64_t>::max() / kId) * kId;
 }
 
+struct Made {
+  calibrate::TokenBatch batch;
+  double seconds = 0;  // that writing it took
+};
+
+// Cut from a file, or written by the model, which is loaded only for that.
+Made make_batch(const pipeline::RunCalibration& text, const pipeline::TextSource& source,
+                const model::Checkpoint& checkpoint, const pipeline::Compute& compute, ProgressSink& progress) {
+  Stopwatch watch;
+  if (text.given) return {*text.given, watch.seconds()};
+  const auto load = pipeline::plan_models({&checkpoint}, compute, pipeline::available_memory(compute));
+  if (const auto note = pipeline::describe(load); !note.empty()) progress.note(note);
+  const auto decoder = load_decoder(checkpoint, load);
+  watch = Stopwatch();
+  auto batch = calibrate::make_text(checkpoint, decoder, source.self, progress, compute.processes);
+  return {std::move(batch), watch.seconds()};
+}
+
 void run(const CLI::App& command, Choices& choices) {
   check_apart({{"-o", choices.output}, {"--json", choices.common.json}},
               {{"MODEL", choices.model}, {"--text", choices.text.source.real_text}});
   const auto compute = start(choices.common, true, true);
   const auto progress = progress_for(choices.common);
+  const std::string why = choices.text.source.real_text.empty() ? "" : "with --text";
+  note_unread_general(command, {.no_computing = why, .no_chance = why}, compute, *progress);
   check_file_target(choices.output);
   const auto checkpoint = model::open_checkpoint(choices.model);
   report_notes(checkpoint, *progress);
   const auto source = text_source(command, choices.text, choices.common, *progress);
   const auto text = pipeline::known_text(source, checkpoint);
   check_room(choices.output, file_bytes(text.size.tokens()));
-  const auto load = pipeline::plan_models({&checkpoint}, compute, pipeline::available_memory(compute));
-  if (const auto note = pipeline::describe(load); !note.empty()) progress->note(note);
-  const auto decoder = load_decoder(checkpoint, load);
-  const Stopwatch watch;
-  const auto batch =
-      text.given ? *text.given : calibrate::make_text(checkpoint, decoder, source.self, *progress, compute.processes);
-  const double seconds = watch.seconds();
+  const auto [batch, seconds] = make_batch(text, source, checkpoint, compute, *progress);
   if (compute.processes.is_first()) calibrate::save_token_batch(choices.output, batch);
   Json figures;
   figures["model"] = choices.model;
@@ -53,8 +69,8 @@ void run(const CLI::App& command, Choices& choices) {
   figures["tokens_per_second"] = static_cast<double>(batch.ids.numel()) / seconds;
   figures["seconds"] = {{"generate", seconds}};
   finish(figures, choices.common, compute,
-         fmt::format("{}: {} rows of {} tokens, {:.0f} tokens/s\n", choices.output, batch.samples(), batch.tokens(),
-                     static_cast<double>(batch.ids.numel()) / seconds));
+         fmt::format("{}: {} of {}, {:.0f} tokens/s\n", choices.output, counted(batch.samples(), "row"),
+                     counted(batch.tokens(), "token"), static_cast<double>(batch.ids.numel()) / seconds));
 }
 
 }  // namespace
@@ -62,7 +78,7 @@ void run(const CLI::App& command, Choices& choices) {
 Job add_generate(CLI::App& command) {
   auto choices = std::make_shared<Choices>();
   command.footer("The file holds `input_ids` [samples, tokens] and, in its metadata, how the text was made.");
-  command.add_option("MODEL", choices->model, "The model that generates the text")->required();
+  command.add_option("MODEL", choices->model, model_help("The model that writes the text", true))->required();
   command.add_option("-o,--output", choices->output, "Output file (.safetensors)")->required();
   add_text_writing(command, choices->text);
   add_common(command, choices->common);

@@ -8,6 +8,8 @@
 #include "normtweak/base/error.h"
 #include "normtweak/base/finite.h"
 #include "normtweak/base/one_line.h"
+#include "normtweak/base/type_name.h"
+#include "normtweak/base/wording.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
 #include "normtweak/cli/named_files.h"
@@ -129,7 +131,7 @@ void check_weights(const model::Checkpoint& checkpoint, const std::vector<format
   findings.figures["bits_per_weight"] = bits_per_weight;
   findings.text += fmt::format("  bits per weight of the blocks' linears: {:.3f}\n", bits_per_weight);
   for (const auto& [kind, count] : found.kinds) {
-    findings.text += fmt::format("  {} linears: {}\n", count, kind);
+    findings.text += fmt::format("  {}: {}\n", counted(count, "linear"), kind);
     findings.figures["linears"].push_back({{"kind", kind}, {"count", count}, {"loaded_by", openers(readers)}});
   }
 }
@@ -160,7 +162,7 @@ void check_tokenizer(const model::Checkpoint& checkpoint, Findings& findings) {
         findings.figures["notes"].push_back(note);
       }
       const auto size = tokenizer.size();
-      finding = fmt::format("yes, {} tokens", size);
+      finding = "yes, " + counted(size, "token");
       usable = true;
       findings.figures["tokenizer_tokens"] = size;
     } catch (const Error& error) {
@@ -195,10 +197,10 @@ Findings inspect_model(const std::string& path, bool quick, ProgressSink& progre
   findings.figures["context"] = numbers.context;
   findings.figures["stored_type"] = float_type_name(numbers.stored_type);
   findings.figures["quantized"] = model::is_quantized(checkpoint) || holds_blocks(checkpoint);
-  findings.text =
-      fmt::format("{}: {} model, {} blocks of {} hidden, {} heads ({} key-value), vocabulary {}, context {}, {}\n",
-                  one_line(path), checkpoint.family->name, numbers.layers, numbers.hidden, numbers.heads,
-                  numbers.key_value_heads, numbers.vocabulary, numbers.context, float_type_name(numbers.stored_type));
+  findings.text = fmt::format("{}: {} model, {} of {} hidden, {} ({} key-value), vocabulary {}, context {}, {}\n",
+                              one_line(path), checkpoint.family->name, counted(numbers.layers, "block"), numbers.hidden,
+                              counted(numbers.heads, "head"), numbers.key_value_heads, numbers.vocabulary,
+                              numbers.context, float_type_name(numbers.stored_type));
   for (const auto& line : checkpoint.notes)
     findings.text += fmt::format("  note: {}\n", one_line(line, 2 * kLongestLine));
   if (!checkpoint.notes.empty()) findings.figures["notes"] = checkpoint.notes;
@@ -282,10 +284,11 @@ Job add_inspect(CLI::App& command) {
   command.add_option("PATH", choices->path, "A model (folder, .gguf, hub id) or a .safetensors file")->required();
   command.add_flag("--quick", choices->quick, "Read headers only");
   add_common(command, choices->common);
-  return [choices] {
+  return [choices, &command] {
     check_apart({{"--json", choices->common.json}}, {{"PATH", choices->path}});
     const auto compute = start(choices->common, false);
     const auto progress = progress_for(choices->common);
+    note_unread_general(command, {.no_computing = "with inspect", .no_chance = "with inspect"}, compute, *progress);
     try {
       const auto findings = fs::path(choices->path).extension() == ".safetensors"
                                 ? inspect_safetensors(choices->path, choices->quick, *progress)

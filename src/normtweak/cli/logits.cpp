@@ -2,10 +2,12 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/finite.h"
+#include "normtweak/base/wording.h"
 #include "normtweak/base/writable.h"
 #include "normtweak/calibrate/token_batch.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
+#include "normtweak/cli/model_help.h"
 #include "normtweak/cli/named_files.h"
 #include "normtweak/formats/safetensors.h"
 #include "normtweak/model/decoder.h"
@@ -20,18 +22,19 @@ struct Choices {
   Common common;
 };
 
-void run(const Choices& choices) {
+void run(const CLI::App& command, const Choices& choices) {
   const c10::NoGradGuard no_gradients;
   check_apart({{"-o", choices.output}, {"--json", choices.common.json}},
               {{"MODEL", choices.model}, {"--tokens", choices.tokens}});
   const auto compute = start(choices.common, false);
   const auto progress = progress_for(choices.common);
+  note_unread_general(command, {.no_chance = "with logits"}, compute, *progress);
   check_file_target(choices.output);
   const auto checkpoint = model::open_checkpoint(choices.model);
   report_notes(checkpoint, *progress);
   const auto batch = calibrate::load_token_batch(choices.tokens, checkpoint.numbers.vocabulary);
   if (batch.tokens() > checkpoint.numbers.context) {
-    fail("{}: rows of {} tokens, and the model's context holds {}", choices.tokens, batch.tokens(),
+    fail("{}: rows of {}, and the model's context holds {}", choices.tokens, counted(batch.tokens(), "token"),
          checkpoint.numbers.context);
   }
   check_room(choices.output, batch.ids.numel() * checkpoint.numbers.vocabulary * 4);
@@ -63,12 +66,12 @@ void run(const Choices& choices) {
 Job add_logits(CLI::App& command) {
   auto choices = std::make_shared<Choices>();
   command.footer("The file holds `logits`, f32 [samples, tokens, vocabulary]. Needs no tokenizer.");
-  command.add_option("MODEL", choices->model, "The model")->required();
+  command.add_option("MODEL", choices->model, model_help("The model", true))->required();
   command.add_option("--tokens", choices->tokens, "Token ids: a safetensors file with `input_ids` [samples, tokens]")
       ->required();
   command.add_option("-o,--output", choices->output, "Output file (.safetensors)")->required();
   add_common(command, choices->common);
-  return [choices] { run(*choices); };
+  return [choices, &command] { run(command, *choices); };
 }
 
 }  // namespace normtweak::cli

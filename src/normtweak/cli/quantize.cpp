@@ -2,6 +2,7 @@
 #include "normtweak/cli/choices.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
+#include "normtweak/cli/model_help.h"
 #include "normtweak/cli/number_checks.h"
 #include "normtweak/cli/report_options.h"
 #include "normtweak/cli/run_summary.h"
@@ -92,23 +93,13 @@ void add_plan(CLI::App& command, Choices& choices) {
       ->group("Quantize");
 }
 
-// Rules can give any linear any method, so with rules every option may have an effect.
-void check_plan_options(const CLI::App& command, const Choices& choices, ProgressSink& progress) {
-  if (!choices.rules.empty()) return;
-  const auto& method = choices.options.plan.standard.method;
-  const auto& quantizer = quantize::find_quantizer(method);
-  const auto choice = "--method " + method;
-  if (!quantizer.uses_groups) {
-    refuse_with(command, choice, {"--symmetric", "--float-zeros", "--search-grid"});
-    if (choices.options.plan.standard.group_size > 0) note_unread(command, choice, {"--group-size"}, progress);
-  }
-  if (!quantizer.needs_hessian) {
-    refuse_with(command, choice, {"--act-order", "--sweeps", "--damping", "--drift-correction"});
-  }
-  if (!quantizer.uses_sensitivity) refuse_with(command, choice, {"--sensitivity"});
-  const bool weighs_inputs = quantizer.needs_hessian || choices.options.plan.standard.sensitivity;
-  const auto without = quantizer.uses_sensitivity ? " without --sensitivity" : "";
-  if (!weighs_inputs) note_unread(command, choice + without, {"--token-weights"}, progress);
+// The options of the plan that were given; the run says which of them have no effect.
+std::set<std::string> named_options(const CLI::App& command) {
+  std::set<std::string> named = {"--token-weights", "--drift-correction"};
+  for (const auto& setting : quantize::plan_settings()) named.emplace(setting.option);
+  named.erase("");
+  std::erase_if(named, [&](const std::string& option) { return command.get_option(option)->empty(); });
+  return named;
 }
 
 // Whether norms are matched to the float block on the quantized stream, which is a different objective from drift
@@ -127,7 +118,7 @@ Job add_quantize(CLI::App& command) {
       "Held-out rows of the text, not used for training, decide whether the tweak is kept. While it runs, the "
       "quantized\n"
       "model is in OUT.untouched: a run that dies loses no more than the tweak.");
-  command.add_option("MODEL", choices->options.model, "The float model")->required();
+  command.add_option("MODEL", choices->options.model, model_help("The float model", false))->required();
   command.add_option("-o,--output", choices->options.output, "Output folder; an earlier result there is replaced")
       ->required();
   add_choice(command, "--format", choices->options.format, "Output format", pipeline::save_formats(),
@@ -145,7 +136,7 @@ Job add_quantize(CLI::App& command) {
     const auto progress = progress_for(choices->common);
     auto& options = choices->options;
     options.tweak = tweak_options(choices->tweak, choices->common);
-    check_plan_options(command, *choices, *progress);
+    options.named = named_options(command);
     check_tweak_options(command, choices->tweak, "--tweak", *progress);
     auto& plan = options.plan.standard;
     if (!choices->search_grid->empty()) plan.search_grid = choices->searches_grid;
@@ -156,9 +147,11 @@ Job add_quantize(CLI::App& command) {
     if (!choices->store_type.empty()) options.store_type = parse_float_type(choices->store_type);
     if (choices->drift_correction->empty()) options.plan.drift_correction = matches_norms(options.tweak) ? 0 : 0.5;
     options.text = text_source(command, choices->text, choices->common, *progress);
+    note_unread_seed(command, choices->tweak, options.text, "--tweak", *progress);
     options.external = external(command, choices->external, *progress);
     check_report_apart(choices->common, options.output, {{"MODEL", options.model}}, options.text, options.external);
     options.compute = start(choices->common, true, true);
+    note_unread_general(command, {}, options.compute, *progress);
     const auto result = pipeline::quantize_model(options, *progress);
     finish(report::run_report(result), choices->common, options.compute, run_summary(result, options.output.string()));
   };

@@ -16,8 +16,9 @@ void add_external(CLI::App& command, ExternalChoice& choice) {
       .add_option("--eval-lambada", choice.lambada,
                   "Also report LAMBADA: a file of JSON lines with a key \"text\" (see eval --help)")
       ->group("Report");
-  command.add_option("--context", choice.context, "Tokens per window")
-      ->capture_default_str()
+  command
+      .add_option("--context", choice.context,
+                  "Tokens per window of these texts (default: 2048, or the model's context if that is shorter)")
       ->check(within(kWindow))
       ->group("Report");
   command.add_option("--max-tokens", choice.max_tokens, "At most this many tokens of each text; 0: all")
@@ -32,9 +33,9 @@ void add_external(CLI::App& command, ExternalChoice& choice) {
 
 pipeline::External external(const CLI::App& command, const ExternalChoice& choice, ProgressSink& progress) {
   if (choice.rows.empty() && choice.texts.empty()) {
-    note_unread(command, "no --eval-text or --eval-rows", {"--context", "--max-tokens"}, progress);
+    note_unread(command, "with no --eval-text or --eval-rows", {"--context", "--max-tokens"}, progress);
   }
-  if (choice.lambada.empty()) note_unread(command, "no --eval-lambada", {"--max-examples"}, progress);
+  if (choice.lambada.empty()) note_unread(command, "with no --eval-lambada", {"--max-examples"}, progress);
   pipeline::External all;
   for (const auto& path : choice.rows) all.texts.push_back({path, true, choice.context, choice.max_tokens});
   for (const auto& path : choice.texts) all.texts.push_back({path, false, choice.context, choice.max_tokens});

@@ -14,7 +14,7 @@ namespace normtweak::cli {
 struct ExternalChoice {
   std::vector<std::string> texts, rows;
   std::string lambada;
-  std::int64_t context = 2048, max_tokens = 0, max_examples = 0;
+  std::int64_t context = 0, max_tokens = 0, max_examples = 0;
 };
 void add_external(CLI::App& command, ExternalChoice& choice);
 // Adds a note for each option that was given but has no effect.

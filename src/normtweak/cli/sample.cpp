@@ -27,7 +27,7 @@ void run(const CLI::App& command, Choices& choices) {
   options.greedy = choices.temperature == 0;
   options.seed = choices.common.seed;
   if (options.greedy) {
-    refuse_with(command, "--temperature 0", {"--top-k", "--top-p"});
+    refuse_unread(command, "with --temperature 0", {"--top-k", "--top-p"});
   } else {
     options.sampling.temperature = choices.temperature;
   }

@@ -13,13 +13,28 @@
 namespace normtweak::cli {
 namespace {
 
-// What the chosen strategy does not read.
-void note_unread_writing(const CLI::App& command, const TextChoice& choice, ProgressSink& progress) {
-  const auto& strategy = choice.source.self.strategy;
-  const auto choice_of = "--strategy " + strategy;
-  if (strategy != "language" && !strategy.empty()) note_unread(command, choice_of, {"--languages"}, progress);
-  if (strategy == "random-tokens") {
-    note_unread(command, choice_of, {"--temperature", "--top-k", "--top-p", "--generate-batch"}, progress);
+// What the chosen source of the text does not read.
+void check_unread(const CLI::App& command, const pipeline::TextSource& source, ProgressSink& progress) {
+  const std::vector<std::string> sampling = {"--temperature", "--top-k", "--top-p", "--generate-batch"};
+  const auto note = [&](const std::string& why, const std::vector<std::string>& options) {
+    note_unread(command, why, options, progress);
+  };
+  const auto& strategy = source.self.strategy;
+  if (!source.ids.empty()) {
+    refuse_unread(command, "with --calibration", {"--samples", "--tokens"}, "the file's rows are taken as they are");
+    note("with --calibration", {"--strategy", "--languages"});
+    note("with --calibration", sampling);
+  } else if (!source.real_text.empty()) {
+    note("with --text", {"--strategy", "--languages"});
+    note("with --text", sampling);
+  } else {
+    const auto with = "with --strategy " + strategy;
+    if (strategy != "language" && !strategy.empty()) note(with, {"--languages"});
+    if (strategy == "random-tokens") {
+      note(with, sampling);
+    } else if (source.self.sampling.top_k == 1) {
+      note("with --top-k 1, the likeliest token alone", {"--temperature", "--top-p"});
+    }
   }
 }
 
@@ -62,12 +77,15 @@ void add_text_writing(CLI::App& command, TextChoice& choice) {
       ->capture_default_str()
       ->check(within(kCount))
       ->group("Text");
-  command.add_option("--text", choice.source.real_text, "Cut the rows from this text file instead")->group("Text");
+  command.add_option("--text", choice.source.real_text, "Cut --samples rows of --tokens from this text file instead")
+      ->group("Text");
 }
 
 void add_text_source(CLI::App& command, TextChoice& choice) {
-  auto* ids = command.add_option("--calibration", choice.source.ids,
-                                 "Token ids from `normtweak generate` (safetensors; default: generate them now)");
+  auto* ids =
+      command.add_option("--calibration", choice.source.ids,
+                         "Token ids from `normtweak generate` (safetensors), all rows as they are (default: the "
+                         "model writes a text now)");
   ids->group("Text");
   add_text_writing(command, choice);
   ids->excludes(command.get_option("--text"));
@@ -76,18 +94,10 @@ void add_text_source(CLI::App& command, TextChoice& choice) {
 pipeline::TextSource text_source(const CLI::App& command, const TextChoice& choice, const Common& common,
                                  ProgressSink& progress) {
   auto source = choice.source;
-  const std::vector<std::string> writing = {"--strategy", "--languages", "--temperature",
-                                            "--top-k",    "--top-p",     "--generate-batch"};
   for (const auto& file : {source.ids, source.real_text}) {
     if (!file.empty() && !is_present(file)) fail("{}: no such file", file.string());
   }
-  if (!source.ids.empty()) {
-    note_unread(command, "--calibration", {"--samples", "--tokens"}, progress);
-    note_unread(command, "--calibration", writing, progress);
-  } else if (!source.real_text.empty()) {
-    note_unread(command, "--text", writing, progress);
-  }
-  if (source.ids.empty() && source.real_text.empty()) note_unread_writing(command, choice, progress);
+  check_unread(command, source, progress);
   source.self.seed = common.seed;
   source.self.languages = calibrate::parse_languages(choice.languages);
   return source;

@@ -1,5 +1,6 @@
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
+#include "normtweak/cli/model_help.h"
 #include "normtweak/cli/report_options.h"
 #include "normtweak/cli/run_summary.h"
 #include "normtweak/cli/text_options.h"
@@ -25,8 +26,10 @@ Job add_tweak_command(CLI::App& command) {
   command.footer(
       "The result has the format of QUANTIZED, and byte-identical codes. Of an export without codes (--format hf)\n"
       "only the norms can be tuned.");
-  command.add_option("QUANTIZED", choices->options.quantized, "The quantized model")->required();
-  command.add_option("--reference", choices->options.reference, "The float model that it was made from")->required();
+  command.add_option("QUANTIZED", choices->options.quantized, model_help("The quantized model", true))->required();
+  command
+      .add_option("--reference", choices->options.reference, model_help("The float model that it was made from", false))
+      ->required();
   command.add_option("-o,--output", choices->options.output, "Output folder; an earlier result there is replaced")
       ->required();
   add_tweak(command, choices->tweak, "--method", false);
@@ -39,11 +42,13 @@ Job add_tweak_command(CLI::App& command) {
     options.tweak = tweak_options(choices->tweak, choices->common);
     check_tweak_options(command, choices->tweak, "--method", *progress);
     options.text = text_source(command, choices->text, choices->common, *progress);
+    note_unread_seed(command, choices->tweak, options.text, "--method", *progress);
     options.external = external(command, choices->external, *progress);
     check_report_apart(choices->common, options.output,
                        {{"QUANTIZED", options.quantized}, {"--reference", options.reference}}, options.text,
                        options.external);
     options.compute = start(choices->common, true, true);
+    note_unread_general(command, {}, options.compute, *progress);
     const auto result = pipeline::tweak_model(options, *progress);
     finish(report::run_report(result), choices->common, options.compute, run_summary(result, options.output.string()));
   };

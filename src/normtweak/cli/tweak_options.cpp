@@ -12,6 +12,8 @@
 namespace normtweak::cli {
 namespace {
 
+constexpr const char* kGroup = "Tweak";  // of all options of the tweak
+
 // "90s", "5m", "1.5h", "500k-tokens", "2M-tokens". Throws Error saying what is expected.
 tweak::Budget parse_budget(const std::string& text) {
   struct Unit {
@@ -32,16 +34,21 @@ tweak::Budget parse_budget(const std::string& text) {
   fail("{}: a time or a number of tokens is expected, such as 90s, 5m, 1h, 500k-tokens or 2M-tokens", text);
 }
 
-// Rates of floats that are not tuned, and lengths of a run that another option rules out.
-void note_idle_rates(const CLI::App& command, const TweakChoice& choice, ProgressSink& progress) {
-  if (choice.steps > 0) note_unread(command, "--steps", {"--budget", "--epochs"}, progress);
+// What the end-to-end tweak does not read because of another of its options.
+void note_overruled(const CLI::App& command, const TweakChoice& choice, ProgressSink& progress) {
+  if (choice.steps > 0) note_unread(command, "with --steps", {"--budget", "--epochs"}, progress);
   if (choice.tune.empty()) return;
+  using tweak::TunableGroup;
   const auto groups = tweak::parse_groups(choice.tune);
-  const auto tune = "--tune " + choice.tune;
-  const bool scales = groups.contains(tweak::TunableGroup::scales) || groups.contains(tweak::TunableGroup::codebooks);
-  const bool zeros = groups.contains(tweak::TunableGroup::zeros);
-  if (!scales && !zeros) note_unread(command, tune, {"--lr-scales"}, progress);
-  if (!zeros) note_unread(command, tune, {"--lr-zeros"}, progress);
+  const auto with = "with --tune " + choice.tune;
+  const bool norms = groups.contains(TunableGroup::norms) || groups.contains(TunableGroup::biases);
+  const bool scales = groups.contains(TunableGroup::scales) || groups.contains(TunableGroup::codebooks);
+  const bool zeros = groups.contains(TunableGroup::zeros);
+  // --lr stands for the other two where they are not given, and --lr-scales for --lr-zeros.
+  if (!norms && choice.scale_rate > 0) note_unread(command, with + " and --lr-scales", {"--lr"}, progress);
+  const bool zeros_follow = zeros && choice.zero_rate == 0;
+  if (!scales && !zeros_follow) note_unread(command, with, {"--lr-scales"}, progress);
+  if (!zeros) note_unread(command, with, {"--lr-zeros"}, progress);
 }
 
 }  // namespace
@@ -51,61 +58,62 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
   for (const auto& row : pipeline::kTweakMethods) {
     if (row.method != pipeline::TweakMethod::none || may_be_none) methods.push_back(row);
   }
-  add_choice(command, flag, choice.method, "Tweak method", methods)->group("Tweak");
+  add_choice(command, flag, choice.method, "Tweak method", methods)->group(kGroup);
   command
       .add_option(
           "--tune", choice.tune,
           "End-to-end: floats to tune, a list of norms,biases,scales,zeros,codebooks (default: norms,scales, and "
           "zeros if stored as floats; scales includes codebooks)")
       ->check(accepted_by([](const std::string& list) { tweak::parse_groups(list); }))
-      ->group("Tweak");
+      ->group(kGroup);
   command
       .add_option_function<std::string>(
           "--budget", [&choice](const std::string& text) { choice.budget = parse_budget(text); },
           "End-to-end: time or token budget, such as 90s, 5m, 1h, 500k-tokens or 2M-tokens (default: 8 epochs)")
       ->check(accepted_by([](const std::string& text) { parse_budget(text); }))
-      ->group("Tweak");
+      ->group(kGroup);
   command
       .add_option("--lr", choice.rate,
                   "Learning rate (default: end-to-end 0.005 sqrt(KL of the untouched model), clamped to [0.00025, "
-                  "0.01], and in runs of 80 steps or more the best of short trials around that; layerwise 1e-5)")
+                  "0.01], and in runs of 80 steps or more the best of short trials around that, a fifth of it for "
+                  "norms beside scales; layerwise 1e-5)")
       ->check(within(kPositive))
-      ->group("Tweak");
+      ->group(kGroup);
   command
       .add_option("--lr-scales", choice.scale_rate,
                   "End-to-end: relative learning rate of scales and codebooks (default: --lr)")
       ->check(within(kPositive))
-      ->group("Tweak");
+      ->group(kGroup);
   command
       .add_option("--lr-zeros", choice.zero_rate,
                   "End-to-end: learning rate of float zero-points, in code steps (default: --lr-scales)")
       ->check(within(kPositive))
-      ->group("Tweak");
+      ->group(kGroup);
   command.add_option("--epochs", choice.passes, "Epochs over the text (default: end-to-end 8, layerwise 1)")
       ->check(within(kPositiveCount))
-      ->group("Tweak");
+      ->group(kGroup);
   command.add_option("--steps", choice.steps, "End-to-end: exact number of steps; overrides --budget and --epochs")
       ->check(within(kPositiveCount))
-      ->group("Tweak");
+      ->group(kGroup);
   command
       .add_option(
           "--stop-after", choice.stop_after,
           "End-to-end: stop after this many of the planned steps; together with --steps, --batch, --lr and --lr-scales "
           "from the report of a run that stopped early, this reproduces it")
       ->check(within(kPositiveCount))
-      ->group("Tweak");
+      ->group(kGroup);
   command
       .add_option("--batch", choice.batch,
                   "Rows per step (default: end-to-end rows totalling 8192 to 16384 tokens, layerwise 1)")
       ->check(within(kPositiveCount))
-      ->group("Tweak");
-  add_choice(command, "--loss", choice.loss, "Layerwise: loss", tweak::objectives())->group("Tweak");
+      ->group(kGroup);
+  add_choice(command, "--loss", choice.loss, "Layerwise: loss", tweak::objectives())->group(kGroup);
   command
       .add_option("--lr-scale", choice.rate_growth,
                   "Layerwise: growth of the rate with depth; block i of L uses lr (1 + X i / L)")
       ->capture_default_str()
       ->check(within({.name = "[-1,inf)", .least = -1}))
-      ->group("Tweak");
+      ->group(kGroup);
   command
       .add_option(
           "--target", choice.target,
@@ -113,47 +121,52 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
           "stream (float-stream)")
       ->capture_default_str()
       ->check(CLI::IsMember({"float-block", "float-stream"}))
-      ->group("Tweak");
+      ->group(kGroup);
   command.add_flag("--final-norm", choice.final_norm, "Layerwise, ridge: also tweak the norm after the last block")
-      ->group("Tweak");
+      ->group(kGroup);
   command
       .add_option("--start", choice.start,
                   "End-to-end: start from norms solved in closed form (ridge), or unchanged (none)")
       ->capture_default_str()
       ->check(CLI::IsMember({"none", "ridge"}))
-      ->group("Tweak");
+      ->group(kGroup);
   command
       .add_option("--ridge-lambda", choice.ridge_lambda,
                   "Ridge: penalty on changes of the norm, relative to the mean diagonal of its equations")
       ->capture_default_str()
       ->check(within(kPositive))
-      ->group("Tweak");
+      ->group(kGroup);
 }
 
 void check_tweak_options(const CLI::App& command, const TweakChoice& choice, const std::string& flag,
                          ProgressSink& progress) {
-  const auto method = flag + " " + choice.method;
+  const auto method = flag + " " + choice.method, with = "with " + method;
   const bool end_to_end = choice.method == "end-to-end", layerwise = choice.method == "layerwise";
   const bool ridge = choice.method == "ridge" || (end_to_end && choice.start == "ridge");
   if (choice.method == "none") {
-    return note_unread(
-        command, method,
-        {"--tune", "--budget", "--lr", "--lr-scales", "--lr-zeros", "--epochs", "--steps", "--stop-after", "--batch",
-         "--loss", "--lr-scale", "--target", "--final-norm", "--start", "--ridge-lambda"},
-        progress);
+    auto all = options_of(command, kGroup);
+    std::erase(all, flag);
+    return note_unread(command, with, all, progress);
   }
   if (!end_to_end) {
     if (!choice.tune.empty() && tweak::parse_groups(choice.tune) != std::set{tweak::TunableGroup::norms}) {
       fail_usage("--tune {}: {} tunes norms alone", choice.tune, method);
     }
-    note_unread(command, method, {"--budget"}, progress);
-    refuse_with(command, method, {"--lr-scales", "--lr-zeros", "--steps", "--stop-after", "--start"});
+    note_unread(command, with, {"--budget"}, progress);
+    refuse_unread(command, with, {"--lr-scales", "--lr-zeros", "--steps", "--stop-after", "--start"});
   }
-  if (!end_to_end && !layerwise) note_unread(command, method, {"--lr", "--epochs", "--batch"}, progress);
-  if (!layerwise) refuse_with(command, method, {"--loss", "--lr-scale"});
-  if (!layerwise && !ridge) refuse_with(command, method, {"--target", "--final-norm"});
-  if (!ridge) refuse_with(command, method, {"--ridge-lambda"});
-  if (end_to_end) note_idle_rates(command, choice, progress);
+  if (!end_to_end && !layerwise) note_unread(command, with, {"--lr", "--epochs", "--batch"}, progress);
+  if (!layerwise) refuse_unread(command, with, {"--loss", "--lr-scale"});
+  if (!layerwise && !ridge) refuse_unread(command, with, {"--target", "--final-norm"});
+  if (!ridge) refuse_unread(command, with, {"--ridge-lambda"});
+  if (end_to_end) note_overruled(command, choice, progress);
+}
+
+void note_unread_seed(const CLI::App& command, const TweakChoice& choice, const pipeline::TextSource& text,
+                      const std::string& flag, ProgressSink& progress) {
+  if (choice.method == "end-to-end" || (text.ids.empty() && text.real_text.empty())) return;
+  const auto* source = text.ids.empty() ? "--text" : "--calibration";
+  note_unread(command, fmt::format("with {} and {} {}", source, flag, choice.method), {"--seed"}, progress);
 }
 
 pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& common) {

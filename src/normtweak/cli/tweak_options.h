@@ -26,6 +26,10 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
 void check_tweak_options(const CLI::App& command, const TweakChoice& choice, const std::string& flag,
                          ProgressSink& progress);
 
+// Adds a note if --seed was given and nothing is random: the text is there, and only the end-to-end tweak draws rows.
+void note_unread_seed(const CLI::App& command, const TweakChoice& choice, const pipeline::TextSource& text,
+                      const std::string& flag, ProgressSink& progress);
+
 pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& common);
 
 }  // namespace normtweak::cli

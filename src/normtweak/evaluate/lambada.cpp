@@ -14,6 +14,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/base/file_kind.h"
 #include "normtweak/base/json.h"
+#include "normtweak/base/wording.h"
 #include "normtweak/evaluate/logits.h"
 #include "normtweak/text/characters.h"
 
@@ -103,7 +104,7 @@ LambadaExample lambada_example(std::string_view text, const text::Tokenizer& tok
   if (before == 0 || before >= example.ids.size()) fail("{}: the last word has no tokens of its own", origin);
   example.word_tokens = static_cast<std::int64_t>(example.ids.size() - before);
   if (example.word_tokens > context_limit) {
-    fail("{}: the last word has {} tokens, and the model's context holds {}", origin, example.word_tokens,
+    fail("{}: the last word has {}, and the model's context holds {}", origin, counted(example.word_tokens, "token"),
          context_limit);
   }
   const auto excess = static_cast<std::int64_t>(example.ids.size()) - (context_limit + 1);

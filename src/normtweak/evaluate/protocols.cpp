@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/wording.h"
 
 namespace normtweak::evaluate {
 
@@ -16,7 +17,8 @@ calibrate::TokenBatch gptq_windows(const std::vector<std::int64_t>& ids, std::in
   }
   const auto found = static_cast<std::int64_t>(ids.size());
   if (found < context) {
-    fail("{}: {} tokens, shorter than one window of {}; give more text or a smaller --context", origin, found, context);
+    fail("{}: {}, shorter than one window of {}; give more text or a smaller --context", origin,
+         counted(found, "token"), context);
   }
   const auto windows = (max_tokens > 0 ? std::min(found, max_tokens) : found) / context;
   const auto all = at::tensor(ids, at::kLong).narrow(0, 0, windows * context);

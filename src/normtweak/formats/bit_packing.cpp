@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/type_name.h"
 
 namespace normtweak::formats {
 namespace {
@@ -78,7 +79,7 @@ at::Tensor unpack_rows(const at::Tensor& packed, int bits, std::int64_t columns)
   check_bits(bits);
   if (packed.dim() != 2 || packed.scalar_type() != at::kInt || packed.size(1) != packed_columns(columns, bits)) {
     fail("{} codes of {} bits a row are {} words of 32 bits; found {} of shape {}", columns, bits,
-         packed_columns(columns, bits), c10::toString(packed.scalar_type()), c10::str(packed.sizes()));
+         packed_columns(columns, bits), type_name(packed.scalar_type()), c10::str(packed.sizes()));
   }
   const auto source = packed.contiguous();
   const auto rows = source.size(0), words = source.size(1);

@@ -5,6 +5,7 @@
 #include <ATen/ops/tensor.h>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/type_name.h"
 #include "normtweak/formats/bit_packing.h"
 
 namespace normtweak::formats {
@@ -26,7 +27,7 @@ auto for_module(const std::string& module, const Action& action) {
 at::Tensor stored_float(const at::Tensor& master, at::ScalarType type, std::string_view what) {
   const auto stored = master.detach().cpu().to(type).contiguous();
   if (!at::isfinite(stored).all().item<bool>()) {
-    fail("{} does not fit {}; choose bfloat16 or float32 to store it in", what, c10::toString(type));
+    fail("{} does not fit {}; choose bfloat16 or float32 to store it in", what, type_name(type));
   }
   return stored;
 }

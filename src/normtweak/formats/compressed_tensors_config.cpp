@@ -1,6 +1,5 @@
 #include "normtweak/formats/compressed_tensors_config.h"
 
-#include <algorithm>
 #include <map>
 
 #include "normtweak/base/error.h"
@@ -145,33 +144,44 @@ PackedConfig::PackedConfig(const Json& config, std::string_view origin)
     const auto settings = parse_weights(get(group, "weights"), extension_, group_where);
     for (auto& target : parse_texts(get(group, "targets"), group_where)) by_target[std::move(target)] = settings;
   }
-  for (const auto& [target, settings] : by_target) targets_.push_back({pattern_of(target, where), settings});
-  std::ranges::stable_partition(targets_, [](const Target& target) { return !target.pattern.is_regex(); });
+  for (const auto& [target, settings] : by_target) {
+    if (ModulePattern::is_regex(target)) {
+      patterns_.push_back({pattern_of(target, where), settings});
+    } else {
+      named_.emplace(target, settings);
+    }
+  }
   if (const auto& ignored = get(config, "ignore"); !ignored.is_null()) {
-    for (const auto& text : parse_texts(ignored, where)) ignored_.push_back(pattern_of(text, where));
+    for (auto& text : parse_texts(ignored, where)) {
+      if (ModulePattern::is_regex(text)) {
+        ignored_patterns_.push_back(pattern_of(text, where));
+      } else {
+        ignored_names_.insert(std::move(text));
+      }
+    }
   }
 }
 
 std::optional<PackedSettings> PackedConfig::settings_of(const std::string& module, std::string_view class_name) const {
   try {
-    return find_settings(module, class_name);
+    return find_settings(module, std::string(class_name));
   } catch (const Error& error) {  // of a pattern
     fail("{}: {}", where_, error.what());
   }
 }
 
 std::optional<PackedSettings> PackedConfig::find_settings(const std::string& module,
-                                                          std::string_view class_name) const {
-  for (const auto& pattern : ignored_) {
-    if (pattern.matches_name(module) || pattern.matches_class(class_name)) return std::nullopt;
+                                                          const std::string& class_name) const {
+  if (ignored_names_.contains(module) || ignored_names_.contains(class_name)) return std::nullopt;
+  for (const auto& pattern : ignored_patterns_) {
+    if (pattern.matches(module)) return std::nullopt;
   }
-  for (const auto& target : targets_) {
-    if (target.pattern.matches_name(module)) return target.settings;
+  if (const auto found = named_.find(module); found != named_.end()) return found->second;
+  for (const auto& target : patterns_) {
+    if (target.pattern.matches(module)) return target.settings;
   }
-  for (const auto& target : targets_) {
-    if (target.pattern.matches_class(class_name)) return target.settings;
-  }
-  return std::nullopt;
+  const auto of_class = named_.find(class_name);
+  return of_class == named_.end() ? std::nullopt : std::optional(of_class->second);
 }
 
 }  // namespace normtweak::formats

@@ -17,6 +17,10 @@
 #pragma once
 #include <optional>
 #include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "normtweak/base/json.h"
 #include "normtweak/formats/compressed_tensors.h"
@@ -64,12 +68,15 @@ class PackedConfig {
     PackedSettings settings;
   };
 
-  std::optional<PackedSettings> find_settings(const std::string& module, std::string_view class_name) const;
+  std::optional<PackedSettings> find_settings(const std::string& module, const std::string& class_name) const;
 
   std::string where_;  // how messages begin
   bool extension_ = false;
-  std::vector<Target> targets_;  // in the order in which they are tried by name
-  std::vector<ModulePattern> ignored_;
+  // Names of modules and classes are looked up: a mixture of experts may name each of its 20,000 linears.
+  std::unordered_map<std::string, PackedSettings> named_;
+  std::vector<Target> patterns_;  // regular expressions, in the order in which they are tried
+  std::unordered_set<std::string> ignored_names_;
+  std::vector<ModulePattern> ignored_patterns_;
 };
 
 }  // namespace normtweak::formats

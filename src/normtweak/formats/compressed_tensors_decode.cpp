@@ -2,6 +2,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/finite.h"
+#include "normtweak/base/type_name.h"
 #include "normtweak/formats/bit_packing.h"
 #include "normtweak/formats/compressed_tensors.h"
 
@@ -39,7 +40,7 @@ class PackedLinear {
     const auto type = source_.info(name(part)).type;
     if (type != at::kHalf && type != at::kBFloat16 && type != at::kFloat) {
       fail("{}: tensor {}: F16, BF16 or F32 expected, the file has {}", source_.file_of(name(part)), name(part),
-           c10::toString(type));
+           type_name(type));
     }
     const auto values = read(part, type, {out_, columns}).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
     if (!all_finite(values)) {
@@ -63,7 +64,7 @@ class PackedLinear {
     const auto found = source_.info(name(part)).type;
     if (found != type) {
       fail("{}: tensor {}: {} expected, the file has {}; it may be packed in an older layout",
-           source_.file_of(name(part)), name(part), c10::toString(type), c10::toString(found));
+           source_.file_of(name(part)), name(part), type_name(type), type_name(found));
     }
     return read_with_shape(source_, name(part), shape);
   }

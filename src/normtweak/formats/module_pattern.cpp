@@ -30,12 +30,13 @@ std::shared_ptr<void> compile(std::string_view expression) {
 
 }  // namespace
 
+bool ModulePattern::is_regex(std::string_view target) { return target.starts_with(kRegexPrefix); }
+
 ModulePattern::ModulePattern(std::string text) : text_(std::move(text)) {
-  if (text_.starts_with(kRegexPrefix)) regex_ = compile(std::string_view(text_).substr(kRegexPrefix.size()));
+  regex_ = compile(std::string_view(text_).substr(kRegexPrefix.size()));
 }
 
-bool ModulePattern::matches_name(std::string_view module) const {
-  if (!is_regex()) return text_ == module;
+bool ModulePattern::matches(std::string_view module) const {
   const auto* regex = static_cast<const pcre2_code*>(regex_.get());
   const std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data*)> data(
       pcre2_match_data_create_from_pattern(regex, nullptr), &pcre2_match_data_free);

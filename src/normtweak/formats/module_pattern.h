@@ -1,4 +1,4 @@
-// A target of a quantization config: "model.layers.0.mlp.up_proj", "re:.*mlp.*", or a class, "Linear".
+// A target of a quantization config that is a regular expression, "re:.*mlp.*"; others are names of modules or classes.
 #pragma once
 #include <memory>
 #include <string>
@@ -8,16 +8,15 @@ namespace normtweak::formats {
 
 class ModulePattern {
  public:
-  // Throws Error naming the pattern if the text after "re:" is not a valid regular expression.
-  explicit ModulePattern(std::string text);
+  static bool is_regex(std::string_view target);
 
-  const std::string& text() const { return text_; }
-  bool is_regex() const { return regex_ != nullptr; }
+  // Throws Error naming the pattern if the text after "re:" is not a valid regular expression. text: for which
+  // is_regex() is true.
+  explicit ModulePattern(std::string text);
 
   // As with Python's re.match, a regular expression is anchored at the start but not at the end. Throws Error if
   // matching exceeds its step limit.
-  bool matches_name(std::string_view module) const;
-  bool matches_class(std::string_view class_name) const { return !is_regex() && text_ == class_name; }
+  bool matches(std::string_view module) const;
 
  private:
   std::string text_;

@@ -6,6 +6,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/json.h"
+#include "normtweak/base/type_name.h"
 #include "normtweak/formats/safetensors.h"
 #include "normtweak/formats/safetensors_types.h"
 #include "normtweak/formats/tensor_bytes.h"
@@ -44,7 +45,7 @@ std::string make_header(const std::vector<const TensorToWrite*>& order, const Me
   std::uint64_t begin = 0;
   for (const auto* tensor : order) {
     const auto type = safetensors_name(tensor->type);
-    if (!type) fail("tensor {}: type {} cannot be stored", tensor->name, c10::toString(tensor->type));
+    if (!type) fail("tensor {}: type {} cannot be stored", tensor->name, type_name(tensor->type));
     const auto end = begin + bytes_of(*tensor);
     add(tensor->name, {{"dtype", *type}, {"shape", tensor->shape}, {"data_offsets", {begin, end}}});
     begin = end;
@@ -57,8 +58,8 @@ std::string make_header(const std::vector<const TensorToWrite*>& order, const Me
 // shape: of the tensor, or of one of its rows.
 void write_part(std::ostream& file, const TensorToWrite& tensor, const at::Tensor& loaded, at::IntArrayRef shape) {
   if (loaded.scalar_type() != tensor.type || loaded.sizes() != shape) {
-    fail("tensor {}: {} {} was announced, {} {} came", tensor.name, c10::toString(tensor.type), c10::str(shape),
-         c10::toString(loaded.scalar_type()), c10::str(loaded.sizes()));
+    fail("tensor {}: {} {} was announced, {} {} came", tensor.name, type_name(tensor.type), c10::str(shape),
+         type_name(loaded.scalar_type()), c10::str(loaded.sizes()));
   }
   const auto data = loaded.detach().cpu().contiguous();
   file.write(static_cast<const char*>(data.const_data_ptr()), static_cast<std::streamsize>(data.nbytes()));

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/type_name.h"
 
 namespace normtweak::formats {
 
@@ -40,7 +41,7 @@ at::Tensor tensor_over(std::span<const std::byte> bytes, at::ScalarType type, at
   const auto element_size = c10::elementSize(type);
   const auto size = count ? checked_product(*count, element_size) : std::nullopt;
   if (!size || *size != bytes.size()) {
-    fail("a tensor of shape {} and type {} does not fill {} bytes", c10::str(shape), c10::toString(type), bytes.size());
+    fail("a tensor of shape {} and type {} does not fill {} bytes", c10::str(shape), type_name(type), bytes.size());
   }
   const auto options = at::TensorOptions(type);
   if (bytes.empty()) return at::empty(shape, options);

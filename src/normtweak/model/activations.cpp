@@ -29,20 +29,24 @@ Widths widths(const ModelConfig& config) {
 
 }  // namespace
 
-// The larger of the two halves. Both: the stream, its sum with the half's output, F32 tensors within a norm (5 in all).
-// Attention: the norm's output; queries, keys and values, rotated ones, the repeats of shared heads, the output and its
-// copy. MLP: the norm's output, gate, its activation, up, their product.
+// Throughout: the stream, its sum with the attention's output, and a norm's output. Beside them, the largest of:
+// attention's queries, keys and values, rotated ones, the repeats of shared heads, the output and its copy; in the MLP,
+// where the attention's output is still there, gate, its activation, up and their product; two F32 tensors within a
+// norm, and its output in the compute dtype; the product, the MLP's output and its sum with the stream.
 std::int64_t pass_bytes(const ModelConfig& config, c10::Device, at::ScalarType type) {
   const auto [query, key] = widths(config);
-  const auto attention = config.hidden + 6 * query + 3 * key, mlp = config.hidden + 4 * config.intermediate;
-  return config.hidden * 5 * kFloat + std::max(attention, mlp) * element(type);
+  const auto hidden = config.hidden, inner = config.intermediate, size = element(type);
+  const auto attention = (6 * query + 3 * key) * size, mlp = (query + 4 * inner) * size,
+             norm = hidden * 2 * kFloat + (query + hidden) * size,
+             sum = hidden * kFloat + (query + inner + hidden) * size;
+  return hidden * (2 * kFloat + size) + std::max({attention, mlp, norm, sum});
 }
 
 // The F32 residual stream before each half; both norms' outputs, queries, keys, values, the attention output; gate, its
-// activation, up and their product. On a CPU, RMSNorm keeps four more F32 tensors in each half, and attention a copy.
+// activation, up and their product. On a CPU, RMSNorm keeps the normalised stream in each half, and attention a copy.
 std::int64_t graph_bytes(const ModelConfig& config, c10::Device device, at::ScalarType type) {
   const auto [query, key] = widths(config);
-  const std::int64_t on_cpu = device.is_cpu() ? config.hidden * 8 * kFloat + query * 2 * element(type) : 0;
+  const std::int64_t on_cpu = device.is_cpu() ? config.hidden * 2 * kFloat + query * 2 * element(type) : 0;
   return config.hidden * 2 * kFloat + (2 * config.hidden + 2 * query + 2 * key) * element(type) +
          config.intermediate * 4 * element(type) + on_cpu;
 }

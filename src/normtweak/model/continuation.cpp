@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/wording.h"
 #include "normtweak/model/token_ids.h"
 #include "normtweak/text/utf8.h"
 
@@ -18,8 +19,8 @@ std::string continuation(const Checkpoint& checkpoint, const Decoder& decoder, s
   if (ids.empty()) fail("the prompt has no token; give a word or more");
   const auto given = static_cast<std::int64_t>(ids.size());
   if (given + options.tokens > decoder.config.context) {
-    fail("{}: the prompt has {} tokens, and {} more exceed the model's context of {}; ask for fewer tokens",
-         checkpoint.path, given, options.tokens, decoder.config.context);
+    fail("{}: the prompt has {}, and {} more exceed the model's context of {}; ask for fewer tokens", checkpoint.path,
+         counted(given, "token"), options.tokens, decoder.config.context);
   }
   GenerationOptions generation;
   generation.samples = generation.batch = 1;

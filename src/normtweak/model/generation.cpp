@@ -18,6 +18,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/base/even_rows.h"
 #include "normtweak/base/generator.h"
+#include "normtweak/base/wording.h"
 #include "normtweak/model/activations.h"
 #include "normtweak/model/finite_outputs.h"
 
@@ -142,7 +143,7 @@ at::Tensor generate_batch(const Decoder& decoder, const GenerationOptions& optio
 void check(const Decoder& decoder, const GenerationOptions& options) {
   if (options.samples < 1 || options.tokens < 1) fail("--samples and --tokens must be at least 1");
   if (options.tokens > decoder.config.context) {
-    fail("--tokens {}: the model's context holds {} tokens", options.tokens, decoder.config.context);
+    fail("--tokens {}: the model's context holds {}", options.tokens, counted(decoder.config.context, "token"));
   }
   if (options.first_tokens.empty()) fail("no token can start a text; choose another strategy or other languages");
   if (!(options.sampling.temperature > 0)) fail("--temperature {}: must be positive", options.sampling.temperature);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/type_name.h"
 
 namespace normtweak::model {
 namespace {
@@ -61,7 +62,7 @@ Json rotary_scaling_from_factors(const at::Tensor& factors, double base, std::in
                                  const std::string& origin) {
   if (factors.scalar_type() != at::kFloat || factors.dim() != 1 || factors.numel() != head_size / 2) {
     fail("{}: tensor rope_freqs.weight: {} numbers in F32 expected, the file has {} {}", origin, head_size / 2,
-         c10::toString(factors.scalar_type()), c10::str(factors.sizes()));
+         type_name(factors.scalar_type()), c10::str(factors.sizes()));
   }
   const Factors given = {.divisors = {factors.const_data_ptr<float>(), static_cast<std::size_t>(factors.numel())},
                          .base = base,

@@ -2,6 +2,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/finite.h"
+#include "normtweak/base/type_name.h"
 #include "normtweak/model/foreign_names.h"
 
 namespace normtweak::model {
@@ -41,13 +42,13 @@ at::Tensor TensorLoader::floats(const std::string& name, const std::vector<Exten
   const auto tensor = checkpoint_.tensors->read(stored);
   if (!tensor.is_floating_point()) {
     fail("{}: a float type expected, the file has {}", described(*checkpoint_.tensors, stored),
-         c10::toString(tensor.scalar_type()));
+         type_name(tensor.scalar_type()));
   }
   auto loaded = tensor.to(device_, type, /*non_blocking=*/false, /*copy=*/true);
   if (!all_finite(loaded)) {
     fail("{} holds NaN or infinity{}; the file is damaged or was saved from a failed run",
          described(*checkpoint_.tensors, stored),
-         type == tensor.scalar_type() ? "" : fmt::format(" as {}", c10::toString(type)));
+         type == tensor.scalar_type() ? "" : fmt::format(" as {}", type_name(type)));
   }
   return loaded;
 }

@@ -4,6 +4,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/finite.h"
+#include "normtweak/base/wording.h"
 #include "normtweak/model/finite_outputs.h"
 #include "normtweak/pipeline/quantize_block.h"
 #include "normtweak/pipeline/ridge_norms.h"
@@ -165,8 +166,8 @@ BlockwiseResult run_blocks(const model::Decoder& exact, const model::Decoder& pa
   const char* name = options.plan == nullptr ? "tweak" : tweaks ? "quantize and tweak" : "quantize";
   const auto share = options.processes.share(text.samples());
   if (text.samples() < options.processes.size()) {
-    fail("{} processes cannot share {} rows of text; use more rows or fewer processes", options.processes.size(),
-         text.samples());
+    fail("{} processes cannot share {} of text; use more rows or fewer processes", options.processes.size(),
+         counted(text.samples(), "row"));
   }
   const auto own_rows = rows(text, share.begin, share.count);
   auto weights = token_weights(passes, own_rows, options, progress);

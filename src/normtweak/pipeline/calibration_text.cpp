@@ -1,8 +1,12 @@
 #include "normtweak/pipeline/calibration_text.h"
 
+#include <ATen/ops/tensor.h>
+
 #include <algorithm>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/wording.h"
+#include "normtweak/calibrate/seen_rows.h"
 #include "normtweak/evaluate/protocols.h"
 #include "normtweak/text/corpus.h"
 
@@ -17,13 +21,20 @@ calibrate::TokenBatch cut_real_text(const TextSource& source, const model::Check
                              calibrate::tokens_in_row(source.self, checkpoint.numbers), name);
 }
 
+// The ids of all examples, one after the other.
+at::Tensor ids_of(const std::vector<evaluate::LambadaExample>& examples) {
+  std::vector<std::int64_t> ids;
+  for (const auto& example : examples) ids.insert(ids.end(), example.ids.begin(), example.ids.end());
+  return at::tensor(ids, at::kLong);
+}
+
 // The text of a file of ids or of a text file; nullopt if none is named.
 std::optional<calibrate::TokenBatch> given_text(const TextSource& source, const model::Checkpoint& checkpoint) {
   if (!source.ids.empty()) {
     const auto& numbers = checkpoint.numbers;
     auto text = calibrate::load_token_batch(source.ids, numbers.vocabulary);
     if (text.tokens() > numbers.context) {
-      fail("{}: rows of {} tokens, and the model's context holds {}", source.ids.string(), text.tokens(),
+      fail("{}: rows of {}, and the model's context holds {}", source.ids.string(), counted(text.tokens(), "token"),
            numbers.context);
     }
     return text;
@@ -52,34 +63,40 @@ RunCalibration read_calibration(const TextSource& source, const model::Checkpoin
   const auto from = !source.ids.empty() ? source.ids.string() + ": " : "";
   const auto more = source.ids.empty() ? "use more --samples" : "give a file with more";
   if (rows < tweak::kLeastRows) {
-    fail("{}{} rows of calibration text: at least {} are needed, since some are kept aside to judge the result; {}",
-         from, rows, tweak::kLeastRows, more);
+    fail("{}{} of calibration text: at least {} are needed, since some are kept aside to judge the result; {}", from,
+         counted(rows, "row"), tweak::kLeastRows, more);
   }
   if (tokens < 2) {
     fail("{}rows of 1 token: at least 2 are needed, since what follows a token is predicted; {}", from,
          source.ids.empty() ? "use more --tokens" : "give a file with longer ones");
   }
   if (const auto train = tweak::text_shares(rows).train; train < processes.size()) {
-    fail("{}{} processes cannot share the {} rows that are left of {} to quantize and tweak; {}, or fewer processes",
-         from, processes.size(), train, rows, more);
+    fail("{}{} processes cannot share the {} left of {} to quantize and tweak; {}, or fewer processes", from,
+         processes.size(), counted(train, "row"), rows, more);
   }
   return text;
 }
 
 calibrate::TokenBatch external_windows(const ExternalText& text, const text::Tokenizer& tokenizer,
-                                       std::int64_t context_limit) {
+                                       std::int64_t context_limit, ProgressSink& progress) {
+  constexpr std::int64_t kStandard = 2048;
+  if (text.context > context_limit) {
+    progress.note(fmt::format("--context {}: the model's context holds {}, and so does a window of {}", text.context,
+                              counted(context_limit, "token"), text.path.string()));
+  }
+  const auto context = std::min(text.context > 0 ? text.context : kStandard, context_limit);
   const auto corpus = text.rows ? text::read_rows(text.path) : text::read_text(text.path);
-  return evaluate::gptq_windows(tokenizer.encode(corpus.text, true, text.path.string()),
-                                std::min(text.context, context_limit), text.max_tokens, text.path.string());
+  return evaluate::gptq_windows(tokenizer.encode(corpus.text, true, text.path.string()), context, text.max_tokens,
+                                text.path.string());
 }
 
-ExternalTokens read_external(const External& external, const model::Checkpoint& checkpoint) {
+ExternalTokens read_external(const External& external, const model::Checkpoint& checkpoint, ProgressSink& progress) {
   ExternalTokens tokens;
   if (external.texts.empty() && !external.lambada) return tokens;
   const auto tokenizer = load_tokenizer(checkpoint, "leave out --eval-text, --eval-rows and --eval-lambada");
   const auto context = checkpoint.numbers.context;
   for (const auto& text : external.texts) {
-    tokens.texts.push_back({text.path.filename().string(), external_windows(text, tokenizer, context)});
+    tokens.texts.push_back({text.path.filename().string(), external_windows(text, tokenizer, context, progress)});
   }
   if (external.lambada) {
     const auto& [path, max_examples] = *external.lambada;
@@ -87,6 +104,18 @@ ExternalTokens read_external(const External& external, const model::Checkpoint& 
     tokens.lambada = evaluate::read_lambada(path, tokenizer, context, max_examples);
   }
   return tokens;
+}
+
+void note_texts_seen(const ExternalTokens& external, const calibrate::TokenBatch& calibration, ProgressSink& progress) {
+  const auto note = [&](const std::string& name, const at::Tensor& ids) {
+    const auto seen = calibrate::rows_seen_in(ids, calibration);
+    if (seen == 0) return;
+    progress.note(fmt::format(
+        "{}: holds {} of the {} of the calibration text; figures on a text seen in training flatter the result", name,
+        seen, counted(calibration.samples(), "row")));
+  };
+  for (const auto& text : external.texts) note(text.name, text.windows.ids);
+  if (!external.lambada.empty()) note(external.lambada_name, ids_of(external.lambada));
 }
 
 }  // namespace normtweak::pipeline

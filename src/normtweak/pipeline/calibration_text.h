@@ -25,9 +25,10 @@ RunCalibration known_text(const TextSource& source, const model::Checkpoint& che
 RunCalibration read_calibration(const TextSource& source, const model::Checkpoint& checkpoint,
                                 const Processes& processes);
 
-// Windows of the `gptq` protocol over a text. context_limit: the model's context, which caps the window.
+// Windows of the `gptq` protocol over a text. context_limit: the model's context, which caps the window; a longer one
+// that was asked for is noted.
 calibrate::TokenBatch external_windows(const ExternalText& text, const text::Tokenizer& tokenizer,
-                                       std::int64_t context_limit);
+                                       std::int64_t context_limit, ProgressSink& progress);
 
 // The texts to report figures on, tokenized.
 struct ExternalTokens {
@@ -42,6 +43,9 @@ struct ExternalTokens {
 
 // Reads everything before the work starts, so that a missing or too short text is reported early. Throws Error naming
 // the file.
-ExternalTokens read_external(const External& external, const model::Checkpoint& checkpoint);
+ExternalTokens read_external(const External& external, const model::Checkpoint& checkpoint, ProgressSink& progress);
+
+// Adds a note for each text that rows of the calibration text occur in. Tokens are compared, not files.
+void note_texts_seen(const ExternalTokens& external, const calibrate::TokenBatch& calibration, ProgressSink& progress);
 
 }  // namespace normtweak::pipeline

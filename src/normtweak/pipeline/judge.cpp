@@ -30,18 +30,19 @@ std::string held_out_name(const calibrate::TokenBatch& rows) {
 }  // namespace
 
 Judged judge_on_held_out(const model::Decoder& exact, const model::Decoder& untouched,
-                         const std::optional<model::Decoder>& tweaked, const calibrate::TokenBatch& confirm,
-                         ProgressSink& progress) {
+                         const std::optional<Tweaked>& tweaked, const tweak::TextSplit& text, ProgressSink& progress) {
   Judged judged = {.kept = untouched, .held_out = {}, .rejected = {}, .verdict = {}};
   auto& figures = judged.held_out;
-  figures = score_both(exact, untouched, tweaked ? &*tweaked : nullptr, confirm, "judge", progress);
-  figures.name = held_out_name(confirm);
+  figures = score_both(exact, untouched, tweaked ? &tweaked->model : nullptr, text.confirm, "judge", progress);
+  figures.name = held_out_name(text.confirm);
   figures.protocol = "rows";
   if (!tweaked) return judged;
-  judged.verdict = tweak::judge(figures.quantized.divergence_by_row, figures.tweaked.divergence_by_row);
+  const auto &before = figures.quantized.divergence_by_row, &after = figures.tweaked.divergence_by_row;
+  judged.verdict = tweaked->won ? tweak::judge(before, after)
+                                : tweak::judge_unchosen(before, after, tweaked->name, text.select.samples());
   judged.kept_tweaked = judged.verdict.accepted;
   if (judged.kept_tweaked) {
-    judged.kept = *tweaked;
+    judged.kept = tweaked->model;
   } else {
     judged.rejected = std::exchange(figures.tweaked, figures.quantized);  // figures are those of the saved state
   }

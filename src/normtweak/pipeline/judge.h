@@ -13,11 +13,17 @@ struct Judged {
   tweak::Verdict verdict;                    // meaningless if nothing was tweaked
 };
 
-// exact: the float model; all in F32. Scores both states on the confirmation rows and keeps `tweaked` only if its gain
-// is confirmed. tweaked: nullopt if there is no tweaked state.
+// A tweaked state that is to be judged.
+struct Tweaked {
+  model::Decoder model;
+  std::string name;  // "last", "0.6 of the way", "tweaked", ...
+  bool won = true;   // on the rows that choose; false: it is scored for the report, and never kept
+};
+
+// exact: the float model; all in F32. Scores both states on the confirmation rows and keeps `tweaked` only if it won
+// before and its gain is confirmed. tweaked: nullopt if there is no tweaked state.
 Judged judge_on_held_out(const model::Decoder& exact, const model::Decoder& untouched,
-                         const std::optional<model::Decoder>& tweaked, const calibrate::TokenBatch& confirm,
-                         ProgressSink& progress);
+                         const std::optional<Tweaked>& tweaked, const tweak::TextSplit& text, ProgressSink& progress);
 
 // Figures for external texts. tweaked: null if the untouched state is kept.
 std::vector<TextFigures> score_external(const model::Decoder& exact, const model::Decoder& untouched,

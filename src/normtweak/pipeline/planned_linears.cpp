@@ -4,6 +4,7 @@
 #include <c10/util/accumulate.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace normtweak::pipeline {
 namespace {
@@ -73,6 +74,31 @@ std::vector<PlannedLinear> planned_linears(const quantize::QuantizationPlan& pla
     }
   }
   return all;
+}
+
+std::vector<quantize::PlanShare> plan_shares(const std::vector<PlannedLinear>& linears) {
+  std::vector<quantize::PlanShare> shares;
+  for (const auto& linear : linears) {
+    std::optional<quantize::LinearPlan> plan;
+    if (linear.plan) plan = settings_in_effect(*linear.plan);
+    auto share = std::ranges::find(shares, plan, &quantize::PlanShare::plan);
+    if (share == shares.end()) share = shares.insert(shares.end(), {.plan = std::move(plan)});
+    ++share->linears;
+  }
+  return shares;
+}
+
+quantize::LinearPlan main_plan(const quantize::LinearPlan& standard, const std::vector<quantize::PlanShare>& shares) {
+  const std::optional asked = settings_in_effect(standard);
+  auto main = standard;
+  std::int64_t most = 0;
+  for (const auto& share : shares) {
+    if (share.plan == asked) return standard;
+    if (!share.plan || share.linears <= most) continue;
+    main = *share.plan;
+    most = share.linears;
+  }
+  return main;
 }
 
 weights::Weight outline(const model::LinearShape& shape, const quantize::LinearPlan& plan) {

@@ -20,6 +20,12 @@ struct PlannedLinear {
 // Of all blocks, in the order in which they are used. Reads only the config.
 std::vector<PlannedLinear> planned_linears(const quantize::QuantizationPlan& plan, const model::Checkpoint& checkpoint);
 
+// How many linears have which settings, in the order in which these come first.
+std::vector<quantize::PlanShare> plan_shares(const std::vector<PlannedLinear>& linears);
+
+// The plan that speaks for the whole model: the standard one if any linear has it, and otherwise that of most linears.
+quantize::LinearPlan main_plan(const quantize::LinearPlan& standard, const std::vector<quantize::PlanShare>& shares);
+
 // The quantized weight with the shapes and types that it will have, and no data (tensors of the meta device).
 weights::Weight outline(const model::LinearShape& shape, const quantize::LinearPlan& plan);
 

@@ -9,6 +9,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/file.h"
+#include "normtweak/base/wording.h"
 #include "normtweak/base/writable.h"
 #include "normtweak/model/decoder.h"
 #include "normtweak/pipeline/save_checkpoint.h"
@@ -119,18 +120,46 @@ int standard_group_size(const quantize::QuantizationPlan& plan, const model::Che
   refuse_group_size(linears, *stopping, "the standard sizes are 128, 64, 32 and 16; ");
 }
 
+namespace {
+
+// Rates of groups that are to be tuned and that the model lacks. --lr sets all rates, which asks for no group.
+void note_unread_rates(const TunableCounts& counts, const tweak::EndToEndOptions& options, ProgressSink& progress) {
+  using tweak::TunableGroup;
+  const bool zeros = counts.contains(TunableGroup::zeros);
+  if (options.zero_rate && options.groups.contains(TunableGroup::zeros) && !zeros) {
+    progress.note("--lr-zeros: has no effect, since the model has no float zero-points");
+  }
+  const bool scales = counts.contains(TunableGroup::scales) || counts.contains(TunableGroup::codebooks);
+  const bool follows = zeros && !options.zero_rate;  // the rate of the zero-points
+  if (options.scale_rate && options.scale_rate != options.norm_rate && !scales && !follows) {
+    progress.note("--lr-scales: has no effect, since the model has no scales to tune");
+  }
+}
+
+// A step takes no more rows than there are.
+void note_large_batch(std::int64_t batch_rows, std::int64_t train_rows, ProgressSink& progress) {
+  if (batch_rows <= train_rows) return;
+  progress.note(fmt::format(
+      "--batch {}: each step takes {} to tweak with", batch_rows,
+      train_rows == 1 ? "the only row that is left" : fmt::format("all {} rows that are left", train_rows)));
+}
+
+}  // namespace
+
 void check_tweak(const TweakOptions& tweak, const TunableCounts& counts, const TextSize& text, ProgressSink& progress) {
-  if (tweak.method == TweakMethod::layerwise) tweak::find_objective(tweak.layerwise.loss);
+  const auto train_rows = tweak::text_shares(text.rows).train;
+  if (tweak.method == TweakMethod::layerwise) {
+    tweak::find_objective(tweak.layerwise.loss);
+    note_large_batch(tweak.layerwise.rows_per_step, train_rows, progress);
+  }
   if (tweak.method != TweakMethod::end_to_end) return;
   check_tuned_groups(counts, tweak, progress);
+  note_unread_rates(counts, tweak.end_to_end, progress);
+  note_large_batch(tweak.end_to_end.batch_rows, train_rows, progress);
   const auto& options = tweak.end_to_end;
   if (options.steps > 0 && options.stop_after >= options.steps) {
-    progress.note(
-        fmt::format("--stop-after {}: has no effect on a run of {} steps", options.stop_after, options.steps));
-  }
-  if (const auto train = tweak::text_shares(text.rows).train; options.batch_rows > train) {
-    progress.note(
-        fmt::format("--batch {}: each step takes all {} rows that are left to tweak with", options.batch_rows, train));
+    progress.note(fmt::format("--stop-after {}: has no effect on a run of {}", options.stop_after,
+                              counted(options.steps, "step")));
   }
 }
 
@@ -158,25 +187,6 @@ void check_output(const fs::path& output, const std::vector<fs::path>& inputs, s
   }
   if (fs::is_directory(place)) check_replaceable(place, output);
   check_room(output, bytes);
-}
-
-void note_texts_seen(const TextSource& source, const RunCalibration& calibration, const External& external,
-                     ProgressSink& progress) {
-  auto seen = source.real_text;
-  if (seen.empty() && calibration.given) {
-    const auto& provenance = calibration.given->provenance;
-    if (const auto file = provenance.find("file"); file != provenance.end()) seen = file->second;
-  }
-  if (seen.empty()) return;
-  std::vector<fs::path> reported;
-  for (const auto& text : external.texts) reported.push_back(text.path);
-  if (external.lambada) reported.push_back(external.lambada->path);
-  for (const auto& path : reported) {
-    std::error_code missing;  // the text of a file of ids may be gone
-    if (path != seen && !fs::equivalent(path, seen, missing)) continue;
-    progress.note(fmt::format("{}: is also the calibration text; figures on a text seen in training flatter the result",
-                              path.string()));
-  }
 }
 
 void note_missing_tokenizer(const model::Checkpoint& checkpoint, ProgressSink& progress) {

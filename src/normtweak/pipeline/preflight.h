@@ -37,10 +37,6 @@ std::vector<std::filesystem::path> inputs(std::initializer_list<const model::Che
 void check_output(const std::filesystem::path& output, const std::vector<std::filesystem::path>& inputs,
                   std::int64_t bytes);
 
-// Adds a note for each text to report on that is also the calibration text, directly or through `generate --text`.
-void note_texts_seen(const TextSource& source, const RunCalibration& calibration, const External& external,
-                     ProgressSink& progress);
-
 // Adds a note if `checkpoint` has a tokenizer that a saved copy will lack.
 void note_missing_tokenizer(const model::Checkpoint& checkpoint, ProgressSink& progress);
 

@@ -11,6 +11,7 @@
 #include "normtweak/pipeline/steps.h"
 #include "normtweak/pipeline/stored_floats.h"
 #include "normtweak/pipeline/tuned_floats.h"
+#include "normtweak/pipeline/unread_settings.h"
 #include "normtweak/pipeline/untouched_copy.h"
 #include "normtweak/quantize/gptq_block.h"
 
@@ -27,12 +28,13 @@ struct ModelPlan {
   quantize::QuantizationPlan plan;
   std::vector<PlannedLinear> linears;
 };
-ModelPlan plan_for_model(const QuantizeOptions& options, const model::Checkpoint& checkpoint) {
+ModelPlan plan_for_model(const QuantizeOptions& options, const model::Checkpoint& checkpoint, ProgressSink& progress) {
   auto plan = options.plan;
   if (options.standard_group_size) plan.standard.group_size = standard_group_size(plan, checkpoint);
   plan.standard.scale_type = scale_type_for(checkpoint.numbers.stored_type);
   auto linears = planned_linears(plan, checkpoint);
   check_plan_for_model(plan, checkpoint, linears);
+  check_settings_are_read(options, linears, progress);
   if (!wants_hessians(linears)) plan.token_weights = quantize::TokenWeighting::none;
   if (!wants_drift(linears)) plan.drift_correction = 0;
   return {std::move(plan), std::move(linears)};
@@ -49,6 +51,17 @@ void check_outputs(const QuantizeOptions& options, const model::Checkpoint& orig
   if (is_present(copy)) {
     progress.note(fmt::format("{}: an earlier run's quantized model; this run replaces it", copy.string()));
   }
+}
+
+void describe_plan(const ModelPlan& planned, RunResult& result) {
+  result.plan = planned.plan;
+  result.plan_shares = plan_shares(planned.linears);
+  auto& described = result.plan->standard;
+  described = main_plan(described, result.plan_shares);
+  result.method = described.method;
+  result.bits = described.bits;
+  result.group_size = quantize::find_quantizer(described.method).uses_groups ? described.group_size : 0;
+  if (planned.plan.drift_correction > 0) result.drift_correction = planned.plan.drift_correction;
 }
 
 void note_slow_rounding(const std::vector<PlannedLinear>& linears, c10::Device device, ProgressSink& progress) {
@@ -71,7 +84,7 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   }
   auto checkpoint = original;
   checkpoint.numbers.stored_type = options.store_type.value_or(original.result_type);
-  const auto planned = plan_for_model(options, checkpoint);
+  const auto planned = plan_for_model(options, checkpoint, progress);
   const auto& plan = planned.plan;
   const auto& linears = planned.linears;
   const auto stored = checkpoint.numbers.stored_type;
@@ -79,19 +92,14 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   const bool converts = converts_floats(original, stored);
   if (converts) check_stored_type(original, stored, plan);
   note_missing_tokenizer(original, progress);
-  const auto external = read_external(options.external, checkpoint);
+  const auto external = read_external(options.external, checkpoint, progress);
   const auto calibration = read_calibration(options.text, checkpoint, processes);
-  note_texts_seen(options.text, calibration, options.external, progress);
   const auto counts = tunable_floats(checkpoint, linears);
   check_tweak(options.tweak, counts, calibration.size, progress);
   result.readers = readers_of_quantized(original, format, linears);
   progress.note(fmt::format("{}: {}", options.output.string(), formats::readers_line(result.readers)));
   result.model = options.model;
-  result.method = plan.standard.method;
-  result.bits = plan.standard.bits;
-  result.group_size = quantize::find_quantizer(result.method).uses_groups ? plan.standard.group_size : 0;
-  if (plan.drift_correction > 0) result.drift_correction = plan.drift_correction;
-  result.plan = plan;
+  describe_plan(planned, result);
 
   auto needs = needs_to_quantize(plan, linears, options.tweak, calibration.size, external, counts);
   needs.rounds_outside = converts;
@@ -104,6 +112,7 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   RunText text;
   timed(result.seconds, "generate",
         [&] { text = prepare_text(calibration, options.text, floats, progress, processes); });
+  note_texts_seen(external, text.all, progress);
   result.samples = text.all.samples();
   result.tokens_per_sample = text.all.tokens();
   model::Decoder quantized;
@@ -122,7 +131,7 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   const auto tweaked =
       run_tweak(floats, start, quantized, text.split, options.tweak, &plan, result, progress, processes);
   if (!processes.is_first()) return result;  // rank 0 judges and saves
-  const auto outside = converts_floats(original, stored) ? with_stored_outside(floats.exact, stored) : floats.exact;
+  const auto outside = converts ? with_stored_outside(floats.exact, stored) : floats.exact;
   finish(floats, quantized, tweaked, text, external, {outside, original, options.output, format}, result, progress);
   if (copy) copy->remove();
   return result;

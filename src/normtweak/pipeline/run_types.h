@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -38,7 +39,7 @@ struct TextSource {
 struct ExternalText {
   std::filesystem::path path;
   bool rows = false;            // a data set with one row per line
-  std::int64_t context = 2048;  // tokens in a window
+  std::int64_t context = 0;     // tokens in a window; 0: 2048, or the model's context if that is shorter
   std::int64_t max_tokens = 0;  // at most this many; 0: all
 };
 
@@ -80,6 +81,7 @@ struct QuantizeOptions {
   std::filesystem::path output;
   std::string format = "compressed-tensors";  // a row of save_formats()
   quantize::QuantizationPlan plan;
+  std::set<std::string> named;               // options of the plan that the user gave, such as "--bits"
   bool standard_group_size = false;          // in place of the plan's: standard_group_size() of preflight.h
   std::optional<at::ScalarType> store_type;  // nullopt: the original's, or float16 for a GGUF file
   TweakOptions tweak;
@@ -117,7 +119,9 @@ struct RunResult {
   std::int64_t samples = 0, tokens_per_sample = 0;  // of the calibration text, held-out rows included
   std::int64_t held_out_samples = 0;
   TextFigures held_out;
-  std::optional<evaluate::Scores> rejected;  // of the tweaked state on the held-out rows, if the guard rejected it
+  // On the held-out rows: of the tweaked state that the guard rejected, or of the best candidate that was not chosen.
+  std::optional<evaluate::Scores> rejected;
+  std::string rejected_state;  // its name
   std::vector<TextFigures> external;
   std::optional<LambadaFigures> lambada;
   tweak::Verdict verdict;  // of the guard; meaningless without a tweaked state
@@ -128,7 +132,9 @@ struct RunResult {
   std::int64_t steps = 0;
   std::map<std::string, double> seconds;  // generate, quantize, tweak, evaluate, save, total
   // What led to this result.
-  std::optional<quantize::QuantizationPlan> plan;  // quantize: as resolved for this model
+  // quantize: as resolved for this model; its standard plan is main_plan() of planned_linears.h
+  std::optional<quantize::QuantizationPlan> plan;
+  std::vector<quantize::PlanShare> plan_shares;  // quantize: what the rules made of it
   TweakOptions tweak;
   std::map<std::string, std::string> text;  // where the calibration text came from
   // Where it is, and its bytes with those of the float model's tensors.

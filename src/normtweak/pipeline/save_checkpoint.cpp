@@ -43,11 +43,23 @@ constexpr std::array<NextBest, 3> kNotWritten = {{
 
 using formats::TensorToWrite;
 
-// The dtype in which the result stores a tensor of the original.
-at::ScalarType type_in_result(const model::Checkpoint& original, const std::string& name, at::ScalarType stored) {
-  const auto type = original.tensors->info(name).type;
-  return converts_floats(original, stored) && at::isFloatingType(type) ? stored : type;
-}
+// The dtypes in which the result stores the tensors of the original.
+class TypesInResult {
+ public:
+  TypesInResult(const model::Checkpoint& original, at::ScalarType stored)
+      : original_(original), stored_(stored), converts_(converts_floats(original, stored)) {}
+
+  at::ScalarType of(const std::string& name) const {
+    const auto type = original_.tensors->info(name).type;
+    return converts_ && at::isFloatingType(type) ? stored_ : type;
+  }
+  bool converts() const { return converts_; }
+
+ private:
+  const model::Checkpoint& original_;
+  at::ScalarType stored_;
+  bool converts_;
+};
 
 // Collects the tensors of the new file, in the order of the old one.
 class Contents {
@@ -56,6 +68,7 @@ class Contents {
       : original_(original),
         format_(format),
         stored_(decoder.config.stored_type),
+        types_(original, stored_),
         family_names_(model::family_names(original)) {
     add_head(decoder.head);
     for (int i = 0; i < decoder.blocks.size(); ++i) add_block(*decoder.blocks.stored(i));
@@ -78,7 +91,7 @@ class Contents {
   Json config() const {
     auto config = original_.config;
     config.erase("quantization_config");
-    if (converts_floats(original_, stored_)) set_type(config);
+    if (types_.converts()) set_type(config);
     if (format_.holds_codes && !packed_.empty()) {
       config["quantization_config"] = packed_config(original_, packed_, float_linears_);
     }
@@ -86,8 +99,6 @@ class Contents {
   }
 
  private:
-  at::ScalarType type_for(const std::string& name) const { return type_in_result(original_, name, stored_); }
-
   // Under the key that the original uses; a second one would be ignored, or contradict it in older readers.
   void set_type(Json& config) const {
     const bool has_new = config.contains("dtype"), has_old = config.contains("torch_dtype");
@@ -102,7 +113,7 @@ class Contents {
   }
 
   TensorToWrite copied(const std::string& name) const {
-    const auto type = type_for(name);
+    const auto type = types_.of(name);
     return {written_name(name), type, original_.tensors->info(name).shape, [source = original_.tensors, name, type] {
               return as_stored(source->read(name), type, described(*source, name));
             }};
@@ -110,7 +121,7 @@ class Contents {
 
   void add_floats(const std::string& family_name, const at::Tensor& values) {
     const auto name = stored_name(original_, family_name);
-    const auto type = type_for(name);
+    const auto type = types_.of(name);
     changed_[name] = {
         {family_name, type, values.sizes().vec(),
          [values, type, what = described(*original_.tensors, name)] { return as_stored(values.cpu(), type, what); }}};
@@ -185,6 +196,7 @@ class Contents {
   const model::Checkpoint& original_;
   const SaveFormat& format_;
   at::ScalarType stored_;
+  TypesInResult types_;
   std::map<std::string, std::string> family_names_;            // by the name in the original
   std::map<std::string, std::vector<TensorToWrite>> changed_;  // by the name of the original's tensor
   std::set<std::string> dropped_;
@@ -253,7 +265,12 @@ Json packed_config(const model::Checkpoint& original, std::span<const formats::P
 }
 
 bool converts_floats(const model::Checkpoint& original, at::ScalarType stored) {
-  return stored != original.numbers.stored_type;
+  if (stored != original.numbers.stored_type) return true;
+  if (model::is_quantized(original)) return false;
+  return std::ranges::any_of(model::family_names(original), [&](const auto& names) {
+    const auto type = original.tensors->info(names.first).type;
+    return at::isFloatingType(type) && type != stored;
+  });
 }
 
 void save_checkpoint(const model::Checkpoint& original, const model::Decoder& decoder, const fs::path& directory,
@@ -303,9 +320,10 @@ std::int64_t estimated_bytes(const model::Checkpoint& original, at::ScalarType s
       bytes += bytes_of({shape.out, shape.in}, stored);
     }
   }
+  const TypesInResult types(original, stored);
   for (const auto& name : original.tensors->names()) {
     if (quantized.contains(name)) continue;
-    bytes += bytes_of(original.tensors->info(name).shape, type_in_result(original, name, stored));
+    bytes += bytes_of(original.tensors->info(name).shape, types.of(name));
   }
   return bytes;
 }

@@ -34,7 +34,10 @@ std::int64_t saved_bytes(const model::Checkpoint& original, const model::Decoder
 Json packed_config(const model::Checkpoint& original, std::span<const formats::PackedModule> packed,
                    const std::vector<std::string>& floats);
 
-// Whether floats of `original` are converted for a result that stores them in `stored`; otherwise each keeps its dtype.
+// Whether floats of `original` are converted for a result that stores them in `stored`: if its config names another
+// dtype, or if it is a float model and one of its tensors has another. Readers load everything in the config's dtype,
+// so that tensors of several would be rounded only there. Otherwise, and in a model that came quantized, each keeps its
+// dtype.
 bool converts_floats(const model::Checkpoint& original, at::ScalarType stored);
 
 // Sorted names of entries in `directory` that save_checkpoint() did not write; empty if the directory may be replaced.

@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 
 #include "normtweak/base/stopwatch.h"
+#include "normtweak/base/wording.h"
+#include "normtweak/calibrate/seen_rows.h"
 
 namespace normtweak::pipeline {
 namespace {
@@ -39,6 +41,15 @@ void timed(std::map<std::string, double>& seconds, const std::string& name, cons
   seconds[name] += watch.seconds();
 }
 
+// Rows of a file may repeat; of a text that the model writes, that is its own way.
+void note_repeated_rows(const tweak::TextSplit& text, ProgressSink& progress) {
+  const auto repeated = calibrate::rows_seen_in(text.train.ids, text.confirm);
+  if (repeated == 0) return;
+  progress.note(fmt::format(
+      "text: the rows that train hold {} of the {} that confirm; figures on a text seen in training flatter the result",
+      repeated, counted(text.confirm.samples(), "row")));
+}
+
 RunText prepare_text(const RunCalibration& calibration, const TextSource& source, const FloatModel& floats,
                      ProgressSink& progress, const Processes& processes) {
   RunText text;
@@ -47,9 +58,10 @@ RunText prepare_text(const RunCalibration& calibration, const TextSource& source
                  : calibrate::make_text(floats.checkpoint, floats.passes, source.self, progress, processes);
   check_same_text(text.all, processes);
   text.split = tweak::split_text(text.all);
-  progress.note(fmt::format("text: {} rows of {} tokens; {} to quantize and tweak, {} to choose, {} to confirm",
-                            text.all.samples(), text.all.tokens(), text.split.train.samples(),
-                            text.split.select.samples(), text.split.confirm.samples()));
+  progress.note(fmt::format("text: {} of {}; {} to quantize and tweak, {} to choose, {} to confirm",
+                            counted(text.all.samples(), "row"), counted(text.all.tokens(), "token"),
+                            text.split.train.samples(), text.split.select.samples(), text.split.confirm.samples()));
+  if (calibration.given) note_repeated_rows(text.split, progress);
   return text;
 }
 

@@ -4,7 +4,6 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/pipeline/blockwise.h"
-#include "normtweak/pipeline/judge.h"
 
 namespace normtweak::pipeline {
 namespace {
@@ -16,10 +15,9 @@ std::string_view method_name(TweakMethod method) {
 
 // Tweaks block by block. The untouched state is a separate quantization run, since a block's inputs depend on the
 // tweak.
-std::optional<model::Decoder> tweak_blocks(const FloatModel& floats, const model::Decoder& start,
-                                           const calibrate::TokenBatch& text, const TweakOptions& options,
-                                           const quantize::QuantizationPlan* plan, RunResult& result,
-                                           ProgressSink& progress) {
+Tweaked tweak_blocks(const FloatModel& floats, const model::Decoder& start, const calibrate::TokenBatch& text,
+                     const TweakOptions& options, const quantize::QuantizationPlan* plan, RunResult& result,
+                     ProgressSink& progress) {
   BlockwiseOptions how = {.plan = plan, .layerwise = {}};
   if (options.method == TweakMethod::layerwise) how.layerwise = options.layerwise;
   if (options.method == TweakMethod::ridge) how.ridge = options.ridge;
@@ -27,7 +25,7 @@ std::optional<model::Decoder> tweak_blocks(const FloatModel& floats, const model
   result.blocks = std::move(run.tweaked);
   result.norms = std::move(run.solved);
   result.steps = run.steps;
-  return std::move(run.decoder);
+  return {.model = std::move(run.decoder), .name = "tweaked"};
 }
 
 // The start of the end-to-end tweak: the quantized model with norms solved in closed form, or nullopt for the unchanged
@@ -42,16 +40,21 @@ std::optional<model::Decoder> start_of_steps(const FloatModel& floats, const mod
   return std::move(run.decoder);
 }
 
-std::optional<model::Decoder> tweak_end_to_end(const FloatModel& floats, const model::Decoder& quantized,
-                                               const tweak::TextSplit& text, const TweakOptions& options,
-                                               RunResult& result, ProgressSink& progress, const Processes& processes) {
+std::optional<Tweaked> tweak_end_to_end(const FloatModel& floats, const model::Decoder& quantized,
+                                        const tweak::TextSplit& text, const TweakOptions& options, RunResult& result,
+                                        ProgressSink& progress, const Processes& processes) {
   const auto start = start_of_steps(floats, quantized, text.train, options, result, progress, processes);
   auto run = tweak::tweak_end_to_end(floats.passes, quantized, text, options.end_to_end, progress,
                                      start ? &*start : nullptr, processes);
-  auto tweaked = run.chosen == "untouched" ? std::nullopt : std::optional(std::move(run.decoder));
+  std::optional<Tweaked> tweaked;
+  if (run.chosen != "untouched") {
+    tweaked = {.model = std::move(run.decoder), .name = run.chosen};
+  } else if (run.runner_up) {
+    tweaked = {.model = std::move(run.runner_up->decoder), .name = run.runner_up->name, .won = false};
+  }
   run.decoder = {};
+  run.runner_up.reset();
   result.steps = run.steps;
-  result.kept = run.chosen;
   result.end_to_end = std::move(run);
   return tweaked;
 }
@@ -74,15 +77,15 @@ std::int64_t stored_bytes(const formats::TensorSource& tensors) {
 
 }  // namespace
 
-std::optional<model::Decoder> run_tweak(const FloatModel& floats, const model::Decoder& start,
-                                        const model::Decoder& quantized, const tweak::TextSplit& text,
-                                        const TweakOptions& options, const quantize::QuantizationPlan* plan,
-                                        RunResult& result, ProgressSink& progress, const Processes& processes) {
+std::optional<Tweaked> run_tweak(const FloatModel& floats, const model::Decoder& start, const model::Decoder& quantized,
+                                 const tweak::TextSplit& text, const TweakOptions& options,
+                                 const quantize::QuantizationPlan* plan, RunResult& result, ProgressSink& progress,
+                                 const Processes& processes) {
   const bool shared = options.method == TweakMethod::end_to_end;
   if (!processes.is_first() && !shared) return std::nullopt;
   result.tweak_method = method_name(options.method);
   result.tweak = options;
-  std::optional<model::Decoder> tweaked;
+  std::optional<Tweaked> tweaked;
   timed(result.seconds, "tweak", [&] {
     if (options.method == TweakMethod::layerwise || options.method == TweakMethod::ridge) {
       tweaked = tweak_blocks(floats, start, text.train, options, plan, result, progress);
@@ -93,30 +96,29 @@ std::optional<model::Decoder> run_tweak(const FloatModel& floats, const model::D
   return tweaked;
 }
 
-void finish(const FloatModel& floats, const model::Decoder& quantized, const std::optional<model::Decoder>& tweaked,
+void finish(const FloatModel& floats, const model::Decoder& quantized, std::optional<Tweaked> tweaked,
             const RunText& text, const ExternalTokens& external, const Destination& destination, RunResult& result,
             ProgressSink& progress) {
-  const auto chosen = result.kept;
   const auto untouched = with_blocks(destination.outside, quantized);
-  std::optional<model::Decoder> changed;
-  if (tweaked) changed = with_blocks(destination.outside, *tweaked);
+  if (tweaked) tweaked->model = with_blocks(destination.outside, tweaked->model);
   Judged judged;
   timed(result.seconds, "evaluate", [&] {
-    judged = judge_on_held_out(floats.exact, untouched, changed, text.split.confirm, progress);
+    judged = judge_on_held_out(floats.exact, untouched, tweaked, text.split, progress);
     const auto* kept = judged.kept_tweaked ? &judged.kept : nullptr;
     result.external = score_external(floats.exact, untouched, kept, external.texts, progress);
     if (!external.lambada.empty()) result.lambada = score_lambada(floats.exact, untouched, kept, external, progress);
   });
   result.held_out = std::move(judged.held_out);
   result.rejected = std::move(judged.rejected);
+  if (result.rejected) result.rejected_state = tweaked->name;
   result.held_out_samples = text.split.confirm.samples();
   result.text = text.all.provenance;
   result.verdict = judged.verdict;
-  result.kept = !judged.kept_tweaked ? "untouched" : chosen.empty() ? "tweaked" : chosen;
+  result.kept = judged.kept_tweaked ? tweaked->name : "untouched";
   if (result.tweak_method == "none") {
     result.verdict.reason = "no tweak was asked for";
   } else if (!tweaked) {
-    result.verdict.reason = "no candidate was better than the untouched state";
+    result.verdict.reason = tweak::kNoneBetter;  // nor any different, with a finite score
   }
   result.bits_per_weight = bits_per_weight(judged.kept);
   timed(result.seconds, "save",

@@ -36,7 +36,8 @@ void check_stored_type(const model::Checkpoint& original, at::ScalarType type, c
     }
   }
   for (const auto& name : original.tensors->names()) {
-    if (quantized.contains(name) || !at::isFloatingType(original.tensors->info(name).type)) continue;
+    const auto found = original.tensors->info(name).type;
+    if (quantized.contains(name) || !at::isFloatingType(found) || found == type) continue;
     as_stored(original.tensors->read(name), type, described(*original.tensors, name));
   }
 }

@@ -12,7 +12,7 @@ namespace normtweak::pipeline {
 at::Tensor as_stored(const at::Tensor& values, at::ScalarType type, const std::string& what);
 
 // The same check before the work starts, for everything that the quantized model keeps: reads all tensors but the
-// weights that `plan` quantizes. Integer tensors are skipped.
+// weights that `plan` quantizes and those of this type. Integer tensors are skipped.
 void check_stored_type(const model::Checkpoint& original, at::ScalarType type, const quantize::QuantizationPlan& plan);
 
 // A norm, the norms and biases of a block, and these with the weights of its float linears, as readers of a file that

@@ -50,9 +50,8 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
   check_output(options.output, inputs({&quantized_checkpoint, &reference}, options.text, options.external),
                estimated_bytes(quantized_checkpoint, quantized_checkpoint.numbers.stored_type, format, {}));
   note_missing_tokenizer(quantized_checkpoint, progress);
-  const auto external = read_external(options.external, reference);
+  const auto external = read_external(options.external, reference, progress);
   const auto calibration = read_calibration(options.text, reference, processes);
-  note_texts_seen(options.text, calibration, options.external, progress);
   const auto counts = tunable_floats(quantized_checkpoint);
   check_tweak(options.tweak, counts, calibration.size, progress);
   result.readers = readers_of_tweaked(quantized_checkpoint);
@@ -74,6 +73,7 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
   RunText text;
   timed(result.seconds, "generate",
         [&] { text = prepare_text(calibration, options.text, floats, progress, processes); });
+  note_texts_seen(external, text.all, progress);
   result.samples = text.all.samples();
   result.tokens_per_sample = text.all.tokens();
   const auto tweaked =

@@ -7,13 +7,14 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/finite.h"
+#include "normtweak/base/type_name.h"
 
 namespace normtweak::quantize {
 
 void check_weight(const at::Tensor& weight) {
   if (!weight.defined() || weight.dim() != 2 || weight.scalar_type() != at::kFloat || weight.numel() == 0) {
     fail("the weight must be an f32 matrix [out, in] that is not empty; found {}",
-         weight.defined() ? fmt::format("{} {}", c10::toString(weight.scalar_type()), c10::str(weight.sizes()))
+         weight.defined() ? fmt::format("{} {}", type_name(weight.scalar_type()), c10::str(weight.sizes()))
                           : "no tensor");
   }
   check_finite(weight, "the weight");
@@ -32,7 +33,7 @@ void check_bits(int bits) {
 
 void check_scale_type(at::ScalarType type) {
   if (type == at::kHalf || type == at::kBFloat16 || type == at::kFloat) return;
-  fail("scales cannot be stored as {}; use float16, bfloat16 or float32", c10::toString(type));
+  fail("scales cannot be stored as {}; use float16, bfloat16 or float32", type_name(type));
 }
 
 std::int64_t resolve_group_size(int group_size, std::int64_t in) {

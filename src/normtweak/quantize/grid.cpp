@@ -13,6 +13,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/finite.h"
+#include "normtweak/base/type_name.h"
 #include "normtweak/quantize/channel_slices.h"
 #include "normtweak/quantize/checks.h"
 #include "normtweak/quantize/grid_search.h"
@@ -129,7 +130,7 @@ void check_scales(const at::Tensor& scales, at::ScalarType scale_type) {
   fail(
       "a group's range is too large for a scale stored as {}; store scales as bfloat16 or float32, or leave this "
       "linear in float",
-      c10::toString(scale_type));
+      type_name(scale_type));
 }
 
 }  // namespace normtweak::quantize

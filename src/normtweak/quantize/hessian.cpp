@@ -9,6 +9,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/matrix_product.h"
+#include "normtweak/base/type_name.h"
 #include "normtweak/quantize/full_precision.h"
 
 namespace normtweak::quantize {
@@ -29,8 +30,8 @@ void HessianAccumulator::add(const at::Tensor& x, const std::optional<at::Tensor
   const FullPrecisionProducts full_precision;
   const auto in = sum_.size(0);
   if (x.dim() == 0 || x.size(-1) != in || !x.is_floating_point()) {
-    fail("inputs of a linear with {} columns must be floats [..., {}]; found {} {}", in, in,
-         c10::toString(x.scalar_type()), c10::str(x.sizes()));
+    fail("inputs of a linear with {} columns must be floats [..., {}]; found {} {}", in, in, type_name(x.scalar_type()),
+         c10::str(x.sizes()));
   }
   const auto rows = x.reshape({-1, in});
   if (weights && weights->numel() != rows.size(0)) {

@@ -12,6 +12,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/finite.h"
+#include "normtweak/base/type_name.h"
 #include "normtweak/quantize/checks.h"
 #include "normtweak/quantize/optimal_clusters.h"
 
@@ -104,7 +105,7 @@ weights::CodebookWeight quantize_kmeans(const at::Tensor& weight, const at::Tens
   const auto codebook = exact.to(options.codebook_type).to(at::kFloat);
   if (!all_finite(codebook)) {
     fail("a weight is too large for a codebook stored as {}; store it as bfloat16 or float32",
-         c10::toString(options.codebook_type));
+         type_name(options.codebook_type));
   }
   return {.codes = nearest_entries(values, codebook).to(weight.device()),
           .codebook = codebook.to(weight.device()),

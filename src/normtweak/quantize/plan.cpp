@@ -84,38 +84,63 @@ int parse_sweeps(std::string_view text) {
 }
 
 struct Key {
-  std::string_view name;
+  PlanSetting setting;
   void (*set)(LinearPlan& plan, std::string_view value);
+  void (*copy)(LinearPlan& plan, const LinearPlan& from);
 };
 
+// A key that sets the field `field` to what `read` makes of a value.
+template <auto field, auto read>
+constexpr Key key(PlanSetting setting) {
+  return {.setting = setting,
+          .set = [](LinearPlan& plan, std::string_view value) { plan.*field = read(value); },
+          .copy = [](LinearPlan& plan, const LinearPlan& from) { plan.*field = from.*field; }};
+}
+
+std::string parse_method(std::string_view text) { return std::string(find_quantizer(text).name); }
+
 constexpr std::array kKeys = {
-    Key{"method", [](LinearPlan& plan, std::string_view value) { plan.method = find_quantizer(value).name; }},
-    Key{"bits", [](LinearPlan& plan, std::string_view value) { plan.bits = parse_bits(value); }},
-    Key{"group", [](LinearPlan& plan, std::string_view value) { plan.group_size = parse_group(value); }},
-    Key{"symmetric", [](LinearPlan& plan, std::string_view value) { plan.symmetric = parse_switch(value); }},
-    Key{"float-zeros", [](LinearPlan& plan, std::string_view value) { plan.float_zeros = parse_switch(value); }},
-    Key{"search-grid", [](LinearPlan& plan, std::string_view value) { plan.search_grid = parse_switch(value); }},
-    Key{"act-order", [](LinearPlan& plan, std::string_view value) { plan.act_order = parse_switch(value); }},
-    Key{"sensitivity", [](LinearPlan& plan, std::string_view value) { plan.sensitivity = parse_switch(value); }},
-    Key{"sweeps", [](LinearPlan& plan, std::string_view value) { plan.sweeps = parse_sweeps(value); }},
-    Key{"damping", [](LinearPlan& plan, std::string_view value) { plan.damping = parse_damping(value); }},
-    Key{"scale-type", [](LinearPlan& plan, std::string_view value) { plan.scale_type = parse_float_type(value); }},
+    key<&LinearPlan::method, parse_method>({"method", "--method"}),
+    key<&LinearPlan::bits, parse_bits>({"bits", "--bits"}),
+    key<&LinearPlan::group_size, parse_group>({"group", "--group-size", &Quantizer::uses_groups}),
+    key<&LinearPlan::symmetric, parse_switch>({"symmetric", "--symmetric", &Quantizer::uses_groups}),
+    key<&LinearPlan::float_zeros, parse_switch>({"float-zeros", "--float-zeros", &Quantizer::uses_groups}),
+    key<&LinearPlan::search_grid, parse_switch>({"search-grid", "--search-grid", &Quantizer::uses_groups}),
+    key<&LinearPlan::act_order, parse_switch>({"act-order", "--act-order", &Quantizer::needs_hessian}),
+    key<&LinearPlan::sensitivity, parse_switch>({"sensitivity", "--sensitivity", &Quantizer::uses_sensitivity}),
+    key<&LinearPlan::sweeps, parse_sweeps>({"sweeps", "--sweeps", &Quantizer::needs_hessian}),
+    key<&LinearPlan::damping, parse_damping>({"damping", "--damping", &Quantizer::needs_hessian}),
+    key<&LinearPlan::scale_type, parse_float_type>({"scale-type", ""}),
 };
 
 const Key& find_key(std::string_view name) {
-  const auto* key = std::ranges::find(kKeys, name, &Key::name);
+  const auto* key = std::ranges::find(kKeys, name, [](const Key& row) { return row.setting.name; });
   if (key == kKeys.end()) fail("'{}' is not a setting; there are {}, and skip alone", name, rule_keys());
   return *key;
 }
 
-void apply_settings(LinearPlan& plan, std::string_view settings) {
+// A setting as a rule spells it: NAME or NAME:VALUE.
+struct Spelled {
+  const Key& key;
+  std::string_view value;
+};
+
+std::vector<Spelled> read_settings(std::string_view settings) {
+  std::vector<Spelled> all;
   while (!settings.empty()) {
     const auto setting = settings.substr(0, settings.find(','));
     settings.remove_prefix(std::min(settings.size(), setting.size() + 1));
     const auto colon = setting.find(':');
-    const auto value = colon == std::string_view::npos ? std::string_view() : setting.substr(colon + 1);
-    find_key(setting.substr(0, colon)).set(plan, value);
+    const auto& key = find_key(setting.substr(0, colon));
+    const auto is_same = [&](const Spelled& other) { return &other.key == &key; };
+    if (std::ranges::any_of(all, is_same)) fail("{} is set twice", key.setting.name);
+    all.push_back({key, colon == std::string_view::npos ? std::string_view() : setting.substr(colon + 1)});
   }
+  return all;
+}
+
+void apply_settings(LinearPlan& plan, std::string_view settings) {
+  for (const auto& [key, value] : read_settings(settings)) key.set(plan, value);
 }
 
 }  // namespace
@@ -131,9 +156,33 @@ NamePattern::NamePattern(std::string_view text) : text_(text) {
   }
 }
 
+std::vector<PlanSetting> plan_settings() {
+  std::vector<PlanSetting> all;
+  all.reserve(kKeys.size());
+  for (const auto& key : kKeys) all.push_back(key.setting);
+  return all;
+}
+
+bool reads(const LinearPlan& plan, const PlanSetting& setting) {
+  return setting.read_by == nullptr || find_quantizer(plan.method).*setting.read_by;
+}
+
+LinearPlan settings_in_effect(const LinearPlan& plan) {
+  auto resolved = plan;
+  const auto options = resolved_options(plan);
+  resolved.search_grid = options.search_grid;
+  resolved.act_order = options.act_order;
+  resolved.sweeps = options.sweeps;
+  LinearPlan read;
+  for (const auto& key : kKeys) {
+    if (reads(plan, key.setting)) key.copy(read, resolved);
+  }
+  return read;
+}
+
 std::string rule_keys() {
   std::string names;
-  for (const auto& key : kKeys) names += (names.empty() ? "" : ", ") + std::string(key.name);
+  for (const auto& key : kKeys) names += (names.empty() ? "" : ", ") + std::string(key.setting.name);
   return names;
 }
 
@@ -144,13 +193,14 @@ PlanRule parse_rule(std::string_view text) {
       fail("write PATTERN=skip or PATTERN=bits:8,group:32");
     const NamePattern pattern(text.substr(0, equals));
     const std::string settings(text.substr(equals + 1));
-    if (settings == "skip")
-      return {.pattern = pattern, .change = [](LinearPlan&) {}, .skip = true, .text = std::string(text)};
+    PlanRule rule = {.pattern = pattern, .change = [](LinearPlan&) {}, .text = std::string(text)};
+    rule.skip = settings == "skip";
+    if (rule.skip) return rule;
     LinearPlan trial;
     apply_settings(trial, settings);  // so that errors show now, not at the first linear that matches
-    return {.pattern = pattern,
-            .change = [settings](LinearPlan& plan) { apply_settings(plan, settings); },
-            .text = std::string(text)};
+    for (const auto& spelled : read_settings(settings)) rule.sets.insert(spelled.key.setting.name);
+    rule.change = [settings](LinearPlan& plan) { apply_settings(plan, settings); };
+    return rule;
   } catch (const Error& error) {
     fail("rule '{}': {}", text, error.what());
   }

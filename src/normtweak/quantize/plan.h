@@ -1,7 +1,9 @@
 // How each linear is quantized: a default plan, and rules that change it for linears whose names they match.
 #pragma once
+#include <cstdint>
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,11 +28,27 @@ class NamePattern {
   std::function<bool(std::string_view)> matches_;
 };
 
+// A setting of a linear's plan that a rule can name. Most have an option as well, which sets it for all linears.
+struct PlanSetting {
+  std::string_view name;               // "group"
+  std::string_view option;             // "--group-size"; empty: there is none
+  bool Quantizer::*read_by = nullptr;  // the methods that read it; null: all do
+};
+std::vector<PlanSetting> plan_settings();
+
+// Whether the method of `plan` reads the setting.
+bool reads(const LinearPlan& plan, const PlanSetting& setting);
+
+// The plan with what its method makes of options that it leaves out, and with the defaults of a LinearPlan in place of
+// settings that the method does not read: equal for linears that are quantized alike.
+LinearPlan settings_in_effect(const LinearPlan& plan);
+
 struct PlanRule {
   NamePattern pattern;
   std::function<void(LinearPlan&)> change;  // the fields that the rule sets
   bool skip = false;                        // stays float, whatever other rules say
   std::string text = {};                    // as the command line spells it
+  std::set<std::string_view> sets = {};     // names of plan_settings()
 };
 
 // Reads the command line's spelling of a rule, `PATTERN=skip` or `PATTERN=KEY:VALUE,...`:
@@ -41,6 +59,12 @@ PlanRule parse_rule(std::string_view text);
 
 // The keys that a rule may set, for help: "method, bits, group, ...".
 std::string rule_keys();
+
+// How many linears are quantized alike.
+struct PlanShare {
+  std::optional<LinearPlan> plan;  // settings in effect; nullopt: they stay float
+  std::int64_t linears = 0;
+};
 
 struct QuantizationPlan {
   LinearPlan standard;

@@ -26,6 +26,8 @@ struct LinearPlan {
   std::optional<int> sweeps = {};         // GPTQ: coordinate-descent sweeps afterwards (coordinate_descent.h)
   double damping = 0.01;                  // GPTQ: added to the Hessian's diagonal, as a share of its mean
   at::ScalarType scale_type = at::kHalf;  // what scales and codebooks are stored in
+
+  bool operator==(const LinearPlan&) const = default;
 };
 
 // What a plan that leaves an option out gets.

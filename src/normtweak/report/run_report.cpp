@@ -25,8 +25,10 @@ Json figures(const pipeline::TextFigures& text) {
 }
 
 // Of a tweaked state that was not kept: for whoever compares settings.
-Json rejected(const pipeline::TextFigures& held_out, const evaluate::Scores& scores) {
-  return {{"text", held_out.name},
+Json rejected(const pipeline::RunResult& result, const evaluate::Scores& scores) {
+  const auto& held_out = result.held_out;
+  return {{"state", result.rejected_state},
+          {"text", held_out.name},
           {"perplexity", {{"protocol", held_out.protocol}, {"tweaked", scores.perplexity()}}},
           {"kld", {{"tweaked", scores.divergence.mean()}, {"stderr", scores.divergence.standard_error()}}},
           {"top1_agreement", {{"tweaked", scores.agreement.mean()}}}};
@@ -139,7 +141,7 @@ Json run_report(const pipeline::RunResult& result) {
                        {"tweaked", lambada_report(result.lambada->tweaked)}};
   }
   json["guard"] = guard(result);
-  if (result.rejected) json["rejected"] = rejected(result.held_out, *result.rejected);
+  if (result.rejected) json["rejected"] = rejected(result, *result.rejected);
   if (!result.blocks.empty()) json["blocks"] = blocks(result.blocks);
   if (!result.norms.empty()) json["norms"] = norms(result.norms);
   json["steps"] = result.steps;

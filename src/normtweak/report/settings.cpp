@@ -1,28 +1,56 @@
 #include "normtweak/report/settings.h"
 
+#include <algorithm>
+#include <set>
+#include <string>
+
 #include "normtweak/base/device.h"
 
 namespace normtweak::report {
 namespace {
 
-Json plan_report(const quantize::QuantizationPlan& plan) {
-  const auto& standard = plan.standard;
-  const auto options = quantize::resolved_options(standard);
-  Json json = {{"method", standard.method},
-               {"bits", standard.bits},
-               {"group_size", standard.group_size},
-               {"symmetric", standard.symmetric},
-               {"float_zeros", standard.float_zeros},
-               {"search_grid", options.search_grid},
-               {"act_order", options.act_order},
-               {"sweeps", options.sweeps},
-               {"sensitivity", standard.sensitivity},
-               {"damping", standard.damping},
-               {"scale_type", float_type_name(standard.scale_type)},
-               {"token_weights", plan.token_weights == quantize::TokenWeighting::fisher ? "fisher" : "none"},
-               {"drift_correction", plan.drift_correction},
-               {"rules", Json::array()}};
+Json linear_report(const quantize::LinearPlan& plan) {
+  const auto options = quantize::resolved_options(plan);
+  return {{"method", plan.method},
+          {"bits", plan.bits},
+          {"group_size", plan.group_size},
+          {"symmetric", plan.symmetric},
+          {"float_zeros", plan.float_zeros},
+          {"search_grid", options.search_grid},
+          {"act_order", options.act_order},
+          {"sweeps", options.sweeps},
+          {"sensitivity", plan.sensitivity},
+          {"damping", plan.damping},
+          {"scale_type", float_type_name(plan.scale_type)}};
+}
+
+// "group_size" for --group-size.
+std::string key_of(const quantize::PlanSetting& setting) {
+  std::string key(setting.option.empty() ? setting.name : setting.option.substr(2));
+  std::ranges::replace(key, '-', '_');
+  return key;
+}
+
+// What so many linears have in common, without what their method does not read.
+Json share_report(const quantize::PlanShare& share) {
+  Json settings = {{"skip", true}};
+  if (share.plan) {
+    settings = linear_report(*share.plan);
+    for (const auto& setting : quantize::plan_settings()) {
+      if (!quantize::reads(*share.plan, setting)) settings.erase(key_of(setting));
+    }
+  }
+  return {{"settings", settings}, {"linears", share.linears}};
+}
+
+Json plan_report(const quantize::QuantizationPlan& plan, const std::vector<quantize::PlanShare>& shares) {
+  auto json = linear_report(plan.standard);
+  json["token_weights"] = plan.token_weights == quantize::TokenWeighting::fisher ? "fisher" : "none";
+  json["drift_correction"] = plan.drift_correction;
+  json["rules"] = Json::array();
   for (const auto& rule : plan.rules) json["rules"].push_back(rule.text);
+  json["plans"] = Json::array();
+  for (const auto& share : shares) json["plans"].push_back(share_report(share));
   return json;
 }
 
@@ -45,10 +73,10 @@ Json ridge_report(const tweak::RidgeOptions& options) {
 }
 
 // The rates and the number of steps that were chosen stand in `training`.
-Json end_to_end_report(const pipeline::TweakOptions& tweak) {
+Json end_to_end_report(const pipeline::TweakOptions& tweak, const std::set<tweak::TunableGroup>& groups) {
   const auto& options = tweak.end_to_end;
   Json json = {{"tune", Json::array()}, {"start", tweak.start_with_ridge ? "ridge" : "none"}};
-  for (const auto group : options.groups) json["tune"].push_back(tweak::group_name(group));
+  for (const auto group : groups) json["tune"].push_back(tweak::group_name(group));
   const auto add = [&](const char* key, auto value) {
     if (value > 0) json[key] = value;
   };
@@ -69,7 +97,8 @@ Json end_to_end_report(const pipeline::TweakOptions& tweak) {
   return json;
 }
 
-Json tweak_report(const pipeline::TweakOptions& tweak) {
+Json tweak_report(const pipeline::RunResult& result) {
+  const auto& tweak = result.tweak;
   switch (tweak.method) {
     case pipeline::TweakMethod::none:
       return Json::object();
@@ -78,7 +107,7 @@ Json tweak_report(const pipeline::TweakOptions& tweak) {
     case pipeline::TweakMethod::ridge:
       return ridge_report(tweak.ridge);
     case pipeline::TweakMethod::end_to_end:
-      return end_to_end_report(tweak);
+      return end_to_end_report(tweak, result.end_to_end ? result.end_to_end->groups : tweak.end_to_end.groups);
   }
   return Json::object();
 }
@@ -87,8 +116,8 @@ Json tweak_report(const pipeline::TweakOptions& tweak) {
 
 Json settings_report(const pipeline::RunResult& result) {
   Json json;
-  if (result.plan) json["quantize"] = plan_report(*result.plan);
-  json["tweak"] = tweak_report(result.tweak);
+  if (result.plan) json["quantize"] = plan_report(*result.plan, result.plan_shares);
+  json["tweak"] = tweak_report(result);
   json["tweak"]["method"] = result.tweak_method;
   json["text"] = result.text;
   return json;

@@ -68,9 +68,15 @@ class Run {
     candidates.consider("best on the way", on_the_way);
     if (start_given()) candidates.consider("start", start_);
     candidates.consider_parts_of(candidates.leader_name() == "untouched" ? last : candidates.leader());
+    candidates.search_by_group();
+    if (candidates.leader_name() == "untouched" && !candidates.best_change_name().empty()) {
+      set_state(student_, candidates.best_change());
+      result_.runner_up = {candidates.best_change_name(), student_.decoder()};
+    }
     set_state(student_, candidates.leader());
     result_.decoder = student_.decoder();
     result_.chosen = candidates.leader_name();
+    for (const auto& group : student_.tunables().groups()) result_.groups.insert(group.group);
     result_.candidates = candidates.all();
     result_.rates = training_.rates;
     result_.batch_rows = training_.batch_rows;
@@ -124,9 +130,16 @@ class Run {
 
   void set_rates(double factor) {
     auto& rates = training_.rates;
-    rates.norms = options_.norm_rate.value_or(factor * standard_rate_);
+    rates.norms = options_.norm_rate.value_or(factor * standard_rate_ * (tunes_scales() ? kNormShare : 1));
     rates.scales = options_.scale_rate.value_or(factor * standard_rate_);
     rates.zeros = options_.zero_rate.value_or(options_.scale_rate.value_or(factor * standard_rate_));
+  }
+
+  bool tunes_scales() const {
+    const auto groups = student_.tunables().groups();
+    return std::ranges::any_of(groups, [](const auto& group) {
+      return group.group == TunableGroup::scales || group.group == TunableGroup::codebooks;
+    });
   }
 
   // Runs a complete short training; returns its final divergence.

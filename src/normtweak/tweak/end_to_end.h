@@ -29,7 +29,8 @@ struct EndToEndOptions {
   // Groups that the model lacks are skipped.
   std::set<TunableGroup> groups = {TunableGroup::norms, TunableGroup::scales, TunableGroup::codebooks,
                                    TunableGroup::zeros};
-  // Learning rates; nullopt: the standard rate, times a factor found by short trials.
+  // Learning rates; nullopt: the standard rate, times a factor found by short trials. Norms beside scales get the share
+  // kNormShare of it.
   std::optional<double> norm_rate = {};   // of norms and biases, absolute
   std::optional<double> scale_rate = {};  // of scales and codebooks, relative to their size
   std::optional<double> zero_rate = {};   // of zero-points, in code steps; nullopt: scale_rate if given
@@ -72,6 +73,13 @@ std::string_view stopped_name(Stopped stopped);  // "completed", "no-gain", ...
 struct EndToEndResult {
   model::Decoder decoder;  // with the chosen candidate's values; the guard has not judged it yet
   std::string chosen;
+  // If that is the untouched state: the best other candidate, to be reported.
+  struct RunnerUp {
+    std::string name;
+    model::Decoder decoder;
+  };
+  std::optional<RunnerUp> runner_up;
+  std::set<TunableGroup> groups;  // of the floats that were tuned: those that were wanted and are there
   std::vector<Candidate> candidates;
   LearningRates rates;            // used by the steps
   std::vector<RateTrial> trials;  // the trials that found them; empty if they were given

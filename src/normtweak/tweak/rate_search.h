@@ -12,6 +12,11 @@ namespace normtweak::tweak {
 // floats, so its root measures how far they have to move; the size of Adam's steps is the rate.
 double standard_rate(double divergence);
 
+// The rate of norms and biases where scales are tuned beside them, as a share of the scales' rate. Each norm weight
+// scales a column of several linears, so that little text suffices for it to fit that text too well
+// (docs/benchmarks.md, "Short text").
+inline constexpr double kNormShare = 0.2;
+
 struct RateTrial {
   double factor = 1;      // multiple of the standard rate
   double divergence = 0;  // on the selection rows after the trial, nats per token; infinite if it failed

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/wording.h"
 #include "normtweak/tweak/end_to_end.h"
 
 namespace normtweak::tweak {
@@ -13,8 +14,8 @@ TextShares text_shares(std::int64_t rows) {
 TextSplit split_text(const calibrate::TokenBatch& text) {
   const auto samples = text.samples();
   if (samples < kLeastRows) {
-    fail("{} rows of calibration text: at least {} are needed, since some are kept aside to judge the result", samples,
-         kLeastRows);
+    fail("{} of calibration text: at least {} are needed, since some are kept aside to judge the result",
+         counted(samples, "row"), kLeastRows);
   }
   const auto shares = text_shares(samples);
   return {rows(text, 0, shares.train), rows(text, shares.train, shares.select),
