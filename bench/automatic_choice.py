@@ -30,7 +30,7 @@ def main():
             found = normtweak.run("tweak", saved, "--reference", options.model, "-o", normtweak.out / "tweaked",
                                   "--calibration", text, *arguments, name=f"tweak-{bits}-{len(runs)}")
             if rate == "automatic":
-                rate += f" ({found['training']['rates']['norms']:g})"
+                rate += f" ({found['training']['rates']['scales']:g})"
             runs.append((rate, passes, found))
         best = max(found["guard"]["gain"] for _, _, found in runs[:-1])
         for rate, passes, found in runs:

@@ -95,10 +95,10 @@ def test_end_to_end(family, tune, home, tmp_path):
     assert not any(name.endswith(CODES) for name in moved)
     norms = {name for name in before if name.endswith(NORMS[family] + FINAL_NORM[family])}
     scales = {name for name in before if name.endswith(".weight_scale")}
-    if figures["guard"]["kept"] != "without norms":
+    if "without norms" not in figures["guard"]["kept"]:
         assert norms <= moved
     assert moved <= (norms if tune == "norms" else norms | scales)
-    assert (scales & moved == set()) == (tune == "norms" or figures["guard"]["kept"] == "without scales")
+    assert (scales & moved == set()) == (tune == "norms" or "without scales" in figures["guard"]["kept"])
     assert figures["guard"]["candidates"][0]["name"] == "untouched"
 
 

@@ -101,7 +101,7 @@ TEST(Automatic, ChoosesRateBatchAndSteps) {
   }
   ASSERT_EQ(result.candidates[0].name, "untouched");
   const double standard = standard_rate(result.candidates[0].divergence);
-  EXPECT_DOUBLE_EQ(result.rates.norms, factor * standard);
+  EXPECT_DOUBLE_EQ(result.rates.norms, 0.2 * factor * standard);  // beside scales
   EXPECT_DOUBLE_EQ(result.rates.scales, factor * standard);
 }
 
@@ -255,6 +255,30 @@ TEST(Candidates, TheLeastFiniteDivergenceLeads) {
   EXPECT_EQ(candidates.leader_name(), "without scales");  // 0.4; the earlier 0.5 would win a tie
   EXPECT_EQ(candidates.leader()[1].abs().max().item<double>(), 0);
   EXPECT_EQ(candidates.leader()[0].min().item<double>(), 1);
+}
+
+// A bowl with its lowest point at half of the norms' change and one and a half times the scales'.
+TEST(Candidates, GroupsAreScaledByThemselves) {
+  const auto problem = make_problem(8, 4);
+  Student student(problem.student, {TunableGroup::norms, TunableGroup::scales});
+  const auto score = [&] {
+    double sum = 0;
+    for (const auto& group : student.tunables().groups()) {
+      const double lowest = group.group == TunableGroup::norms ? 0.5 : 1.5;
+      sum += std::pow(group.change.mean().item<double>() - lowest, 2);
+    }
+    return sum;
+  };
+  Candidates candidates(student, score(), score);
+  auto state = state_of(student);
+  for (auto& change : state) change.fill_(1);
+  candidates.consider("last", state);
+  candidates.search_by_group();
+  EXPECT_EQ(candidates.leader_name(), "last, 0.5 of norms, 1.5 of scales");
+  EXPECT_EQ(candidates.leader()[0].min().item<double>(), 0.5);
+  EXPECT_EQ(candidates.leader()[1].min().item<double>(), 1.5);
+  // Each direction ends with the first step that does not help.
+  EXPECT_EQ(candidates.all().size(), 2U + 3U + 4U);
 }
 
 }  // namespace
