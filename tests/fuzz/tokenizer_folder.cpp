@@ -3,7 +3,6 @@
 
 #include "contract.h"
 #include "normtweak/base/json_non_finite.h"
-#include "normtweak/text/tokenizer.h"
 
 namespace normtweak::fuzz {
 namespace {
@@ -23,9 +22,7 @@ void read(std::string_view bytes) {
                                         .model_type = all.is_object() && all.contains("model_type") ? "gpt2" : "llama",
                                         .tokenizer_class = "",
                                         .origin = "memory"};
-  text::tokenizer_notes(folder);
-  const text::Tokenizer loaded(text::loaded_tokenizer(folder), "memory");
-  loaded.encode("abc <x><y> <s>the<w>", true);
+  text::load_tokenizer(folder).tokenizer.encode("abc <x><y> <s>the<w>", true);
 }
 
 }  // namespace

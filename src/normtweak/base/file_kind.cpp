@@ -89,17 +89,25 @@ bool is_text(std::string_view bytes) {
   return true;
 }
 
+// Room that a download reserved and never filled.
+bool is_zero(std::string_view bytes) {
+  constexpr std::size_t kEnough = 512;
+  return !bytes.empty() && bytes.substr(0, kEnough).find_first_not_of('\0') == std::string_view::npos;
+}
+
 std::string sentence(std::string_view what, std::string_view advice) { return fmt::format("is {}; {}", what, advice); }
 
 }  // namespace
 
 std::string mistaken_for(std::string_view bytes, Expected expected) {
   if (bytes.empty()) return sentence("empty", "the download is probably incomplete");
+  if (is_zero(bytes)) return sentence("filled with zero bytes", "the download is probably incomplete");
   if (is_safetensors(bytes)) {  // first: a length may begin with the bytes of another kind
     if (expected == Expected::safetensors) return {};
-    return expected == Expected::text
-               ? sentence("a safetensors file", "a text is needed; token ids go to --calibration")
-               : sentence("a safetensors file", "give it a name that ends in .safetensors");
+    return sentence("a safetensors file", expected == Expected::text ? "a text is needed; token ids go to --calibration"
+                                          : expected == Expected::model
+                                              ? "name the folder that holds it and config.json"
+                                              : "give it a name that ends in .safetensors");
   }
   for (const auto& kind : kKinds) {
     if (bytes.starts_with(kind.magic)) return sentence(kind.what, kind.advice);
@@ -112,9 +120,24 @@ std::string mistaken_for(std::string_view bytes, Expected expected) {
   if (begin.starts_with('<')) return sentence("XML", "probably a server's error message; fetch the file again");
   if (expected == Expected::json) return {};
   if (begin.starts_with('{') || begin.starts_with('[')) {
-    return sentence("JSON, not weights", "if it is a server's error message, fetch the file again");
+    return sentence("JSON, not weights", expected == Expected::model
+                                             ? "name the folder that holds the model"
+                                             : "if it is a server's error message, fetch the file again");
   }
   return std::string(is_text(bytes) ? kIsText : "");
+}
+
+void refuse_mistaken(std::string_view bytes, Expected expected, std::string_view origin) {
+  const auto mistake = mistaken_for(bytes, expected);
+  if (mistake.empty()) return;
+  const auto* advice = expected == Expected::model ? "name a folder or a .gguf file" : "fetch the file again";
+  fail("{}: {}{}", origin, mistake, mistake == kIsText ? fmt::format(", not weights; {}", advice) : "");
+}
+
+bool has_ending(const std::filesystem::path& path, std::string_view ending) {
+  const auto& name = path.native();
+  return name.size() >= ending.size() &&
+         begins_with(std::string_view(name).substr(name.size() - ending.size()), ending);
 }
 
 std::string read_text_file(const std::filesystem::path& path) {

@@ -5,6 +5,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/base/file_kind.h"
 #include "normtweak/base/json_non_finite.h"
+#include "normtweak/base/out_of_memory.h"
 #include "normtweak/base/plain_words.h"
 
 namespace normtweak {
@@ -79,11 +80,13 @@ void refuse_leniency(std::string_view text, std::string_view origin) {
 
 void read_json_events(std::string_view text, std::string_view origin, JsonReceiver& receiver, JsonDialect dialect) {
   refuse_leniency(text, origin);
-  const auto other = dialect == JsonDialect::python ? stand_in_for(text) : StandIn();
-  Adapter adapter(receiver, other.values);
-  if (!Json::sax_parse(other.text.empty() ? text : std::string_view(other.text), &adapter)) {
-    fail("{}: not valid JSON: {}", origin, adapter.message());
-  }
+  within_memory(origin, [&] {
+    const auto other = dialect == JsonDialect::python ? stand_in_for(text) : StandIn();
+    Adapter adapter(receiver, other.values);
+    if (!Json::sax_parse(other.text.empty() ? text : std::string_view(other.text), &adapter)) {
+      fail("{}: not valid JSON: {}", origin, adapter.message());
+    }
+  });
 }
 
 }  // namespace normtweak

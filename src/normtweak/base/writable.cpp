@@ -12,6 +12,7 @@
 #include "normtweak/base/file.h"
 #include "normtweak/base/leftovers.h"
 #include "normtweak/base/memory.h"
+#include "normtweak/base/put_back.h"
 
 namespace normtweak {
 namespace fs = std::filesystem;
@@ -48,6 +49,7 @@ bool is_mount_point(const fs::path& folder) {
 }  // namespace
 
 void check_file_target(const fs::path& target) {
+  put_back_on_the_way(target);
   const auto full = place_of(target);
   std::error_code ignored;
   if (fs::is_directory(full, ignored)) fail("{}: is a folder; name a file to write", target.string());
@@ -58,8 +60,8 @@ void check_file_target(const fs::path& target) {
 }
 
 void check_folder_target(const fs::path& target) {
+  put_back_on_the_way(target);
   const auto full = place_of(target);
-  put_back_replaced(full);
   std::error_code ignored;
   const bool exists = fs::exists(full, ignored);
   if (exists && !fs::is_directory(full, ignored)) {

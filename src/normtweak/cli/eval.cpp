@@ -12,6 +12,7 @@
 #include "normtweak/pipeline/memory_plan.h"
 #include "normtweak/pipeline/session.h"
 #include "normtweak/report/run_report.h"
+#include "normtweak/text/tokenizer.h"
 
 namespace normtweak::cli {
 namespace {

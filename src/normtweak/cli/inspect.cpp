@@ -6,8 +6,10 @@
 
 #include "normtweak/base/device.h"
 #include "normtweak/base/error.h"
+#include "normtweak/base/file_kind.h"
 #include "normtweak/base/finite.h"
 #include "normtweak/base/one_line.h"
+#include "normtweak/base/put_back.h"
 #include "normtweak/base/type_name.h"
 #include "normtweak/base/wording.h"
 #include "normtweak/cli/commands.h"
@@ -17,6 +19,7 @@
 #include "normtweak/formats/safetensors.h"
 #include "normtweak/model/checkpoint_readers.h"
 #include "normtweak/model/decoder.h"
+#include "normtweak/text/tokenizer.h"
 
 namespace normtweak::cli {
 namespace {
@@ -68,7 +71,7 @@ bool is_float(std::string_view stored_as) {
   return std::ranges::find(kFloats, stored_as) != kFloats.end();
 }
 
-bool is_gguf(const model::Checkpoint& checkpoint) { return fs::path(checkpoint.path).extension() == ".gguf"; }
+bool is_gguf(const model::Checkpoint& checkpoint) { return !fs::is_directory(checkpoint.path); }
 
 bool holds_blocks(const model::Checkpoint& checkpoint) {
   return is_gguf(checkpoint) && std::ranges::any_of(checkpoint.tensors->names(), [&](const std::string& name) {
@@ -136,20 +139,6 @@ void check_weights(const model::Checkpoint& checkpoint, const std::vector<format
   }
 }
 
-// Added tokens get the next free ids, as in transformers, whatever id the file gives.
-std::string note_on_ids(const model::Checkpoint& checkpoint, const text::Tokenizer& tokenizer) {
-  const auto file = checkpoint.path + "/tokenizer.json";
-  const auto document = parse_json(checkpoint.side_files.at("tokenizer.json"), file);
-  for (const auto& token : document.value("added_tokens", Json::array())) {
-    const auto content = token.value("content", std::string());
-    const auto given = token.value("id", Json()), found = Json(tokenizer.id_of(content).value_or(-1));
-    if (content.empty() || given.is_null() || given == found) continue;
-    return fmt::format("{}: added token {} has the id {}; it gets {}, as in transformers", file, show(content),
-                       show(given), show(found));
-  }
-  return "";
-}
-
 // A missing or unsupported tokenizer is reported, not an error.
 void check_tokenizer(const model::Checkpoint& checkpoint, Findings& findings) {
   bool usable = false;
@@ -157,10 +146,6 @@ void check_tokenizer(const model::Checkpoint& checkpoint, Findings& findings) {
   if (checkpoint.side_files.contains("tokenizer.json") || !checkpoint.tokenizer_problem.empty()) {
     try {
       const auto tokenizer = load_tokenizer(checkpoint);
-      if (const auto note = note_on_ids(checkpoint, tokenizer); !note.empty()) {
-        findings.text += fmt::format("  note: {}\n", note);
-        findings.figures["notes"].push_back(note);
-      }
       const auto size = tokenizer.size();
       finding = "yes, " + counted(size, "token");
       usable = true;
@@ -255,12 +240,17 @@ void check_values(const formats::SafetensorsFile& file, ProgressSink& progress) 
 }
 
 Findings inspect_safetensors(const std::string& path, bool quick, ProgressSink& progress) {
+  const auto note = put_back_and_tell(path);
   const formats::SafetensorsFile file(path);
   Findings findings;
   findings.figures["path"] = path;
   findings.figures["kind"] = "safetensors";
   findings.figures["metadata"] = file.metadata();
   findings.text = fmt::format("{}: safetensors\n", one_line(path));
+  if (note) {
+    findings.figures["notes"] = {*note};
+    findings.text += fmt::format("  note: {}\n", one_line(*note, 2 * kLongestLine));
+  }
   count_tensors(file, findings);
   for (const auto& [key, value] : file.metadata()) {
     findings.text += fmt::format("  {}\n", one_line(fmt::format("{}: {}", key, value)));
@@ -290,7 +280,7 @@ Job add_inspect(CLI::App& command) {
     const auto progress = progress_for(choices->common);
     note_unread_general(command, {.no_computing = "with inspect", .no_chance = "with inspect"}, compute, *progress);
     try {
-      const auto findings = fs::path(choices->path).extension() == ".safetensors"
+      const auto findings = has_ending(choices->path, ".safetensors") && !fs::is_directory(choices->path)
                                 ? inspect_safetensors(choices->path, choices->quick, *progress)
                                 : inspect_model(choices->path, choices->quick, *progress);
       finish(findings.figures, choices->common, compute, findings.text);

@@ -15,6 +15,7 @@
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
 #include "normtweak/cli/job.h"
+#include "normtweak/cli/named_files.h"
 #include "normtweak/cli/signals.h"
 #include "normtweak/cli/usage.h"
 #include "normtweak/cli/version.h"
@@ -119,6 +120,7 @@ int run(int argc, char** argv) {
     return fail_usage_with(app, complaint(app, error));
   }
   try {
+    put_back_named(*app.get_subcommands().front());
     job();
   } catch (const LostProcess& error) {
     return fail_with(error.what(), kFailure, true);

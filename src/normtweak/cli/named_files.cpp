@@ -2,7 +2,10 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/file.h"
+#include "normtweak/base/put_back.h"
 #include "normtweak/base/writable.h"
+#include "normtweak/cli/job.h"
+#include "normtweak/cli/progress_bar.h"
 #include "normtweak/model/checkpoint.h"
 
 namespace normtweak::cli {
@@ -34,6 +37,17 @@ void check_apart(const std::vector<NamedFile>& outputs, const std::vector<NamedF
       if (other->path.empty() || !lies_in(place_of(other->path), place_of(output->path))) continue;
       fail_usage("{} {}: is, or lies in, what {} writes; name another file", output->option, output->path.string(),
                  other->option);
+    }
+  }
+}
+
+void put_back_named(const CLI::App& command) {
+  const bool quiet = command.get_option("--quiet")->count() > 0 || !is_first_process();
+  for (const auto* option : command.get_options()) {
+    if (!option->nonpositional()) continue;
+    for (const auto& value : option->results()) {
+      const auto note = put_back_and_tell(value);
+      if (note && !quiet) ProgressBar().note(*note);
     }
   }
 }

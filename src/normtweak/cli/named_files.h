@@ -1,5 +1,6 @@
 // Files and folders named by options: an output must not be an input or another output.
 #pragma once
+#include <CLI/CLI.hpp>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -14,5 +15,10 @@ struct NamedFile {
 // Throws UsageError if an output is an input file or belongs to an input model, if two outputs are the same file, or if
 // one lies inside another that is a folder. Paths are compared by the files they refer to.
 void check_apart(const std::vector<NamedFile>& outputs, const std::vector<NamedFile>& inputs);
+
+// Puts back what killed runs set aside (base/put_back.h) wherever an option's value leads to it, before any other
+// check can fail, and tells so on stderr unless --quiet. Values that are no paths lead nowhere. Models are left to
+// open_checkpoint(), which notes it with the model.
+void put_back_named(const CLI::App& command);
 
 }  // namespace normtweak::cli

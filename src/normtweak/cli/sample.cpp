@@ -5,6 +5,7 @@
 #include "normtweak/cli/number_checks.h"
 #include "normtweak/model/continuation.h"
 #include "normtweak/pipeline/memory_plan.h"
+#include "normtweak/text/tokenizer.h"
 
 namespace normtweak::cli {
 namespace {

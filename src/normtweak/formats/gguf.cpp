@@ -5,6 +5,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/file_kind.h"
+#include "normtweak/base/out_of_memory.h"
 #include "normtweak/formats/byte_cursor.h"
 #include "normtweak/formats/tensor_bytes.h"
 
@@ -46,7 +47,7 @@ std::uint64_t stored_size(const GgmlType& type, at::IntArrayRef shape, std::stri
 }  // namespace
 
 GgufFile::GgufFile(const std::filesystem::path& path) : file_(path), origin_(path.string()), bytes_(file_->bytes()) {
-  parse();
+  within_memory(origin_, [&] { parse(); });
 }
 
 GgufFile::GgufFile(std::span<const std::byte> bytes, std::string origin) : origin_(std::move(origin)), bytes_(bytes) {
@@ -55,13 +56,12 @@ GgufFile::GgufFile(std::span<const std::byte> bytes, std::string origin) : origi
 
 void GgufFile::parse() {
   const std::string_view all(reinterpret_cast<const char*>(bytes_.data()), bytes_.size());
-  if (all.empty()) fail("{}: {}", origin_, mistaken_for(all, Expected::gguf));
+  if (all.empty()) refuse_mistaken(all, Expected::gguf, origin_);
   ByteCursor cursor(bytes_, origin_);
   const auto magic = cursor.take(4, "the magic number");
   if (std::string_view(reinterpret_cast<const char*>(magic.data()), 4) != "GGUF") {
-    const auto mistake = mistaken_for(all, Expected::gguf);
-    fail("{}: {}{}", origin_, mistake.empty() ? "does not begin with `GGUF`; not a GGUF file" : mistake,
-         mistake == kIsText ? ", not weights; fetch the file again" : "");
+    refuse_mistaken(all, Expected::gguf, origin_);
+    fail("{}: does not begin with `GGUF`; not a GGUF file", origin_);
   }
   version_ = cursor.number<std::uint32_t>("the version");
   if (version_ != 2 && version_ != 3) {

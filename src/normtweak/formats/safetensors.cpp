@@ -5,6 +5,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/file_kind.h"
+#include "normtweak/base/out_of_memory.h"
 #include "normtweak/formats/safetensors_types.h"
 #include "normtweak/formats/tensor_bytes.h"
 
@@ -19,10 +20,8 @@ std::string_view header_text(std::span<const std::byte> bytes, std::string_view 
   std::uint64_t length = 0;
   const auto room = std::min<std::uint64_t>(bytes.size() - std::min(bytes.size(), kLengthBytes), kLongestHeader);
   if (bytes.size() >= kLengthBytes) std::memcpy(&length, bytes.data(), kLengthBytes);
-  if (bytes.size() >= kLengthBytes && length <= room) return all.substr(kLengthBytes, length);
-  if (const auto mistake = mistaken_for(all, Expected::safetensors); !mistake.empty()) {
-    fail("{}: {}{}", origin, mistake, mistake == kIsText ? ", not weights; fetch the file again" : "");
-  }
+  if (length > 0 && length <= room) return all.substr(kLengthBytes, length);
+  refuse_mistaken(all, Expected::safetensors, origin);
   if (bytes.size() < kLengthBytes) {
     fail("{}: {} bytes are too few for a safetensors file; the download is probably incomplete", origin, bytes.size());
   }
@@ -34,7 +33,7 @@ std::string_view header_text(std::span<const std::byte> bytes, std::string_view 
 
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
     : file_(path), origin_(path.string()), bytes_(file_->bytes()) {
-  parse();
+  within_memory(origin_, [&] { parse(); });
 }
 
 SafetensorsFile::SafetensorsFile(std::span<const std::byte> bytes, std::string origin)

@@ -16,7 +16,9 @@ namespace {
 
 constexpr std::size_t kMostMetadata = 65'536;  // entries
 constexpr std::size_t kMostMetadataBytes = 16 << 20;
-constexpr std::uint64_t kMostExtents = 64;  // PyTorch's limit
+constexpr std::size_t kLongestName = 65'536;  // bytes; those of models have less than 200
+constexpr std::size_t kShownOfName = 40;      // of a longer one
+constexpr std::uint64_t kMostExtents = 64;    // PyTorch's limit
 
 enum class Field : std::uint8_t { type, shape, data_offsets, other };
 constexpr std::array<std::string_view, 3> kFields = {"dtype", "shape", "data_offsets"};
@@ -29,6 +31,7 @@ class HeaderReader : public JsonReceiver {
   SafetensorsHeader take() { return std::move(header_); }
 
   void key(std::string name) override {
+    refuse_longest(name);
     if (depth_ == 1) begin_member(std::move(name));
     if (depth_ == 2) begin_field(std::move(name));
   }
@@ -82,6 +85,13 @@ class HeaderReader : public JsonReceiver {
     fail("{}: `{}` must hold whole numbers from 0 to 2^62, found {}", where(), field_name_, found);
   }
 
+  // Each message, list and index would hold it once more.
+  void refuse_longest(std::string_view name) const {
+    if (name.size() <= kLongestName) return;
+    fail("{}: header: a name of {} bytes, where at most {} are read: {}", origin_, name.size(), kLongestName,
+         name.substr(0, kShownOfName));
+  }
+
   void begin_member(std::string name) {
     in_metadata_ = name == "__metadata__";
     if (in_metadata_ && std::exchange(has_metadata_, true)) fail("{}: __metadata__ occurs twice", origin_);
@@ -112,6 +122,7 @@ class HeaderReader : public JsonReceiver {
       add_metadata(scalar);
     } else if (field_ == Field::type) {
       if (!scalar.is_string()) refuse_description();
+      refuse_longest(scalar.get_ref<const std::string&>());
       tensor_.type = &*header_.types.insert(std::move(scalar.get_ref<std::string&>())).first;
       has_.front() = true;
     } else if (is_list()) {

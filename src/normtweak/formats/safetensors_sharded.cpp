@@ -7,6 +7,7 @@
 #include <map>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/file_kind.h"
 #include "normtweak/base/json_events.h"
 #include "normtweak/base/presence.h"
 #include "normtweak/formats/safetensors.h"
@@ -162,7 +163,7 @@ std::string what_is_there(const fs::path& folder) {
     if (ending == ".bin" || ending == ".pt" || ending == ".pth") {
       return fmt::format(", but {}; load it in transformers and save_pretrained() it as safetensors", name);
     }
-    if (ending == ".gguf") return fmt::format(", but {}; name that file", entry->path().string());
+    if (has_ending(name, ".gguf")) return fmt::format(", but {}; name that file", entry->path().string());
     if (ending != ".safetensors") continue;
     if (name.find("-of-") == std::string::npos) return fmt::format(", but {}; call it model.safetensors", name);
     return fmt::format(", but {}, one of several files whose index is missing; complete the download", name);

@@ -2,14 +2,16 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/file.h"
+#include "normtweak/base/out_of_memory.h"
 #include "normtweak/base/presence.h"
 #include "normtweak/formats/safetensors.h"
 #include "normtweak/model/config_values.h"
 #include "normtweak/model/gguf_checkpoint.h"
-#include "normtweak/model/hub_cache.h"
+#include "normtweak/model/model_path.h"
 #include "normtweak/model/token_ids.h"
 #include "normtweak/text/tokenizer_folder.h"
 
@@ -23,26 +25,6 @@ constexpr std::array<std::string_view, 11> kSideFiles = {
     "merges.txt",        "tokenizer.model",       "generation_config.json",  "LICENSE",           "chat_template.jinja",
     "chat_template.json"};
 constexpr auto kTokenizerFiles = std::span(kSideFiles).first<4>();
-
-struct Found {
-  fs::path path;
-  std::string note;
-};
-
-Found find(const std::string& model) {
-  if (model.empty()) fail("the name of the model is empty; name a folder, a .gguf file or a hub model");
-  if (is_present(model)) return {model, ""};
-  const fs::path full = fs::path(model).has_filename() ? fs::path(model) : fs::path(model).parent_path();
-  if (const auto hidden = put_back_replaced(full)) {
-    return {model, fmt::format("{}: a run was killed while it replaced this folder; the older one, which it had set "
-                               "aside as {}, is back",
-                               model, hidden->string())};
-  }
-  if (!is_hub_id(model)) fail("{}: no such file or folder; name a folder, a .gguf file or a hub model", model);
-  if (const auto cached = find_in_hub_cache(model)) return {*cached, ""};
-  fail("{}: no such file or folder, and no hub model of that name in {}; for a hub model run `hf download {}` first",
-       model, hub_cache().string(), model);
-}
 
 // A file that cannot be read does not stop work that does without it: those of the tokenizer are missed where text is
 // read, those that are only copied never. generation_config.json is read with the model.
@@ -72,9 +54,8 @@ at::ScalarType type_of_norms(const Checkpoint& checkpoint) {
 
 // F64 is computed, and written, in F32.
 void choose_types(Checkpoint& checkpoint) {
-  const auto names_none = [&](const char* key) { return checkpoint.config.value(key, Json()).is_null(); };
   auto& stored = checkpoint.numbers.stored_type;
-  if (names_none("dtype") && names_none("torch_dtype")) stored = type_of_norms(checkpoint);
+  if (!names_stored_type(checkpoint.config)) stored = type_of_norms(checkpoint);
   checkpoint.result_type = stored == at::kDouble ? at::kFloat : stored;
   if (stored == at::kDouble) {
     checkpoint.notes.push_back(fmt::format(
@@ -124,9 +105,7 @@ void refuse_adapter_beside(const fs::path& directory) {
 Checkpoint open_directory(const fs::path& directory) {
   refuse_adapter_beside(directory);
   const auto config_path = directory / "config.json";
-  if (!is_present(config_path)) {
-    fail("{}: no config.json; a folder in Hugging Face layout or a .gguf file is needed", directory.string());
-  }
+  if (!is_present(config_path)) refuse_folder(directory);
   Checkpoint checkpoint;
   checkpoint.path = directory.string();
   checkpoint.config = read_json(config_path);
@@ -137,9 +116,7 @@ Checkpoint open_directory(const fs::path& directory) {
   choose_types(checkpoint);
   untie_other_head(checkpoint);
   read_side_files(directory, checkpoint);
-  if (checkpoint.side_files.contains("tokenizer.json")) {
-    std::ranges::move(text::tokenizer_notes(tokenizer_folder(checkpoint)), std::back_inserter(checkpoint.notes));
-  }
+  add_tokenizer(checkpoint);
   check_token_ids(checkpoint);
   return checkpoint;
 }
@@ -147,14 +124,10 @@ Checkpoint open_directory(const fs::path& directory) {
 }  // namespace
 
 Checkpoint open_checkpoint(const std::string& model) {
-  const auto [path, note] = find(model);
-  if (fs::is_directory(path)) {
-    auto checkpoint = open_directory(path);
-    if (!note.empty()) checkpoint.notes.push_back(note);
-    return checkpoint;
-  }
-  if (path.extension() == ".gguf") return open_gguf_checkpoint(path);
-  fail("{}: neither a folder in Hugging Face layout nor a .gguf file", path.string());
+  const auto [path, note] = find_model(model);
+  auto checkpoint = fs::is_directory(path) ? open_directory(path) : open_gguf_checkpoint(path);
+  if (!note.empty()) checkpoint.notes.push_back(note);
+  return checkpoint;
 }
 
 void report_notes(const Checkpoint& checkpoint, ProgressSink& progress) {
@@ -162,6 +135,19 @@ void report_notes(const Checkpoint& checkpoint, ProgressSink& progress) {
 }
 
 bool is_side_file(std::string_view name) { return std::ranges::find(kSideFiles, name) != kSideFiles.end(); }
+
+void add_tokenizer(Checkpoint& checkpoint) {
+  if (!checkpoint.side_files.contains("tokenizer.json")) return;
+  try {
+    auto loaded = within_memory(checkpoint.path + "/tokenizer.json",
+                                [&] { return text::load_tokenizer(tokenizer_folder(checkpoint)); });
+    loaded.tokenizer.limit_ids(checkpoint.numbers.vocabulary);
+    checkpoint.tokenizer = std::make_shared<const text::Tokenizer>(std::move(loaded.tokenizer));
+    std::ranges::move(loaded.notes, std::back_inserter(checkpoint.notes));
+  } catch (const Error& error) {
+    checkpoint.tokenizer_refusal = error.what();
+  }
+}
 
 text::Tokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view advice) {
   const auto ending = advice.empty() ? "" : fmt::format("; {}", advice);
@@ -173,14 +159,8 @@ text::Tokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view ad
         "(AutoTokenizer.from_pretrained(...).save_pretrained(...)){}{}",
         checkpoint.path, advice.empty() ? "" : ", or ", advice);
   }
-  try {
-    text::Tokenizer tokenizer(text::loaded_tokenizer(tokenizer_folder(checkpoint)),
-                              checkpoint.path + "/tokenizer.json");
-    tokenizer.limit_ids(checkpoint.numbers.vocabulary);
-    return tokenizer;
-  } catch (const Error& error) {
-    fail("{}{}", error.what(), ending);
-  }
+  if (checkpoint.tokenizer == nullptr) fail("{}{}", checkpoint.tokenizer_refusal, ending);
+  return *checkpoint.tokenizer;
 }
 
 std::string key_name(const Checkpoint& checkpoint, std::string_view key) {

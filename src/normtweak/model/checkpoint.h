@@ -12,7 +12,10 @@
 #include "normtweak/base/progress.h"
 #include "normtweak/formats/tensor_source.h"
 #include "normtweak/model/family.h"
-#include "normtweak/text/tokenizer.h"
+
+namespace normtweak::text {
+class Tokenizer;
+}
 
 namespace normtweak::model {
 
@@ -25,7 +28,9 @@ struct Checkpoint {
   at::ScalarType result_type = at::kFloat;  // dtype of floats in what is made from it, unless --store-dtype is given
   std::shared_ptr<const formats::TensorSource> tensors;
   std::map<std::string, std::string> side_files;  // name → content: tokenizer.json, generation_config.json, ...
-  std::string tokenizer_problem;   // why the source's tokenizer is not among them, if it has one; usually empty
+  std::string tokenizer_problem;  // why the source's tokenizer is not among them, if it has one; usually empty
+  std::shared_ptr<const text::Tokenizer> tokenizer;  // null where tokenizer.json is not among them or cannot be used
+  std::string tokenizer_refusal;                     // why it cannot
   std::vector<std::string> notes;  // what was assumed or not understood, one line each, with the file and the advice
 };
 
@@ -42,8 +47,11 @@ bool is_side_file(std::string_view name);
 // How messages call a key of the config: as the file has it.
 std::string key_name(const Checkpoint& checkpoint, std::string_view key);
 
-// The checkpoint's tokenizer. Throws Error if it has none or an unsupported one; `advice` is appended to the message:
-// what to do instead.
+// Makes the tokenizer of the side files, and adds its notes. No error is thrown: work on token ids needs none.
+void add_tokenizer(Checkpoint& checkpoint);
+
+// The checkpoint's tokenizer; copies share what it holds. Throws Error if it has none or an unsupported one; `advice`
+// is appended to the message: what to do instead.
 text::Tokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view advice = "");
 
 // The checkpoint's name for the tensor that its family calls `name`. Some checkpoints lack the family's prefix or have

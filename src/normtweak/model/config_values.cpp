@@ -16,6 +16,14 @@ std::optional<std::int64_t> whole_number(const Json& value) {
   return is_whole ? std::optional(static_cast<std::int64_t>(number)) : std::nullopt;
 }
 
+bool names_stored_type(const Json& config) {
+  for (const auto* const key : {"dtype", "torch_dtype"}) {
+    const auto name = config.value(key, Json());
+    if (!name.is_null()) return name != kAutomatic;
+  }
+  return false;
+}
+
 ConfigValues::ConfigValues(const Json& object, std::string_view origin, std::span<const KeyAlias> aliases,
                            const KeyNames& names, std::vector<std::string>* notes)
     : object_(object), origin_(origin), aliases_(aliases), names_(names), notes_(notes) {}

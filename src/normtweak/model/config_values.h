@@ -16,6 +16,12 @@ struct Range {
 // 4096, or 4096.0 as some tools write it; nullopt for anything else.
 std::optional<std::int64_t> whole_number(const Json& value);
 
+// Of `dtype` and `torch_dtype`: the dtype of the weights, like none.
+inline constexpr std::string_view kAutomatic = "auto";
+
+// Whether the config names the dtype that its model is stored in.
+bool names_stored_type(const Json& config);
+
 class ConfigValues {
  public:
   // notes: where to put what was assumed; may be null. All must outlive this.

@@ -5,6 +5,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/base/wording.h"
 #include "normtweak/model/token_ids.h"
+#include "normtweak/text/tokenizer.h"
 #include "normtweak/text/utf8.h"
 
 namespace normtweak::model {

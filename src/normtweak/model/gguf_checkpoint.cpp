@@ -126,7 +126,7 @@ BuiltConfig make_config(const formats::GgufFile& file, const Family& family) {
 }
 
 // A model with an unsupported tokenizer still opens, for use with token ids.
-void add_tokenizer(const formats::GgufFile& file, Checkpoint& checkpoint) {
+void add_tokenizer_files(const formats::GgufFile& file, Checkpoint& checkpoint) {
   try {
     const auto metadata = file.metadata_with_arrays("tokenizer.ggml.");
     auto tokenizer = text::tokenizer_json_from_gguf(metadata, checkpoint.path).dump();
@@ -171,7 +171,8 @@ Checkpoint open_gguf_checkpoint(const std::filesystem::path& path) {
   checkpoint.result_type = at::kHalf;  // F32 would be twice as large, for values that mostly come from F16 scales
   check_token_ids(checkpoint);
   checkpoint.tensors = gguf_tensors(file, *checkpoint.family, checkpoint.numbers);
-  if (metadata.contains("tokenizer.ggml.tokens")) add_tokenizer(*file, checkpoint);
+  if (metadata.contains("tokenizer.ggml.tokens")) add_tokenizer_files(*file, checkpoint);
+  add_tokenizer(checkpoint);
   return checkpoint;
 }
 

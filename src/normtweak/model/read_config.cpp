@@ -49,7 +49,8 @@ std::int64_t read_intermediate(const ConfigValues& values, const Family& family,
   return values.count(family.keys.intermediate, kLargestSize);
 }
 
-// torch's names of the dtypes that a config may give.
+// torch's names of the dtypes that a config may give. transformers 5 takes them without `torch.` alone, and no `auto`,
+// unless the user names a dtype; older ones wrote both.
 at::ScalarType parse_stored_type(const ConfigValues& values, std::string_view key) {
   constexpr std::array<std::pair<std::string_view, at::ScalarType>, 7> kNames = {{{"float32", at::kFloat},
                                                                                   {"bfloat16", at::kBFloat16},
@@ -58,9 +59,12 @@ at::ScalarType parse_stored_type(const ConfigValues& values, std::string_view ke
                                                                                   {"float", at::kFloat},
                                                                                   {"half", at::kHalf},
                                                                                   {"double", at::kDouble}}};
+  constexpr std::string_view kPrefix = "torch.";
   const auto name = values.text(key);
+  if (name == kAutomatic) return at::kFloat;  // until the weights are known
+  const auto plain = std::string_view(name).substr(name.starts_with(kPrefix) ? kPrefix.size() : 0);
   for (const auto& [known, type] : kNames) {
-    if (name == known) return type;
+    if (plain == known) return type;
   }
   fail("{}: {} is {}, which is not supported; supported are float32, bfloat16, float16, float64", values.origin(),
        values.name(key), show(name));
@@ -69,7 +73,13 @@ at::ScalarType parse_stored_type(const ConfigValues& values, std::string_view ke
 at::ScalarType read_stored_type(const ConfigValues& values) {
   const bool has_new = values.has("dtype"), has_old = values.has("torch_dtype");
   if (!has_new && !has_old) return at::kFloat;
-  const auto type = parse_stored_type(values, has_new ? "dtype" : "torch_dtype");
+  const auto* const key = has_new ? "dtype" : "torch_dtype";
+  const auto type = parse_stored_type(values, key);
+  if (const auto name = values.text(key); name == kAutomatic || name.starts_with("torch.")) {
+    values.note(fmt::format("{} is {}, which is read as {}; transformers 5 refuses it unless it is given a dtype",
+                            values.name(key), show(name),
+                            name == kAutomatic ? "the dtype of the weights" : float_type_name(type)));
+  }
   if (has_new && has_old && parse_stored_type(values, "torch_dtype") != type) {
     values.note(fmt::format("`dtype`, {}, is used, as in transformers, and `torch_dtype` beside it has no effect",
                             float_type_name(type)));

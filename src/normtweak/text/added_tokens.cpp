@@ -14,18 +14,20 @@ bool read_flag(const JsonPart& part) {
   return part.flag(false);
 }
 
-AddedToken read_token(const JsonPart& part) {
-  const auto id = part["id"];
-  const bool is_id = id.is_null() || (id.integer() >= 0 && id.integer() <= std::numeric_limits<std::uint32_t>::max());
-  if (!is_id) id.fail("{} is not an id", id.integer());
-  AddedToken token;
+DeclaredToken read_token(const JsonPart& part) {
+  DeclaredToken declared;
+  const auto id = part["id"];  // there has to be one, though it decides on nothing
+  declared.id = id.integer();
+  if (declared.id < 0 || declared.id > std::numeric_limits<std::uint32_t>::max())
+    id.fail("{} is not an id", declared.id);
+  auto& token = declared.token;
   token.content = part["content"].text();
   token.special = read_flag(part["special"]);
   token.single_word = read_flag(part["single_word"]);
   token.lstrip = read_flag(part["lstrip"]);
   token.rstrip = read_flag(part["rstrip"]);
   token.normalized = read_flag(part["normalized"]);
-  return token;
+  return declared;
 }
 
 bool stands_alone(std::string_view text, Span match) {
@@ -34,35 +36,88 @@ bool stands_alone(std::string_view text, Span match) {
 
 }  // namespace
 
-AddedTokens::AddedTokens(const JsonPart& part, const Vocabulary& vocabulary, const Normalizer& normalizer) {
-  for (const auto& element : part.elements()) {
-    const auto token = read_token(element);
-    if (token.content.empty()) continue;
-    const auto id = assign_id(token.content, vocabulary);
-    by_content_[token.content] = id;
-    by_id_[id] = token;
-    if (token.special) special_.insert(token.content);
-  }
-  for (auto& [id, token] : by_id_) {
-    std::string storage;
-    if (token.normalized) token.content = std::string(normalizer.normalize(token.content, storage));
-    tries_.at(token.normalized ? 1 : 0).insert(token.content, id);
-  }
+std::vector<DeclaredToken> read_added_tokens(const JsonPart& part) {
+  std::vector<DeclaredToken> tokens;
+  const auto elements = part.elements();
+  tokens.reserve(elements.size());
+  for (const auto element : elements) tokens.push_back(read_token(element));
+  return tokens;
 }
 
-std::int64_t AddedTokens::assign_id(const std::string& content, const Vocabulary& vocabulary) const {
-  if (const auto row = by_content_.find(content); row != by_content_.end()) return row->second;
-  if (const auto id = vocabulary.id_of(content)) return *id;
-  // The number of tokens, not the largest id, as in the `tokenizers` package.
-  const auto largest = by_id_.empty() ? -1 : by_id_.rbegin()->first;
-  return std::max(largest + 1, vocabulary.count());
+AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const Vocabulary& vocabulary, const Normalizer& normalizer)
+    : tokens_(std::move(tokens)) {
+  std::erase_if(tokens_, [](const AddedToken& token) { return token.content.empty(); });
+  number(vocabulary);
+  build_tables(normalizer);
+}
+
+void AddedTokens::number(const Vocabulary& vocabulary) {
+  by_content_.reserve(tokens_.size());
+  by_id_.reserve(tokens_.size());
+  for (std::uint32_t place = 0; place < tokens_.size(); ++place) {
+    const auto& token = tokens_[place];
+    const auto [row, is_new] = by_content_.try_emplace(token.content);
+    auto& known = row->second;
+    // The number of tokens, not the largest id, as in the `tokenizers` package.
+    if (is_new) known.id = vocabulary.id_of(token.content).value_or(std::max(largest_id_ + 1, vocabulary.count()));
+    known.special = known.special || token.special;
+    by_id_.emplace_back(known.id, place);
+    largest_id_ = std::max(largest_id_, known.id);
+  }
+  // Of those with one id, the last counts.
+  std::ranges::stable_sort(by_id_, {}, &Numbered::first);
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < by_id_.size(); ++i) {
+    const bool is_last = i + 1 == by_id_.size() || by_id_[i + 1].first != by_id_[i].first;
+    if (is_last) by_id_[kept++] = by_id_[i];
+  }
+  by_id_.resize(kept);
+}
+
+void AddedTokens::build_tables(const Normalizer& normalizer) {
+  std::array<std::vector<TokenTable::Entry>, 2> entries;
+  for (const auto& [id, place] : by_id_) {
+    const auto& token = tokens_[place];
+    if (token.normalized) {
+      std::string storage;
+      const auto normal = normalizer.normalize(token.content, storage);
+      if (normal != token.content) normal_.emplace(place, normal);
+    }
+    entries.at(token.normalized ? 1 : 0).emplace_back(matched(place), id);
+  }
+  for (std::size_t i = 0; i < entries.size(); ++i) tables_.at(i) = TokenTable(std::move(entries.at(i)));
+}
+
+std::string_view AddedTokens::matched(std::uint32_t place) const {
+  const auto normal = normal_.find(place);
+  return normal == normal_.end() ? tokens_[place].content : normal->second;
+}
+
+std::optional<std::uint32_t> AddedTokens::place_of(std::int64_t id) const {
+  const auto row = std::ranges::lower_bound(by_id_, id, {}, &Numbered::first);
+  return row == by_id_.end() || row->first != id ? std::nullopt : std::optional(row->second);
+}
+
+std::optional<std::string_view> AddedTokens::content(std::int64_t id) const {
+  const auto place = place_of(id);
+  return place ? std::optional(matched(*place)) : std::nullopt;
+}
+
+std::optional<std::int64_t> AddedTokens::id_of(std::string_view token) const {
+  const auto row = by_content_.find(token);
+  return row == by_content_.end() ? std::nullopt : std::optional(row->second.id);
+}
+
+bool AddedTokens::is_special(std::string_view token) const {
+  const auto row = by_content_.find(token);
+  return row != by_content_.end() && row->second.special;
 }
 
 std::vector<Piece> AddedTokens::split(std::string_view text, bool normalized) const {
   std::vector<Piece> pieces;
   std::size_t done = 0;
-  for (const auto& match : tries_.at(normalized ? 1 : 0).find_all(text)) {
-    const auto& token = by_id_.at(match.value);
+  for (const auto& match : tables_.at(normalized ? 1 : 0).find_all(text)) {
+    const auto& token = tokens_[place_of(match.value).value()];
     auto span = match.span;
     if (token.single_word && !stands_alone(text, span)) continue;
     // The white space may already belong to the previous token.

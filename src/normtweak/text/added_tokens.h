@@ -1,29 +1,43 @@
 // Tokens that are extracted from the text before any other processing: the added_tokens of tokenizer.json.
 #pragma once
 #include <array>
+#include <compare>
 #include <cstdint>
-#include <functional>
 #include <map>
-#include <set>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "normtweak/text/json_part.h"
 #include "normtweak/text/normalizer.h"
-#include "normtweak/text/token_trie.h"
+#include "normtweak/text/token_table.h"
 #include "normtweak/text/vocabulary.h"
 
 namespace normtweak::text {
 
+// A file may hold more than a million.
 struct AddedToken {
-  std::string content;       // as matched and decoded: normalised if `normalized`
+  std::string content;
   bool special = false;      // may be skipped when decoding
   bool single_word = false;  // not within a word
   bool lstrip = false;       // also matches the white space before it
   bool rstrip = false;       // ... and after it
-  bool normalized = true;    // matched in the normalised text instead of the raw text
+  bool normalized = true;    // normalised first, and matched in the normalised text instead of the raw text
+
+  auto operator<=>(const AddedToken&) const = default;
 };
+
+// A token, and the id that a file gives it.
+struct DeclaredToken {
+  AddedToken token;
+  std::int64_t id = 0;
+};
+
+// The list of that name in tokenizer.json. Throws Error for malformed entries, and for those without one of the flags.
+std::vector<DeclaredToken> read_added_tokens(const JsonPart& part);
 
 // A part of the text: a token, or text between tokens.
 struct Piece {
@@ -33,26 +47,39 @@ struct Piece {
 
 class AddedTokens {
  public:
-  // A token that is in `vocabulary` keeps its id there. Others get the next free ids in file order, whatever id the
-  // file gives, as in the `tokenizers` package. Throws Error for malformed entries, and for those without
-  // one of the flags.
-  AddedTokens(const JsonPart& part, const Vocabulary& vocabulary, const Normalizer& normalizer);
+  // A token that is in `vocabulary` keeps its id there. Others get the next free ids in order, whatever id the file
+  // gives, as in the `tokenizers` package. Of equal contents the last decides on the flags.
+  AddedTokens(std::vector<AddedToken> tokens, const Vocabulary& vocabulary, const Normalizer& normalizer);
+  AddedTokens(const AddedTokens&) = delete;  // it holds views of its own strings
+  AddedTokens& operator=(const AddedTokens&) = delete;
+  ~AddedTokens() = default;
 
   // normalized: match the tokens that apply after normalisation, instead of those before.
   std::vector<Piece> split(std::string_view text, bool normalized) const;
 
-  const std::map<std::int64_t, AddedToken>& by_id() const { return by_id_; }
-  // As spelled in the file.
-  const std::map<std::string, std::int64_t, std::less<>>& by_content() const { return by_content_; }
-  bool is_special(const std::string& content) const { return special_.contains(content); }
+  std::optional<std::string_view> content(std::int64_t id) const;   // as matched; none if no added token has this id
+  std::optional<std::int64_t> id_of(std::string_view token) const;  // as spelled in the file
+  bool is_special(std::string_view token) const;                    // as spelled in the file
+  std::int64_t largest_id() const { return largest_id_; }           // -1 if there is none
 
  private:
-  std::int64_t assign_id(const std::string& content, const Vocabulary& vocabulary) const;
+  struct Known {
+    std::int64_t id = -1;
+    bool special = false;
+  };
+  using Numbered = std::pair<std::int64_t, std::uint32_t>;  // an id, and its token's place in `tokens_`
 
-  std::map<std::int64_t, AddedToken> by_id_;
-  std::map<std::string, std::int64_t, std::less<>> by_content_;
-  std::set<std::string> special_;
-  std::array<TokenTrie, 2> tries_;  // [normalized]
+  void number(const Vocabulary& vocabulary);
+  void build_tables(const Normalizer& normalizer);
+  std::string_view matched(std::uint32_t place) const;
+  std::optional<std::uint32_t> place_of(std::int64_t id) const;
+
+  std::vector<AddedToken> tokens_;
+  std::map<std::uint32_t, std::string> normal_;  // by place: contents that the normalizer changes
+  std::unordered_map<std::string_view, Known> by_content_;
+  std::vector<Numbered> by_id_;  // sorted
+  std::int64_t largest_id_ = -1;
+  std::array<TokenTable, 2> tables_;  // [normalized]
 };
 
 }  // namespace normtweak::text

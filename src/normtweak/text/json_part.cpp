@@ -13,24 +13,19 @@ JsonPart JsonPart::operator[](std::string_view key) const {
   return {member == json_->end() ? kNull : *member, origin_, std::move(path)};
 }
 
-std::vector<JsonPart> JsonPart::elements() const {
-  std::vector<JsonPart> parts;
-  if (is_null()) return parts;
+std::size_t JsonPart::element_count() const {
+  if (is_null()) return 0;
   if (!json_->is_array()) fail("expected an array, found {}", json_->type_name());
-  parts.reserve(json_->size());
-  for (const auto& element : *json_) {
-    parts.push_back({element, origin_, fmt::format("{}[{}]", path_, parts.size())});
-  }
-  return parts;
+  return json_->size();
 }
 
-std::vector<std::pair<std::string, JsonPart>> JsonPart::members() const {
-  std::vector<std::pair<std::string, JsonPart>> parts;
-  if (is_null()) return parts;
-  for (const auto& [key, value] : object().items()) {
-    parts.emplace_back(key, JsonPart(value, origin_, path_.empty() ? key : fmt::format("{}.{}", path_, key)));
-  }
-  return parts;
+JsonPart JsonPart::element(std::size_t i) const { return {(*json_)[i], origin_, fmt::format("{}[{}]", path_, i)}; }
+
+std::size_t JsonPart::member_count() const { return is_null() ? 0 : object().size(); }
+
+std::pair<std::string, JsonPart> JsonPart::member(std::size_t i) const {
+  const auto& [key, value] = json_->get_ref<const Json::object_t&>().begin()[static_cast<std::ptrdiff_t>(i)];
+  return {key, JsonPart(value, origin_, path_.empty() ? key : fmt::format("{}.{}", path_, key))};
 }
 
 const std::string& JsonPart::text() const {

@@ -1,11 +1,12 @@
 // A part of a JSON document that knows its path, so that every error names the file and the part:
 //     tokenizer.json: model.merges[17]: expected a string
 #pragma once
+#include <cstddef>
 #include <cstdint>
+#include <ranges>
 #include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/json.h"
@@ -18,9 +19,17 @@ class JsonPart {
   JsonPart(const Json& json, std::string_view origin) : json_(&json), origin_(origin) {}
 
   JsonPart operator[](std::string_view key) const;  // a member of an object; dots in a key are shown unchanged
-  std::vector<JsonPart> elements() const;           // of an array; none for null
-  // Of an object, in order; none for null. Not by operator[] in a loop, which looks for each among all.
-  std::vector<std::pair<std::string, JsonPart>> members() const;
+
+  // The parts of an array, or of an object with their keys, in order; none for null. Each is made when it is reached: a
+  // list of them would take more memory than the file. Not by operator[] in a loop, which looks for each among all.
+  auto elements() const {
+    return std::views::iota(std::size_t{0}, element_count()) |
+           std::views::transform([part = *this](std::size_t i) { return part.element(i); });
+  }
+  auto members() const {
+    return std::views::iota(std::size_t{0}, member_count()) |
+           std::views::transform([part = *this](std::size_t i) { return part.member(i); });
+  }
 
   bool is_null() const { return json_->is_null(); }
   bool is_string() const { return json_->is_string(); }
@@ -44,6 +53,10 @@ class JsonPart {
  private:
   JsonPart(const Json& json, std::string_view origin, std::string path)
       : json_(&json), origin_(origin), path_(std::move(path)) {}
+  std::size_t element_count() const;
+  JsonPart element(std::size_t i) const;
+  std::size_t member_count() const;
+  std::pair<std::string, JsonPart> member(std::size_t i) const;
   [[noreturn]] void refuse(std::string_view reason) const;
 
   const Json* json_;

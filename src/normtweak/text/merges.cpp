@@ -28,18 +28,19 @@ std::pair<std::string, std::string> read_merge(const JsonPart& part) {
 
 Merges::Merges(const JsonPart& part, const Vocabulary& vocabulary) {
   if (!part.is_array()) part.fail("expected an array of merges");
-  auto elements = part.elements();
-  // Lists that were copied from a merges.txt start with its first line.
-  std::erase_if(elements, [](const JsonPart& line) { return line.is_string() && line.text().starts_with("#version"); });
+  const auto elements = part.elements();
   table_.reserve(elements.size());
-  for (std::uint32_t rank = 0; rank < elements.size(); ++rank) {
-    const auto [left, right] = read_merge(elements[rank]);
+  std::uint32_t rank = 0;
+  for (const auto line : elements) {
+    // Lists that were copied from a merges.txt start with its first line.
+    if (line.is_string() && line.text().starts_with("#version")) continue;
+    const auto [left, right] = read_merge(line);
     const auto id_of = [&](const std::string& token) {
       const auto id = vocabulary.id_of(token);
-      if (!id) elements[rank].fail("the token {} is not in the vocabulary", token);
+      if (!id) line.fail("the token {} is not in the vocabulary", token);
       return *id;
     };
-    const Merge merge = {rank, static_cast<std::int32_t>(id_of(left + right))};
+    const Merge merge = {rank++, static_cast<std::int32_t>(id_of(left + right))};
     table_.insert_or_assign(pair_key(id_of(left), id_of(right)), merge);
   }
 }

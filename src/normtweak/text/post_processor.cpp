@@ -1,23 +1,37 @@
 #include "normtweak/text/post_processor.h"
 
+#include <string>
+#include <unordered_map>
+
 namespace normtweak::text {
 namespace {
 
-// The ids of a special token of the template.
-std::vector<std::int64_t> ids_of(const JsonPart& processor, const JsonPart& name) {
-  std::vector<std::int64_t> ids;
-  for (const auto& id : processor["special_tokens"][name.text()]["ids"].elements()) ids.push_back(id.integer());
+using Ids = std::vector<std::int64_t>;
+
+// The ids of the special tokens of a template. Malformed ones matter only where the template uses them.
+std::unordered_map<std::string, JsonPart> read_special_tokens(const JsonPart& part) {
+  std::unordered_map<std::string, JsonPart> tokens;
+  for (const auto& [name, token] : part.members()) tokens.emplace(name, token);
+  return tokens;
+}
+
+Ids ids_of(const std::unordered_map<std::string, JsonPart>& special_tokens, const JsonPart& name) {
+  Ids ids;
+  if (const auto row = special_tokens.find(name.text()); row != special_tokens.end()) {
+    for (const auto id : row->second["ids"].elements()) ids.push_back(id.integer());
+  }
   if (ids.empty()) name.fail("special_tokens has no ids for {}", name.text());
   return ids;
 }
 
 SpecialTokens read_template(const JsonPart& part) {
   SpecialTokens tokens;
+  const auto special_tokens = read_special_tokens(part["special_tokens"]);
   bool after_text = false;
   for (const auto& piece : part["single"].elements()) {
     if (const auto special = piece["SpecialToken"]; !special.is_null()) {
       auto& side = after_text ? tokens.after : tokens.before;
-      const auto ids = ids_of(part, special["id"]);
+      const auto ids = ids_of(special_tokens, special["id"]);
       side.insert(side.end(), ids.begin(), ids.end());
     } else {
       const auto name = piece["Sequence"]["id"];

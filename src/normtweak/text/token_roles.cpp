@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 #include <unordered_set>
 
 #include "normtweak/text/tokenizer_classes.h"
@@ -9,50 +10,12 @@
 namespace normtweak::text {
 namespace {
 
-bool is_role(std::string_view key) { return std::ranges::find(kRoles, key) != kRoles.end(); }
+using Contents = std::unordered_set<std::string_view>;
 
-const std::string& content_of(const Json& token) {
-  return token.is_string() ? token.get_ref<const std::string&>() : token.at("content").get_ref<const std::string&>();
-}
+bool is_role(std::string_view key) { return std::ranges::find(kRoles, key) != kRoles.end(); }
 
 bool is_marked(const JsonPart& part) {
   return part.is_object() && !part["__type"].is_null() && part["__type"].text() == "AddedToken";
-}
-
-// With every flag, so that equal tokens are equal objects.
-Json token_object(const std::string& content, bool special) {
-  return {{"content", content}, {"single_word", false},   {"lstrip", false},
-          {"rstrip", false},    {"normalized", !special}, {"special", special}};
-}
-
-Json read_object(const JsonPart& part, bool is_special) {
-  const bool special = is_special || part["special"].flag(false);
-  auto token = token_object(part["content"].text(), special);
-  for (const auto* const flag : {"single_word", "lstrip", "rstrip"}) token[flag] = part[flag].flag(false);
-  token["normalized"] = part["normalized"].flag(!special);
-  return token;
-}
-
-// A string, or an object that is marked as a token.
-Json read_token(const JsonPart& part) {
-  if (is_marked(part)) return read_object(part, false);
-  return part.text();
-}
-
-std::vector<Json> read_tokens(const JsonPart& list) {
-  std::vector<Json> tokens;
-  for (const auto& element : list.elements()) tokens.push_back(read_token(element));
-  return tokens;
-}
-
-template <class Named>
-void put(Named& named, std::string_view role, Json token) {
-  const auto row = std::ranges::find(named, role, [](const auto& entry) { return std::string_view(entry.first); });
-  if (row != named.end()) {
-    row->second = std::move(token);
-  } else {
-    named.emplace_back(role, std::move(token));
-  }
 }
 
 std::int64_t read_index(const JsonPart& decoder, const std::string& key) {
@@ -64,18 +27,53 @@ std::int64_t read_index(const JsonPart& decoder, const std::string& key) {
 
 }  // namespace
 
-Json special_token(const std::string& content) { return token_object(content, true); }
+AddedToken special_token(std::string content) {
+  return {.content = std::move(content), .special = true, .normalized = false};
+}
+
+void TokenRoles::Named::put(std::string_view role, MaybeGiven token) {
+  const auto [row, is_new] = places_.try_emplace(std::string(role), rows_.size());
+  if (is_new) {
+    rows_.emplace_back(role, std::move(token));
+  } else {
+    rows_[row->second].second = std::move(token);
+  }
+}
+
+TokenRoles::Given TokenRoles::read_object(const JsonPart& part, bool is_special) {
+  const bool special = is_special || part["special"].flag(false);
+  return {.token = {.content = part["content"].text(),
+                    .special = special,
+                    .single_word = part["single_word"].flag(false),
+                    .lstrip = part["lstrip"].flag(false),
+                    .rstrip = part["rstrip"].flag(false),
+                    .normalized = part["normalized"].flag(!special)},
+          .has_flags = true};
+}
+
+// A string, or an object that is marked as a token.
+TokenRoles::Given TokenRoles::read_token(const JsonPart& part) {
+  if (is_marked(part)) return read_object(part, false);
+  return {.token = special_token(part.text())};
+}
+
+std::vector<TokenRoles::Given> TokenRoles::read_tokens(const JsonPart& list) {
+  std::vector<Given> tokens;
+  for (const auto element : list.elements()) tokens.push_back(read_token(element));
+  return tokens;
+}
 
 TokenRoles::TokenRoles(const JsonPart& config, const JsonPart& special_tokens_map, const JsonPart& added_tokens,
-                       const JsonPart& added) {
+                       const std::vector<DeclaredToken>& added) {
   if (!config.is_null()) read_config(config);
   if (!config["added_tokens_decoder"].is_null()) {
     read_added_tokens_decoder(config["added_tokens_decoder"]);
   } else {
     if (!special_tokens_map.is_null()) read_special_tokens_map(special_tokens_map);
     if (!added_tokens.is_null()) read_added_tokens(added_tokens);
-    read_added(added);
+    added_.insert(added_.end(), added.begin(), added.end());
   }
+  order_added();
   give_flags();
 }
 
@@ -83,128 +81,178 @@ void TokenRoles::read_config(const JsonPart& config) {
   const auto extra = config["extra_special_tokens"], additional = config["additional_special_tokens"];
   for (const auto& [key, part] : config.members()) {
     if (is_role(key)) {
-      put(roles_, key, part.is_null() ? Json() : read_token(part));
+      roles_.put(key, part.is_null() ? MaybeGiven() : read_token(part));
     } else if (key.ends_with("_token") && part.is_string()) {
-      put(own_roles_, key, read_token(part));
+      own_roles_.put(key, read_token(part));
     } else if (key.ends_with("_token") && is_marked(part)) {
-      put(more_roles_, key, read_token(part));
+      more_roles_.put(key, read_token(part));
     }
   }
   const auto& used = extra.is_empty() && !additional.is_null() ? additional : extra;
   if (used.is_object()) {
-    for (const auto& [role, token] : used.members()) put(own_roles_, role, read_token(token));
+    for (const auto& [role, token] : used.members()) own_roles_.put(role, read_token(token));
     if (!extra.is_empty() && !additional.is_null()) additional_ = read_tokens(additional);
   } else if (!used.is_null()) {
     extra_ = read_tokens(used);
   }
   // transformers puts the model's own roles under this key, and so over what the file has there.
-  if (const auto own = config["model_specific_special_tokens"]; !own.is_null() && own_roles_.empty()) {
-    for (const auto& [role, token] : own.members()) put(own_roles_, role, read_token(token));
+  if (const auto own = config["model_specific_special_tokens"]; !own.is_null() && own_roles_.rows().empty()) {
+    for (const auto& [role, token] : own.members()) own_roles_.put(role, read_token(token));
   }
 }
 
 void TokenRoles::read_added_tokens_decoder(const JsonPart& part) {
-  for (const auto& [key, token] : part.members()) added_[read_index(part, key)] = read_object(token, false);
+  for (const auto& [key, token] : part.members()) {
+    auto given = read_object(token, false);
+    const auto id = read_index(part, key);
+    added_.push_back({std::move(given.token), id});
+  }
 }
 
 void TokenRoles::read_special_tokens_map(const JsonPart& map) {
   for (const auto& [key, part] : map.members()) {
     if (key == "extra_special_tokens" && part.is_object()) {
       extra_.reset();  // replaced
-      for (const auto& [role, token] : part.members()) put(own_roles_, role, read_token(token));
+      for (const auto& [role, token] : part.members()) own_roles_.put(role, read_token(token));
     } else if (key == "extra_special_tokens") {
-      if (!extra_) extra_.emplace();
-      for (const auto& element : part.elements()) {
-        auto token = element.is_object() ? read_object(element, true) : Json(element.text());
-        if (std::ranges::find(*extra_, token) == extra_->end()) extra_->push_back(std::move(token));
-      }
+      read_more_extra(part);
     } else if (key == "additional_special_tokens") {
       additional_ = read_tokens(part);
     } else if (is_role(key) || key.ends_with("_token")) {
-      auto token = part.is_null() ? Json() : part.is_object() ? read_object(part, true) : Json(part.text());
-      put(is_role(key) ? roles_ : more_roles_, key, std::move(token));
+      const auto token = part.is_null()     ? MaybeGiven()
+                         : part.is_object() ? read_object(part, true)
+                                            : MaybeGiven({.token = special_token(part.text())});
+      (is_role(key) ? roles_ : more_roles_).put(key, token);
     }
   }
 }
 
-void TokenRoles::read_added_tokens(const JsonPart& part) {
-  for (const auto& [content, index] : part.members()) {
-    added_[index.integer()] = token_object(content, has_role_or_is_extra(content));
+void TokenRoles::read_more_extra(const JsonPart& list) {
+  if (!extra_) extra_.emplace();
+  std::set<Given> known(extra_->begin(), extra_->end());
+  for (const auto element : list.elements()) {
+    auto token = element.is_object() ? read_object(element, true) : Given{.token = special_token(element.text())};
+    if (known.insert(token).second) extra_->push_back(std::move(token));
   }
 }
 
-void TokenRoles::read_added(const JsonPart& part) {
-  for (const auto& element : part.elements()) added_[element["id"].integer()] = read_object(element, false);
+// Those with a role, and the extra ones, are special.
+void TokenRoles::read_added_tokens(const JsonPart& part) {
+  Contents special;
+  for (const auto& [role, given] : roles_.rows()) {
+    if (given) special.insert(given->token.content);
+  }
+  if (extra_) {
+    for (const auto& given : *extra_) special.insert(given.token.content);
+  }
+  for (const auto& [content, index] : part.members()) {
+    const bool is_special = special.contains(content);
+    AddedToken token = {.content = content, .special = is_special, .normalized = !is_special};
+    added_.push_back({std::move(token), index.integer()});
+  }
+}
+
+// By their ids; of those with one id, the last counts.
+void TokenRoles::order_added() {
+  std::ranges::stable_sort(added_, {}, &DeclaredToken::id);
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < added_.size(); ++i) {
+    const bool is_last = i + 1 == added_.size() || added_[i + 1].id != added_[i].id;
+    if (!is_last) {
+      superseded_.push_back(std::move(added_[i]));
+      continue;
+    }
+    if (kept != i) added_[kept] = std::move(added_[i]);
+    ++kept;
+  }
+  added_.resize(kept);
 }
 
 // A token that a file names by its role has the flags that another gives it.
 void TokenRoles::give_flags() {
-  for (auto& [role, token] : roles_) {
-    if (token.is_null()) continue;
-    for (const auto& [index, added] : added_) {
-      if (content_of(added) == content_of(token)) token = added;
+  for (auto& [role, given] : roles_.rows()) {
+    if (!given) continue;
+    for (const auto& added : added_) {
+      if (added.token.content == given->token.content) given = Given{.token = added.token, .has_flags = true};
     }
   }
 }
 
-bool TokenRoles::has_role_or_is_extra(const std::string& content) const {
-  const auto is_it = [&](const Json& token) { return !token.is_null() && content_of(token) == content; };
-  return std::ranges::any_of(roles_, [&](const auto& row) { return is_it(row.second); }) ||
-         (extra_ && std::ranges::any_of(*extra_, is_it));
+std::vector<DeclaredToken> TokenRoles::declared_beside(const std::vector<DeclaredToken>& own) const {
+  std::set<std::pair<std::int64_t, std::string_view>> known;
+  for (const auto& [token, id] : own) known.emplace(id, token.content);
+  std::vector<DeclaredToken> others;
+  for (const auto* const part : {&added_, &superseded_}) {
+    std::ranges::copy_if(*part, std::back_inserter(others), [&](const DeclaredToken& declared) {
+      return !known.contains({declared.id, declared.token.content});
+    });
+  }
+  return others;
 }
 
 void TokenRoles::set_default(std::string_view role, std::string_view token) {
-  const auto is_it = [&](const auto& row) { return row.first == role; };
-  if (!token.empty() && std::ranges::none_of(roles_, is_it)) put(roles_, role, std::string(token));
+  if (!token.empty() && !roles_.contains(role)) roles_.put(role, Given{.token = special_token(std::string(token))});
 }
 
-std::vector<Json> TokenRoles::special() const {
+std::vector<TokenRoles::Given> TokenRoles::special() const {
   Named all;
-  for (const auto role : kRoles) all.emplace_back(role, Json());
+  for (const auto role : kRoles) all.put(role, std::nullopt);
   for (const auto* const part : {&roles_, &more_roles_, &own_roles_}) {
-    for (const auto& [role, token] : *part) put(all, role, token);
+    for (const auto& [role, given] : part->rows()) all.put(role, given);
   }
-  std::vector<Json> tokens;
-  for (const auto& [role, token] : all) {
-    if (!token.is_null()) tokens.push_back(token);
+  std::vector<Given> tokens;
+  for (const auto& [role, given] : all.rows()) {
+    if (given) tokens.push_back(*given);
   }
   const auto& extra = extra_ ? extra_ : additional_;
   if (extra) tokens.insert(tokens.end(), extra->begin(), extra->end());
   return tokens;
 }
 
-std::vector<std::string> TokenRoles::contents() const {
-  std::vector<std::string> found;
+void TokenRoles::let_take_space(std::string_view role) {
+  for (auto& [name, given] : roles_.rows()) {
+    if (name != role || !given || given->has_flags) continue;
+    given->token.lstrip = true;
+    given->has_flags = true;
+  }
+}
+
+std::string TokenRoles::content(std::string_view role) const {
+  for (const auto& [name, given] : roles_.rows()) {
+    if (name == role && given) return given->token.content;
+  }
+  return "";
+}
+
+std::vector<AddedToken> TokenRoles::special_tokens(bool with_flags) const {
+  std::vector<AddedToken> found;
   std::unordered_set<std::string> seen;
-  for (const auto& token : special()) {
-    if (seen.insert(content_of(token)).second) found.push_back(content_of(token));
+  for (const auto& given : special()) {
+    if (!with_flags && !seen.insert(given.token.content).second) continue;
+    found.push_back(with_flags ? given.token : special_token(given.token.content));
+    found.back().special = true;
   }
   return found;
 }
 
-std::vector<Json> TokenRoles::to_add(const std::vector<std::string>& present) const {
-  std::vector<Json> tokens;
-  std::unordered_set<std::string> named, known(present.begin(), present.end()), taken;
+std::vector<AddedToken> TokenRoles::to_add(const std::vector<AddedToken>& present) const {
+  Contents named, known;
   for (const auto* const part : {&roles_, &more_roles_, &own_roles_}) {
-    for (const auto& [role, token] : *part) {
-      if (!token.is_null()) named.insert(content_of(token));
+    for (const auto& [role, given] : part->rows()) {
+      if (given) named.insert(given->token.content);
     }
   }
-  for (const auto& [index, token] : added_) {
-    tokens.push_back(token);
-    known.insert(content_of(token));
+  for (const auto& token : present) known.insert(token.content);
+  for (const auto& added : added_) known.insert(added.token.content);
+
+  std::vector<AddedToken> tokens;
+  tokens.reserve(added_.size());
+  for (const auto& added : added_) tokens.push_back(added.token);
+  std::set<Given> taken;
+  for (const auto& given : special()) {
+    if (!known.contains(given.token.content) && taken.insert(given).second) tokens.push_back(given.token);
   }
-  for (const auto& token : special()) {
-    const bool is_new = !known.contains(content_of(token)) && taken.insert(token.dump()).second;
-    if (is_new) tokens.push_back(token);
-  }
-  for (auto& token : tokens) {
-    if (token.is_string()) {
-      token = special_token(token.get<std::string>());
-    } else if (named.contains(content_of(token))) {
-      token["special"] = true;
-    }
-  }
+  for (auto& token : tokens) token.special = token.special || named.contains(token.content);
   return tokens;
 }
 

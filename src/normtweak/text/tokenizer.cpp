@@ -47,28 +47,33 @@ const JsonPart& checked(const JsonPart& document) {
   return document;
 }
 
-std::string plain_bytes(const std::string& token) { return from_byte_level(token).value_or(token); }
+std::string plain_bytes(std::string_view token) { return from_byte_level(token).value_or(std::string(token)); }
+
+// The added tokens of a document that stands alone.
+std::vector<AddedToken> own_tokens(const JsonPart& document) {
+  std::vector<AddedToken> tokens;
+  if (!document.is_object()) return tokens;  // reported when the model is read
+  for (auto& declared : read_added_tokens(document["added_tokens"])) tokens.push_back(std::move(declared.token));
+  return tokens;
+}
 
 }  // namespace
 
 // The parts of tokenizer.json. Its `truncation` and `padding` are ignored, as in transformers.
 struct Tokenizer::State {
-  State(const JsonPart& document, std::string_view file)
+  State(const JsonPart& document, std::vector<AddedToken> added_tokens, std::string_view file)
       : origin(file),
         vocabulary(Bpe::check(checked(document)["model"])["vocab"]),
         bpe(document["model"], vocabulary),
         normalizer(document["normalizer"]),
-        added(document["added_tokens"], vocabulary, normalizer),
+        added(std::move(added_tokens), vocabulary, normalizer),
         pre_tokenizer(document["pre_tokenizer"]),
         special(read_post_processor(document["post_processor"])) {
     check_special(document["post_processor"]);
     check_decoder(document["decoder"]);
   }
 
-  std::int64_t size() const {
-    const auto& tokens = added.by_id();
-    return std::max(vocabulary.largest_id(), tokens.empty() ? -1 : tokens.rbegin()->first) + 1;
-  }
+  std::int64_t size() const { return std::max(vocabulary.largest_id(), added.largest_id()) + 1; }
 
   // An id without a token would still be looked up in the model's embedding.
   void check_special(const JsonPart& post_processor) const {
@@ -79,20 +84,19 @@ struct Tokenizer::State {
     }
   }
 
-  // Null if no token has this id.
-  const std::string* token(std::int64_t id) const {
-    const auto row = added.by_id().find(id);
-    return row == added.by_id().end() ? vocabulary.token(id) : &row->second.content;
+  std::optional<std::string_view> token(std::int64_t id) const {
+    if (const auto content = added.content(id)) return content;
+    const auto* own = vocabulary.token(id);
+    return own == nullptr ? std::nullopt : std::optional<std::string_view>(*own);
   }
 
   void check_fit(const std::vector<std::int64_t>& ids, std::string_view name) const {
     for (const auto id : ids) {
       if (id < embedding_rows) continue;
-      const auto* content = token(id);
       fail(
           "{}{}token {} has the id {}, and the model's embedding has {} rows for the tokenizer's {} tokens; use the "
           "tokenizer that the model was trained with",
-          name, name.empty() ? "" : ": ", content == nullptr ? "?" : *content, id, embedding_rows, size());
+          name, name.empty() ? "" : ": ", token(id).value_or("?"), id, embedding_rows, size());
     }
   }
 
@@ -137,12 +141,21 @@ struct Tokenizer::State {
 };
 
 Tokenizer::Tokenizer(const Json& document, std::string_view origin)
-    : state_(std::make_unique<State>(JsonPart(document, origin), origin)) {}
-Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
-Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
-Tokenizer::~Tokenizer() = default;
+    : Tokenizer(document, own_tokens({document, origin}), origin) {}
+
+Tokenizer::Tokenizer(const Json& document, std::vector<AddedToken> added_tokens, std::string_view origin)
+    : state_(std::make_shared<State>(JsonPart(document, origin), std::move(added_tokens), origin)) {}
 
 void Tokenizer::limit_ids(std::int64_t embedding_rows) { state_->embedding_rows = embedding_rows; }
+
+void Tokenizer::surround(std::string_view before, std::string_view after) {
+  const auto id = [&](std::string_view token) {
+    const auto found = id_of(token);
+    if (!found) fail("{}: the tokens around a text, {} and {}, are not both there", state_->origin, before, after);
+    return *found;
+  };
+  state_->special = {{id(before)}, {id(after)}};
+}
 
 std::vector<std::int64_t> Tokenizer::encode(std::string_view text, bool add_special_tokens,
                                             std::string_view name) const {
@@ -167,19 +180,18 @@ std::string Tokenizer::decode(const std::vector<std::int64_t>& ids, bool skip_sp
 std::int64_t Tokenizer::size() const { return state_->size(); }
 
 std::optional<std::int64_t> Tokenizer::id_of(std::string_view token) const {
-  const auto& added = state_->added.by_content();
-  const auto row = added.find(token);
-  return row == added.end() ? state_->vocabulary.id_of(token) : std::optional(row->second);
+  const auto added = state_->added.id_of(token);
+  return added ? added : state_->vocabulary.id_of(token);
 }
 
 std::string Tokenizer::bytes_of(std::int64_t id) const {
-  const auto* token = state_->token(id);
-  return token == nullptr ? std::string() : plain_bytes(*token);
+  const auto token = state_->token(id);
+  return token ? plain_bytes(*token) : std::string();
 }
 
 bool Tokenizer::is_special(std::int64_t id) const {
-  const auto* token = state_->token(id);
-  return token != nullptr && state_->added.is_special(*token);
+  const auto token = state_->token(id);
+  return token && state_->added.is_special(*token);
 }
 
 std::vector<std::int64_t> Tokenizer::prefix() const {

@@ -12,17 +12,23 @@
 
 namespace normtweak::text {
 
+struct AddedToken;
+
+// Copies share what they hold.
 class Tokenizer {
  public:
   // `document`: the content of tokenizer.json. Throws Error naming `origin` and the unsupported part.
   Tokenizer(const Json& document, std::string_view origin);
-  Tokenizer(Tokenizer&&) noexcept;
-  Tokenizer& operator=(Tokenizer&&) noexcept;
-  ~Tokenizer();
+  // The same with these tokens in place of its `added_tokens`.
+  Tokenizer(const Json& document, std::vector<AddedToken> added_tokens, std::string_view origin);
 
-  // From now on encode() and prefix() throw Error for a token whose id is not below `embedding_rows`: the model would
-  // look it up beyond the end of its embedding.
+  // From now on encode() and prefix(), of all copies, throw Error for a token whose id is not below `embedding_rows`:
+  // the model would look it up beyond the end of its embedding.
   void limit_ids(std::int64_t embedding_rows);
+
+  // Puts these tokens around each text, in place of those of the post-processor. Throws Error for a token that is not
+  // one.
+  void surround(std::string_view before, std::string_view after);
 
   // The same ids as the `tokenizers` package. add_special_tokens: add those of the post-processor (BOS, ...). Invalid
   // UTF-8 is read as U+FFFD, as in Python with errors="replace". `name`: what messages call the text, usually its file.
@@ -41,7 +47,7 @@ class Tokenizer {
 
  private:
   struct State;
-  std::unique_ptr<State> state_;
+  std::shared_ptr<State> state_;
 };
 
 }  // namespace normtweak::text

@@ -2,9 +2,12 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <iterator>
 #include <vector>
 
 #include "normtweak/base/error.h"
+#include "normtweak/text/added_tokens.h"
 #include "normtweak/text/bpe.h"
 #include "normtweak/text/json_part.h"
 #include "normtweak/text/token_roles.h"
@@ -36,21 +39,11 @@ std::string class_name(const TokenizerFolder& folder, const JsonPart& config) {
 void rebuild(Json& document, const RebuildingClass& row, const JsonPart& config) {
   const auto prefix_space = config["add_prefix_space"];
   document["normalizer"] = rebuilt_normalizer(row);
-  document["pre_tokenizer"] = rebuilt_pre_tokenizer(row, prefix_space.flag(false));
+  document["pre_tokenizer"] = rebuilt_pre_tokenizer(row, prefix_space.flag(row.prefix_space));
   document["decoder"] = {{"type", "ByteLevel"}};
-  document["added_tokens"] = Json::array();
-  if (!row.keeps_post_processor) document["post_processor"] = nullptr;
+  if (row.around != Around::file) document["post_processor"] = nullptr;
   auto& model = document["model"];
   for (const auto* const key : {"unk_token", "dropout", "fuse_unk", "ignore_merges"}) model.erase(key);
-}
-
-std::vector<std::string> contents_of(const JsonPart& added) {
-  std::vector<std::string> found;
-  for (const auto& element : added.elements()) {
-    element["id"].integer();  // there has to be one, though transformers and this program ignore it
-    found.push_back(element["content"].text());
-  }
-  return found;
 }
 
 // The steps of a normalizer or pre-tokenizer, one after the other, without what does not concern the ids.
@@ -71,70 +64,139 @@ void flatten(const Json& step, Steps& steps) {
   steps.emplace_back(plain);
 }
 
+// What the class may replace, in a document of its own: the vocabulary is large.
+Json replaceable_parts(const Json& document) {
+  Json parts;
+  for (const auto* const key : {"normalizer", "pre_tokenizer", "post_processor"}) {
+    parts[key] = document.value(key, Json());
+  }
+  parts["model"] = {{"ignore_merges", document.at("model").value("ignore_merges", Json())}};
+  return parts;
+}
+
 std::vector<std::string_view> parts_that_differ(const Json& file, const Json& rebuilt) {
   std::vector<std::string_view> parts;
   for (const auto* const part : {"normalizer", "pre_tokenizer"}) {
     Steps before, after;
-    flatten(file.value(part, Json()), before);
-    flatten(rebuilt.value(part, Json()), after);
+    flatten(file.at(part), before);
+    flatten(rebuilt.at(part), after);
     if (before != after) parts.emplace_back(part);
   }
-  if (file.at("model").value("ignore_merges", Json()) == Json(true)) parts.emplace_back("ignore_merges");
-  if (!file.value("post_processor", Json()).is_null() && rebuilt.at("post_processor").is_null()) {
+  if (file.at("model").at("ignore_merges") == Json(true)) parts.emplace_back("ignore_merges");
+  if (!file.at("post_processor").is_null() && rebuilt.at("post_processor").is_null()) {
     parts.emplace_back("post_processor");
   }
   return parts;
 }
 
-}  // namespace
+// tokenizer.json as the class loads it, but for its added tokens, which take much less memory when they are read.
+struct Document {
+  Json parts;
+  std::vector<DeclaredToken> added;
+  std::string origin;
+};
 
-Json loaded_tokenizer(const TokenizerFolder& folder) {
-  File tokenizer(folder, "tokenizer.json", folder.tokenizer);
-  Bpe::check(tokenizer.part()["model"]);  // before anything else: the rest may be of a kind that is not known here
-  const File config(folder, "tokenizer_config.json", folder.config);
-  const File map(folder, "special_tokens_map.json", folder.special_tokens_map);
-  const File added(folder, "added_tokens.json", folder.added_tokens);
-  if (const auto split = config.part()["split_special_tokens"]; split.flag(false)) split.fail("is not supported");
-
-  TokenRoles roles(config.part(), map.part(), added.part(), tokenizer.part()["added_tokens"]);
-  const auto* const row = find_rebuilding_class(class_name(folder, config.part()), folder.model_type);
-  auto& document = tokenizer.content;
-  if (row != nullptr) {
-    rebuild(document, *row, config.part());
-    for (std::size_t i = 0; i < kRoles.size(); ++i) roles.set_default(kRoles[i], row->tokens[i]);
-  }
-  auto tokens = roles.to_add(contents_of(tokenizer.part()["added_tokens"]));
-  if (row != nullptr && row->resets_flags) {
-    for (const auto& content : roles.contents()) tokens.push_back(special_token(content));
-  }
-  if (document["added_tokens"].is_null()) document["added_tokens"] = Json::array();
-  for (auto& token : tokens) document["added_tokens"].push_back(std::move(token));
-  return std::move(document);
+Document read_document(const TokenizerFolder& folder) {
+  File file(folder, "tokenizer.json", folder.tokenizer);
+  Bpe::check(file.part()["model"]);  // before anything else: the rest may be of a kind that is not known here
+  auto added = read_added_tokens(file.part()["added_tokens"]);
+  file.content.erase("added_tokens");
+  return {.parts = std::move(file.content), .added = std::move(added), .origin = std::move(file.origin)};
 }
 
-std::vector<std::string> tokenizer_notes(const TokenizerFolder& folder) try {
-  const File config(folder, "tokenizer_config.json", folder.config);
-  const auto name = class_name(folder, config.part());
-  if (!is_known_class(name)) {
-    return {
-        fmt::format("{}: tokenizer_class {} is not known here; tokenizer.json is used as it is, as for "
-                    "PreTrainedTokenizerFast; compare its ids with AutoTokenizer's",
-                    config.origin, name)};
-  }
-  const auto* const row = find_rebuilding_class(name, folder.model_type);
-  if (row == nullptr) return {};
-  const File tokenizer(folder, "tokenizer.json", folder.tokenizer);
-  Bpe::check(tokenizer.part()["model"]);
-  auto rebuilt = tokenizer.content;
-  rebuild(rebuilt, *row, config.part());
-  const auto lost = parts_that_differ(tokenizer.content, rebuilt);
+// The other files' trees are gone when this returns.
+TokenRoles read_roles(const TokenizerFolder& folder, const JsonPart& config, const std::vector<DeclaredToken>& added) {
+  const File map(folder, "special_tokens_map.json", folder.special_tokens_map);
+  const File more(folder, "added_tokens.json", folder.added_tokens);
+  return {config, map.part(), more.part(), added};
+}
+
+std::string note_on_unknown_class(std::string_view origin, std::string_view name) {
+  return fmt::format(
+      "{}: tokenizer_class {} is not known here; tokenizer.json is used as it is, as for "
+      "PreTrainedTokenizerFast; compare its ids with AutoTokenizer's",
+      origin, name);
+}
+
+[[noreturn]] void refuse_class(const TokenizerFolder& folder, const File& config, std::string_view name) {
+  const bool is_in_config = !config.part()["tokenizer_class"].is_null();
+  fail(
+      "{}: transformers builds the tokenizer of tokenizer_class {} in a way that is not supported; if tokenizer.json "
+      "is "
+      "to be used as it is, call the class TokenizersBackend",
+      is_in_config ? config.origin : folder.origin + "/config.json", name);
+}
+
+// Rebuilds what the class does not take from the file. Returns a note on what that changes.
+std::vector<std::string> rebuild_and_tell(Document& document, const RebuildingClass& row, const JsonPart& config) {
+  const auto before = replaceable_parts(document.parts);
+  rebuild(document.parts, row, config);
+  const auto lost = parts_that_differ(before, replaceable_parts(document.parts));
   if (lost.empty()) return {};
   return {
       fmt::format("{}: transformers 5 loads it as {}, which replaces its {}; the ids here are those. To have the "
                   "file's own, set tokenizer_class to TokenizersBackend in tokenizer_config.json",
-                  tokenizer.origin, row->name, fmt::join(lost, ", "))};
-} catch (const Error&) {
-  return {};
+                  document.origin, row.name, fmt::join(lost, ", "))};
+}
+
+using Declared = std::vector<DeclaredToken>;
+
+// Added tokens count on from the last id, whatever the file says. The note names the first that gets another.
+std::vector<std::string> note_on_ids(const Declared& declared, const Tokenizer& tokenizer, std::string_view origin) {
+  std::string note;
+  std::size_t more = 0;
+  for (const auto& [token, id] : declared) {
+    const auto found = tokenizer.id_of(token.content);
+    if (token.content.empty() || found == id) continue;
+    if (!note.empty()) {
+      ++more;
+      continue;
+    }
+    note = fmt::format("{}: added token {} has the id {}; it gets {}, as in transformers", origin, show(token.content),
+                       id, found ? std::to_string(*found) : "none");
+  }
+  if (note.empty()) return {};
+  return {more == 0 ? note : fmt::format("{}, and {} more get other ids, too", note, more)};
+}
+
+void append(std::vector<std::string>& notes, std::vector<std::string> more) {
+  std::ranges::move(more, std::back_inserter(notes));
+}
+
+}  // namespace
+
+LoadedTokenizer load_tokenizer(const TokenizerFolder& folder) {
+  auto document = read_document(folder);
+  const File config(folder, "tokenizer_config.json", folder.config);
+  if (const auto split = config.part()["split_special_tokens"]; split.flag(false)) split.fail("is not supported");
+  auto roles = read_roles(folder, config.part(), document.added);
+
+  std::vector<std::string> notes;
+  std::vector<AddedToken> tokens;
+  const auto name = class_name(folder, config.part());
+  const auto* const row = find_rebuilding_class(name, folder.model_type);
+  if (is_refused_class(name)) refuse_class(folder, config, name);
+  if (row != nullptr) {
+    append(notes, rebuild_and_tell(document, *row, config.part()));
+    for (std::size_t i = 0; i < kRoles.size(); ++i) roles.set_default(kRoles[i], row->tokens[i]);
+    if (row->mask_takes_space) roles.let_take_space("mask_token");
+  } else {
+    if (!is_known_class(name)) notes.push_back(note_on_unknown_class(config.origin, name));
+    tokens.reserve(document.added.size());
+    for (const auto& declared : document.added) tokens.push_back(declared.token);
+  }
+  std::ranges::move(roles.to_add(tokens), std::back_inserter(tokens));
+  if (row != nullptr && row->flags != Flags::kept) {
+    std::ranges::move(roles.special_tokens(row->flags == Flags::of_role), std::back_inserter(tokens));
+  }
+
+  Tokenizer tokenizer(document.parts, std::move(tokens), document.origin);
+  if (row != nullptr && row->around == Around::cls_and_sep) {
+    tokenizer.surround(roles.content("cls_token"), roles.content("sep_token"));
+  }
+  append(notes, note_on_ids(document.added, tokenizer, document.origin));
+  append(notes, note_on_ids(roles.declared_beside(document.added), tokenizer, folder.origin));
+  return {tokenizer, std::move(notes)};
 }
 
 }  // namespace normtweak::text

@@ -15,7 +15,7 @@
 #include <string_view>
 #include <vector>
 
-#include "normtweak/base/json.h"
+#include "normtweak/text/tokenizer.h"
 
 namespace normtweak::text {
 
@@ -30,12 +30,15 @@ struct TokenizerFolder {
   std::string origin;           // the folder, for messages
 };
 
-// A tokenizer.json of the tokenizer as it is loaded. Throws Error naming the file and the part that is malformed or not
-// supported.
-Json loaded_tokenizer(const TokenizerFolder& folder);
+struct LoadedTokenizer {
+  Tokenizer tokenizer;
+  // What the user should know: a class that is not known here, or one that leaves out parts of tokenizer.json; added
+  // tokens that do not get the ids that a file gives them.
+  std::vector<std::string> notes;
+};
 
-// What the user should know of the loaded tokenizer: a class that is not known here, or one that leaves out parts of
-// tokenizer.json. Empty if the files cannot be read, which loaded_tokenizer() reports.
-std::vector<std::string> tokenizer_notes(const TokenizerFolder& folder);
+// Each file is parsed once, and no more of it than its text is kept. Throws Error naming the file and the part that is
+// malformed or not supported.
+LoadedTokenizer load_tokenizer(const TokenizerFolder& folder);
 
 }  // namespace normtweak::text

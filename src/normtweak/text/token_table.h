@@ -2,7 +2,6 @@
 #pragma once
 #include <array>
 #include <cstdint>
-#include <map>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -11,26 +10,28 @@
 
 namespace normtweak::text {
 
-class TokenTrie {
+// A sorted list, in which each byte of the text narrows the range of keys that still match. A trie of nodes would take
+// a hundred bytes for every byte of a key.
+class TokenTable {
  public:
+  using Entry = std::pair<std::string_view, std::int64_t>;  // key and value
+
   struct Match {
     Span span;
     std::int64_t value = 0;
   };
 
-  void insert(std::string_view key, std::int64_t value);  // an empty key is ignored; of equal keys the first wins
+  TokenTable() = default;
+  // The keys must outlive the table. An empty key is ignored; of equal keys the first wins.
+  explicit TokenTable(std::vector<Entry> entries);
 
   // Leftmost-longest, non-overlapping matches.
   std::vector<Match> find_all(std::string_view text) const;
 
  private:
-  struct Node {
-    std::map<char, std::uint32_t> children;
-    std::int64_t value = -1;
-  };
   Match longest_at(std::string_view text, std::size_t at) const;  // an empty span if nothing starts there
 
-  std::vector<Node> nodes_ = std::vector<Node>(1);
+  std::vector<Entry> entries_;
   std::array<bool, 256> starts_ = {};  // first bytes of keys, for fast skipping
 };
 
