@@ -72,6 +72,8 @@ def test_what_is_announced_holds(name, home, tmp_path):
     assert quick["readers"] == readers
     before, after = [text.count("opens in ") for text in (run.stderr, run.stdout)]
     assert before == 1 and after == 1
+    transformers_opens = next(row["opens"] for row in readers if row["program"] == "transformers")
+    assert ("--format hf" in run.stderr) == (not transformers_opens)
 
     stated = {row["program"]: row for row in readers}
     expected = cli_program.logits(folder, IDS, tmp_path)

@@ -214,7 +214,7 @@ void list_tensors(const formats::TensorSource& tensors, Findings& findings) {
 Findings inspect_foreign(const model::UnsupportedFamily& unsupported) {
   const fs::path file = unsupported.file();
   std::shared_ptr<const formats::TensorSource> tensors;
-  if (file.extension() == ".gguf") {
+  if (has_ending(file, ".gguf")) {
     tensors = std::make_shared<formats::GgufFile>(file);
   } else {
     tensors = formats::open_safetensors(file.parent_path());

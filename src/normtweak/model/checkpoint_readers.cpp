@@ -1,7 +1,6 @@
 #include "normtweak/model/checkpoint_readers.h"
 
-#include <filesystem>
-
+#include "normtweak/base/file_kind.h"
 #include "normtweak/model/decoder.h"
 
 namespace normtweak::model {
@@ -32,7 +31,7 @@ PackedLinears packed_linears(const Checkpoint& checkpoint) {
 }
 
 std::vector<formats::Reader> readers_of(const Checkpoint& checkpoint) {
-  if (std::filesystem::path(checkpoint.path).extension() == ".gguf") return formats::gguf_readers();
+  if (has_ending(checkpoint.path, ".gguf")) return formats::gguf_readers();
   if (!is_quantized(checkpoint)) return formats::float_readers();
   const auto linears = packed_linears(checkpoint);
   return formats::packed_readers(checkpoint.config.at("quantization_config"), linears.packed, linears.floats,

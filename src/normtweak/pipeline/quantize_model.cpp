@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "normtweak/base/error.h"
 #include "normtweak/base/presence.h"
 #include "normtweak/pipeline/blockwise.h"
@@ -64,6 +66,15 @@ void describe_plan(const ModelPlan& planned, RunResult& result) {
   if (planned.plan.drift_correction > 0) result.drift_correction = planned.plan.drift_correction;
 }
 
+// Who will open the result, and what to do where transformers cannot.
+void note_readers(const std::filesystem::path& output, const std::vector<formats::Reader>& readers,
+                  const SaveFormat& format, ProgressSink& progress) {
+  progress.note(fmt::format("{}: {}", output.string(), formats::readers_line(readers)));
+  const bool closed = std::ranges::any_of(
+      readers, [](const auto& reader) { return reader.program == "transformers" && !reader.opens; });
+  if (closed && format.holds_codes) progress.note("--format hf writes dequantized weights, which open in all of these");
+}
+
 void note_slow_rounding(const std::vector<PlannedLinear>& linears, c10::Device device, ProgressSink& progress) {
   if (!wants_drift(linears)) return;  // what rounds column by column
   if (const auto reason = quantize::slow_rounding_reason(device); !reason.empty()) {
@@ -97,7 +108,7 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   const auto counts = tunable_floats(checkpoint, linears);
   check_tweak(options.tweak, counts, calibration.size, progress);
   result.readers = readers_of_quantized(original, format, linears);
-  progress.note(fmt::format("{}: {}", options.output.string(), formats::readers_line(result.readers)));
+  note_readers(options.output, result.readers, format, progress);
   result.model = options.model;
   describe_plan(planned, result);
 
