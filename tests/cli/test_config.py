@@ -98,6 +98,8 @@ NEUTRAL = [
     ("llama", {"dtype": None, "torch_dtype": "float16"}),
     ("llama", {"dtype": "bfloat16", "torch_dtype": "float16"}),
     ("llama", {"dtype": "float64"}),
+    ("llama", {"dtype": "auto"}),
+    ("llama", {"dtype": None, "torch_dtype": "torch.float16"}),
     ("llama", {"pad_token_id": -1, "bos_token_id": 1000, "eos_token_id": [1, 10 ** 9]}),
     ("gpt2", {"n_embd": DROP, "hidden_size": 64, "n_head": DROP, "num_attention_heads": 4, "n_layer": DROP,
               "num_hidden_layers": 2, "n_positions": DROP, "max_position_embeddings": 128}),
@@ -133,7 +135,8 @@ REFUSED = [
     ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "`scale_attn_by_inverse_layer_idx` is true"),
     ("llama", {"eos_token_id": [[1]]}, "`eos_token_id` holds [1]"),
     ("llama", {"bos_token_id": "a"}, "`bos_token_id` holds \"a\""),
-    ("llama", {"dtype": "auto"}, "`dtype` is \"auto\""),
+    ("llama", {"dtype": "bf16"}, "`dtype` is \"bf16\""),
+    ("llama", {"dtype": "torch.int8"}, "`dtype` is \"torch.int8\""),
     ("llama", {"dtype": None, "torch_dtype": "float8_e4m3fn"}, "`torch_dtype` is \"float8_e4m3fn\""),
     ("llama", {"intermediate_size": DROP}, "`intermediate_size` is missing"),
     # Against the tensors: the field and both shapes.
@@ -215,6 +218,8 @@ def test_harmless_keys_are_known(kind, home, changed):
     ({"rope_scaling": {"type": "linear", "factor": 0.5}}, "`rope_scaling.factor` is 0.5; below 1"),
     ({"rope_scaling": {"type": "linear", "factor": 2.0, "beta_fast": 3}}, "`rope_scaling.beta_fast` has no effect"),
     ({"dtype": "float64"}, "float64; the model is computed"),
+    ({"dtype": "auto"}, "`dtype` is \"auto\", which is read as the dtype of the weights; transformers 5 refuses it"),
+    ({"dtype": None, "torch_dtype": "torch.half"}, "`torch_dtype` is \"torch.half\", which is read as float16"),
     ({"eos_token_id": 320}, "`eos_token_id` 320 lies outside the vocabulary of 320 tokens"),
     ({"bos_token_id": 10 ** 9}, "`bos_token_id` 1000000000 lies outside"),
 ])

@@ -4,11 +4,15 @@ import gzip
 import json
 import lzma
 import os
+import pathlib
 import pickle
+import resource
 import shutil
+import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import threading
 
@@ -38,18 +42,28 @@ def home(tmp_path_factory):
     return folder
 
 
+# Started by a small process: the system counts what a process had before it became the program, and this one is large.
+LAUNCHER = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[2:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+open(sys.argv[1], "w").write(f"{os.waitstatus_to_exitcode(status)} {usage.ru_maxrss * 1024}")
+"""
+
+
 def measure(*arguments, seconds=SECONDS):
     """Runs the program; returns its status, its only line on stderr, and the most bytes of memory that it had."""
-    with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen([cli_program.PROGRAM, *map(str, arguments), "--quiet"], stdout=subprocess.DEVNULL,
-                                   stderr=errors, env=cli_program.ENVIRONMENT)
-        watch = threading.Timer(seconds, process.kill)
-        watch.start()
-        _, status, usage = os.wait4(process.pid, 0)
-        watch.cancel()
-        process.returncode = os.waitstatus_to_exitcode(status)
-        errors.seek(0)
-        return process.returncode, errors.read(), usage.ru_maxrss * 1024
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", LAUNCHER, f"{folder}/result", cli_program.PROGRAM, *map(str, arguments), "--quiet"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=cli_program.ENVIRONMENT,
+                              start_new_session=True) as process:
+            watch = threading.Timer(seconds, os.killpg, [process.pid, signal.SIGKILL])
+            watch.start()
+            said = process.stderr.read()
+            process.wait()
+            watch.cancel()
+        status, memory = map(int, pathlib.Path(folder, "result").read_text().split())
+        return status, said, memory
 
 
 def refusal(*arguments):
@@ -230,6 +244,124 @@ def test_a_header_of_many_values(text, tmp_path):
     (tmp_path / "x.safetensors").write_bytes(header(text))
     status, _, memory = measure("inspect", tmp_path / "x.safetensors")
     assert status == 1 and memory < 2 * len(text) + 600 * MIB
+
+
+LONG = 95 * 10**6
+# What is long: the text around it, and what it is called.
+HEADER_TEXTS = {"name": ('{"', f'":{ONE},"b":{TWO}}}', "name"), "field": ('{"a":{"', '":1}}', "name"),
+                "type": ('{"a":{"dtype":"', '","shape":[1],"data_offsets":[0,8]}}', "text"),
+                "metadata": ('{"__metadata__":{"a":"', '"}}', "text"), "without an end": ('{"a', "", "text")}
+
+
+@pytest.mark.parametrize("kind", HEADER_TEXTS)
+def test_a_header_with_a_long_name(kind, tmp_path):
+    before, after, what = HEADER_TEXTS[kind]
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(header(before + "n" * LONG + after))
+    status, said, memory = measure("inspect", path)
+    assert status == 1 and f"header: a {what} of {LONG // 10**6}" in said and said.count("\n") == 1
+    assert memory < 2 * path.stat().st_size + 300 * 10**6
+
+
+def test_a_header_with_a_name_of_no_model(tmp_path):
+    content = header('{"' + "n" * 60_000 + f'":{ONE},"b":{TWO}}}')
+    assert load(content)
+    (tmp_path / "x.safetensors").write_bytes(content)
+    assert measure("inspect", tmp_path / "x.safetensors")[:2] == (0, "")
+
+
+def many_tokens(entry, count=300_000):
+    flags = '"single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":true'
+    return ",".join(entry % {"i": i, "id": 400 + i, "flags": flags, "long": f"{i:x}" * 20} for i in range(count))
+
+
+# file: how it holds many added tokens
+MANY_TOKENS = {
+    "tokenizer": '{"id":%(id)d,"content":"<extra_%(i)d>",%(flags)s}',
+    "tokenizer of long tokens": '{"id":%(id)d,"content":"<%(long)s>",%(flags)s}',
+    "tokenizer_config": '"%(id)d":{"content":"<extra_%(i)d>",%(flags)s}',
+    "special_tokens_map": '"<extra_%(i)d>"',
+    "added_tokens": '"<extra_%(i)d>":%(id)d',
+}
+
+
+@pytest.mark.parametrize("kind", MANY_TOKENS)
+def test_a_tokenizer_of_many_added_tokens(kind, home, tmp_path):
+    folder = shutil.copytree(home / "model", tmp_path / "model")
+    path = folder / f"{kind.split()[0]}.json"
+    tokens = many_tokens(MANY_TOKENS[kind])
+    if path.name == "tokenizer.json":
+        document = path.read_text(encoding="utf-8")
+        assert '"added_tokens":[' in (plain := json.dumps(json.loads(document), separators=(",", ":")))
+        text = plain.replace('"added_tokens":[', f'"added_tokens":[{tokens},', 1)
+    else:
+        text = {"tokenizer_config": '{"added_tokens_decoder":{%s}}', "added_tokens": "{%s}",
+                "special_tokens_map": '{"extra_special_tokens":[%s]}'}[kind] % tokens
+    path.write_text(text, encoding="utf-8")
+    status, said, memory = measure("inspect", folder, "--quick")
+    assert status == 1 and "the tokenizer has 300316 tokens, but the embedding has 320 rows" in said
+    assert memory < 2 * path.stat().st_size + 300 * 10**6
+
+
+# MODEL as what it is not: the name, and the words that say what it is or what to name instead.
+MODELS = {
+    "a.bin": (saved_by_torch(legacy=False), "is a zip archive, as PyTorch writes"),
+    "model.pt": (saved_by_torch(legacy=True), "is a Python pickle"),
+    "model": (saved_by_gguf(), "is a GGUF file; give it a name that ends in .gguf"),
+    "model.safetensors": (save({"a": torch.ones(3)}), "is a safetensors file; name the folder that holds it"),
+    "config.json": (b'{"model_type": "llama"}', "is JSON, not weights; name the folder that holds the model"),
+    "notes.txt": (WORDS, "is a text file, not weights; name a folder or a .gguf file"),
+    "model.GGUF": (WORDS, "is a text file, not weights; fetch the file again"),
+    "empty": (b"", "is empty"),
+    "zeros.gguf": (bytes(5000), "is filled with zero bytes"),
+    "unknown": (b"\x01\x02\x03\x04" * 100, "neither a folder in Hugging Face layout nor a .gguf file"),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_named_as_a_model(name, home, tmp_path):
+    content, words = MODELS[name]
+    (tmp_path / name).write_bytes(content)
+    said = refusal("eval", tmp_path / name, "--text", home / "text.txt")
+    assert f"{tmp_path / name}: {words}" in said
+
+
+def test_gguf_in_capitals(home, tmp_path):
+    shutil.copy(home / "model.gguf", tmp_path / "A.GGUF")
+    status, said, _ = measure("inspect", tmp_path / "A.GGUF")
+    assert (status, said) == (0, "")
+
+
+def test_folders_without_config_say_what_is_in_them(home, tmp_path):
+    shutil.copy(home / "model.gguf", tmp_path / "b.Q4.gguf")
+    assert f"{tmp_path}: no config.json, but b.Q4.gguf; name that" in refusal("inspect", tmp_path)
+    shutil.copytree(home / "model", tmp_path / "snapshots" / "0123")
+    assert "but b.Q4.gguf; name that, or one of 1 more in it" in refusal("inspect", tmp_path)
+    (tmp_path / "b.Q4.gguf").unlink()
+    assert "but snapshots/0123; name that" in refusal("inspect", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model/config.json", "model/model.safetensors", "model/tokenizer.json", "model.gguf",
+                                  "ids.safetensors", "text.txt"])
+def test_files_of_zero_bytes(name, home, tmp_path):
+    said = refusal_with(home, tmp_path, name, lambda path: path.write_bytes(bytes(3000)))
+    assert "is filled with zero bytes; the download is probably incomplete" in said
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_memory_that_does_not_suffice_for_a_file(name, home, tmp_path):
+    """From too little to start to enough: on the way, the message names the file."""
+    folder = shutil.copytree(home / "model", tmp_path / "model")
+    text = (folder / name).read_text()
+    (folder / name).write_text(text.rstrip()[:-1] + ', "x": [' + "0," * 2_500_000 + "0]}")
+    said = []
+    for room in range(400, 700, 20):
+        limit = room * MIB
+        finished = subprocess.run([cli_program.PROGRAM, "inspect", folder, "--quick"], capture_output=True, text=True,
+                                  env=cli_program.ENVIRONMENT,
+                                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+        said.append(finished.stdout + finished.stderr)
+    assert any(f"{folder / name}: takes more memory to read than is left" in lines for lines in said), said
 
 
 def test_a_document_of_many_values(home, tmp_path):

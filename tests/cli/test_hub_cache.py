@@ -194,3 +194,44 @@ def test_a_model_that_a_killed_run_set_aside_is_back(hub):
         assert not aside.exists() and (model / "config.json").exists()
         finished = cli_program.call("inspect", "--quick", hub / name)
         assert "is back" not in finished.stdout
+
+
+# A command that names the folder `result`, and its status.
+QUANTIZE = "quantize model --bits 4 --group-size 16 --samples 3 --tokens 8"
+RESULTS = [
+    ("inspect --quick link", 0), ("inspect --quick chain", 0), ("inspect --quick link/", 0),
+    ("inspect --quick ./result/../result", 0), ("inspect --quick result/", 0),
+    ("inspect --quick inner/../result/.", 0), ("inspect --quick result/model.safetensors", 0),
+    ("inspect --quick link/model.safetensors", 0),
+    ("logits model --tokens result/ids.safetensors -o logits", 0),
+    ("generate model --text link/text.txt --samples 1 --tokens 8 -o ids", 0),
+    ("generate model --samples 1 --tokens 8 -o result/more.safetensors", 0),
+    ("eval model --reference ./link --text text.txt --context 16", 0),
+    ("inspect --quick model --json result/report.json", 0),
+    (QUANTIZE + " --rule nothing=skip -o result", 1), (QUANTIZE + " --rule nothing=skip -o link", 1),
+    (QUANTIZE + " --calibration result/ids.safetensors --eval-text missing.txt -o out", 1),
+    ("quantize missing --bits 4 -o result", 1),
+]
+
+
+@pytest.mark.parametrize("line, status", RESULTS)
+def test_a_result_set_aside_is_found_by_any_path(line, status, hub, tmp_path, monkeypatch):
+    """As the system would find the folder itself, were it there: that is what Python's os.path.exists tells after."""
+    model = hub / "hub" / "models--some--model" / "snapshots" / REVISION
+    shutil.copytree(model, tmp_path / "model")
+    shutil.copytree(model, tmp_path / "result")
+    cli_program.save_ids(tmp_path / "result" / "ids.safetensors", cli_models.ids(8, 8))
+    for folder in (tmp_path, tmp_path / "result"):
+        (folder / "text.txt").write_text(cli_models.text(400), encoding="utf-8")
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "link").symlink_to("inner/../result")
+    (tmp_path / "chain").symlink_to(tmp_path / "link")
+    process = subprocess.Popen(["true"])
+    process.wait()
+    aside = tmp_path / f".result.{process.pid}.replaced"
+    os.rename(tmp_path / "result", aside)
+    monkeypatch.chdir(tmp_path)
+    finished = cli_program.call(*line.split())
+    assert finished.returncode == status, finished.stderr
+    assert os.path.exists("result/config.json") and not aside.exists()
+    assert f"which it had set aside as {aside}, is back" in finished.stdout + finished.stderr

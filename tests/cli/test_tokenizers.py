@@ -1,4 +1,5 @@
 """The files beside tokenizer.json change the ids, as they do for transformers' AutoTokenizer."""
+import contextlib
 import json
 import pathlib
 import shutil
@@ -104,6 +105,28 @@ FOLDERS = {
     "GPT-NeoX's class": ("llama", {"tokenizer_class": "GPTNeoXTokenizer", "pad_token": "<pad>"}, None, None,
                          digits_first),
     "Qwen2's class": ("llama", {"tokenizer_class": "Qwen2Tokenizer", "bos_token": MARKED}, None, None, digits_first),
+    "RoBERTa's class": ("llama", {"tokenizer_class": "RobertaTokenizer"}, None, None, digits_first),
+    "RoBERTa's class with a space": ("llama", {"tokenizer_class": "RobertaTokenizerFast", "add_prefix_space": True,
+                                               "cls_token": "<|begin|>", "sep_token": "<|end|>", "mask_token": MARKED},
+                                     None, None, gaps),
+    "BART's class and a decoder": ("llama", {"tokenizer_class": "BartTokenizer", "added_tokens_decoder": DECODER},
+                                   {"sep_token": "river"}, None, no_post_processor),
+    "LED's class": ("llama", {"tokenizer_class": "LEDTokenizerFast"}, {"sep_token": "<w>"}, {"<x>": 350}, both_ends),
+    "MVP's class": ("gpt2", {"tokenizer_class": "MvpTokenizer"}, None, None, None),
+    "DeBERTa's class": ("llama", {"tokenizer_class": "DebertaTokenizer", "mask_token": "<w>"}, None, None,
+                        digits_first),
+    "Blenderbot's class": ("llama", {"tokenizer_class": "BlenderbotTokenizer", "mask_token": "<w>"}, None, None,
+                           digits_first),
+    "Blenderbot's class without a space": ("llama", {"tokenizer_class": "BlenderbotTokenizerFast", "mask_token": "<x>",
+                                                     "add_prefix_space": False, "added_tokens_decoder": DECODER},
+                                           None, None, both_ends),
+    "CodeGen's class": ("llama", {"tokenizer_class": "CodeGenTokenizer"}, None, None, digits_first),
+    "Cohere's class": ("llama", {"tokenizer_class": "CohereTokenizerFast"}, None, None, no_post_processor),
+    "Cohere's class and roles": ("llama", {"tokenizer_class": "CohereTokenizer", "bos_token": MARKED,
+                                           "eos_token": "<y>", "extra_special_tokens": ["<z>", "river"],
+                                           "added_tokens_decoder": DECODER}, None, None, gaps),
+    "Qwen3.5's class": ("llama", {"tokenizer_class": "Qwen3_5Tokenizer", "eos_token": MARKED}, None, None,
+                        digits_first),
     "class in config.json": ("llama GPT2TokenizerFast", {}, None, None, digits_first),
     "GPT-2": ("gpt2", None, None, None, digits_first),
     "GPT-2 with a space": ("gpt2", {"add_prefix_space": True, "eos_token": "<x>"}, {"bos_token": "<|begin|>"}, None,
@@ -171,6 +194,56 @@ def test_what_a_class_does_is_noted(name, note, models, tmp_path):
     folder = make_folder(models, tmp_path / "model", name)
     shown = call("inspect", folder, "--quick").stdout
     assert note in shown and ("note:" in shown) == bool(note)
+
+
+@pytest.mark.parametrize("name", ["T5Tokenizer", "GemmaTokenizerFast", "WhisperTokenizer", "CLIPTokenizer", "BertTokenizer"])
+def test_classes_with_other_rules_are_refused(name, models, tmp_path):
+    """The ids of tokenizer.json are not those of the class, if that loads it at all."""
+    folder = make_folder(models, tmp_path / "model", "plain")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": name}), encoding="utf-8")
+    own = cli_models.load_tokenizer(folder).encode(TEXT).ids
+    theirs = None
+    with contextlib.suppress(Exception):  # it may have no token for what it does not know
+        theirs = transformers.AutoTokenizer.from_pretrained(folder)(TEXT)["input_ids"]
+    assert theirs != own
+    refused = call(*cut(folder, TEXT, 20, tmp_path))
+    assert refused.returncode == 1 and refused.stderr.count("\n") == 1
+    assert f"tokenizer_class {name} is built in a way that is not supported" in refused.stderr
+    assert f"cannot be used: {folder}/tokenizer_config.json" in call("inspect", folder, "--quick").stdout
+
+
+IDS = {
+    "of a billion": ({"id": 10**9, **added("<x>")},),
+    "used twice": ({"id": 316, **added("<x>")}, {"id": 316, **added("<y>")}),
+    "of a token": ({"id": 5, **added("<x>")}, {"id": 317, **added("<y>")}),
+}
+
+
+@pytest.mark.parametrize("tokens", IDS.values(), ids=IDS)
+def test_every_command_notes_ids_that_are_not_those_of_the_file(tokens, models, tmp_path):
+    folder = make_folder(models, tmp_path / "model", "plain")
+    document = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    document["added_tokens"] += tokens
+    (folder / "tokenizer.json").write_text(json.dumps(document), encoding="utf-8")
+    theirs = cli_models.load_tokenizer(folder)
+    odd = next(token for token in tokens if theirs.token_to_id(token["content"]) != token["id"])
+    note = (f"added token \"{odd['content']}\" has the id {odd['id']}; it gets "
+            f"{theirs.token_to_id(odd['content'])}, as in transformers")
+    assert note in call("inspect", folder, "--quick").stdout
+    assert note in call(*cut(folder, TEXT, 20, tmp_path)).stderr
+    assert note in call("eval", folder, "--text", tmp_path / "text.txt", "--context", 16).stderr
+
+
+@pytest.mark.parametrize("file, content", [
+    ("tokenizer_config", {"added_tokens_decoder": {"399": added("<x>"), "317": added("<y>")}}),
+    ("added_tokens", {"<x>": 399, "<y>": 317})])
+def test_ids_beside_tokenizer_json_are_noted(file, content, models, tmp_path):
+    folder = make_folder(models, tmp_path / "model", "plain")
+    (folder / f"{file}.json").write_text(json.dumps(content), encoding="utf-8")
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    assert theirs.convert_tokens_to_ids(["<y>", "<x>"]) == [316, 317]
+    shown = call("inspect", folder, "--quick").stdout
+    assert "added token \"<y>\" has the id 317; it gets 316, as in transformers, and 1 more" in shown
 
 
 @pytest.mark.parametrize("file,content,message", [

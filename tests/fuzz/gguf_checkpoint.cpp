@@ -3,6 +3,7 @@
 
 #include "contract.h"
 #include "normtweak/model/token_ids.h"
+#include "normtweak/text/tokenizer.h"
 #include "sources.h"
 
 namespace normtweak::fuzz {

@@ -4,6 +4,7 @@
 #include "formats/gguf_bytes.h"
 #include "normtweak/base/error.h"
 #include "normtweak/model/gguf_checkpoint.h"
+#include "normtweak/text/tokenizer.h"
 #include "support/temporary_folder.h"
 
 namespace normtweak::model {

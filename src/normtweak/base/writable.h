@@ -9,7 +9,7 @@ namespace normtweak {
 // Throw Error saying why a file, or a folder, cannot be written there: the path has no file name, something of the
 // other kind is in the way, or the nearest existing ancestor is not a folder or not writable. A folder must not be a
 // mount point or the root, since those cannot be replaced atomically. An older folder that a killed run set aside,
-// there or on the way, is put back first (base/leftovers.h).
+// there or on the way, is put back first (base/put_back.h).
 void check_file_target(const std::filesystem::path& target);
 void check_folder_target(const std::filesystem::path& target);
 

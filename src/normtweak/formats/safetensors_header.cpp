@@ -16,8 +16,7 @@ namespace {
 
 constexpr std::size_t kMostMetadata = 65'536;  // entries
 constexpr std::size_t kMostMetadataBytes = 16 << 20;
-constexpr std::size_t kLongestName = 65'536;  // bytes; those of models have less than 200
-constexpr std::size_t kShownOfName = 40;      // of a longer one
+constexpr std::size_t kLongestName = 65'536;  // bytes as written; those of models have less than 200
 constexpr std::uint64_t kMostExtents = 64;    // PyTorch's limit
 
 enum class Field : std::uint8_t { type, shape, data_offsets, other };
@@ -31,9 +30,11 @@ class HeaderReader : public JsonReceiver {
   SafetensorsHeader take() { return std::move(header_); }
 
   void key(std::string name) override {
-    refuse_longest(name);
-    if (depth_ == 1) begin_member(std::move(name));
-    if (depth_ == 2) begin_field(std::move(name));
+    if (depth_ == 1) {
+      begin_member(std::move(name));
+    } else if (depth_ == 2) {
+      begin_field(std::move(name));
+    }
   }
 
   void value(Json scalar) override {
@@ -85,13 +86,6 @@ class HeaderReader : public JsonReceiver {
     fail("{}: `{}` must hold whole numbers from 0 to 2^62, found {}", where(), field_name_, found);
   }
 
-  // Each message, list and index would hold it once more.
-  void refuse_longest(std::string_view name) const {
-    if (name.size() <= kLongestName) return;
-    fail("{}: header: a name of {} bytes, where at most {} are read: {}", origin_, name.size(), kLongestName,
-         name.substr(0, kShownOfName));
-  }
-
   void begin_member(std::string name) {
     in_metadata_ = name == "__metadata__";
     if (in_metadata_ && std::exchange(has_metadata_, true)) fail("{}: __metadata__ occurs twice", origin_);
@@ -122,7 +116,6 @@ class HeaderReader : public JsonReceiver {
       add_metadata(scalar);
     } else if (field_ == Field::type) {
       if (!scalar.is_string()) refuse_description();
-      refuse_longest(scalar.get_ref<const std::string&>());
       tensor_.type = &*header_.types.insert(std::move(scalar.get_ref<std::string&>())).first;
       has_.front() = true;
     } else if (is_list()) {
@@ -236,9 +229,35 @@ class HeaderReader : public JsonReceiver {
   std::vector<std::uint64_t> offsets_;
 };
 
+// The place of the quote that ends the text which begins at `begin`; the end if there is none.
+std::size_t end_of_text(std::string_view json, std::size_t begin) {
+  for (auto at = json.find_first_of("\"\\", begin); at != std::string_view::npos;) {
+    if (json[at] == '"') return at;
+    at = json.find_first_of("\"\\", at + 2);
+  }
+  return json.size();
+}
+
+// Before the parser makes its copies, of which it has several.
+void refuse_long_texts(std::string_view json, std::string_view origin) {
+  constexpr std::size_t kShown = 40;
+  for (auto quote = json.find('"'); quote < json.size();) {
+    const auto end = end_of_text(json, quote + 1);
+    const auto next = json.find_first_not_of(" \t\r\n\"", end);
+    const bool is_name = next != std::string_view::npos && json[next] == ':';
+    const auto length = end - quote - 1, most = is_name ? kLongestName : kMostMetadataBytes;
+    if (length > most) {
+      fail("{}: header: a {} of {} bytes, where at most {} are read: {}", origin, is_name ? "name" : "text", length,
+           most, json.substr(quote + 1, kShown));
+    }
+    quote = json.find('"', end + 1);
+  }
+}
+
 }  // namespace
 
 SafetensorsHeader parse_safetensors_header(std::string_view text, std::uint64_t data_size, const std::string& origin) {
+  refuse_long_texts(text, origin);
   HeaderReader reader(data_size, origin);
   read_json_events(text, origin + ": header", reader, JsonDialect::standard);
   return reader.take();

@@ -31,7 +31,7 @@ struct SafetensorsHeader {
 
 // Throws Error naming `origin` and the defect: what is not as the format wants it, what equals something else (a key of
 // a description, the extent of another tensor's data), a shape that does not fill its data, data of more than
-// `data_size` bytes, a hole, or bytes of no tensor.
+// `data_size` bytes, a hole, bytes of no tensor, or a name of more than 64 KiB.
 SafetensorsHeader parse_safetensors_header(std::string_view text, std::uint64_t data_size, const std::string& origin);
 
 }  // namespace normtweak::formats

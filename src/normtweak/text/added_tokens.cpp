@@ -36,11 +36,15 @@ bool stands_alone(std::string_view text, Span match) {
 
 }  // namespace
 
-std::vector<DeclaredToken> read_added_tokens(const JsonPart& part) {
+std::vector<DeclaredToken> take_added_tokens(Json& document, std::string_view origin) {
   std::vector<DeclaredToken> tokens;
-  const auto elements = part.elements();
+  const auto elements = JsonPart(document, origin)["added_tokens"].elements();
   tokens.reserve(elements.size());
-  for (const auto element : elements) tokens.push_back(read_token(element));
+  for (std::size_t i = 0; i < elements.size(); ++i) {
+    tokens.push_back(read_token(elements[static_cast<std::ptrdiff_t>(i)]));
+    document["added_tokens"][i] = nullptr;  // its memory goes to those that follow
+  }
+  if (document.is_object()) document.erase("added_tokens");
   return tokens;
 }
 
@@ -117,7 +121,7 @@ std::vector<Piece> AddedTokens::split(std::string_view text, bool normalized) co
   std::vector<Piece> pieces;
   std::size_t done = 0;
   for (const auto& match : tables_.at(normalized ? 1 : 0).find_all(text)) {
-    const auto& token = tokens_[place_of(match.value).value()];
+    const auto& token = tokens_[place_of(match.value).value_or(0)];
     auto span = match.span;
     if (token.single_word && !stands_alone(text, span)) continue;
     // The white space may already belong to the previous token.

@@ -36,8 +36,9 @@ struct DeclaredToken {
   std::int64_t id = 0;
 };
 
-// The list of that name in tokenizer.json. Throws Error for malformed entries, and for those without one of the flags.
-std::vector<DeclaredToken> read_added_tokens(const JsonPart& part);
+// Takes the list of that name out of a tokenizer.json. Throws Error naming `origin` for malformed entries, and for
+// those without one of the flags.
+std::vector<DeclaredToken> take_added_tokens(Json& document, std::string_view origin);
 
 // A part of the text: a token, or text between tokens.
 struct Piece {

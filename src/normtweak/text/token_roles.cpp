@@ -242,12 +242,17 @@ std::vector<AddedToken> TokenRoles::to_add(const std::vector<AddedToken>& presen
       if (given) named.insert(given->token.content);
     }
   }
+  std::unordered_map<std::string_view, const AddedToken*> there;
+  for (const auto& token : present) there.insert_or_assign(token.content, &token);
   for (const auto& token : present) known.insert(token.content);
   for (const auto& added : added_) known.insert(added.token.content);
 
   std::vector<AddedToken> tokens;
-  tokens.reserve(added_.size());
-  for (const auto& added : added_) tokens.push_back(added.token);
+  for (const auto& [token, id] : added_) {
+    const auto row = there.find(token.content);
+    const bool changes_nothing = row != there.end() && *row->second == token;
+    if (!changes_nothing || (named.contains(token.content) && !token.special)) tokens.push_back(token);
+  }
   std::set<Given> taken;
   for (const auto& given : special()) {
     if (!known.contains(given.token.content) && taken.insert(given).second) tokens.push_back(given.token);

@@ -50,10 +50,11 @@ const JsonPart& checked(const JsonPart& document) {
 std::string plain_bytes(std::string_view token) { return from_byte_level(token).value_or(std::string(token)); }
 
 // The added tokens of a document that stands alone.
-std::vector<AddedToken> own_tokens(const JsonPart& document) {
+std::vector<AddedToken> own_tokens(const Json& document, std::string_view origin) {
   std::vector<AddedToken> tokens;
   if (!document.is_object()) return tokens;  // reported when the model is read
-  for (auto& declared : read_added_tokens(document["added_tokens"])) tokens.push_back(std::move(declared.token));
+  Json list = {{"added_tokens", document.value("added_tokens", Json())}};
+  for (auto& declared : take_added_tokens(list, origin)) tokens.push_back(std::move(declared.token));
   return tokens;
 }
 
@@ -141,7 +142,7 @@ struct Tokenizer::State {
 };
 
 Tokenizer::Tokenizer(const Json& document, std::string_view origin)
-    : Tokenizer(document, own_tokens({document, origin}), origin) {}
+    : Tokenizer(document, own_tokens(document, origin), origin) {}
 
 Tokenizer::Tokenizer(const Json& document, std::vector<AddedToken> added_tokens, std::string_view origin)
     : state_(std::make_shared<State>(JsonPart(document, origin), std::move(added_tokens), origin)) {}

@@ -99,8 +99,7 @@ struct Document {
 Document read_document(const TokenizerFolder& folder) {
   File file(folder, "tokenizer.json", folder.tokenizer);
   Bpe::check(file.part()["model"]);  // before anything else: the rest may be of a kind that is not known here
-  auto added = read_added_tokens(file.part()["added_tokens"]);
-  file.content.erase("added_tokens");
+  auto added = take_added_tokens(file.content, file.origin);
   return {.parts = std::move(file.content), .added = std::move(added), .origin = std::move(file.origin)};
 }
 
@@ -121,9 +120,8 @@ std::string note_on_unknown_class(std::string_view origin, std::string_view name
 [[noreturn]] void refuse_class(const TokenizerFolder& folder, const File& config, std::string_view name) {
   const bool is_in_config = !config.part()["tokenizer_class"].is_null();
   fail(
-      "{}: transformers builds the tokenizer of tokenizer_class {} in a way that is not supported; if tokenizer.json "
-      "is "
-      "to be used as it is, call the class TokenizersBackend",
+      "{}: tokenizer_class {} is built in a way that is not supported; if tokenizer.json is right as it is, call the "
+      "class TokenizersBackend",
       is_in_config ? config.origin : folder.origin + "/config.json", name);
 }
 
@@ -159,6 +157,24 @@ std::vector<std::string> note_on_ids(const Declared& declared, const Tokenizer& 
   return {more == 0 ? note : fmt::format("{}, and {} more get other ids, too", note, more)};
 }
 
+// Takes the roles, which may hold a million tokens: they are gone when the tokenizer is made.
+std::vector<AddedToken> with_roles(std::vector<AddedToken> tokens, TokenRoles&& taken, const RebuildingClass* row) {
+  const TokenRoles roles = std::move(taken);
+  std::ranges::move(roles.to_add(tokens), std::back_inserter(tokens));
+  if (row != nullptr && row->flags != Flags::kept) {
+    std::ranges::move(roles.special_tokens(row->flags == Flags::of_role), std::back_inserter(tokens));
+  }
+  return tokens;
+}
+
+// The repository's own code, which transformers runs if it is told to trust it.
+std::vector<std::string> note_on_own_code(const JsonPart& config, std::string_view origin) {
+  const auto map = config["auto_map"];
+  if (!map.is_array() && (!map.is_object() || map["AutoTokenizer"].is_null())) return {};
+  return {fmt::format(
+      "{}: `auto_map` names code of its own for the tokenizer, which is not run; tokenizer.json is used", origin)};
+}
+
 void append(std::vector<std::string>& notes, std::vector<std::string> more) {
   std::ranges::move(more, std::back_inserter(notes));
 }
@@ -167,7 +183,7 @@ void append(std::vector<std::string>& notes, std::vector<std::string> more) {
 
 LoadedTokenizer load_tokenizer(const TokenizerFolder& folder) {
   auto document = read_document(folder);
-  const File config(folder, "tokenizer_config.json", folder.config);
+  File config(folder, "tokenizer_config.json", folder.config);
   if (const auto split = config.part()["split_special_tokens"]; split.flag(false)) split.fail("is not supported");
   auto roles = read_roles(folder, config.part(), document.added);
 
@@ -176,6 +192,7 @@ LoadedTokenizer load_tokenizer(const TokenizerFolder& folder) {
   const auto name = class_name(folder, config.part());
   const auto* const row = find_rebuilding_class(name, folder.model_type);
   if (is_refused_class(name)) refuse_class(folder, config, name);
+  append(notes, note_on_own_code(config.part(), config.origin));
   if (row != nullptr) {
     append(notes, rebuild_and_tell(document, *row, config.part()));
     for (std::size_t i = 0; i < kRoles.size(); ++i) roles.set_default(kRoles[i], row->tokens[i]);
@@ -185,17 +202,15 @@ LoadedTokenizer load_tokenizer(const TokenizerFolder& folder) {
     tokens.reserve(document.added.size());
     for (const auto& declared : document.added) tokens.push_back(declared.token);
   }
-  std::ranges::move(roles.to_add(tokens), std::back_inserter(tokens));
-  if (row != nullptr && row->flags != Flags::kept) {
-    std::ranges::move(roles.special_tokens(row->flags == Flags::of_role), std::back_inserter(tokens));
-  }
+  config.content = nullptr;  // it may hold a million tokens, which `roles` has in less memory
+  const auto others = roles.declared_beside(document.added);
+  const auto before = roles.content("cls_token"), after = roles.content("sep_token");
+  tokens = with_roles(std::move(tokens), std::move(roles), row);
 
   Tokenizer tokenizer(document.parts, std::move(tokens), document.origin);
-  if (row != nullptr && row->around == Around::cls_and_sep) {
-    tokenizer.surround(roles.content("cls_token"), roles.content("sep_token"));
-  }
+  if (row != nullptr && row->around == Around::cls_and_sep) tokenizer.surround(before, after);
   append(notes, note_on_ids(document.added, tokenizer, document.origin));
-  append(notes, note_on_ids(roles.declared_beside(document.added), tokenizer, folder.origin));
+  append(notes, note_on_ids(others, tokenizer, folder.origin));
   return {tokenizer, std::move(notes)};
 }
 
