@@ -209,7 +209,7 @@ RESULTS = [
     ("eval model --reference ./link --text text.txt --context 16", 0),
     ("inspect --quick model --json result/report.json", 0),
     (QUANTIZE + " --rule nothing=skip -o result", 1), (QUANTIZE + " --rule nothing=skip -o link", 1),
-    (QUANTIZE + " --calibration result/ids.safetensors --eval-text missing.txt -o out", 1),
+    ("quantize model --bits 4 --group-size 16 --calibration result/ids.safetensors --eval-text missing.txt -o out", 1),
     ("quantize missing --bits 4 -o result", 1),
 ]
 

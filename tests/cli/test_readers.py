@@ -5,7 +5,7 @@ import gguf
 import numpy
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, CompressedTensorsConfig, Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoModel, AutoModelForCausalLM, CompressedTensorsConfig, Qwen3Config, Qwen3ForCausalLM
 
 import cli_models
 import cli_program
@@ -54,6 +54,17 @@ def logits_in_transformers(folder, **how):
     return cli_models.logits(model, IDS)
 
 
+def hidden_in_transformers(folder):
+    """The last hidden states; None if it refuses the folder or starts weights at random."""
+    try:
+        model, notes = AutoModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    except (ValueError, RuntimeError):
+        return None
+    assert not notes["missing_keys"], notes
+    with torch.no_grad():
+        return model(IDS).last_hidden_state
+
+
 def agree(found, expected):
     """The package multiplies in the type of the scales, F16 here, when it dequantizes while loading."""
     return (found - expected).abs().max() <= 5e-3 * expected.abs().max()
@@ -86,6 +97,9 @@ def test_what_is_announced_holds(name, home, tmp_path):
     other = {} if as_stated else {"quantization_config": CompressedTensorsConfig(dequantize=True)}
     found = None if name == "4-g32-export" else logits_in_transformers(folder, **other)
     assert found is None or agree(found, expected)
+    # Nor does the base model alone, whose names lack the prefix.
+    base = hidden_in_transformers(folder)
+    assert base is None or agree(base @ cli_program.tensors(folder)["lm_head.weight"].float().T, expected)
 
 
 def test_no_default_needs_an_argument(home, tmp_path):

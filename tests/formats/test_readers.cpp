@@ -18,12 +18,13 @@ PackedModule module(const char* name, PackedSettings settings) {
 TEST(Readers, OneSetting) {
   EXPECT_EQ(line_of({module("a", {4, 128, true})}), "opens in transformers (with compressed-tensors), vLLM, normtweak");
   EXPECT_EQ(line_of({module("a", {8, 0, false})}),
-            "opens in transformers (with compressed-tensors 0.18 or later), vLLM, normtweak");
+            "opens in transformers (version 5 with compressed-tensors 0.18 or later), vLLM, normtweak");
   EXPECT_EQ(line_of({module("a", {4, 16, true})}),
             "opens in transformers (with compressed-tensors), normtweak; not in vLLM (no kernel for groups of 16)");
-  EXPECT_EQ(line_of({module("a", {3, 128, false})}),
-            "opens in transformers (with compressed-tensors 0.18 or later), normtweak; not in vLLM (no kernel for 3 "
-            "bits)");
+  EXPECT_EQ(
+      line_of({module("a", {3, 128, false})}),
+      "opens in transformers (version 5 with compressed-tensors 0.18 or later), normtweak; not in vLLM (no kernel "
+      "for 3 bits)");
 }
 
 TEST(Readers, OneLinearDecidesForAll) {
@@ -43,6 +44,27 @@ TEST(Readers, VllmFusesLinears) {
   EXPECT_EQ(line_of({query, up, module("gate_proj", {8, 128, true})}).find("not in"), std::string::npos);
 }
 
+TEST(Readers, OlderKernelsOfVllmDoNotPad) {
+  auto narrow = module("a", {4, 64, true});
+  narrow.rows = narrow.columns = 576;
+  EXPECT_NE(line_of({narrow}).find("vLLM (a version whose kernels pad: 576 columns are no multiple of 128)"),
+            std::string::npos);
+  narrow.columns = 1536;
+  EXPECT_EQ(line_of({narrow}).find("kernels"), std::string::npos);
+}
+
+// transformers dequantizes all linears with the settings of the first group.
+TEST(Readers, DequantizingTakesTheFirstGroup) {
+  const std::vector<PackedModule> mixed = {module("a", {4, 128, true}), module("b", {8, 128, true})};
+  auto config = make_packed_config(mixed, kNoFloats);
+  config[kDequantize] = true;
+  const std::string closed = "not in transformers (it would take the first group's settings for all linears)";
+  EXPECT_NE(readers_line(packed_readers(config, mixed, kNoFloats)).find(closed), std::string::npos);
+  config["config_groups"].erase("mixed");
+  EXPECT_NE(readers_line(packed_readers(config, mixed, kNoFloats)).find(closed), std::string::npos);
+  EXPECT_EQ(readers_line(packed_readers(config, std::span(mixed).first(1), kNoFloats)).find(closed), std::string::npos);
+}
+
 TEST(Readers, ConfigsOfOthersNeedAnArgument) {
   const std::vector<PackedModule> modules = {module("a", {4, 128, false})};
   auto config = make_packed_config(modules, kNoFloats);
@@ -53,7 +75,8 @@ TEST(Readers, ConfigsOfOthersNeedAnArgument) {
 
 TEST(Readers, FamiliesThatOthersDoNotPack) {
   const std::vector<PackedModule> modules = {module("a", {4, 128, true})};
-  const auto line = readers_line(packed_readers(make_packed_config(modules, kNoFloats, false), modules, kNoFloats));
+  const auto line = readers_line(
+      packed_readers(make_packed_config(modules, kNoFloats, {.others_read_it = false}), modules, kNoFloats));
   EXPECT_EQ(line.find("opens in normtweak; not in transformers (it packs no linears of this family)"), 0U) << line;
 }
 

@@ -176,7 +176,7 @@ TEST_F(GgufCheckpoint, ShapesThatAreNoModelAreRefused) {
 
 TEST_F(GgufCheckpoint, RotaryFactorsThatAreNoFactorsAreRefused) {
   const std::string message = "tensor rope_freqs.weight: 2 numbers in F32 expected, the file has ";
-  expect_refused({}, {kEmbedding, {"rope_freqs.weight", {2}, 1}}, message + "Half [2]");
+  expect_refused({}, {kEmbedding, {"rope_freqs.weight", {2}, 1}}, message + "F16 [2]");
   expect_refused({}, {kEmbedding, {"rope_freqs.weight", {0}}}, message + "F32 [0]");
   expect_refused({}, {kEmbedding, {"rope_freqs.weight", {3}}}, message + "F32 [3]");
 }

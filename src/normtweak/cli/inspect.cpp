@@ -207,23 +207,30 @@ void list_tensors(const formats::TensorSource& tensors, Findings& findings) {
   for (const auto& name : tensors.names()) {
     const auto info = tensors.info(name);
     findings.text += fmt::format("  {} {} [{}]\n", one_line(name), info.stored_as, fmt::join(info.shape, ", "));
+    findings.figures["shapes"][name] = info.shape;
   }
 }
 
-// What can be said about a model of another family.
-Findings inspect_foreign(const model::UnsupportedFamily& unsupported) {
+std::shared_ptr<const formats::TensorSource> tensors_beside(const fs::path& config) {
+  if (has_ending(config, ".gguf")) return std::make_shared<formats::GgufFile>(config);
+  return formats::open_safetensors(config.parent_path());
+}
+
+// What can be said about a model of another family: nullopt if its tensors cannot be read either.
+std::optional<Findings> inspect_foreign(const model::UnsupportedFamily& unsupported) {
   const fs::path file = unsupported.file();
   std::shared_ptr<const formats::TensorSource> tensors;
-  if (has_ending(file, ".gguf")) {
-    tensors = std::make_shared<formats::GgufFile>(file);
-  } else {
-    tensors = formats::open_safetensors(file.parent_path());
+  try {
+    tensors = tensors_beside(file);
+  } catch (const Error&) {  // the family is the first problem, and is reported
+    return std::nullopt;
   }
   Findings findings;
-  findings.figures["path"] = file.string();
+  const auto path = has_ending(file, ".gguf") ? file.string() : file.parent_path().string();
+  findings.figures["path"] = path;
   findings.figures["kind"] = "unsupported model";
-  findings.figures["problem"] = unsupported.what();
-  findings.text = fmt::format("{}: not a supported model; its tensors\n", one_line(file.string()));
+  findings.figures["problem"] = unsupported.problem();
+  findings.text = fmt::format("{}: not a supported model; its tensors\n", one_line(path));
   count_tensors(*tensors, findings);
   list_tensors(*tensors, findings);
   return findings;
@@ -285,9 +292,10 @@ Job add_inspect(CLI::App& command) {
                                 : inspect_model(choices->path, choices->quick, *progress);
       finish(findings.figures, choices->common, compute, findings.text);
     } catch (const model::UnsupportedFamily& unsupported) {
-      const auto findings = inspect_foreign(unsupported);
-      finish(findings.figures, choices->common, compute, findings.text);
-      throw;
+      if (const auto findings = inspect_foreign(unsupported)) {
+        finish(findings->figures, choices->common, compute, findings->text);
+      }
+      fail("{}", unsupported.problem());
     }
   };
 }

@@ -1,6 +1,7 @@
 #include "normtweak/formats/compressed_tensors_config.h"
 
 #include <map>
+#include <utility>
 
 #include "normtweak/base/error.h"
 
@@ -99,6 +100,14 @@ std::vector<std::string> parse_texts(const Json& list, std::string_view where) {
   return texts;
 }
 
+bool singles_out_experts(const Json& group) {
+  const auto& targets = get(group, "targets");
+  return targets.is_array() && std::ranges::any_of(targets, [](const Json& target) {
+           const auto text = target.is_string() ? target.get<std::string>() : "";
+           return ModulePattern::is_regex(text) && text.find("experts") != std::string::npos;
+         });
+}
+
 ModulePattern pattern_of(const std::string& text, std::string_view where) {
   try {
     return ModulePattern(text);
@@ -134,14 +143,17 @@ PackedConfig::PackedConfig(const Json& config, std::string_view origin)
   if (!groups.is_object()) fail("{}: `config_groups` must be an object, found {}", where, show(groups));
 
   std::map<std::string, PackedSettings> by_target;  // the last group that names a target wins
+  bool is_first = true;                             // of those that do not single out experts
   for (const auto& [name, group] : groups.items()) {
     const auto group_where = fmt::format("{}: {}", where, name);
     if (!group.is_object())
       fail("{}: only groups with their settings are supported, found {}", group_where, show(group));
+    const bool of_all = std::exchange(is_first, is_first && singles_out_experts(group));
     if (get(group, "targets") == kNoModule) continue;
     refuse_unless_empty(group, {"input_activations", "output_activations"}, group_where);
     if (const auto& format = get(group, "format"); !format.is_null()) check_format(format, extension_, group_where);
     const auto settings = parse_weights(get(group, "weights"), extension_, group_where);
+    if (of_all && !is_first) dequantized_with_ = settings;
     for (auto& target : parse_texts(get(group, "targets"), group_where)) by_target[std::move(target)] = settings;
   }
   for (const auto& [target, settings] : by_target) {

@@ -37,14 +37,21 @@ inline constexpr const char* kDequantize = "dequantize";                        
 struct PackedModule {
   std::string name;  // "model.layers.0.mlp.up_proj"
   PackedSettings settings;
+  std::int64_t rows = 0, columns = 0;  // of its weight; 0: not known, which matters to packed_readers() alone
+};
+
+// What a family adds to its config.
+struct PackedFamily {
+  std::string_view base_prefix = {};  // "model.": names within the base model lack it, in transformers' AutoModel
+  bool others_read_it = true;         // false for GPT-2, whose Conv1D no other program packs
 };
 
 // The config to write. ignored: the model's other linears, which stay float; a class target would match them, too. If
-// all settings are equal the target is the class "Linear", otherwise each module is named. If one module needs the
-// extension, or others cannot read this model packed (GPT-2's Conv1D), the whole config is marked so that they refuse
-// it and do not go on with random weights.
+// all settings are equal the target is the class "Linear", otherwise each group has a regular expression that matches
+// its modules, with the base prefix or without. If one module needs the extension, or others cannot read this family
+// packed, the whole config is marked so that they refuse it and do not go on with random weights.
 Json make_packed_config(std::span<const PackedModule> modules, const std::vector<std::string>& ignored,
-                        bool others_read_it = true);
+                        const PackedFamily& family = {});
 
 // Whether a checkpoint with this `quantization_config` is to be read by decode_packed(), judging by its method and
 // format names.
@@ -62,6 +69,10 @@ class PackedConfig {
 
   bool is_extension() const { return extension_; }
 
+  // What transformers 5 takes for all linears when it dequantizes: the settings of the first group that does not single
+  // out experts. nullopt if these cannot be dequantized.
+  const std::optional<PackedSettings>& dequantized_with() const { return dequantized_with_; }
+
  private:
   struct Target {
     ModulePattern pattern;
@@ -72,6 +83,7 @@ class PackedConfig {
 
   std::string where_;  // how messages begin
   bool extension_ = false;
+  std::optional<PackedSettings> dequantized_with_;
   // Names of modules and classes are looked up: a mixture of experts may name each of its 20,000 linears.
   std::unordered_map<std::string, PackedSettings> named_;
   std::vector<Target> patterns_;  // regular expressions, in the order in which they are tried

@@ -1,6 +1,8 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cctype>
 
 #include "normtweak/formats/compressed_tensors_config.h"
 
@@ -28,20 +30,77 @@ Json group_json(const Json& targets, const PackedSettings& settings) {
 }
 
 // Settings and the names of their modules, in the order of the modules.
-using Groups = std::vector<std::pair<PackedSettings, Json>>;
+using Groups = std::vector<std::pair<PackedSettings, std::vector<std::string>>>;
 
 Groups grouped(std::span<const PackedModule> modules) {
   Groups groups;
   for (const auto& module : modules) {
     auto group = std::ranges::find(groups, module.settings, &Groups::value_type::first);
-    if (group == groups.end()) group = groups.insert(groups.end(), {module.settings, Json::array()});
+    if (group == groups.end()) group = groups.insert(groups.end(), {module.settings, {}});
     group->second.push_back(module.name);
   }
   return groups;
 }
 
+std::string escaped(std::string_view text) {
+  std::string result;
+  for (const char letter : text) {
+    const bool plain = (std::isalnum(static_cast<unsigned char>(letter)) != 0) || letter == '_';
+    result += plain ? std::string{letter} : fmt::format("[{}]", letter);
+  }
+  return result;
+}
+
+// "layers.3.mlp.up_proj" in three: what stands before the index of the block, the index, and what follows.
+struct IndexedName {
+  std::string_view before, index, after;
+};
+std::optional<IndexedName> split_at_index(std::string_view name) {
+  constexpr std::string_view kDigits = "0123456789";
+  for (std::size_t dot = name.find('.'); dot != std::string_view::npos; dot = name.find('.', dot + 1)) {
+    const auto end = name.find_first_not_of(kDigits, dot + 1);
+    if (end == std::string_view::npos || end == dot + 1 || name[end] != '.') continue;
+    return IndexedName{name.substr(0, dot), name.substr(dot + 1, end - dot - 1), name.substr(end + 1)};
+  }
+  return std::nullopt;
+}
+
+// Targets that match these modules in the whole model and in the base model alone, where names lack the prefix: one
+// regular expression for all that lie in blocks, since vLLM compiles each as often as it meets it,
+//     re:(model[.])?layers[.]((0|2)[.]mlp[.]up_proj|(0|1|2)[.]mlp[.]down_proj)$
+// and names as they are for the others, such as the head.
+Json targets_of(const std::vector<std::string>& modules, std::string_view base_prefix) {
+  auto targets = Json::array();
+  std::vector<std::pair<std::string, std::vector<std::pair<std::string, std::string>>>>
+      lists;  // "layers": parts: indices
+  for (const std::string_view module : modules) {
+    const bool in_base = !base_prefix.empty() && module.starts_with(base_prefix);
+    const auto name = split_at_index(in_base ? module.substr(base_prefix.size()) : module);
+    if (!name) {
+      targets.push_back(module);
+      continue;
+    }
+    const auto before = (in_base ? fmt::format("({})?", escaped(base_prefix)) : "") + escaped(name->before);
+    auto list = std::ranges::find(lists, before, &decltype(lists)::value_type::first);
+    if (list == lists.end()) list = lists.insert(lists.end(), {before, {}});
+    const auto after = escaped(name->after);
+    auto part = std::ranges::find(list->second, after, &std::pair<std::string, std::string>::first);
+    if (part == list->second.end()) {
+      list->second.emplace_back(after, name->index);
+    } else {
+      part->second += fmt::format("|{}", name->index);
+    }
+  }
+  for (const auto& [before, parts] : lists) {
+    std::vector<std::string> alternatives;
+    for (const auto& [after, indices] : parts) alternatives.push_back(fmt::format("({})[.]{}", indices, after));
+    targets.push_back(fmt::format("re:{}[.]({})$", before, fmt::join(alternatives, "|")));
+  }
+  return targets;
+}
+
 // Older versions of transformers take the format of the first group for all, unless each has its own.
-Json mixed_groups(const Groups& groups, const char* format) {
+Json mixed_groups(const Groups& groups, const char* format, std::string_view base_prefix) {
   Json json = Json::object();
   if (format == kPackedFormat) {
     json["mixed"] = group_json(Json::array({kNoModuleTarget}), {.bits = 4, .symmetric = true});
@@ -49,7 +108,8 @@ Json mixed_groups(const Groups& groups, const char* format) {
   }
   for (std::size_t i = 0; i < groups.size(); ++i) {
     // Not a class for the largest group and names for the rest: vLLM matches the class first when it fuses linears.
-    auto& group = json[fmt::format("group_{}", i)] = group_json(groups[i].second, groups[i].first);
+    auto& group = json[fmt::format("group_{}", i)] =
+        group_json(targets_of(groups[i].second, base_prefix), groups[i].first);
     group["format"] = format;
   }
   return json;
@@ -58,9 +118,10 @@ Json mixed_groups(const Groups& groups, const char* format) {
 }  // namespace
 
 Json make_packed_config(std::span<const PackedModule> modules, const std::vector<std::string>& ignored,
-                        bool others_read_it) {
+                        const PackedFamily& family) {
   const auto groups = grouped(modules);
-  const bool extension = !others_read_it || std::ranges::any_of(groups, needs_extension, &Groups::value_type::first);
+  const bool extension =
+      !family.others_read_it || std::ranges::any_of(groups, needs_extension, &Groups::value_type::first);
   const char* format = extension ? kExtendedPackedFormat : kPackedFormat;
   Json config = Json::object();
   // Without `quant_method` every known loader stops; with an unknown one transformers loads random weights.
@@ -69,14 +130,14 @@ Json make_packed_config(std::span<const PackedModule> modules, const std::vector
   config["quantization_status"] = "compressed";
   config["global_compression_ratio"] = nullptr;
   if (groups.size() > 1) {
-    config["config_groups"] = mixed_groups(groups, format);
+    config["config_groups"] = mixed_groups(groups, format, family.base_prefix);
   } else {
     config["config_groups"] = Json::object();
     for (const auto& [settings, names] : groups)
       config["config_groups"]["group_0"] = group_json(Json::array({"Linear"}), settings);
     if (!extension && !groups.empty() && !groups[0].first.symmetric) config[kDequantize] = true;
   }
-  config["ignore"] = ignored;
+  config["ignore"] = targets_of(ignored, family.base_prefix);
   config["kv_cache_scheme"] = nullptr;
   config["version"] = kVersion;
   return config;

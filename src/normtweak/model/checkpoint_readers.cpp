@@ -8,24 +8,24 @@ namespace normtweak::model {
 PackedLinears packed_linears(const Checkpoint& checkpoint) {
   const formats::PackedConfig config(checkpoint.config.at("quantization_config"), checkpoint.path);
   PackedLinears found;
-  const auto add = [&](const std::string& module) {
+  const auto add = [&](const std::string& module, std::int64_t rows, std::int64_t columns) {
     const bool is_float = checkpoint.tensors->contains(stored_name(checkpoint, module + ".weight"));
     const auto settings = is_float ? std::nullopt : config.settings_of(module);
     if (settings) {
-      found.packed.push_back({module, *settings});
+      found.packed.push_back({module, *settings, rows, columns});
     } else {
       found.floats.push_back(module);
     }
     return settings.has_value();
   };
   for (int block = 0; block < checkpoint.numbers.layers; ++block) {
-    for (const auto& shape : linear_shapes(checkpoint, block)) add(shape.name);
+    for (const auto& shape : linear_shapes(checkpoint, block)) add(shape.name, shape.out, shape.in);
   }
   const std::string head(checkpoint.family->names.head);
   if (checkpoint.numbers.tied_head) {
     found.floats.push_back(head);
   } else {
-    found.packed_head = add(head);
+    found.packed_head = add(head, checkpoint.numbers.vocabulary, checkpoint.numbers.hidden);
   }
   return found;
 }

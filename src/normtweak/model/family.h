@@ -108,9 +108,10 @@ class UnsupportedFamily : public Error {
  public:
   UnsupportedFamily(std::string_view file, std::string_view found, std::string_view supported);
   const std::string& file() const { return file_; }
+  const std::string& problem() const { return problem_; }  // the message without advice
 
  private:
-  std::string file_;
+  std::string file_, problem_;
 };
 
 // By config.json's `architectures`, or its `model_type` if there are none. Throws UnsupportedFamily.

@@ -91,7 +91,9 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   const auto original = model::open_checkpoint(options.model);
   report_notes(original, progress);
   if (model::is_quantized(original)) {
-    fail("{}: is quantized already; give the float model, or use `normtweak tweak`", options.model);
+    const bool readable = formats::is_packed_config(original.config.at("quantization_config"));
+    fail("{}: is quantized already; give the float model{}", options.model,
+         readable ? ", or use `normtweak tweak`" : "; its format is not read, only compressed-tensors is");
   }
   auto checkpoint = original;
   checkpoint.numbers.stored_type = options.store_type.value_or(original.result_type);

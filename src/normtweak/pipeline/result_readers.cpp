@@ -18,7 +18,7 @@ std::vector<formats::Reader> readers_of_quantized(const model::Checkpoint& origi
   model::PackedLinears all;
   for (const auto& [shape, block, plan] : linears) {
     if (plan) {
-      all.packed.push_back({shape.name, formats::packed_settings(outline(shape, *plan))});
+      all.packed.push_back({shape.name, formats::packed_settings(outline(shape, *plan)), shape.out, shape.in});
     } else {
       all.floats.push_back(shape.name);
     }

@@ -261,7 +261,10 @@ const SaveFormat& find_save_format(std::string_view name) {
 
 Json packed_config(const model::Checkpoint& original, std::span<const formats::PackedModule> packed,
                    const std::vector<std::string>& floats) {
-  return formats::make_packed_config(packed, floats, original.family->linear_layout == model::Layout::out_in);
+  const auto& family = *original.family;
+  return formats::make_packed_config(
+      packed, floats,
+      {.base_prefix = family.base_prefix, .others_read_it = family.linear_layout == model::Layout::out_in});
 }
 
 bool converts_floats(const model::Checkpoint& original, at::ScalarType stored) {

@@ -69,6 +69,7 @@ void Candidates::consider(const std::string& name, const State& state) {
   leader_name_ = name;
 }
 
+// NOLINTNEXTLINE(performance-unnecessary-value-param): `from` may be the leader, which changes
 void Candidates::consider_parts_of(State from) {
   for (const double share : {0.8, 0.6, 0.3}) {
     auto state = from;

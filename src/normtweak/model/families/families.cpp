@@ -25,7 +25,8 @@ std::string supported_architectures() {
 
 UnsupportedFamily::UnsupportedFamily(std::string_view file, std::string_view found, std::string_view supported)
     : Error(fmt::format("{}: {}; supported are {}; `normtweak inspect` lists its tensors", file, found, supported)),
-      file_(file) {}
+      file_(file),
+      problem_(fmt::format("{}: {}; supported are {}", file, found, supported)) {}
 
 std::span<const Family* const> families() { return kFamilies; }
 
