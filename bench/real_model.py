@@ -18,8 +18,6 @@ import program
 # name, arguments of `normtweak tweak`
 BLOCK_TWEAKS = [
     ("layer-wise, the paper's loss and rate", ["--method", "layerwise"]),
-    ("closed form (ridge)", ["--method", "ridge"]),
-    ("end to end, norms + scales, from the closed form", ["--start", "ridge"]),
 ]
 NORMS_ALONE = [("end to end, norms", ["--tune", "norms"])]
 

@@ -20,7 +20,7 @@ CASES = [
     (["--group-size"], "quantize", ["-1"], "is too small; at least 0"),
     (["--damping"], "quantize", ["-0.1"], "is too small; at least 0"),
     (["--damping", "--drift-correction"], "quantize", ["1.1"], "is too large; at most 1"),
-    (["--lr", "--lr-scales", "--lr-zeros", "--ridge-lambda"], "tweak", ["0", "-1e-3"], "is too small; more than 0"),
+    (["--lr", "--lr-scales", "--lr-zeros"], "tweak", ["0", "-1e-3"], "is too small; more than 0"),
     (["--lr-scale"], "tweak", ["-1.5"], "is too small; at least -1"),
     (["--epochs", "--steps", "--stop-after", "--batch"], "tweak", ["0", "-1"], "is too small; at least 1"),
     (["--context"], "tweak", ["1", "0", "-1"], "is too small; at least 2"),
@@ -40,8 +40,8 @@ CASES = [
     (["--group-size", "--epochs", "--steps", "--batch", "--context", "--max-tokens", "--max-examples", "--samples",
       "--tokens", "--top-k", "--generate-batch", "--threads", "--seed"], "quantize", NO_COUNTS, "a whole number"),
     (["--batch-rows"], "eval", NO_COUNTS, "a whole number"),
-    (["--damping", "--lr", "--lr-scales", "--lr-zeros", "--lr-scale", "--ridge-lambda", "--temperature", "--top-p"],
-     "quantize", NO_NUMBERS, "a number is expected"),
+    (["--damping", "--lr", "--lr-scales", "--lr-zeros", "--lr-scale", "--temperature", "--top-p"], "quantize",
+     NO_NUMBERS, "a number is expected"),
     (["--budget"], "tweak", ["0s", "-5m", "1e300h", "0.5-tokens", "1e30-tokens", "nans", "5"], "500k-tokens"),
 ]
 ROWS = [(command, option, values, words) for options, command, values, words in CASES for option in options]

@@ -327,7 +327,7 @@ def test_the_copy_of_what_was_quantized_replaces_no_other_files(home, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["calibration.safetensors", "out"]
 
 
-@pytest.mark.parametrize("tweak", ["layerwise", "ridge"])
+@pytest.mark.parametrize("tweak", ["layerwise", "end-to-end"])
 def test_a_link_to_the_copy_of_what_was_quantized_stays(tweak, home, tmp_path):
     calibration = cli_program.save_ids(tmp_path / "calibration.safetensors", cli_models.ids(24, 32))
     (tmp_path / "out.untouched").symlink_to("elsewhere")
@@ -340,13 +340,13 @@ def test_options_without_effect_are_noted(home, tmp_path):
     """Where they do no harm: one command line serves several methods."""
     calibration = cli_program.save_ids(tmp_path / "calibration.safetensors", cli_models.ids(8, 32))
     finished = cli_program.call("quantize", home / "llama", "-o", tmp_path / "out", "--method", "kmeans", "--bits", 3,
-                                "--group-size", 64, "--token-weights", "fisher", "--tweak", "ridge", "--tune",
-                                "norms", "--epochs", 2, "--lr", 0.1, "--budget", "5m", "--calibration", calibration,
+                                "--group-size", 64, "--token-weights", "fisher", "--tweak", "layerwise", "--tune",
+                                "norms", "--seed", 3, "--budget", "5m", "--calibration", calibration,
                                 "--top-k", 50)
     assert finished.returncode == 0, finished.stderr
     for option, choice in (("--group-size", "--method kmeans"),
                            ("--token-weights", "--method kmeans without --sensitivity"),
-                           ("--epochs", "--tweak ridge"), ("--lr", "--tweak ridge"), ("--budget", "--tweak ridge"),
+                           ("--seed", "--calibration and --tweak layerwise"), ("--budget", "--tweak layerwise"),
                            ("--top-k", "--calibration")):
         assert f"{option}: has no effect with {choice}\n" in finished.stderr
     assert "--tune: " not in finished.stderr

@@ -289,91 +289,42 @@ TEST(RunBlocks, TweaksNormsOnly) {
   }
 }
 
-struct ClosedForm {
-  bool llama, float_stream;
-};
-const ClosedForm kClosedForms[] = {{true, false}, {true, true}, {false, false}, {false, true}};
-
-tweak::RidgeOptions ridge_of(const ClosedForm& wanted) {
-  return {.lambda = 0.01, .final_norm = true, .float_stream = wanted.float_stream};
-}
-
-TEST(RunBlocks, SolvesNormsOnly) {
-  for (const auto& wanted : kClosedForms) {
-    const auto floats = tiny_decoder({.llama = wanted.llama});
-    const auto start = tests::quantized(floats, tests::Weights::groups);
-    const BlockwiseOptions options = {.plan = nullptr, .layerwise = {}, .ridge = ridge_of(wanted)};
-    const auto result = run_blocks(floats, floats, start, text_for(floats), options, silent_progress());
-    EXPECT_EQ(result.steps, 0);
-    ASSERT_EQ(result.solved.size(), 5U);  // two in each block, and the final norm
-    for (const auto& norm : result.solved) EXPECT_LT(norm.error_after, norm.error_before) << norm.norm;
-    EXPECT_EQ(result.solved[2].norm, "blocks.1.attention_norm");
-    EXPECT_EQ(result.solved[4].norm, "final_norm");
-    EXPECT_FALSE(result.decoder.final_norm.weight.equal(start.final_norm.weight));
-    for (int i = 0; i < 2; ++i) {
-      auto found = *result.decoder.blocks.get(i), before = *start.blocks.get(i);
-      EXPECT_FALSE(found.attention_norm.weight.equal(before.attention_norm.weight));
-      EXPECT_FALSE(found.mlp_norm.weight.equal(before.mlp_norm.weight));
-      EXPECT_TRUE(wanted.llama || !found.mlp_norm.bias.equal(before.mlp_norm.bias));
-      const auto linears_found = model::linears(found), linears_before = model::linears(before);
-      ASSERT_EQ(linears_found.size(), linears_before.size());
-      for (std::size_t j = 0; j < linears_found.size(); ++j) {
-        const auto &a = std::get<weights::AffineWeight>(linears_found[j].linear->weight),
-                   &b = std::get<weights::AffineWeight>(linears_before[j].linear->weight);
-        EXPECT_TRUE(a.codes.equal(b.codes) && a.scales.equal(b.scales) && a.zeros.equal(b.zeros));
-      }
-    }
-  }
-}
-
-// Where nothing was lost, nothing is moved, to the last bit.
-TEST(RunBlocks, TheClosedFormLeavesTheFloatModelAsItIs) {
-  for (const auto& wanted : kClosedForms) {
-    const auto floats = tiny_decoder({.llama = wanted.llama});
-    const BlockwiseOptions options = {.plan = nullptr, .layerwise = {}, .ridge = ridge_of(wanted)};
-    const auto found = run_blocks(floats, floats, floats, text_for(floats), options, silent_progress()).decoder;
-    EXPECT_TRUE(found.final_norm.weight.equal(floats.final_norm.weight));
-    for (int i = 0; i < 2; ++i) {
-      EXPECT_TRUE(found.blocks.get(i)->attention_norm.weight.equal(floats.blocks.get(i)->attention_norm.weight));
-      EXPECT_TRUE(found.blocks.get(i)->mlp_norm.weight.equal(floats.blocks.get(i)->mlp_norm.weight));
-    }
-  }
-}
-
-// Padding may hold anything: no token after it sees it, and no sum counts it.
-TEST(RunBlocks, TheClosedFormLeavesPaddingOut) {
+// Padding may hold anything: no token after it sees it, and no loss counts it.
+TEST(RunBlocks, TheTweakLeavesPaddingOut) {
   const auto floats = tiny_decoder();
   const auto start = tests::quantized(floats, tests::Weights::groups);
   auto text = text_for(floats);
   text.mask = at::ones(text.ids.sizes(), at::kBool);
   text.mask.narrow(1, 12, 4).fill_(false);
-  const BlockwiseOptions options = {.plan = nullptr, .layerwise = {}, .ridge = ridge_of({true, true})};
-  const auto solve = [&] { return run_blocks(floats, floats, start, text, options, silent_progress()).decoder; };
-  const auto before = solve();
+  const BlockwiseOptions options = {
+      .plan = nullptr,
+      .layerwise = tweak::LayerwiseOptions{.loss = "mse", .rate = 1e-2, .final_norm = true, .float_stream = true}};
+  const auto tweaked = [&] { return run_blocks(floats, floats, start, text, options, silent_progress()).decoder; };
+  const auto before = tweaked();
   text.ids = text.ids.clone();
   text.ids.narrow(1, 12, 4).fill_(7);
-  EXPECT_LT(tests::relative_error(solve().final_norm.weight, before.final_norm.weight), 1e-5);
+  EXPECT_LT(tests::relative_error(tweaked().final_norm.weight, before.final_norm.weight), 1e-5);
   text.mask.reset();
-  EXPECT_GT(tests::relative_error(solve().final_norm.weight, before.final_norm.weight), 1e-3);
+  EXPECT_GT(tests::relative_error(tweaked().final_norm.weight, before.final_norm.weight), 1e-3);
 }
 
-// Later blocks are quantized for the stream that solved norms produce. Seen in codebooks, which are weighted means of
+// Later blocks are quantized for the stream that tweaked norms produce. Seen in codebooks, which are weighted means of
 // weights: codes may stay when their Hessian changes a little.
-TEST(RunBlocks, QuantizesBehindSolvedNorms) {
+TEST(RunBlocks, QuantizesBehindTweakedNorms) {
   const auto decoder = tiny_decoder();
   const auto text = text_for(decoder);
   auto plan = plan_of("kmeans");
   plan.standard.group_size = 0;
   plan.standard.sensitivity = true;
   plan.standard.scale_type = at::kFloat;
-  const auto codebook = [&](const std::optional<tweak::RidgeOptions>& ridge, int block) {
-    const BlockwiseOptions options = {.plan = &plan, .layerwise = {}, .ridge = ridge};
+  const auto codebook = [&](const std::optional<tweak::LayerwiseOptions>& layerwise, int block) {
+    const BlockwiseOptions options = {.plan = &plan, .layerwise = layerwise};
     const auto result = run_blocks(decoder, decoder, decoder, text, options, silent_progress());
     return std::get<weights::CodebookWeight>(result.decoder.blocks.get(block)->up.weight).codebook;
   };
-  const auto ridge = ridge_of({true, false});
-  EXPECT_TRUE(codebook(ridge, 0).equal(codebook({}, 0)));
-  EXPECT_FALSE(codebook(ridge, 1).equal(codebook({}, 1)));
+  const auto layerwise = tweak::LayerwiseOptions{.rate = 1e-2};
+  EXPECT_TRUE(codebook(layerwise, 0).equal(codebook({}, 0)));
+  EXPECT_FALSE(codebook(layerwise, 1).equal(codebook({}, 1)));
 }
 
 }  // namespace

@@ -133,22 +133,21 @@ TEST(MemoryPlan, QuantizedBlocksAreSizedByTheirPlans) {
   }
 }
 
-// What a tweak of norms keeps besides the stream that is quantized, in hidden states of the whole text.
+// What the layer-wise tweak keeps besides the stream that is quantized, in hidden states of the whole text.
 TEST(MemoryPlan, TheStreamsOfATweakAreCounted) {
-  TweakOptions layerwise, ridge, none;
+  TweakOptions layerwise, none, end_to_end;
   layerwise.method = TweakMethod::layerwise;
-  ridge.method = TweakMethod::ridge;
   none.method = TweakMethod::none;
-  auto far_layerwise = layerwise, far_ridge = ridge;
-  far_layerwise.layerwise.float_stream = far_ridge.ridge.float_stream = true;
+  auto float_stream = layerwise, final_norm = layerwise;
+  float_stream.layerwise.float_stream = final_norm.layerwise.final_norm = true;
   const auto streams = [](const TweakOptions& tweak) {
     return needs_to_quantize({}, planned_linears({}, llama_7b()), tweak, {4, 16}, {}, {}).more_streams;
   };
   EXPECT_EQ(streams(none), 0);
+  EXPECT_EQ(streams(end_to_end), 0);
   EXPECT_EQ(streams(layerwise), 1);
-  EXPECT_EQ(streams(far_layerwise), 2);
-  EXPECT_EQ(streams(ridge), 2);
-  EXPECT_EQ(streams(far_ridge), 5);
+  EXPECT_EQ(streams(float_stream), 2);
+  EXPECT_EQ(streams(final_norm), 2);
 }
 
 // A row of 60000 tokens within one block, in F32: 60000 (5 * 4096 + 4096 + 4 * 11008) * 4 bytes are 15 GiB.

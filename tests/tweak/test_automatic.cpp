@@ -80,9 +80,8 @@ Problem make_problem(std::int64_t samples = 64, std::int64_t tokens = 16) {
   return problem;
 }
 
-EndToEndResult run(const Problem& problem, const EndToEndOptions& options, ProgressSink& sink = silent_progress(),
-                   const model::Decoder* start = nullptr) {
-  return tweak_end_to_end(problem.teacher, problem.student, problem.text, options, sink, start);
+EndToEndResult run(const Problem& problem, const EndToEndOptions& options, ProgressSink& sink = silent_progress()) {
+  return tweak_end_to_end(problem.teacher, problem.student, problem.text, options, sink);
 }
 
 TEST(Automatic, ChoosesRateBatchAndSteps) {
@@ -163,22 +162,6 @@ TEST(Automatic, KeepsToABudgetOfSeconds) {
   EndToEndOptions options;
   options.budget.seconds = 1e-3;  // less than anything takes: one step is the least
   EXPECT_EQ(run(problem, options).planned_steps, 1);
-}
-
-TEST(Automatic, StartsWhereItIsTold) {
-  const auto problem = make_problem();
-  const auto good = run(problem, {.passes = 8});
-  EndToEndOptions still;  // no step of this size changes anything
-  still.norm_rate = still.scale_rate = 1e-12;
-  still.steps = 1;
-  const auto result = run(problem, still, silent_progress(), &good.decoder);
-  EXPECT_NE(result.chosen, "untouched");
-  double of_good = kInfinity;
-  for (const auto& candidate : good.candidates) of_good = std::min(of_good, candidate.divergence);
-  const auto start = std::ranges::find(result.candidates, "start", &Candidate::name);
-  ASSERT_NE(start, result.candidates.end());
-  EXPECT_NEAR(start->divergence, of_good, 1e-4 * of_good);
-  EXPECT_NEAR(result.candidates.front().divergence, good.candidates.front().divergence, 1e-9);  // still the student
 }
 
 TEST(Automatic, StopsWhereNothingIsGainedAnyMore) {

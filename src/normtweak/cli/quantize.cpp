@@ -73,7 +73,7 @@ void add_plan(CLI::App& command, Choices& choices) {
           .add_option(
               "--drift-correction", choices.options.plan.drift_correction,
               "gptq: share of the input drift, caused by preceding quantized layers, that each weight is corrected "
-              "for before rounding; scaled down if text is scarce (default: 0.5; 0 with layerwise or ridge)")
+              "for before rounding; scaled down if text is scarce (default: 0.5; 0 with layerwise)")
           ->check(within(kShare))
           ->group("Quantize");
   command
@@ -102,11 +102,10 @@ std::set<std::string> named_options(const CLI::App& command) {
   return named;
 }
 
-// Whether norms are matched to the float block on the quantized stream, which is a different objective from drift
+// The layer-wise tweak matches the float block on the quantized stream, which is a different objective from drift
 // correction.
-bool matches_norms(const pipeline::TweakOptions& tweak) {
-  return tweak.method == pipeline::TweakMethod::layerwise || tweak.method == pipeline::TweakMethod::ridge ||
-         tweak.start_with_ridge;
+double standard_drift_correction(const pipeline::TweakOptions& tweak) {
+  return tweak.method == pipeline::TweakMethod::layerwise ? 0 : 0.5;
 }
 
 }  // namespace
@@ -145,7 +144,7 @@ Job add_quantize(CLI::App& command) {
     if (choices->token_weights == "fisher") options.plan.token_weights = quantize::TokenWeighting::fisher;
     for (const auto& rule : choices->rules) options.plan.rules.push_back(quantize::parse_rule(rule));
     if (!choices->store_type.empty()) options.store_type = parse_float_type(choices->store_type);
-    if (choices->drift_correction->empty()) options.plan.drift_correction = matches_norms(options.tweak) ? 0 : 0.5;
+    if (choices->drift_correction->empty()) options.plan.drift_correction = standard_drift_correction(options.tweak);
     options.text = text_source(command, choices->text, choices->common, *progress);
     note_unread_seed(command, choices->tweak, options.text, "--tweak", *progress);
     options.external = external(command, choices->external, *progress);

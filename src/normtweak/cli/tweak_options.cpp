@@ -115,51 +115,34 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
       ->check(within({.name = "[-1,inf)", .least = -1}))
       ->group(kGroup);
   command
-      .add_option(
-          "--target", choice.target,
-          "Layerwise, ridge: match the float block on the quantized stream (float-block), or the float model's own "
-          "stream (float-stream)")
+      .add_option("--target", choice.target,
+                  "Layerwise: match the float block on the quantized stream (float-block), or the float model's own "
+                  "stream (float-stream)")
       ->capture_default_str()
       ->check(CLI::IsMember({"float-block", "float-stream"}))
       ->group(kGroup);
-  command.add_flag("--final-norm", choice.final_norm, "Layerwise, ridge: also tweak the norm after the last block")
-      ->group(kGroup);
-  command
-      .add_option("--start", choice.start,
-                  "End-to-end: start from norms solved in closed form (ridge), or unchanged (none)")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"none", "ridge"}))
-      ->group(kGroup);
-  command
-      .add_option("--ridge-lambda", choice.ridge_lambda,
-                  "Ridge: penalty on changes of the norm, relative to the mean diagonal of its equations")
-      ->capture_default_str()
-      ->check(within(kPositive))
+  command.add_flag("--final-norm", choice.final_norm, "Layerwise: also tweak the norm after the last block")
       ->group(kGroup);
 }
 
 void check_tweak_options(const CLI::App& command, const TweakChoice& choice, const std::string& flag,
                          ProgressSink& progress) {
   const auto method = flag + " " + choice.method, with = "with " + method;
-  const bool end_to_end = choice.method == "end-to-end", layerwise = choice.method == "layerwise";
-  const bool ridge = choice.method == "ridge" || (end_to_end && choice.start == "ridge");
   if (choice.method == "none") {
     auto all = options_of(command, kGroup);
     std::erase(all, flag);
     return note_unread(command, with, all, progress);
   }
-  if (!end_to_end) {
+  if (choice.method == "layerwise") {
     if (!choice.tune.empty() && tweak::parse_groups(choice.tune) != std::set{tweak::TunableGroup::norms}) {
       fail_usage("--tune {}: {} tunes norms alone", choice.tune, method);
     }
     note_unread(command, with, {"--budget"}, progress);
-    refuse_unread(command, with, {"--lr-scales", "--lr-zeros", "--steps", "--stop-after", "--start"});
+    refuse_unread(command, with, {"--lr-scales", "--lr-zeros", "--steps", "--stop-after"});
+  } else {
+    refuse_unread(command, with, {"--loss", "--lr-scale", "--target", "--final-norm"});
+    note_overruled(command, choice, progress);
   }
-  if (!end_to_end && !layerwise) note_unread(command, with, {"--lr", "--epochs", "--batch"}, progress);
-  if (!layerwise) refuse_unread(command, with, {"--loss", "--lr-scale"});
-  if (!layerwise && !ridge) refuse_unread(command, with, {"--target", "--final-norm"});
-  if (!ridge) refuse_unread(command, with, {"--ridge-lambda"});
-  if (end_to_end) note_overruled(command, choice, progress);
 }
 
 void note_unread_seed(const CLI::App& command, const TweakChoice& choice, const pipeline::TextSource& text,
@@ -193,12 +176,6 @@ pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& co
   layerwise.rate_growth = choice.rate_growth;
   layerwise.float_stream = choice.target == "float-stream";
   layerwise.final_norm = choice.final_norm;
-  options.ridge = {
-      .lambda = choice.ridge_lambda, .final_norm = layerwise.final_norm, .float_stream = layerwise.float_stream};
-  options.start_with_ridge = choice.start == "ridge";
-  if (options.start_with_ridge && !end_to_end.groups.contains(tweak::TunableGroup::norms)) {
-    fail_usage("--start ridge: moves the norms, which --tune {} leaves as they are", choice.tune);
-  }
   end_to_end.seed = common.seed;
   return options;
 }

@@ -10,12 +10,11 @@
 namespace normtweak::cli {
 
 struct TweakChoice {
-  std::string method = "end-to-end", start = "none", tune, target = "float-block";
+  std::string method = "end-to-end", tune, target = "float-block";
   tweak::Budget budget;
   double rate = 0, scale_rate = 0, zero_rate = 0, rate_growth = 1;
   std::int64_t passes = 0, batch = 0, steps = 0, stop_after = 0;
   std::string loss = "dist";
-  double ridge_lambda = tweak::RidgeOptions{}.lambda;
   bool final_norm = false;
 };
 // flag: "--tweak" (quantize) or "--method" (tweak)

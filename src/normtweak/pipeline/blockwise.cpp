@@ -7,7 +7,6 @@
 #include "normtweak/base/wording.h"
 #include "normtweak/model/finite_outputs.h"
 #include "normtweak/pipeline/quantize_block.h"
-#include "normtweak/pipeline/ridge_norms.h"
 #include "normtweak/pipeline/stored_floats.h"
 #include "normtweak/pipeline/stream.h"
 
@@ -43,8 +42,8 @@ class BlockRun {
         mask_(text.mask.defined() ? text.mask.to(passes.device) : at::Tensor()),
         token_weights_(std::move(token_weights)),
         stream_(passes, text),
-        result_{.decoder = start, .tweaked = {}, .solved = {}, .steps = 0} {
-    if (corrects_drift_ || wants_float_stream(options.layerwise) || wants_float_stream(options.ridge)) {
+        result_{.decoder = start, .tweaked = {}, .steps = 0} {
+    if (corrects_drift_ || (options.layerwise && wants_float_stream(*options.layerwise))) {
       float_stream_.emplace(passes, text);
     }
     if (options.plan != nullptr) {
@@ -61,7 +60,6 @@ class BlockRun {
       check_finite(target, index, passes_.type);
     }
     auto block = options_.plan != nullptr ? quantize(*floats) : *start_.blocks.get(index);
-    if (options_.ridge) block = solve_norms(block);
     if (float_stream_) float_stream_->set(float_stream_->through(*floats));
     if (options_.layerwise) {
       block = tweak_block(std::move(block), options_.layerwise->float_stream ? float_stream_->hidden() : target);
@@ -72,17 +70,12 @@ class BlockRun {
   }
 
   void run_final_norm() {
-    const auto norm = result_.decoder.final_norm;
-    if (options_.ridge && options_.ridge->final_norm) {
-      result_.decoder.final_norm =
-          ridge_final_norm(norm, passes_.final_norm, start_.head, passes_.head, ridge_run(&*float_stream_));
-    }
     if (!options_.layerwise || !options_.layerwise->final_norm) return;
+    auto& norm = result_.decoder.final_norm;
     const auto target = forward(passes_.final_norm, float_stream_->hidden(), at::kFloat);
     auto& report = result_.tweaked.emplace_back();
-    result_.decoder.final_norm =
-        tweak::tweak_final_norm(norm, result_.decoder.blocks.size(), stream_.hidden(), target, mask_,
-                                *options_.layerwise, result_.decoder.config.stored_type, &report);
+    norm = tweak::tweak_final_norm(norm, result_.decoder.blocks.size(), stream_.hidden(), target, mask_,
+                                   *options_.layerwise, result_.decoder.config.stored_type, &report);
     count_steps();
   }
 
@@ -107,26 +100,6 @@ class BlockRun {
                                  .first_row = first_row_},
                                 *options_.plan, options_.processes);
     return with_stored_floats(std::move(block), stored);
-  }
-
-  template <class Options>
-  static bool wants_float_stream(const std::optional<Options>& options) {
-    return options && (options->float_stream || options->final_norm);
-  }
-
-  RidgeRun ridge_run(const Stream* float_stream) {
-    return {.options = *options_.ridge,
-            .stream = stream_,
-            .float_stream = float_stream,
-            .mask = mask_,
-            .stored = result_.decoder.config.stored_type,
-            .processes = options_.processes,
-            .reports = result_.solved};
-  }
-
-  model::Block solve_norms(const model::Block& block) {
-    return ridge_block(block, *exact_.blocks.get(block.index),
-                       ridge_run(options_.ridge->float_stream ? &*float_stream_ : nullptr));
   }
 
   model::Block tweak_block(model::Block block, const at::Tensor& target) {
@@ -162,8 +135,7 @@ BlockwiseResult run_blocks(const model::Decoder& exact, const model::Decoder& pa
                            const calibrate::TokenBatch& text, const BlockwiseOptions& options, ProgressSink& progress) {
   const c10::NoGradGuard no_gradients;
   const int blocks = passes.blocks.size();
-  const bool tweaks = options.layerwise || options.ridge;
-  const char* name = options.plan == nullptr ? "tweak" : tweaks ? "quantize and tweak" : "quantize";
+  const char* name = options.plan == nullptr ? "tweak" : options.layerwise ? "quantize and tweak" : "quantize";
   const auto share = options.processes.share(text.samples());
   if (text.samples() < options.processes.size()) {
     fail("{} processes cannot share {} of text; use more rows or fewer processes", options.processes.size(),

@@ -9,7 +9,6 @@
 #include "normtweak/model/decoder.h"
 #include "normtweak/quantize/plan.h"
 #include "normtweak/tweak/layerwise.h"
-#include "normtweak/tweak/ridge.h"
 
 namespace normtweak::pipeline {
 
@@ -18,14 +17,12 @@ struct BlockwiseOptions {
   // them only if some linear needs a Hessian.
   const quantize::QuantizationPlan* plan = nullptr;
   std::optional<tweak::LayerwiseOptions> layerwise;  // tweak norms with Adam; nullopt: do not
-  std::optional<tweak::RidgeOptions> ridge = {};     // tweak norms in closed form; nullopt: do not
   Processes processes = {};                          // share the rows; must be a single one with `layerwise`
 };
 
 struct BlockwiseResult {
   model::Decoder decoder;                       // quantized, with tweaked norms if requested
   std::vector<tweak::LayerwiseReport> tweaked;  // layer-wise: one entry per block, and one for a tweaked final norm
-  std::vector<tweak::RidgeReport> solved;       // one entry per norm solved in closed form
   std::int64_t steps = 0;                       // of the layer-wise tweak
 };
 

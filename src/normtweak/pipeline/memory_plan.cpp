@@ -23,8 +23,8 @@ constexpr double kHostShare = 0.6;
 // the third is a margin.
 constexpr std::int64_t kStreamedBlocks = 3;
 // Memory of the end-to-end tweak per tuned float, in F32: start, unit, change, gradient and value (5); Adam's two
-// moments, later replaced by the candidates start, best, last, leader and the one being scored (5); temporaries of a
-// rounding (2).
+// moments, later replaced by the candidates best, last, leader, the best change and the one being scored (5);
+// temporaries of a rounding (2).
 constexpr std::int64_t kTunedBytes = std::int64_t{5 + 5 + 2} * 4;
 
 struct Sizes {                      // in weights

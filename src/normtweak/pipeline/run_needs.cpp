@@ -5,18 +5,11 @@
 namespace normtweak::pipeline {
 namespace {
 
-template <class Options>
-bool wants_float_stream(const Options& options) {
-  return options.float_stream || options.final_norm;
-}
-
-// Hidden states of the whole text that a tweak of norms keeps besides the quantized stream and its next state: the
-// float model's stream and its next state; the layer-wise tweak's target; what reaches a norm, normalised, and its
-// parts while they are put together.
+// Hidden states of the whole text that the layer-wise tweak keeps besides the quantized stream and its next state: the
+// float model's stream and its next state, or its target on the quantized stream.
 int more_streams(const TweakOptions& tweak) {
-  if (tweak.method == TweakMethod::layerwise) return wants_float_stream(tweak.layerwise) ? 2 : 1;
-  if (tweak.method == TweakMethod::ridge || tweak.start_with_ridge) return wants_float_stream(tweak.ridge) ? 5 : 2;
-  return 0;
+  if (tweak.method != TweakMethod::layerwise) return 0;
+  return wants_float_stream(tweak.layerwise) ? 2 : 1;
 }
 
 // In tokens, of all texts that pass through the model.

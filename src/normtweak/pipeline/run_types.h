@@ -17,7 +17,6 @@
 #include "normtweak/tweak/end_to_end.h"
 #include "normtweak/tweak/guard.h"
 #include "normtweak/tweak/layerwise.h"
-#include "normtweak/tweak/ridge.h"
 
 namespace normtweak::pipeline {
 
@@ -54,7 +53,7 @@ struct External {
   std::optional<LambadaFile> lambada;
 };
 
-enum class TweakMethod { none, layerwise, ridge, end_to_end };
+enum class TweakMethod { none, layerwise, end_to_end };
 
 struct TweakMethodName {
   TweakMethod method;
@@ -64,14 +63,11 @@ constexpr TweakMethodName kTweakMethods[] = {
     {TweakMethod::none, "none", "quantize only"},
     {TweakMethod::end_to_end, "end-to-end", "minimise KL through the whole model"},
     {TweakMethod::layerwise, "layerwise", "Norm Tweaking, arXiv 2309.02784"},
-    {TweakMethod::ridge, "ridge", "each norm in closed form, to match the outputs of the linears that read it"},
 };
 
 struct TweakOptions {
   TweakMethod method = TweakMethod::end_to_end;
   tweak::LayerwiseOptions layerwise;
-  tweak::RidgeOptions ridge;
-  bool start_with_ridge = false;  // end to end: start from norms solved in closed form
   tweak::EndToEndOptions end_to_end;
   bool groups_named = false;  // the user chose end_to_end.groups: those that the model lacks are noted
 };
@@ -127,7 +123,6 @@ struct RunResult {
   tweak::Verdict verdict;  // of the guard; meaningless without a tweaked state
   std::string kept;        // which state was saved: "untouched", "last", ...
   std::vector<tweak::LayerwiseReport> blocks;
-  std::vector<tweak::RidgeReport> norms;
   std::optional<tweak::EndToEndResult> end_to_end;  // its model is left empty
   std::int64_t steps = 0;
   std::map<std::string, double> seconds;  // generate, quantize, tweak, evaluate, save, total

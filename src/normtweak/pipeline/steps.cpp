@@ -18,34 +18,17 @@ std::string_view method_name(TweakMethod method) {
 Tweaked tweak_blocks(const FloatModel& floats, const model::Decoder& start, const calibrate::TokenBatch& text,
                      const TweakOptions& options, const quantize::QuantizationPlan* plan, RunResult& result,
                      ProgressSink& progress) {
-  BlockwiseOptions how = {.plan = plan, .layerwise = {}};
-  if (options.method == TweakMethod::layerwise) how.layerwise = options.layerwise;
-  if (options.method == TweakMethod::ridge) how.ridge = options.ridge;
-  auto run = run_blocks(floats.exact, floats.passes, start, text, how, progress);
+  auto run =
+      run_blocks(floats.exact, floats.passes, start, text, {.plan = plan, .layerwise = options.layerwise}, progress);
   result.blocks = std::move(run.tweaked);
-  result.norms = std::move(run.solved);
   result.steps = run.steps;
   return {.model = std::move(run.decoder), .name = "tweaked"};
-}
-
-// The start of the end-to-end tweak: the quantized model with norms solved in closed form, or nullopt for the unchanged
-// model.
-std::optional<model::Decoder> start_of_steps(const FloatModel& floats, const model::Decoder& quantized,
-                                             const calibrate::TokenBatch& text, const TweakOptions& options,
-                                             RunResult& result, ProgressSink& progress, const Processes& processes) {
-  if (!options.start_with_ridge) return std::nullopt;
-  auto run = run_blocks(floats.exact, floats.passes, quantized, text,
-                        {.plan = nullptr, .layerwise = {}, .ridge = options.ridge, .processes = processes}, progress);
-  result.norms = std::move(run.solved);
-  return std::move(run.decoder);
 }
 
 std::optional<Tweaked> tweak_end_to_end(const FloatModel& floats, const model::Decoder& quantized,
                                         const tweak::TextSplit& text, const TweakOptions& options, RunResult& result,
                                         ProgressSink& progress, const Processes& processes) {
-  const auto start = start_of_steps(floats, quantized, text.train, options, result, progress, processes);
-  auto run = tweak::tweak_end_to_end(floats.passes, quantized, text, options.end_to_end, progress,
-                                     start ? &*start : nullptr, processes);
+  auto run = tweak::tweak_end_to_end(floats.passes, quantized, text, options.end_to_end, progress, processes);
   std::optional<Tweaked> tweaked;
   if (run.chosen != "untouched") {
     tweaked = {.model = std::move(run.decoder), .name = run.chosen};
@@ -87,7 +70,7 @@ std::optional<Tweaked> run_tweak(const FloatModel& floats, const model::Decoder&
   result.tweak = options;
   std::optional<Tweaked> tweaked;
   timed(result.seconds, "tweak", [&] {
-    if (options.method == TweakMethod::layerwise || options.method == TweakMethod::ridge) {
+    if (options.method == TweakMethod::layerwise) {
       tweaked = tweak_blocks(floats, start, text.train, options, plan, result, progress);
     } else if (options.method == TweakMethod::end_to_end) {
       tweaked = tweak_end_to_end(floats, quantized, text, options, result, progress, processes);

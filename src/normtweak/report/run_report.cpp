@@ -73,14 +73,6 @@ Json blocks(const std::vector<tweak::LayerwiseReport>& reports) {
   return json;
 }
 
-Json norms(const std::vector<tweak::RidgeReport>& reports) {
-  auto json = Json::array();
-  for (const auto& report : reports) {
-    json.push_back({{"name", report.norm}, {"error_before", report.error_before}, {"error_after", report.error_after}});
-  }
-  return json;
-}
-
 Json lambada_report(const evaluate::LambadaScores& scores) {
   return {{"accuracy", scores.accuracy()},
           {"stderr", scores.correct.standard_error()},
@@ -143,7 +135,6 @@ Json run_report(const pipeline::RunResult& result) {
   json["guard"] = guard(result);
   if (result.rejected) json["rejected"] = rejected(result, *result.rejected);
   if (!result.blocks.empty()) json["blocks"] = blocks(result.blocks);
-  if (!result.norms.empty()) json["norms"] = norms(result.norms);
   json["steps"] = result.steps;
   if (result.end_to_end) {
     json["training"] = training(*result.end_to_end);

@@ -54,28 +54,19 @@ Json plan_report(const quantize::QuantizationPlan& plan, const std::vector<quant
   return json;
 }
 
-const char* target_name(bool float_stream) { return float_stream ? "float-stream" : "float-block"; }
-
 Json layerwise_report(const tweak::LayerwiseOptions& options) {
   return {{"loss", options.loss},
           {"lr", options.rate},
           {"lr_scale", options.rate_growth},
           {"epochs", options.passes},
           {"batch", options.rows_per_step},
-          {"target", target_name(options.float_stream)},
-          {"final_norm", options.final_norm}};
-}
-
-Json ridge_report(const tweak::RidgeOptions& options) {
-  return {{"ridge_lambda", options.lambda},
-          {"target", target_name(options.float_stream)},
+          {"target", options.float_stream ? "float-stream" : "float-block"},
           {"final_norm", options.final_norm}};
 }
 
 // The rates and the number of steps that were chosen stand in `training`.
-Json end_to_end_report(const pipeline::TweakOptions& tweak, const std::set<tweak::TunableGroup>& groups) {
-  const auto& options = tweak.end_to_end;
-  Json json = {{"tune", Json::array()}, {"start", tweak.start_with_ridge ? "ridge" : "none"}};
+Json end_to_end_report(const tweak::EndToEndOptions& options, const std::set<tweak::TunableGroup>& groups) {
+  Json json = {{"tune", Json::array()}};
   for (const auto group : groups) json["tune"].push_back(tweak::group_name(group));
   const auto add = [&](const char* key, auto value) {
     if (value > 0) json[key] = value;
@@ -93,7 +84,6 @@ Json end_to_end_report(const pipeline::TweakOptions& tweak, const std::set<tweak
   json["beta2"] = options.beta2;
   json["warmup_steps"] = options.warmup_steps;
   json["checks"] = options.checks;
-  if (tweak.start_with_ridge) json["ridge"] = ridge_report(tweak.ridge);
   return json;
 }
 
@@ -104,10 +94,9 @@ Json tweak_report(const pipeline::RunResult& result) {
       return Json::object();
     case pipeline::TweakMethod::layerwise:
       return layerwise_report(tweak.layerwise);
-    case pipeline::TweakMethod::ridge:
-      return ridge_report(tweak.ridge);
     case pipeline::TweakMethod::end_to_end:
-      return end_to_end_report(tweak, result.end_to_end ? result.end_to_end->groups : tweak.end_to_end.groups);
+      return end_to_end_report(tweak.end_to_end,
+                               result.end_to_end ? result.end_to_end->groups : tweak.end_to_end.groups);
   }
   return Json::object();
 }

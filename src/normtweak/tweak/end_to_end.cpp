@@ -1,9 +1,6 @@
 #include "normtweak/tweak/end_to_end.h"
 
-#include <ATen/TensorOperators.h>
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/scalar_tensor.h>
-#include <ATen/ops/where.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -19,21 +16,6 @@ namespace {
 constexpr std::int64_t kStandardPasses = 8;
 constexpr int kPatience = 3;     // checks without improvement after which a run stops
 constexpr double kDiverged = 2;  // multiple of the untouched divergence at which a run counts as diverged
-
-// The changes that turn the student's floats into those of `start`.
-State changes_to(const model::Decoder& start, const Student& student, const std::set<TunableGroup>& groups) {
-  const Student other(start, groups);
-  const auto &wanted = other.tunables().all(), &ours = student.tunables().all();
-  const auto before = state_of(student);
-  const c10::NoGradGuard no_gradients;
-  for (std::size_t i = 0; i < ours.size(); ++i) {
-    const auto same = wanted[i].value.eq(ours[i].value).logical_or(ours[i].unit == 0);
-    ours[i].change.copy_(at::where(same, 0.0, (wanted[i].value - ours[i].start) / ours[i].unit));
-  }
-  auto changes = state_of(student);
-  for (std::size_t i = 0; i < before.size(); ++i) student.tunables().groups()[i].change.copy_(before[i]);
-  return changes;
-}
 
 class Run {
  public:
@@ -52,10 +34,7 @@ class Run {
     training_.seed = options.seed;
     training_.batch_rows = batch_rows();
     pass_ = pass_size(student, train.row_tokens(), training_.batch_rows, options.activation_bytes);
-    start_ = zeros_like(state_of(student_));
   }
-
-  void start_from(const model::Decoder& start) { start_ = changes_to(start, student_, options_.groups); }
 
   EndToEndResult run() {
     const double untouched = selection_divergence();
@@ -66,7 +45,6 @@ class Run {
     const auto last = state_of(student_);
     candidates.consider("last", last);
     candidates.consider("best on the way", on_the_way);
-    if (start_given()) candidates.consider("start", start_);
     candidates.consider_parts_of(candidates.leader_name() == "untouched" ? last : candidates.leader());
     candidates.search_by_group();
     if (candidates.leader_name() == "untouched" && !candidates.best_change_name().empty()) {
@@ -85,10 +63,6 @@ class Run {
   }
 
  private:
-  bool start_given() const {
-    return std::ranges::any_of(start_, [](const at::Tensor& change) { return change.any().item<bool>(); });
-  }
-
   // Rows totalling about 8192 tokens, but at least 8 steps per epoch; up to 16384 tokens if 28 steps or more remain,
   // since otherwise a small model's step is too short for a GPU.
   std::int64_t batch_rows() const {
@@ -142,11 +116,18 @@ class Run {
     });
   }
 
+  // Sets the student to the untouched state, which is returned.
+  State start_over() {
+    auto untouched = zeros_like(state_of(student_));
+    set_state(student_, untouched);
+    return untouched;
+  }
+
   // Runs a complete short training; returns its final divergence.
   double trial(double factor, std::int64_t steps, double untouched) {
     set_rates(factor);
     training_.steps = steps;
-    set_state(student_, start_);
+    start_over();
     Stage stage(progress_, fmt::format("try learning rate {:.2g}", training_.rates.norms), steps, "steps");
     Training training(student_, train_, training_, pass_, processes_);
     const Stopwatch watch;
@@ -183,7 +164,7 @@ class Run {
 
   void measure_step() {
     training_.steps = 2;
-    set_state(student_, start_);
+    start_over();
     Training training(student_, train_, training_, pass_, processes_);
     training.step();  // warm-up, since the first step also loads kernels
     const Stopwatch watch;
@@ -191,10 +172,9 @@ class Run {
     seconds_per_step_ = watch.seconds();
   }
 
-  // Runs all steps from the start. Returns the best state seen at a check, or the start.
+  // Runs all steps. Returns the best state seen at a check, or the untouched one.
   State train(double untouched) {
-    set_state(student_, start_);
-    auto best = start_;
+    auto best = start_over();
     double least = untouched;
     int checks_without_gain = 0;
     const auto steps = training_.steps;
@@ -265,7 +245,6 @@ class Run {
   const Processes& processes_;
   TrainingOptions training_;
   PassSize pass_;
-  State start_;
   EndToEndResult result_;
   double standard_rate_ = 0;
   std::int64_t trial_steps_taken_ = 0;  // per trial
@@ -293,8 +272,7 @@ std::string_view stopped_name(Stopped stopped) {
 }
 
 EndToEndResult tweak_end_to_end(const model::Decoder& teacher, const model::Decoder& student, const TextSplit& text,
-                                const EndToEndOptions& options, ProgressSink& progress, const model::Decoder* start,
-                                const Processes& processes) {
+                                const EndToEndOptions& options, ProgressSink& progress, const Processes& processes) {
   const Stopwatch whole;
   const auto memory = TaughtRows::share_of_memory(processes);
   const auto own_tokens = [&](const calibrate::TokenBatch& rows) {
@@ -306,9 +284,7 @@ EndToEndResult tweak_end_to_end(const model::Decoder& teacher, const model::Deco
   const TaughtRows train(teacher, text.train, *stage, memory, processes),
       select(teacher, text.select, *stage, memory, processes);
   stage.reset();
-  Run run(student, train, select, options, whole, progress, processes);
-  if (start != nullptr) run.start_from(*start);
-  return run.run();
+  return Run(student, train, select, options, whole, progress, processes).run();
 }
 
 }  // namespace normtweak::tweak

@@ -92,12 +92,11 @@ struct EndToEndResult {
   std::string stopped_early;  // the same as a sentence that names the step; empty if completed
 };
 
-// teacher: the float model; student: the quantized one, with the same compute dtype and device. start: the quantized
-// model with other floats, to start from; null: start from the student. Either way "untouched" is the student.
-// Processes share the rows and get the same result, which differs from that of a single process only in summation
-// order.
+// teacher: the float model; student: the quantized one, with the same compute dtype and device, which is the state
+// called "untouched". Processes share the rows and get the same result, which differs from that of a single process
+// only in summation order.
 EndToEndResult tweak_end_to_end(const model::Decoder& teacher, const model::Decoder& student, const TextSplit& text,
                                 const EndToEndOptions& options, ProgressSink& progress,
-                                const model::Decoder* start = nullptr, const Processes& processes = {});
+                                const Processes& processes = {});
 
 }  // namespace normtweak::tweak

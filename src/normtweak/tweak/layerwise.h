@@ -20,6 +20,9 @@ struct LayerwiseOptions {
   bool float_stream = false;       // target: the float block on the float model's stream, not on the quantized one's
 };
 
+// Whether the run needs the float model's own stream beside the quantized one.
+inline bool wants_float_stream(const LayerwiseOptions& options) { return options.float_stream || options.final_norm; }
+
 struct LayerwiseReport {
   double loss_before = 0, loss_after = 0;  // over the first four samples, before the first and after the last step
 };
