@@ -15,9 +15,9 @@ import shutil
 import subprocess
 import sys
 
-SAMPLES = 64       # calibration rows that the model writes
+SAMPLES = 40       # calibration rows that the model writes
 TOKENS = 256       # tokens in each
-MAX_TOKENS = 4096  # tokens of WikiText-2 that are scored
+MAX_TOKENS = 2048  # tokens of WikiText-2 that are scored
 PASSES = 3         # of the tweak over them
 BITS = "3"
 GROUP_SIZE = 64

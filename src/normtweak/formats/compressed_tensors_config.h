@@ -47,7 +47,7 @@ struct PackedFamily {
 };
 
 // The config to write. ignored: the model's other linears, which stay float; a class target would match them, too. If
-// all settings are equal the target is the class "Linear", otherwise each group has a regular expression that matches
+// all settings are equal the target is the class "Linear", otherwise each group has regular expressions that match
 // its modules, with the base prefix or without. If one module needs the extension, or others cannot read this family
 // packed, the whole config is marked so that they refuse it and do not go on with random weights.
 Json make_packed_config(std::span<const PackedModule> modules, const std::vector<std::string>& ignored,

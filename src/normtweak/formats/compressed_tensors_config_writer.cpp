@@ -65,14 +65,36 @@ std::optional<IndexedName> split_at_index(std::string_view name) {
   return std::nullopt;
 }
 
-// Targets that match these modules in the whole model and in the base model alone, where names lack the prefix: one
-// regular expression for all that lie in blocks, since vLLM compiles each as often as it meets it,
-//     re:(model[.])?layers[.]((0|2)[.]mlp[.]up_proj|(0|1|2)[.]mlp[.]down_proj)$
-// and names as they are for the others, such as the head.
+// The names in the whole model, and in the base model alone, where they lack the prefix.
+Json names_of(const std::vector<std::string>& modules, std::string_view base_prefix) {
+  auto names = Json::array();
+  for (const std::string_view module : modules) {
+    names.push_back(module);
+    if (!base_prefix.empty() && module.starts_with(base_prefix)) names.push_back(module.substr(base_prefix.size()));
+  }
+  return names;
+}
+
+// The indices of the blocks, by what stands before and after: ("(model[.])?layers", "mlp[.]up_proj") and "0|2|5".
+using Indices = std::vector<std::pair<std::pair<std::string, std::string>, std::string>>;
+
+void add_index(Indices& all, const std::pair<std::string, std::string>& around, std::string_view index) {
+  const auto found = std::ranges::find(all, around, &Indices::value_type::first);
+  if (found == all.end()) {
+    all.emplace_back(around, index);
+  } else {
+    found->second += fmt::format("|{}", index);
+  }
+}
+
+// Targets that match these modules in the whole model and in the base model alone: regular expressions for those in
+// blocks, one for each kind of linear,
+//     re:(model[.])?layers[.](0|2|5)[.]mlp[.]up_proj$
+// and names for the others, such as the head. If there are very many kinds, as experts are, names throughout.
 Json targets_of(const std::vector<std::string>& modules, std::string_view base_prefix) {
+  constexpr std::size_t kMostKinds = 64;
   auto targets = Json::array();
-  std::vector<std::pair<std::string, std::vector<std::pair<std::string, std::string>>>>
-      lists;  // "layers": parts: indices
+  Indices kinds;
   for (const std::string_view module : modules) {
     const bool in_base = !base_prefix.empty() && module.starts_with(base_prefix);
     const auto name = split_at_index(in_base ? module.substr(base_prefix.size()) : module);
@@ -81,20 +103,11 @@ Json targets_of(const std::vector<std::string>& modules, std::string_view base_p
       continue;
     }
     const auto before = (in_base ? fmt::format("({})?", escaped(base_prefix)) : "") + escaped(name->before);
-    auto list = std::ranges::find(lists, before, &decltype(lists)::value_type::first);
-    if (list == lists.end()) list = lists.insert(lists.end(), {before, {}});
-    const auto after = escaped(name->after);
-    auto part = std::ranges::find(list->second, after, &std::pair<std::string, std::string>::first);
-    if (part == list->second.end()) {
-      list->second.emplace_back(after, name->index);
-    } else {
-      part->second += fmt::format("|{}", name->index);
-    }
+    add_index(kinds, {before, escaped(name->after)}, name->index);
+    if (kinds.size() > kMostKinds) return names_of(modules, base_prefix);
   }
-  for (const auto& [before, parts] : lists) {
-    std::vector<std::string> alternatives;
-    for (const auto& [after, indices] : parts) alternatives.push_back(fmt::format("({})[.]{}", indices, after));
-    targets.push_back(fmt::format("re:{}[.]({})$", before, fmt::join(alternatives, "|")));
+  for (const auto& [around, indices] : kinds) {
+    targets.push_back(fmt::format("re:{}[.]({})[.]{}$", around.first, indices, around.second));
   }
   return targets;
 }

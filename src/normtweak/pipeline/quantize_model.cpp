@@ -110,7 +110,6 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   const auto counts = tunable_floats(checkpoint, linears);
   check_tweak(options.tweak, counts, calibration.size, progress);
   result.readers = readers_of_quantized(original, format, linears);
-  note_readers(options.output, result.readers, format, progress);
   result.model = options.model;
   describe_plan(planned, result);
 
@@ -120,6 +119,7 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   if (const auto note = describe(memory); !note.empty()) progress.note(note);
   note_slow_rounding(linears, options.compute.device, progress);
   const auto floats = load_float_model(checkpoint, options.compute, memory);
+  note_readers(options.output, result.readers, format, progress);
   auto start = floats.passes;
   start.blocks.keep_new(memory.quantized);
   RunText text;

@@ -55,7 +55,6 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
   const auto counts = tunable_floats(quantized_checkpoint);
   check_tweak(options.tweak, counts, calibration.size, progress);
   result.readers = readers_of_tweaked(quantized_checkpoint);
-  progress.note(fmt::format("{}: {}", options.output.string(), formats::readers_line(result.readers)));
   const auto memory = plan_run(reference, options.compute,
                                needs_to_tweak(quantized_checkpoint, options.tweak, calibration.size, external, counts),
                                available_memory(options.compute));
@@ -67,6 +66,7 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
                                                          .residence = memory.quantized,
                                                          .workspace = memory.workspace});
   const auto quantized = with_type(exact, options.compute.type);
+  progress.note(fmt::format("{}: {}", options.output.string(), formats::readers_line(result.readers)));
   result.model = options.quantized;
   describe_weights(quantized, result);
 
