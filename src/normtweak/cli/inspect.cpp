@@ -207,7 +207,6 @@ void list_tensors(const formats::TensorSource& tensors, Findings& findings) {
   for (const auto& name : tensors.names()) {
     const auto info = tensors.info(name);
     findings.text += fmt::format("  {} {} [{}]\n", one_line(name), info.stored_as, fmt::join(info.shape, ", "));
-    findings.figures["shapes"][name] = info.shape;
   }
 }
 
