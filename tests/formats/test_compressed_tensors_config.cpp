@@ -149,8 +149,8 @@ TEST(PackedConfig, HarmlessKeysAreAccepted) {
   EXPECT_EQ(PackedConfig(config, "memory").settings_of("x"), settings);
 }
 
-// As a mixture of experts has them: 20,000 linears, each named in its group, and as many that stay float. Comparing each
-// pair of names would take minutes where this takes a moment.
+// As a mixture of experts has them: 20,000 linears, each named in its group, and as many that stay float. Comparing
+// each pair of names would take minutes where this takes a moment.
 TEST(PackedConfig, ManyExpertsAreNamed) {
   constexpr int kLinears = 40'000;
   const auto name = [](int i) { return fmt::format("model.layers.{}.mlp.experts.{}.up_proj", i / 1000, i % 1000); };
