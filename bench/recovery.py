@@ -34,7 +34,6 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--stored", nargs="+", default=["bf16", "f32"])
     parser.add_argument("--lengths", type=int, nargs="+", default=[1024], help="rows of text")
-    parser.add_argument("--more", nargs="*", default=[], help="further options of quantize, without their dashes: lr=1e-3")
     options = parser.parse_args()
     normtweak = program.Program(options)
 
@@ -42,7 +41,6 @@ def main():
         done = normtweak.out / f"{name}.json"
         return json.loads(done.read_text()) if done.exists() else normtweak.run(*arguments, name=name)
 
-    more = [part for option in options.more for part in f"--{option}".split("=")]
     print("| bits | rows | stored | " + " | ".join(f"{text} | KLD" for text in ("rows", "text")) + " |\n|-|-|-|-|-|-|-|",
           flush=True)
     for length in options.lengths:
@@ -59,7 +57,7 @@ def main():
                         name, "quantize", options.model, "-o", normtweak.out / name, "--bits", bits, "--group-size", 64,
                         "--calibration", normtweak.out / f"{length}-{seed}.safetensors", "--store-dtype", stored,
                         "--seed", seed, "--context", options.context, "--eval-rows", options.rows, "--eval-text",
-                        options.text, *more))
+                        options.text))
                 cells = []
                 for text in (0, 1):
                     for key, digits in (("perplexity", 2), ("kld", 4)):

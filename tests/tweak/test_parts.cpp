@@ -236,6 +236,14 @@ struct JudgeCase {
   const char* reason;  // a part of it
 };
 
+const JudgeCase kUnconfirmed = {"a gain that more rows would confirm",
+                                {1, 1, 1, 1, 1, 1},
+                                {0.9, 0.8, 0.7, 1.1, 1, 0.8},
+                                false,
+                                0.7 / 6,
+                                std::sqrt((0.19 - 0.49 / 6) / 30),
+                                "about 8 held-out rows, from a text of 64, would likely confirm such a gain"};
+
 TEST(Judge, AcceptsAGainOfMoreThanTwoStandardErrors) {
   const JudgeCase cases[] = {
       {"a gain in every row",
@@ -275,13 +283,7 @@ TEST(Judge, AcceptsAGainOfMoreThanTwoStandardErrors) {
        0.175,
        std::sqrt(0.7275 / 12),
        "about 33 held-out rows"},
-      {"a gain that more rows would confirm",
-       {1, 1, 1, 1, 1, 1},
-       {0.9, 0.8, 0.7, 1.1, 1, 0.8},
-       false,
-       0.7 / 6,
-       std::sqrt((0.19 - 0.49 / 6) / 30),
-       "about 8 held-out rows, from a text of 64, would likely confirm such a gain"},
+      kUnconfirmed,
       {"a tweaked state that is no number",
        {1, 2},
        {0.5, kNan},
@@ -317,13 +319,7 @@ TEST(Judge, ReportsTheBestThatWasNotChosen) {
   const JudgeCase cases[] = {
       {"a loss", {1, 2}, {1.1, 2.2}, false, -0.15, 0.05, "a text of more rows has more to learn from"},
       {"a gain in every row", {1, 2}, {0.9, 1.8}, false, 0.15, 0.05, "a text of more rows has more to learn from"},
-      {"a gain outweighed by noise",
-       {1, 1, 1, 1, 1, 1},
-       {0.9, 0.8, 0.7, 1.1, 1, 0.8},
-       false,
-       0.7 / 6,
-       std::sqrt((0.19 - 0.49 / 6) / 30),
-       "about 8 held-out rows, from a text of 64, would likely confirm such a gain"},
+      kUnconfirmed,
       {"no number", {1, 2}, {0.5, kNan}, false, kNan, kNan, "was not finite over 2 rows"},
   };
   for (const auto& row : cases) {

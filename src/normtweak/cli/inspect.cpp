@@ -118,11 +118,10 @@ Linears read_linears(const model::Checkpoint& checkpoint, ProgressSink& progress
   return all;
 }
 
-// "transformers (with compressed-tensors)"
 std::vector<std::string> openers(const std::vector<formats::Reader>& readers) {
   std::vector<std::string> names;
-  for (const auto& [program, opens, note] : readers) {
-    if (opens) names.push_back(note.empty() ? std::string(program) : fmt::format("{} ({})", program, note));
+  for (const auto& reader : readers) {
+    if (reader.opens) names.push_back(reader_text(reader));
   }
   return names;
 }

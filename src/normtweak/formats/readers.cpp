@@ -128,6 +128,10 @@ std::vector<Reader> packed_readers(const Json& config, std::span<const PackedMod
           {"normtweak", true, ""}};
 }
 
+std::string reader_text(const Reader& reader) {
+  return reader.note.empty() ? std::string(reader.program) : fmt::format("{} ({})", reader.program, reader.note);
+}
+
 Json readers_json(const std::vector<Reader>& readers) {
   auto json = Json::array();
   for (const auto& [program, opens, note] : readers) {
@@ -138,10 +142,7 @@ Json readers_json(const std::vector<Reader>& readers) {
 
 std::string readers_line(const std::vector<Reader>& readers) {
   std::vector<std::string> open, closed;
-  for (const auto& [program, opens, note] : readers) {
-    auto text = note.empty() ? std::string(program) : fmt::format("{} ({})", program, note);
-    (opens ? open : closed).push_back(std::move(text));
-  }
+  for (const auto& reader : readers) (reader.opens ? open : closed).push_back(reader_text(reader));
   auto line = fmt::format("opens in {}", fmt::join(open, ", "));
   if (!closed.empty()) line += fmt::format("; not in {}", fmt::join(closed, ", "));
   return line;

@@ -27,6 +27,9 @@ std::vector<Reader> gguf_readers();
 std::vector<Reader> packed_readers(const Json& config, std::span<const PackedModule> modules,
                                    const std::vector<std::string>& floats, bool packed_head = false);
 
+// "transformers (with compressed-tensors)"
+std::string reader_text(const Reader& reader);
+
 // [{"program": "vLLM", "opens": false, "note": "no kernel for 3 bits"}, ...]
 Json readers_json(const std::vector<Reader>& readers);
 
