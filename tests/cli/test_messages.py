@@ -371,3 +371,14 @@ def test_the_name_of_the_file_survives_a_long_path(home, tmp_path):
     edit(folder, hidden_size="x" * 1_000_000)
     said = complaint("inspect", folder)
     assert said.startswith(f"{tmp_path}"[:30]) and "/config.json: `hidden_size` is" in said, said
+
+
+def test_a_thread_that_cannot_be_started(home):
+    """Its stack is larger than the memory that the process may have."""
+    def small_memory():
+        resource.setrlimit(resource.RLIMIT_STACK, (2**36, 2**36))
+        resource.setrlimit(resource.RLIMIT_AS, (2**35, 2**35))
+    finished = subprocess.run([cli_program.PROGRAM, "inspect", home / "good"], capture_output=True, text=True,
+                              env=cli_program.ENVIRONMENT, preexec_fn=small_memory, check=False)
+    assert finished.returncode == 1 and finished.stderr.startswith("normtweak: cannot start a thread: ")
+    assert finished.stderr.count("\n") == 1 and "`ulimit -v`" in finished.stderr

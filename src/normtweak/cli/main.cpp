@@ -7,6 +7,7 @@
 #include <new>
 #include <sstream>
 #include <string>
+#include <system_error>
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/memory.h"
@@ -144,9 +145,14 @@ int main(int argc, char** argv) {
   normtweak::keep_freed_memory();
   try {
     begin_job();  // blocks SIGTERM in all threads started later
+    remove_unfinished_on_signals();
   } catch (const normtweak::Error& error) {
     return fail_with(error.what());
+  } catch (const std::system_error& error) {
+    return fail_with(
+        fmt::format("cannot start a thread: {}; raise the limits on memory (`ulimit -v`) and processes "
+                    "(`ulimit -u`)",
+                    error.code().message()));
   }
-  remove_unfinished_on_signals();
   return end_job(run(argc, argv));
 }

@@ -55,21 +55,38 @@ AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const Vocabulary& vocab
   build_tables(normalizer);
 }
 
-void AddedTokens::number(const Vocabulary& vocabulary) {
+void AddedTokens::list_contents() {
   by_content_.reserve(tokens_.size());
+  for (std::uint32_t place = 0; place < tokens_.size(); ++place) {
+    by_content_.push_back({.place = place, .special = tokens_[place].special});
+  }
+  const auto content = [&](const Known& known) -> std::string_view { return tokens_[known.place].content; };
+  std::ranges::sort(by_content_, {}, content);
+  std::size_t kept = 0;
+  for (const auto& known : by_content_) {
+    const bool again = kept > 0 && content(by_content_[kept - 1]) == content(known);
+    if (again) {
+      by_content_[kept - 1].special |= known.special;
+    } else {
+      by_content_[kept++] = known;
+    }
+  }
+  by_content_.resize(kept);
+}
+
+void AddedTokens::number(const Vocabulary& vocabulary) {
+  list_contents();
   by_id_.reserve(tokens_.size());
   for (std::uint32_t place = 0; place < tokens_.size(); ++place) {
-    const auto& token = tokens_[place];
-    const auto [row, is_new] = by_content_.try_emplace(token.content);
-    auto& known = row->second;
+    const auto& content = tokens_[place].content;
+    auto& known = by_content_[row_of(content).value()];
     // The number of tokens, not the largest id, as in the `tokenizers` package.
-    if (is_new) known.id = vocabulary.id_of(token.content).value_or(std::max(largest_id_ + 1, vocabulary.count()));
-    known.special = known.special || token.special;
+    if (known.id < 0) known.id = vocabulary.id_of(content).value_or(std::max(largest_id_ + 1, vocabulary.count()));
     by_id_.emplace_back(known.id, place);
     largest_id_ = std::max(largest_id_, known.id);
   }
   // Of those with one id, the last counts.
-  std::ranges::stable_sort(by_id_, {}, &Numbered::first);
+  std::ranges::sort(by_id_);
   std::size_t kept = 0;
   for (std::size_t i = 0; i < by_id_.size(); ++i) {
     const bool is_last = i + 1 == by_id_.size() || by_id_[i + 1].first != by_id_[i].first;
@@ -107,14 +124,21 @@ std::optional<std::string_view> AddedTokens::content(std::int64_t id) const {
   return place ? std::optional(matched(*place)) : std::nullopt;
 }
 
+std::optional<std::size_t> AddedTokens::row_of(std::string_view content) const {
+  const auto content_of = [&](const Known& known) -> std::string_view { return tokens_[known.place].content; };
+  const auto row = std::ranges::lower_bound(by_content_, content, {}, content_of);
+  if (row == by_content_.end() || content_of(*row) != content) return std::nullopt;
+  return static_cast<std::size_t>(row - by_content_.begin());
+}
+
 std::optional<std::int64_t> AddedTokens::id_of(std::string_view token) const {
-  const auto row = by_content_.find(token);
-  return row == by_content_.end() ? std::nullopt : std::optional(row->second.id);
+  const auto row = row_of(token);
+  return row ? std::optional(by_content_[*row].id) : std::nullopt;
 }
 
 bool AddedTokens::is_special(std::string_view token) const {
-  const auto row = by_content_.find(token);
-  return row != by_content_.end() && row->second.special;
+  const auto row = row_of(token);
+  return row && by_content_[*row].special;
 }
 
 std::vector<Piece> AddedTokens::split(std::string_view text, bool normalized) const {

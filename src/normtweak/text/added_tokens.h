@@ -7,7 +7,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -66,19 +65,22 @@ class AddedTokens {
  private:
   struct Known {
     std::int64_t id = -1;
-    bool special = false;
+    std::uint32_t place = 0;  // of a token with that content in `tokens_`
+    bool special = false;     // one of those with that content is
   };
   using Numbered = std::pair<std::int64_t, std::uint32_t>;  // an id, and its token's place in `tokens_`
 
+  void list_contents();
   void number(const Vocabulary& vocabulary);
+  std::optional<std::size_t> row_of(std::string_view content) const;  // in `by_content_`
   void build_tables(const Normalizer& normalizer);
   std::string_view matched(std::uint32_t place) const;
   std::optional<std::uint32_t> place_of(std::int64_t id) const;
 
   std::vector<AddedToken> tokens_;
   std::map<std::uint32_t, std::string> normal_;  // by place: contents that the normalizer changes
-  std::unordered_map<std::string_view, Known> by_content_;
-  std::vector<Numbered> by_id_;  // sorted
+  std::vector<Known> by_content_;                // sorted, each content once; a hash table takes four times the memory
+  std::vector<Numbered> by_id_;                  // sorted
   std::int64_t largest_id_ = -1;
   std::array<TokenTable, 2> tables_;  // [normalized]
 };

@@ -178,15 +178,14 @@ void TokenRoles::give_flags() {
   }
 }
 
-std::vector<DeclaredToken> TokenRoles::declared_beside(const std::vector<DeclaredToken>& own) const {
+std::vector<DeclaredToken> TokenRoles::take_declared_beside(const std::vector<DeclaredToken>& own) {
   std::set<std::pair<std::int64_t, std::string_view>> known;
   for (const auto& [token, id] : own) known.emplace(id, token.content);
-  std::vector<DeclaredToken> others;
-  for (const auto* const part : {&added_, &superseded_}) {
-    std::ranges::copy_if(*part, std::back_inserter(others), [&](const DeclaredToken& declared) {
-      return !known.contains({declared.id, declared.token.content});
-    });
-  }
+  auto others = std::exchange(added_, {});
+  std::ranges::move(std::exchange(superseded_, {}), std::back_inserter(others));
+  std::erase_if(others, [&](const DeclaredToken& declared) {
+    return known.contains({declared.id, declared.token.content});
+  });
   return others;
 }
 
@@ -236,7 +235,7 @@ std::vector<AddedToken> TokenRoles::special_tokens(bool with_flags) const {
 }
 
 std::vector<AddedToken> TokenRoles::to_add(const std::vector<AddedToken>& present) const {
-  Contents named, known;
+  Contents named;
   for (const auto* const part : {&roles_, &more_roles_, &own_roles_}) {
     for (const auto& [role, given] : part->rows()) {
       if (given) named.insert(given->token.content);
@@ -244,18 +243,22 @@ std::vector<AddedToken> TokenRoles::to_add(const std::vector<AddedToken>& presen
   }
   std::unordered_map<std::string_view, const AddedToken*> there;
   for (const auto& token : present) there.insert_or_assign(token.content, &token);
-  for (const auto& token : present) known.insert(token.content);
-  for (const auto& added : added_) known.insert(added.token.content);
 
   std::vector<AddedToken> tokens;
+  tokens.reserve(added_.size());
   for (const auto& [token, id] : added_) {
     const auto row = there.find(token.content);
     const bool changes_nothing = row != there.end() && *row->second == token;
     if (!changes_nothing || (named.contains(token.content) && !token.special)) tokens.push_back(token);
   }
+  const auto of_roles = special();  // few, where the added ones may be a million
+  Contents missing;
+  for (const auto& given : of_roles) missing.insert(given.token.content);
+  for (const auto& token : present) missing.erase(token.content);
+  for (const auto& added : added_) missing.erase(added.token.content);
   std::set<Given> taken;
-  for (const auto& given : special()) {
-    if (!known.contains(given.token.content) && taken.insert(given).second) tokens.push_back(given.token);
+  for (const auto& given : of_roles) {
+    if (missing.contains(given.token.content) && taken.insert(given).second) tokens.push_back(given.token);
   }
   for (auto& token : tokens) token.special = token.special || named.contains(token.content);
   return tokens;

@@ -39,8 +39,9 @@ class TokenRoles {
   // All tokens with a role and the special ones without: with_flags: with those that they have there.
   std::vector<AddedToken> special_tokens(bool with_flags) const;
 
-  // The added tokens of the files beside tokenizer.json, without those that are in `own` with the same id.
-  std::vector<DeclaredToken> declared_beside(const std::vector<DeclaredToken>& own) const;
+  // The added tokens of the files beside tokenizer.json, without those that are in `own` with the same id. They may be
+  // a million: this object no longer has them.
+  std::vector<DeclaredToken> take_declared_beside(const std::vector<DeclaredToken>& own);
 
  private:
   // A token as a file gives it. Without flags it is a special one, unless another file gives some.

@@ -157,13 +157,20 @@ std::vector<std::string> note_on_ids(const Declared& declared, const Tokenizer& 
   return {more == 0 ? note : fmt::format("{}, and {} more get other ids, too", note, more)};
 }
 
-// Takes the roles, which may hold a million tokens: they are gone when the tokenizer is made.
-std::vector<AddedToken> with_roles(std::vector<AddedToken> tokens, TokenRoles&& taken, const RebuildingClass* row) {
-  const TokenRoles roles = std::move(taken);
-  std::ranges::move(roles.to_add(tokens), std::back_inserter(tokens));
-  if (row != nullptr && row->flags != Flags::kept) {
-    std::ranges::move(roles.special_tokens(row->flags == Flags::of_role), std::back_inserter(tokens));
+// Without a copy if there was nothing: it may be a million tokens.
+template <class Element>
+void append(std::vector<Element>& list, std::vector<Element> more) {
+  if (list.empty()) {
+    list = std::move(more);
+  } else {
+    std::ranges::move(more, std::back_inserter(list));
   }
+}
+
+std::vector<AddedToken> with_roles(std::vector<AddedToken> tokens, const TokenRoles& roles,
+                                   const RebuildingClass* row) {
+  append(tokens, roles.to_add(tokens));
+  if (row != nullptr && row->flags != Flags::kept) append(tokens, roles.special_tokens(row->flags == Flags::of_role));
   return tokens;
 }
 
@@ -173,10 +180,6 @@ std::vector<std::string> note_on_own_code(const JsonPart& config, std::string_vi
   if (!map.is_array() && (!map.is_object() || map["AutoTokenizer"].is_null())) return {};
   return {fmt::format(
       "{}: `auto_map` names code of its own for the tokenizer, which is not run; tokenizer.json is used", origin)};
-}
-
-void append(std::vector<std::string>& notes, std::vector<std::string> more) {
-  std::ranges::move(more, std::back_inserter(notes));
 }
 
 }  // namespace
@@ -203,12 +206,12 @@ LoadedTokenizer load_tokenizer(const TokenizerFolder& folder) {
     for (const auto& declared : document.added) tokens.push_back(declared.token);
   }
   config.content = nullptr;  // it may hold a million tokens, which `roles` has in less memory
-  const auto others = roles.declared_beside(document.added);
-  const auto before = roles.content("cls_token"), after = roles.content("sep_token");
-  tokens = with_roles(std::move(tokens), std::move(roles), row);
+  tokens = with_roles(std::move(tokens), roles, row);
+  const auto others = roles.take_declared_beside(document.added);
 
   Tokenizer tokenizer(document.parts, std::move(tokens), document.origin);
-  if (row != nullptr && row->around == Around::cls_and_sep) tokenizer.surround(before, after);
+  if (row != nullptr && row->around == Around::cls_and_sep)
+    tokenizer.surround(roles.content("cls_token"), roles.content("sep_token"));
   append(notes, note_on_ids(document.added, tokenizer, document.origin));
   append(notes, note_on_ids(others, tokenizer, folder.origin));
   return {tokenizer, std::move(notes)};
