@@ -22,8 +22,8 @@
 #include <cmath>
 #include <map>
 
-#include "normtweak/base/device.h"
-#include "normtweak/base/memory.h"
+#include "normtweak/base/device/device.h"
+#include "normtweak/base/device/memory.h"
 #include "normtweak/model/families/families.h"
 #include "normtweak/quantize/rtn.h"
 #include "normtweak/tweak/end_to_end.h"
@@ -188,12 +188,12 @@ int run(const Shape& shape) {
   const auto ids = at::randint(0, shape.vocabulary, {shape.rows, shape.tokens}, at::kLong);
   const calibrate::TokenBatch text = {.ids = ids, .mask = {}, .provenance = {}};
 
-  std::optional<tweak::TaughtRows> rows;
+  std::optional<tweak::TeacherStates> rows;
   double teaching = 0;
   {
     const auto teacher = model.decoder(false);
     Stage stage(silent_progress(), "float model", ids.numel(), "tokens");
-    tweak::TaughtRows(teacher, {.ids = ids.narrow(0, 0, 1), .mask = {}, .provenance = {}}, stage);  // warm up
+    tweak::TeacherStates(teacher, {.ids = ids.narrow(0, 0, 1), .mask = {}, .provenance = {}}, stage);  // warm up
     const double begin = clock.seconds();
     rows.emplace(teacher, text, stage);
     teaching = clock.seconds() - begin;

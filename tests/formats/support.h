@@ -12,7 +12,7 @@
 #include <string>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/unfinished.h"
+#include "normtweak/base/files/temporary_path.h"
 #include "normtweak/formats/safetensors.h"
 
 namespace normtweak::formats {

@@ -8,8 +8,8 @@
 #include <ATen/ops/zeros.h>
 
 #include "memory_source.h"
-#include "normtweak/base/device.h"
-#include "normtweak/base/json.h"
+#include "normtweak/base/device/device.h"
+#include "normtweak/base/json/json.h"
 #include "normtweak/formats/bit_packing.h"
 #include "normtweak/formats/compressed_tensors.h"
 #include "normtweak/formats/safetensors.h"

@@ -3,7 +3,7 @@
 
 #include <fstream>
 
-#include "normtweak/base/json.h"
+#include "normtweak/base/json/json.h"
 #include "normtweak/formats/safetensors.h"
 #include "support.h"
 

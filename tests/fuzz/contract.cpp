@@ -8,7 +8,7 @@
 #include <string>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/one_line.h"
+#include "normtweak/base/strings/one_line.h"
 
 // Of the sanitizers' runtime; GCC has no header for them.
 extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*allocated)(const volatile void*, std::size_t),

@@ -13,7 +13,7 @@
 #include "contract.h"
 #include "mutator.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/file.h"
+#include "normtweak/base/files/file.h"
 
 namespace normtweak::fuzz {
 namespace {

@@ -2,7 +2,7 @@
 #include "normtweak/text/tokenizer_folder.h"
 
 #include "contract.h"
-#include "normtweak/base/json_non_finite.h"
+#include "normtweak/base/json/json_non_finite.h"
 
 namespace normtweak::fuzz {
 namespace {

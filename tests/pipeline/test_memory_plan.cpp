@@ -7,7 +7,7 @@
 #include "normtweak/pipeline/memory_plan.h"
 #include "normtweak/pipeline/run_needs.h"
 #include "normtweak/pipeline/tuned_floats.h"
-#include "normtweak/tweak/taught_rows.h"
+#include "normtweak/tweak/teacher_states.h"
 #include "pipeline/llama_7b.h"
 #include "support/temporary_folder.h"
 
@@ -292,7 +292,7 @@ TEST(MemoryPlan, ProcessesShareTheMachine) {
   EXPECT_NEAR(static_cast<double>(shared.device), static_cast<double>(alone.device) / 2, 2);
   // What other programs take changes from one look to the next.
   EXPECT_NEAR(static_cast<double>(shared.host) / static_cast<double>(alone.host), 0.5, 0.1);
-  EXPECT_EQ(tweak::TaughtRows::share_of_memory(compute.processes), tweak::TaughtRows::share_of_memory({}) / 2);
+  EXPECT_EQ(tweak::TeacherStates::share_of_memory(compute.processes), tweak::TeacherStates::share_of_memory({}) / 2);
 }
 
 }  // namespace

@@ -13,7 +13,7 @@
 #include <cmath>
 #include <limits>
 
-#include "normtweak/base/device.h"
+#include "normtweak/base/device/device.h"
 #include "normtweak/base/error.h"
 #include "normtweak/quantize/hessian.h"
 #include "normtweak/quantize/rtn.h"

@@ -7,7 +7,7 @@
 #include <regex>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/file.h"
+#include "normtweak/base/files/file.h"
 
 namespace normtweak::test {
 namespace {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "normtweak/base/json.h"
+#include "normtweak/base/json/json.h"
 
 namespace normtweak::test {
 

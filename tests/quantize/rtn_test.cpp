@@ -7,7 +7,7 @@
 
 #include <limits>
 
-#include "normtweak/base/device.h"
+#include "normtweak/base/device/device.h"
 #include "normtweak/base/error.h"
 #include "oracle.h"
 

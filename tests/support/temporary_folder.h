@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-#include "normtweak/base/unfinished.h"
+#include "normtweak/base/files/temporary_path.h"
 
 namespace normtweak::tests {
 

@@ -4,7 +4,7 @@
 #include <fstream>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/file.h"
+#include "normtweak/base/files/file.h"
 #include "normtweak/text/gguf_tokenizer.h"
 #include "support/temporary_folder.h"
 #include "text/oracle.h"

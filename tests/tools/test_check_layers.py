@@ -26,7 +26,7 @@ class CheckLayers(unittest.TestCase):
             ("model/families/a.cpp", '#include <normtweak/quantize/rtn.h>', "quantize/ is above model/"),
             ("tweak/a.cpp", '#include "normtweak/formats/gguf.h"', "tweak/ knows no format"),
             ("quantize/a.cpp", '#include "normtweak/formats/gguf.h"', "quantize/ does not save"),
-            ("weights/a.cpp", '#include "normtweak/base/file.h"', "weights/ reads no file"),
+            ("weights/a.cpp", '#include "normtweak/base/files/file.h"', "weights/ reads no file"),
             ("report/a.cpp", "#include <iostream>", "only cli/ talks"),
             ("text/a.cpp", '#include "utf8.h"', "from the root"),
             ("text/a.cpp", '#include "normtweak/txet/utf8.h"', "no layer txet"),

@@ -207,10 +207,10 @@ TEST(Automatic, AnInterruptedRunEndsWithItsBestState) {
   expect_repeated(problem, result, EndToEndOptions{}.checks);
 }
 
-TEST(TaughtRows, AreTheSameOnDisk) {
+TEST(TeacherStates, AreTheSameOnDisk) {
   const auto problem = make_problem(12, 8);
   Stage stage(silent_progress(), "", 0, "");
-  const TaughtRows in_memory(problem.teacher, problem.text.train, stage),
+  const TeacherStates in_memory(problem.teacher, problem.text.train, stage),
       on_disk(problem.teacher, problem.text.train, stage, /*memory_bytes=*/0);
   const auto rows = at::arange(problem.text.train.samples(), at::TensorOptions(at::kLong)).flip(0);
   const auto a = in_memory.pick(rows, at::kCPU), b = on_disk.pick(rows, at::kCPU);

@@ -163,7 +163,7 @@ TEST(Training, AGradientThatIsNotFiniteMovesNothing) {
   const auto problem = make_problem(true, Weights::groups);
   Student student(problem.student, {TunableGroup::norms, TunableGroup::scales});
   Stage stage(silent_progress(), "float model", 1, "tokens");
-  const TaughtRows rows(problem.teacher, problem.text.train, stage);
+  const TeacherStates rows(problem.teacher, problem.text.train, stage);
   Training training(student, rows, {}, {});
   EXPECT_TRUE(training.step().is_sound());
   const auto before = state_of(student);

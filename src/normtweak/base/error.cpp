@@ -1,6 +1,6 @@
 #include "normtweak/base/error.h"
 
-#include "normtweak/base/one_line.h"
+#include "normtweak/base/strings/one_line.h"
 
 namespace normtweak {
 

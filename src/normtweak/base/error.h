@@ -11,8 +11,8 @@ namespace normtweak {
 // what() is a complete message for the user; `cli/` prints it after "normtweak: " and exits with status 1.
 class Error : public std::runtime_error {
  public:
-  // Messages often quote file content. What one_line() (base/one_line.h) makes of them is one line of valid UTF-8 that
-  // cannot control the terminal, and without the middle of what is too long.
+  // Messages often quote file content. What one_line() (base/strings/one_line.h) makes of them is one line of valid
+  // UTF-8 that cannot control the terminal, and without the middle of what is too long.
   explicit Error(std::string_view message);
 };
 

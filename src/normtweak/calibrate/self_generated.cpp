@@ -10,10 +10,10 @@
 #include <numeric>
 #include <optional>
 
+#include "normtweak/base/device/generator.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/generator.h"
-#include "normtweak/base/json.h"
-#include "normtweak/base/wording.h"
+#include "normtweak/base/json/json.h"
+#include "normtweak/base/strings/wording.h"
 #include "normtweak/calibrate/languages.h"
 #include "normtweak/model/token_ids.h"
 

@@ -4,7 +4,7 @@
 #include <string_view>
 #include <vector>
 
-#include "normtweak/base/processes.h"
+#include "normtweak/base/processes/processes.h"
 #include "normtweak/base/progress.h"
 #include "normtweak/calibrate/token_batch.h"
 #include "normtweak/model/checkpoint.h"

@@ -3,9 +3,9 @@
 #include <ATen/TensorOperators.h>
 #include <c10/core/ScalarType.h>
 
+#include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/file_kind.h"
-#include "normtweak/base/type_name.h"
+#include "normtweak/base/files/file_kind.h"
 #include "normtweak/formats/safetensors.h"
 
 namespace normtweak::calibrate {

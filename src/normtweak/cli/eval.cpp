@@ -1,5 +1,5 @@
 #include "normtweak/base/error.h"
-#include "normtweak/base/wording.h"
+#include "normtweak/base/strings/wording.h"
 #include "normtweak/cli/choices.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"

@@ -8,11 +8,11 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "normtweak/base/device.h"
+#include "normtweak/base/device/device.h"
+#include "normtweak/base/device/memory.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/file.h"
-#include "normtweak/base/memory.h"
-#include "normtweak/base/writable.h"
+#include "normtweak/base/files/file.h"
+#include "normtweak/base/files/writable.h"
 #include "normtweak/cli/choices.h"
 #include "normtweak/cli/job.h"
 #include "normtweak/cli/number_checks.h"

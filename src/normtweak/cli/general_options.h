@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "normtweak/base/json.h"
+#include "normtweak/base/json/json.h"
 #include "normtweak/base/progress.h"
 #include "normtweak/base/stopwatch.h"
 #include "normtweak/pipeline/run_types.h"

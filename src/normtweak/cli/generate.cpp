@@ -2,9 +2,9 @@
 #include <limits>
 
 #include "normtweak/base/error.h"
+#include "normtweak/base/files/writable.h"
 #include "normtweak/base/stopwatch.h"
-#include "normtweak/base/wording.h"
-#include "normtweak/base/writable.h"
+#include "normtweak/base/strings/wording.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
 #include "normtweak/cli/model_help.h"

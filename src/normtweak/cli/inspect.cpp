@@ -4,14 +4,14 @@
 #include <array>
 #include <map>
 
-#include "normtweak/base/device.h"
+#include "normtweak/base/device/device.h"
+#include "normtweak/base/device/finite.h"
+#include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/file_kind.h"
-#include "normtweak/base/finite.h"
-#include "normtweak/base/one_line.h"
-#include "normtweak/base/put_back.h"
-#include "normtweak/base/type_name.h"
-#include "normtweak/base/wording.h"
+#include "normtweak/base/files/file_kind.h"
+#include "normtweak/base/files/restore_along_path.h"
+#include "normtweak/base/strings/one_line.h"
+#include "normtweak/base/strings/wording.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
 #include "normtweak/cli/named_files.h"
@@ -245,7 +245,7 @@ void check_values(const formats::SafetensorsFile& file, ProgressSink& progress) 
 }
 
 Findings inspect_safetensors(const std::string& path, bool quick, ProgressSink& progress) {
-  const auto note = put_back_and_tell(path);
+  const auto note = restore_and_tell(path);
   const formats::SafetensorsFile file(path);
   Findings findings;
   findings.figures["path"] = path;

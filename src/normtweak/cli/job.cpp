@@ -6,18 +6,18 @@
 #include <cstdlib>
 #include <thread>
 
-#include "normtweak/base/meeting_place.h"
-#include "normtweak/base/one_line.h"
-#include "normtweak/base/unfinished.h"
+#include "normtweak/base/files/temporary_path.h"
+#include "normtweak/base/processes/rendezvous.h"
+#include "normtweak/base/strings/one_line.h"
 
 namespace normtweak::cli {
 namespace {
 
 struct Job {
   Launch launch;
-  std::optional<MeetingPlace> place;  // with several processes
-  std::atomic<bool> is_open = false;  // whether `place` may be used, for the watchdog thread
-  Processes processes;                // never destroyed: c10d's destructors may wait for processes that are gone
+  std::optional<Rendezvous> rendezvous;  // with several processes
+  std::atomic<bool> is_open = false;     // whether `rendezvous` may be used, for the watchdog thread
+  Processes processes;                   // never destroyed: c10d's destructors may wait for processes that are gone
 };
 
 // Never destroyed: the watchdog thread may outlive static objects.
@@ -33,8 +33,8 @@ void say(const std::optional<std::string>& words) {
 // Silent until the rendezvous store is open: whatever ends the job before that is reported by another process, or known
 // to whoever ended it.
 [[noreturn]] void leave(const std::string& why, int status) {
-  if (job().is_open) say(job().place->last_words().of_loss(why));
-  remove_unfinished();
+  if (job().is_open) say(job().rendezvous->failure_report().of_loss(why));
+  remove_temporary_paths();
   std::fflush(nullptr);
   std::_Exit(status);
 }
@@ -51,7 +51,7 @@ void watch() {
     while (true) {
       if (::sigtimedwait(&signals, nullptr, &kSecond) == SIGTERM) leave("told to end by SIGTERM", 128 + SIGTERM);
       const auto patience = job().launch.timeout;
-      const bool is_late = job().is_open && job().place->waited() > patience;
+      const bool is_late = job().is_open && job().rendezvous->waited() > patience;
       if (is_late) leave(fmt::format("no answer for {} s", patience.count()), 1);
     }
   }).detach();
@@ -62,8 +62,8 @@ void watch() {
 void begin_job() {
   job().launch = launch_from_environment();
   if (job().launch.size == 1) return;
-  watch();  // before the meeting place, which starts threads
-  job().place.emplace(job().launch);
+  watch();  // before the rendezvous, which starts threads
+  job().rendezvous.emplace(job().launch);
   job().is_open = true;
 }
 
@@ -74,19 +74,19 @@ std::optional<int> rank_on_machine() {
 }
 
 Processes connect_processes(c10::Device device) {
-  if (job().place) job().processes = job().place->connect(device);
+  if (job().rendezvous) job().processes = job().rendezvous->connect(device);
   return job().processes;
 }
 
-std::optional<std::string> last_words(const std::string& message, bool lost) {
-  if (!job().place) return message;
-  auto words = job().place->last_words();
+std::optional<std::string> failure_report(const std::string& message, bool lost) {
+  if (!job().rendezvous) return message;
+  auto words = job().rendezvous->failure_report();
   return lost ? words.of_loss(message) : words.of_failure(message);
 }
 
 int end_job(int status) {
-  if (!job().place) return status;
-  if (status == 0) job().place->last_words().finished();
+  if (!job().rendezvous) return status;
+  if (status == 0) job().rendezvous->failure_report().finished();
   std::fflush(nullptr);
   std::_Exit(status);
 }

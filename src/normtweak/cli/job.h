@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "normtweak/base/processes.h"
+#include "normtweak/base/processes/processes.h"
 
 namespace normtweak::cli {
 
@@ -22,7 +22,7 @@ Processes connect_processes(c10::Device device);
 
 // What to print if this process ends with `message`; nullopt if another process reports the failure. lost: the reason
 // is the loss of another process.
-std::optional<std::string> last_words(const std::string& message, bool lost);
+std::optional<std::string> failure_report(const std::string& message, bool lost);
 
 // Exits the program. With several processes it exits immediately, since no destructor may wait for another process.
 int end_job(int status);

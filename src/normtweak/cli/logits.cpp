@@ -1,9 +1,9 @@
 #include <ATen/core/grad_mode.h>
 
+#include "normtweak/base/device/finite.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/finite.h"
-#include "normtweak/base/wording.h"
-#include "normtweak/base/writable.h"
+#include "normtweak/base/files/writable.h"
+#include "normtweak/base/strings/wording.h"
 #include "normtweak/calibrate/token_batch.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"

@@ -9,10 +9,10 @@
 #include <string>
 #include <system_error>
 
+#include "normtweak/base/device/memory.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/memory.h"
-#include "normtweak/base/one_line.h"
-#include "normtweak/base/plain_words.h"
+#include "normtweak/base/strings/library_messages.h"
+#include "normtweak/base/strings/one_line.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
 #include "normtweak/cli/job.h"
@@ -56,7 +56,7 @@ bool tells_of_memory(const std::string& what) {
 constexpr int kFailure = 1, kUsage = 2;  // exit statuses
 
 int fail_with(const std::string& message, int status = kFailure, bool lost = false) {
-  const auto words = last_words(message, lost);
+  const auto words = failure_report(message, lost);
   if (words) std::fprintf(stderr, "normtweak: %s\n", one_line(*words).c_str());
   return status;
 }
@@ -68,7 +68,7 @@ int fail_usage_with(const CLI::App& app, const std::string& message) {
 
 // What nothing in the library foresaw. The user learns at least with which file it happened.
 int fail_unforeseen(const CLI::App& app, const std::exception& error, const char* less_memory) {
-  const auto words = plain_words(error);
+  const auto words = library_message(error);
   if (dynamic_cast<const std::filesystem::filesystem_error*>(&error) != nullptr) {
     return fail_with(fmt::format("{}; check this path", words));
   }
@@ -121,7 +121,7 @@ int run(int argc, char** argv) {
     return fail_usage_with(app, complaint(app, error));
   }
   try {
-    put_back_named(*app.get_subcommands().front());
+    restore_named(*app.get_subcommands().front());
     job();
   } catch (const LostProcess& error) {
     return fail_with(error.what(), kFailure, true);
@@ -145,7 +145,7 @@ int main(int argc, char** argv) {
   normtweak::keep_freed_memory();
   try {
     begin_job();  // blocks SIGTERM in all threads started later
-    remove_unfinished_on_signals();
+    remove_temporary_paths_on_signals();
   } catch (const normtweak::Error& error) {
     return fail_with(error.what());
   } catch (const std::system_error& error) {

@@ -1,9 +1,9 @@
 #include "normtweak/cli/named_files.h"
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/file.h"
-#include "normtweak/base/put_back.h"
-#include "normtweak/base/writable.h"
+#include "normtweak/base/files/file.h"
+#include "normtweak/base/files/restore_along_path.h"
+#include "normtweak/base/files/writable.h"
 #include "normtweak/cli/job.h"
 #include "normtweak/cli/progress_bar.h"
 #include "normtweak/model/checkpoint.h"
@@ -14,7 +14,7 @@ namespace {
 
 // Whether writing `output` would overwrite `input`, or a file of the model `input`.
 bool would_change(const fs::path& output, const fs::path& input) {
-  const auto place = place_of(output), read = fs::weakly_canonical(input);
+  const auto place = resolve_output(output), read = fs::weakly_canonical(input);
   std::error_code missing;
   if (place == read || fs::equivalent(place, read, missing)) return true;
   const auto name = place.filename().string();
@@ -34,19 +34,19 @@ void check_apart(const std::vector<NamedFile>& outputs, const std::vector<NamedF
                  input.path.string());
     }
     for (auto other = outputs.begin(); other != output; ++other) {
-      if (other->path.empty() || !lies_in(place_of(other->path), place_of(output->path))) continue;
+      if (other->path.empty() || !lies_in(resolve_output(other->path), resolve_output(output->path))) continue;
       fail_usage("{} {}: is, or lies in, what {} writes; name another file", output->option, output->path.string(),
                  other->option);
     }
   }
 }
 
-void put_back_named(const CLI::App& command) {
+void restore_named(const CLI::App& command) {
   const bool quiet = command.get_option("--quiet")->count() > 0 || !is_first_process();
   for (const auto* option : command.get_options()) {
     if (!option->nonpositional()) continue;
     for (const auto& value : option->results()) {
-      const auto note = put_back_and_tell(value);
+      const auto note = restore_and_tell(value);
       if (note && !quiet) ProgressBar().note(*note);
     }
   }

@@ -16,9 +16,9 @@ struct NamedFile {
 // one lies inside another that is a folder. Paths are compared by the files they refer to.
 void check_apart(const std::vector<NamedFile>& outputs, const std::vector<NamedFile>& inputs);
 
-// Puts back what killed runs set aside (base/put_back.h) wherever an option's value leads to it, before any other
-// check can fail, and tells so on stderr unless --quiet. Values that are no paths lead nowhere. Models are left to
-// open_checkpoint(), which notes it with the model.
-void put_back_named(const CLI::App& command);
+// Restores what killed runs set aside (base/files/restore_along_path.h) wherever an option's value leads to it, before
+// any other check can fail, and tells so on stderr unless --quiet. Values that are no paths lead nowhere. Models are
+// left to open_checkpoint(), which notes it with the model.
+void restore_named(const CLI::App& command);
 
 }  // namespace normtweak::cli

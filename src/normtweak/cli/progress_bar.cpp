@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "normtweak/base/one_line.h"
+#include "normtweak/base/strings/one_line.h"
 
 namespace normtweak::cli {
 namespace {

@@ -1,4 +1,4 @@
-#include "normtweak/base/device.h"
+#include "normtweak/base/device/device.h"
 #include "normtweak/cli/choices.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"

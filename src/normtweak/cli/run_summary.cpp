@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "normtweak/base/memory.h"
+#include "normtweak/base/device/memory.h"
 
 namespace normtweak::cli {
 namespace {

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <thread>
 
-#include "normtweak/base/unfinished.h"
+#include "normtweak/base/files/temporary_path.h"
 #include "normtweak/cli/job.h"
 
 namespace normtweak::cli {
@@ -31,7 +31,7 @@ void end_when_told(int from_handler) {
   while (::read(from_handler, &number, 1) != 1) {
     if (errno != EINTR) return;
   }
-  remove_unfinished();
+  remove_temporary_paths();
   if (number == SIGINT && is_first_process()) {
     constexpr std::string_view kLine = "normtweak: interrupted; what was not finished has been removed\n";
     [[maybe_unused]] const auto written = ::write(STDERR_FILENO, kLine.data(), kLine.size());
@@ -43,7 +43,7 @@ void end_when_told(int from_handler) {
 
 }  // namespace
 
-void remove_unfinished_on_signals() {
+void remove_temporary_paths_on_signals() {
   std::signal(SIGXFSZ, SIG_IGN);
   std::array<int, 2> ends = {};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) return;

@@ -5,7 +5,7 @@
 #include <filesystem>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/presence.h"
+#include "normtweak/base/files/path_exists.h"
 #include "normtweak/calibrate/languages.h"
 #include "normtweak/cli/choices.h"
 #include "normtweak/cli/number_checks.h"
@@ -95,7 +95,7 @@ pipeline::TextSource text_source(const CLI::App& command, const TextChoice& choi
                                  ProgressSink& progress) {
   auto source = choice.source;
   for (const auto& file : {source.ids, source.real_text}) {
-    if (!file.empty() && !is_present(file)) fail("{}: no such file", file.string());
+    if (!file.empty() && !path_exists(file)) fail("{}: no such file", file.string());
   }
   check_unread(command, source, progress);
   source.self.seed = common.seed;

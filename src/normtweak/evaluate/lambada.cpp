@@ -12,9 +12,9 @@
 #include <span>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/file_kind.h"
-#include "normtweak/base/json.h"
-#include "normtweak/base/wording.h"
+#include "normtweak/base/files/file_kind.h"
+#include "normtweak/base/json/json.h"
+#include "normtweak/base/strings/wording.h"
 #include "normtweak/evaluate/logits.h"
 #include "normtweak/text/characters.h"
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/wording.h"
+#include "normtweak/base/strings/wording.h"
 
 namespace normtweak::evaluate {
 

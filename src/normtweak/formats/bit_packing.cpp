@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
+#include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/type_name.h"
 
 namespace normtweak::formats {
 namespace {

@@ -4,8 +4,8 @@
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/tensor.h>
 
+#include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/type_name.h"
 #include "normtweak/formats/bit_packing.h"
 
 namespace normtweak::formats {

@@ -22,7 +22,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "normtweak/base/json.h"
+#include "normtweak/base/json/json.h"
 #include "normtweak/formats/compressed_tensors.h"
 #include "normtweak/formats/module_pattern.h"
 

@@ -1,8 +1,8 @@
 #include <ATen/ops/full.h>
 
+#include "normtweak/base/device/finite.h"
+#include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/finite.h"
-#include "normtweak/base/type_name.h"
 #include "normtweak/formats/bit_packing.h"
 #include "normtweak/formats/compressed_tensors.h"
 

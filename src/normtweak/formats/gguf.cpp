@@ -4,8 +4,8 @@
 #include <bit>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/file_kind.h"
-#include "normtweak/base/out_of_memory.h"
+#include "normtweak/base/files/file_kind.h"
+#include "normtweak/base/files/out_of_memory.h"
 #include "normtweak/formats/byte_cursor.h"
 #include "normtweak/formats/tensor_bytes.h"
 

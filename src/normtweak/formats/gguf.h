@@ -15,8 +15,8 @@
 #include <span>
 #include <unordered_map>
 
-#include "normtweak/base/file.h"
-#include "normtweak/base/json.h"
+#include "normtweak/base/files/file.h"
+#include "normtweak/base/json/json.h"
 #include "normtweak/formats/ggml_blocks.h"
 #include "normtweak/formats/tensor_source.h"
 

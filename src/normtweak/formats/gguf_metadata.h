@@ -1,6 +1,6 @@
 // Metadata values of GGUF files.
 #pragma once
-#include "normtweak/base/json.h"
+#include "normtweak/base/json/json.h"
 #include "normtweak/formats/byte_cursor.h"
 
 namespace normtweak::formats {

@@ -4,8 +4,8 @@
 #include <cstring>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/file_kind.h"
-#include "normtweak/base/out_of_memory.h"
+#include "normtweak/base/files/file_kind.h"
+#include "normtweak/base/files/out_of_memory.h"
 #include "normtweak/formats/safetensors_types.h"
 #include "normtweak/formats/tensor_bytes.h"
 

@@ -16,7 +16,7 @@
 #include <optional>
 #include <span>
 
-#include "normtweak/base/file.h"
+#include "normtweak/base/files/file.h"
 #include "normtweak/formats/name_index.h"
 #include "normtweak/formats/safetensors_header.h"
 #include "normtweak/formats/tensor_source.h"

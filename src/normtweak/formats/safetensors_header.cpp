@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/json_events.h"
+#include "normtweak/base/json/json_events.h"
 #include "normtweak/formats/safetensors_types.h"
 #include "normtweak/formats/tensor_bytes.h"
 

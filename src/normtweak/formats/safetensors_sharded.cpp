@@ -7,9 +7,9 @@
 #include <map>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/file_kind.h"
-#include "normtweak/base/json_events.h"
-#include "normtweak/base/presence.h"
+#include "normtweak/base/files/file_kind.h"
+#include "normtweak/base/files/path_exists.h"
+#include "normtweak/base/json/json_events.h"
 #include "normtweak/formats/safetensors.h"
 
 namespace normtweak::formats {
@@ -115,7 +115,7 @@ ShardedSafetensors::Shard& ShardedSafetensors::find_shard(const std::string& fil
          file_name);
   }
   const auto path = index_.parent_path() / file_name;
-  if (!is_present(path)) {
+  if (!path_exists(path)) {
     fail("{}: missing, {} says that it holds {}; complete the download", path.string(), index_.filename().string(),
          tensor);
   }
@@ -174,11 +174,13 @@ std::string what_is_there(const fs::path& folder) {
 }  // namespace
 
 std::unique_ptr<TensorSource> open_safetensors(const fs::path& path) {
-  if (!is_present(path)) fail("{}: no such file or folder", path.string());
+  if (!path_exists(path)) fail("{}: no such file or folder", path.string());
   if (!fs::is_directory(path)) return std::make_unique<SafetensorsFile>(path);
-  if (const auto whole = path / "model.safetensors"; is_present(whole)) return std::make_unique<SafetensorsFile>(whole);
+  if (const auto whole = path / "model.safetensors"; path_exists(whole)) {
+    return std::make_unique<SafetensorsFile>(whole);
+  }
   const auto index = path / "model.safetensors.index.json";
-  if (is_present(index)) return std::make_unique<ShardedSafetensors>(index);
+  if (path_exists(index)) return std::make_unique<ShardedSafetensors>(index);
   fail("{}: holds neither model.safetensors nor model.safetensors.index.json{}", path.string(), what_is_there(path));
 }
 

@@ -5,7 +5,7 @@
 #include <optional>
 #include <string_view>
 
-#include "normtweak/base/type_name.h"
+#include "normtweak/base/device/type_name.h"
 
 namespace normtweak::formats {
 

@@ -4,9 +4,9 @@
 #include <ostream>
 #include <unordered_set>
 
+#include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/json.h"
-#include "normtweak/base/type_name.h"
+#include "normtweak/base/json/json.h"
 #include "normtweak/formats/safetensors.h"
 #include "normtweak/formats/safetensors_types.h"
 #include "normtweak/formats/tensor_bytes.h"

@@ -5,9 +5,9 @@
 #include <iterator>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/file.h"
-#include "normtweak/base/out_of_memory.h"
-#include "normtweak/base/presence.h"
+#include "normtweak/base/files/file.h"
+#include "normtweak/base/files/out_of_memory.h"
+#include "normtweak/base/files/path_exists.h"
 #include "normtweak/formats/safetensors.h"
 #include "normtweak/model/config_values.h"
 #include "normtweak/model/gguf_checkpoint.h"
@@ -32,7 +32,7 @@ void read_side_files(const fs::path& directory, Checkpoint& checkpoint) {
   for (const auto name : kSideFiles) {
     const auto path = directory / name;
     try {
-      if (is_present(path)) checkpoint.side_files.emplace(name, read_file(path));
+      if (path_exists(path)) checkpoint.side_files.emplace(name, read_file(path));
     } catch (const Error& error) {
       if (name == "generation_config.json") throw;
       if (std::ranges::find(kTokenizerFiles, name) != kTokenizerFiles.end()) {
@@ -95,7 +95,7 @@ text::TokenizerFolder tokenizer_folder(const Checkpoint& checkpoint) {
 // transformers would add such an adapter to the weights.
 void refuse_adapter_beside(const fs::path& directory) {
   const auto adapter = directory / "adapter_config.json";
-  if (!is_present(adapter)) return;
+  if (!path_exists(adapter)) return;
   fail(
       "{}: describes an adapter (LoRA) that is not merged into the weights; merge it first (in peft "
       "merge_and_unload(), then save_pretrained())",
@@ -105,7 +105,7 @@ void refuse_adapter_beside(const fs::path& directory) {
 Checkpoint open_directory(const fs::path& directory) {
   refuse_adapter_beside(directory);
   const auto config_path = directory / "config.json";
-  if (!is_present(config_path)) refuse_folder(directory);
+  if (!path_exists(config_path)) refuse_folder(directory);
   Checkpoint checkpoint;
   checkpoint.path = directory.string();
   checkpoint.config = read_json(config_path);

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "normtweak/base/json.h"
+#include "normtweak/base/json/json.h"
 #include "normtweak/base/progress.h"
 #include "normtweak/formats/tensor_source.h"
 #include "normtweak/model/family.h"

@@ -1,6 +1,6 @@
 #include "normtweak/model/checkpoint_readers.h"
 
-#include "normtweak/base/file_kind.h"
+#include "normtweak/base/files/file_kind.h"
 #include "normtweak/model/decoder.h"
 
 namespace normtweak::model {

@@ -5,7 +5,7 @@
 #include <set>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/one_line.h"
+#include "normtweak/base/strings/one_line.h"
 
 namespace normtweak::model {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/wording.h"
+#include "normtweak/base/strings/wording.h"
 #include "normtweak/model/token_ids.h"
 #include "normtweak/text/tokenizer.h"
 #include "normtweak/text/utf8.h"

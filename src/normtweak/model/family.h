@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/json.h"
+#include "normtweak/base/json/json.h"
 #include "normtweak/model/config.h"
 
 namespace normtweak::model {

@@ -2,9 +2,9 @@
 
 #include <ATen/core/grad_mode.h>
 
-#include "normtweak/base/device.h"
+#include "normtweak/base/device/device.h"
+#include "normtweak/base/device/finite.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/finite.h"
 
 namespace normtweak::model {
 namespace {

@@ -15,10 +15,10 @@
 #include <cmath>
 #include <limits>
 
+#include "normtweak/base/batch_size.h"
+#include "normtweak/base/device/generator.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/even_rows.h"
-#include "normtweak/base/generator.h"
-#include "normtweak/base/wording.h"
+#include "normtweak/base/strings/wording.h"
 #include "normtweak/model/activations.h"
 #include "normtweak/model/finite_outputs.h"
 
@@ -176,7 +176,7 @@ std::int64_t rows_in_batch(const Decoder& decoder, const GenerationOptions& opti
   if (options.batch > 0) return std::min(options.batch, options.samples);
   const auto row = cache_bytes(decoder.config, decoder.type, options.tokens) +
                    sampling_bytes(decoder.config, decoder.device, decoder.type, options.tokens);
-  return even_rows(batch_bytes(decoder) / row, (options.samples + processes - 1) / processes);
+  return even_batch_size(batch_bytes(decoder) / row, (options.samples + processes - 1) / processes);
 }
 
 at::Tensor generate(const Decoder& decoder, const GenerationOptions& options, ProgressSink& progress,

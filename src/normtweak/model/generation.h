@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "normtweak/base/processes.h"
+#include "normtweak/base/processes/processes.h"
 #include "normtweak/base/progress.h"
 #include "normtweak/model/decoder.h"
 

@@ -6,8 +6,8 @@
 #include <span>
 #include <vector>
 
+#include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/type_name.h"
 
 namespace normtweak::model {
 namespace {

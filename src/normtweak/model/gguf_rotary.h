@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "normtweak/base/json.h"
+#include "normtweak/base/json/json.h"
 
 namespace normtweak::model {
 

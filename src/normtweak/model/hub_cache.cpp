@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/file.h"
-#include "normtweak/base/presence.h"
-#include "normtweak/base/user_path.h"
+#include "normtweak/base/files/file.h"
+#include "normtweak/base/files/path_exists.h"
+#include "normtweak/base/files/user_path.h"
 
 namespace normtweak::model {
 namespace fs = std::filesystem;
@@ -94,16 +94,16 @@ std::optional<fs::path> find_in_hub_cache(const std::string& id) {
   auto folder = "models--" + id;
   if (const auto slash = folder.find('/'); slash != std::string::npos) folder.replace(slash, 1, "--");
   const auto cached = hub_cache() / folder;
-  if (!is_present(cached)) return std::nullopt;
+  if (!path_exists(cached)) return std::nullopt;
   const auto reference = cached / "refs" / "main";
-  if (!is_present(reference)) {
+  if (!path_exists(reference)) {
     fail("{}: refs/main is missing in its hub cache, so its revision is unknown; {}", id, advice(id, cached));
   }
   const auto revision = read_revision(reference);
   if (!revision)
     fail("{}: refs/main of its hub cache does not hold the name of a revision; {}", id, advice(id, cached));
   const auto snapshot = cached / "snapshots" / *revision;
-  if (is_present(snapshot)) return snapshot;
+  if (path_exists(snapshot)) return snapshot;
   fail("{}: refs/main of its hub cache names {}, which is not there; {}", id, *revision, advice(id, cached));
 }
 

@@ -4,7 +4,7 @@
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "normtweak/base/matrix_product.h"
+#include "normtweak/base/device/matrix_product.h"
 #include "normtweak/weights/group_kernels.h"
 
 namespace normtweak::model {

@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/file.h"
-#include "normtweak/base/file_kind.h"
-#include "normtweak/base/presence.h"
-#include "normtweak/base/put_back.h"
+#include "normtweak/base/files/file.h"
+#include "normtweak/base/files/file_kind.h"
+#include "normtweak/base/files/path_exists.h"
+#include "normtweak/base/files/restore_along_path.h"
 #include "normtweak/model/hub_cache.h"
 
 namespace normtweak::model {
@@ -51,8 +51,8 @@ std::vector<fs::path> models_in(const fs::path& folder) {
 
 ModelPath find_model(const std::string& model) {
   if (model.empty()) fail("the name of the model is empty; name a folder, a .gguf file or a hub model");
-  const auto note = put_back_and_tell(model).value_or("");
-  if (is_present(model)) {
+  const auto note = restore_and_tell(model).value_or("");
+  if (path_exists(model)) {
     if (!fs::is_directory(model) && !has_ending(model, ".gguf")) refuse_file(model);
     return {model, note};
   }

@@ -1,7 +1,7 @@
 #include <array>
 #include <utility>
 
-#include "normtweak/base/device.h"
+#include "normtweak/base/device/device.h"
 #include "normtweak/base/error.h"
 #include "normtweak/model/config_keys.h"
 #include "normtweak/model/config_values.h"

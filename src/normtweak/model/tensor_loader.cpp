@@ -1,8 +1,8 @@
 #include "normtweak/model/tensor_loader.h"
 
+#include "normtweak/base/device/finite.h"
+#include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/finite.h"
-#include "normtweak/base/type_name.h"
 #include "normtweak/model/foreign_names.h"
 
 namespace normtweak::model {

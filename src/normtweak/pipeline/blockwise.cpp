@@ -2,9 +2,9 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include "normtweak/base/device/finite.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/finite.h"
-#include "normtweak/base/wording.h"
+#include "normtweak/base/strings/wording.h"
 #include "normtweak/model/finite_outputs.h"
 #include "normtweak/pipeline/quantize_block.h"
 #include "normtweak/pipeline/stored_floats.h"

@@ -3,7 +3,7 @@
 #include <optional>
 #include <vector>
 
-#include "normtweak/base/processes.h"
+#include "normtweak/base/processes/processes.h"
 #include "normtweak/base/progress.h"
 #include "normtweak/calibrate/token_batch.h"
 #include "normtweak/model/decoder.h"

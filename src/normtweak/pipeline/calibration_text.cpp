@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/wording.h"
+#include "normtweak/base/strings/wording.h"
 #include "normtweak/calibrate/seen_rows.h"
 #include "normtweak/evaluate/protocols.h"
 #include "normtweak/text/corpus.h"

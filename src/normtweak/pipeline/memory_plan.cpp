@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "normtweak/base/device/memory.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/memory.h"
 #include "normtweak/model/activations.h"
 
 namespace normtweak::pipeline {

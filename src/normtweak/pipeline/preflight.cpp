@@ -8,9 +8,9 @@
 #include <string>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/file.h"
-#include "normtweak/base/wording.h"
-#include "normtweak/base/writable.h"
+#include "normtweak/base/files/file.h"
+#include "normtweak/base/files/writable.h"
+#include "normtweak/base/strings/wording.h"
 #include "normtweak/model/decoder.h"
 #include "normtweak/pipeline/save_checkpoint.h"
 #include "normtweak/tweak/objectives.h"
@@ -179,7 +179,7 @@ std::vector<fs::path> inputs(std::initializer_list<const model::Checkpoint*> mod
 
 void check_output(const fs::path& output, const std::vector<fs::path>& inputs, std::int64_t bytes) {
   check_folder_target(output);
-  const auto place = place_of(output);
+  const auto place = resolve_output(output);
   for (const auto& input : inputs) {
     if (!lies_in(place, fs::weakly_canonical(input))) continue;
     fail_usage("{}: would be replaced as a whole, with {}, which this run reads; name another output", output.string(),

@@ -6,8 +6,8 @@
 #include <optional>
 #include <vector>
 
+#include "normtweak/base/device/finite.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/finite.h"
 #include "normtweak/model/finite_outputs.h"
 #include "normtweak/quantize/drift.h"
 #include "normtweak/quantize/hessian.h"

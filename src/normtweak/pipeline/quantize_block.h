@@ -1,7 +1,7 @@
 // Quantizes one block. Its linears are quantized in data-flow order, each for the inputs it receives with the preceding
 // linears already quantized.
 #pragma once
-#include "normtweak/base/processes.h"
+#include "normtweak/base/processes/processes.h"
 #include "normtweak/pipeline/stream.h"
 #include "normtweak/quantize/plan.h"
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/presence.h"
+#include "normtweak/base/files/path_exists.h"
 #include "normtweak/pipeline/blockwise.h"
 #include "normtweak/pipeline/calibration_text.h"
 #include "normtweak/pipeline/preflight.h"
@@ -50,7 +50,7 @@ void check_outputs(const QuantizeOptions& options, const model::Checkpoint& orig
   if (options.tweak.method == TweakMethod::none) return;
   const auto copy = untouched_folder(options.output);
   check_output(copy, read, 0);
-  if (is_present(copy)) {
+  if (path_exists(copy)) {
     progress.note(fmt::format("{}: an earlier run's quantized model; this run replaces it", copy.string()));
   }
 }

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "normtweak/base/processes.h"
+#include "normtweak/base/processes/processes.h"
 #include "normtweak/base/progress.h"
 #include "normtweak/calibrate/self_generated.h"
 #include "normtweak/evaluate/lambada.h"

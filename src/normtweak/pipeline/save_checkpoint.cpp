@@ -10,11 +10,11 @@
 #include <set>
 #include <vector>
 
-#include "normtweak/base/device.h"
+#include "normtweak/base/device/device.h"
+#include "normtweak/base/device/finite.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/file.h"
-#include "normtweak/base/finite.h"
-#include "normtweak/base/json_non_finite.h"
+#include "normtweak/base/files/file.h"
+#include "normtweak/base/json/json_non_finite.h"
 #include "normtweak/formats/compressed_tensors.h"
 #include "normtweak/formats/compressed_tensors_config.h"
 #include "normtweak/formats/safetensors.h"

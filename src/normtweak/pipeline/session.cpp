@@ -5,7 +5,7 @@
 #include <fmt/format.h>
 
 #include "normtweak/base/stopwatch.h"
-#include "normtweak/base/wording.h"
+#include "normtweak/base/strings/wording.h"
 #include "normtweak/calibrate/seen_rows.h"
 
 namespace normtweak::pipeline {

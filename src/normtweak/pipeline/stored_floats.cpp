@@ -5,9 +5,9 @@
 
 #include <set>
 
-#include "normtweak/base/device.h"
+#include "normtweak/base/device/device.h"
+#include "normtweak/base/device/finite.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/finite.h"
 #include "normtweak/model/decoder.h"
 
 namespace normtweak::pipeline {

@@ -5,10 +5,10 @@
 #include <exception>
 #include <system_error>
 
-#include "normtweak/base/file.h"
-#include "normtweak/base/leftovers.h"
-#include "normtweak/base/plain_words.h"
-#include "normtweak/base/unfinished.h"
+#include "normtweak/base/files/file.h"
+#include "normtweak/base/files/stale_outputs.h"
+#include "normtweak/base/files/temporary_path.h"
+#include "normtweak/base/strings/library_messages.h"
 #include "normtweak/pipeline/preflight.h"
 #include "normtweak/pipeline/save_checkpoint.h"
 
@@ -16,9 +16,9 @@ namespace normtweak::pipeline {
 namespace fs = std::filesystem;
 
 fs::path untouched_folder(const fs::path& output) {
-  auto folder = place_of(output);
+  auto folder = resolve_output(output);
   folder += ".untouched";
-  return place_of(folder);
+  return resolve_output(folder);
 }
 
 UntouchedCopy::UntouchedCopy(const model::Checkpoint& original, const model::Decoder& quantized, const fs::path& output,
@@ -33,13 +33,14 @@ UntouchedCopy::UntouchedCopy(const model::Checkpoint& original, const model::Dec
         "quantized; while the tweak runs, the model as it is now is in {}, from which `normtweak tweak` can go on",
         folder.string()));
   } catch (const std::exception& error) {  // whatever it is: the run itself is sound
-    progress.note(fmt::format("no copy of the quantized model is kept while the tweak runs: {}", plain_words(error)));
+    progress.note(
+        fmt::format("no copy of the quantized model is kept while the tweak runs: {}", library_message(error)));
   }
 }
 
 void UntouchedCopy::remove() const {
   if (folder_.empty()) return;
-  const Unfinished gone(staging_name(folder_));
+  const TemporaryPath gone(staging_name(folder_));
   std::error_code ignored;
   fs::rename(folder_, gone.path(), ignored);  // at once, so that no half of it stays
 }

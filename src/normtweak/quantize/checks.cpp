@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <array>
 
+#include "normtweak/base/device/finite.h"
+#include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/finite.h"
-#include "normtweak/base/type_name.h"
 
 namespace normtweak::quantize {
 

@@ -13,7 +13,7 @@
 #include <limits>
 #include <vector>
 
-#include "normtweak/base/matrix_product.h"
+#include "normtweak/base/device/matrix_product.h"
 #include "normtweak/quantize/channel_slices.h"
 #include "normtweak/quantize/full_precision.h"
 #include "normtweak/quantize/gptq_block.h"

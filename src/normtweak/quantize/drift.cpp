@@ -9,7 +9,7 @@
 
 #include <algorithm>
 
-#include "normtweak/base/matrix_product.h"
+#include "normtweak/base/device/matrix_product.h"
 #include "normtweak/quantize/full_precision.h"
 
 namespace normtweak::quantize {

@@ -15,7 +15,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "normtweak/base/processes.h"
+#include "normtweak/base/processes/processes.h"
 #include "normtweak/quantize/hessian_factor.h"
 
 namespace normtweak::quantize {

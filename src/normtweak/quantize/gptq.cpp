@@ -14,8 +14,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "normtweak/base/device/matrix_product.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/matrix_product.h"
 #include "normtweak/quantize/channel_slices.h"
 #include "normtweak/quantize/checks.h"
 #include "normtweak/quantize/full_precision.h"

@@ -4,7 +4,7 @@
 #include <array>
 #include <vector>
 
-#include "normtweak/base/for_each_cpu.h"
+#include "normtweak/base/device/target_clones.h"
 #include "normtweak/quantize/gptq_block_kernel.h"
 
 namespace normtweak::quantize {
@@ -21,7 +21,7 @@ struct Rows {
   std::int64_t columns, out;
 };
 
-NORMTWEAK_FOR_EACH_CPU void round_lanes(const Rows& rows, std::int64_t first) {
+NORMTWEAK_TARGET_CLONES void round_lanes(const Rows& rows, std::int64_t first) {
   alignas(64) float work[kRoundedColumns][kRoundedLanes];
   for (std::int64_t j = 0; j < rows.columns; ++j) {
     std::copy_n(rows.target + j * rows.out + first, kRoundedLanes, work[j]);

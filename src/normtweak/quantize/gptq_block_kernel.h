@@ -1,6 +1,6 @@
 // The CUDA kernel that rounds a GptqBlock.
 #pragma once
-#include "normtweak/base/cuda_kernel.h"
+#include "normtweak/base/device/cuda_kernel.h"
 
 namespace normtweak::quantize {
 

@@ -11,9 +11,9 @@
 #include <algorithm>
 #include <limits>
 
+#include "normtweak/base/device/finite.h"
+#include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/finite.h"
-#include "normtweak/base/type_name.h"
 #include "normtweak/quantize/channel_slices.h"
 #include "normtweak/quantize/checks.h"
 #include "normtweak/quantize/grid_search.h"

@@ -9,7 +9,7 @@
 #include <limits>
 #include <vector>
 
-#include "normtweak/base/for_each_cpu.h"
+#include "normtweak/base/device/target_clones.h"
 #include "normtweak/quantize/grid_search_kernel.h"
 
 namespace normtweak::quantize {
@@ -58,7 +58,7 @@ struct Rows {
 constexpr float kLeastError = 1e-15F, kMostError = 1e15F;
 
 // values: [size, kLanes], the rows from `first` on; lanes past the end repeat the last row.
-NORMTWEAK_FOR_EACH_CPU void search_lanes(const Rows& rows, std::int64_t first, const float* values) {
+NORMTWEAK_TARGET_CLONES void search_lanes(const Rows& rows, std::int64_t first, const float* values) {
   alignas(64) std::array<float, kLanes> least, scale, offset, low, high, error;
   std::array<std::int64_t, kLanes> best = {};
   least.fill(std::numeric_limits<float>::infinity());

@@ -1,6 +1,6 @@
 // The CUDA kernel of the grid search.
 #pragma once
-#include "normtweak/base/cuda_kernel.h"
+#include "normtweak/base/device/cuda_kernel.h"
 
 namespace normtweak::quantize {
 

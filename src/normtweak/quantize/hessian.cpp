@@ -7,9 +7,9 @@
 
 #include <algorithm>
 
+#include "normtweak/base/device/matrix_product.h"
+#include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/matrix_product.h"
-#include "normtweak/base/type_name.h"
 #include "normtweak/quantize/full_precision.h"
 
 namespace normtweak::quantize {

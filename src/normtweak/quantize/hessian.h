@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "normtweak/base/processes.h"
+#include "normtweak/base/processes/processes.h"
 
 namespace normtweak::quantize {
 

@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
+#include "normtweak/base/device/finite.h"
+#include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/finite.h"
-#include "normtweak/base/type_name.h"
 #include "normtweak/quantize/checks.h"
 #include "normtweak/quantize/optimal_clusters.h"
 

@@ -5,7 +5,7 @@
 #include <charconv>
 #include <regex>
 
-#include "normtweak/base/device.h"
+#include "normtweak/base/device/device.h"
 #include "normtweak/base/error.h"
 #include "normtweak/quantize/checks.h"
 

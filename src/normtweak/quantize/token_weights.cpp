@@ -11,8 +11,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "normtweak/base/device/matrix_product.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/matrix_product.h"
 #include "normtweak/model/activations.h"
 #include "normtweak/model/finite_outputs.h"
 

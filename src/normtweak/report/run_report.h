@@ -3,7 +3,7 @@
 #include <optional>
 #include <string>
 
-#include "normtweak/base/json.h"
+#include "normtweak/base/json/json.h"
 #include "normtweak/evaluate/lambada.h"
 #include "normtweak/evaluate/scores.h"
 #include "normtweak/pipeline/run_types.h"

@@ -4,7 +4,7 @@
 #include <set>
 #include <string>
 
-#include "normtweak/base/device.h"
+#include "normtweak/base/device/device.h"
 
 namespace normtweak::report {
 namespace {

@@ -1,6 +1,6 @@
 // The settings that led to a result, with defaults resolved: enough to repeat the run and to compare it with others.
 #pragma once
-#include "normtweak/base/json.h"
+#include "normtweak/base/json/json.h"
 #include "normtweak/pipeline/run_types.h"
 
 namespace normtweak::report {

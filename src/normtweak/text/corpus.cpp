@@ -1,7 +1,7 @@
 #include "normtweak/text/corpus.h"
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/file_kind.h"
+#include "normtweak/base/files/file_kind.h"
 #include "normtweak/text/characters.h"
 
 namespace normtweak::text {

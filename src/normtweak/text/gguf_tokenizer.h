@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "normtweak/base/json.h"
+#include "normtweak/base/json/json.h"
 
 namespace normtweak::text {
 

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/json.h"
+#include "normtweak/base/json/json.h"
 
 namespace normtweak::text {
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "normtweak/base/json.h"
+#include "normtweak/base/json/json.h"
 
 namespace normtweak::text {
 

@@ -3,7 +3,7 @@
 #include <string>
 #include <string_view>
 
-#include "normtweak/base/utf8.h"
+#include "normtweak/base/strings/utf8.h"
 
 namespace normtweak::text {
 

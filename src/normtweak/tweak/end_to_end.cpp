@@ -7,7 +7,7 @@
 #include <limits>
 #include <optional>
 
-#include "normtweak/base/interrupt.h"
+#include "normtweak/base/processes/interrupt.h"
 #include "normtweak/base/stopwatch.h"
 
 namespace normtweak::tweak {
@@ -19,8 +19,8 @@ constexpr double kDiverged = 2;  // multiple of the untouched divergence at whic
 
 class Run {
  public:
-  Run(const model::Decoder& student, const TaughtRows& train, const TaughtRows& select, const EndToEndOptions& options,
-      const Stopwatch& whole, ProgressSink& progress, const Processes& processes)
+  Run(const model::Decoder& student, const TeacherStates& train, const TeacherStates& select,
+      const EndToEndOptions& options, const Stopwatch& whole, ProgressSink& progress, const Processes& processes)
       : student_(student, options.groups),
         train_(train),
         select_(select),
@@ -238,7 +238,7 @@ class Run {
   }
 
   Student student_;
-  const TaughtRows &train_, &select_;
+  const TeacherStates &train_, &select_;
   EndToEndOptions options_;
   Stopwatch whole_;  // since the start of the whole tweak
   ProgressSink& progress_;
@@ -274,14 +274,14 @@ std::string_view stopped_name(Stopped stopped) {
 EndToEndResult tweak_end_to_end(const model::Decoder& teacher, const model::Decoder& student, const TextSplit& text,
                                 const EndToEndOptions& options, ProgressSink& progress, const Processes& processes) {
   const Stopwatch whole;
-  const auto memory = TaughtRows::share_of_memory(processes);
+  const auto memory = TeacherStates::share_of_memory(processes);
   const auto own_tokens = [&](const calibrate::TokenBatch& rows) {
-    return TaughtRows::tokens_to_pass(teacher, rows, memory, processes);
+    return TeacherStates::tokens_to_pass(teacher, rows, memory, processes);
   };
   auto tokens = own_tokens(text.train);
   tokens += own_tokens(text.select);  // a separate statement: all processes must ask in the same order
   std::optional<Stage> stage(std::in_place, progress, "float model", tokens, "tokens");
-  const TaughtRows train(teacher, text.train, *stage, memory, processes),
+  const TeacherStates train(teacher, text.train, *stage, memory, processes),
       select(teacher, text.select, *stage, memory, processes);
   stage.reset();
   return Run(student, train, select, options, whole, progress, processes).run();

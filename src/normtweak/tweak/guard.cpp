@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/wording.h"
+#include "normtweak/base/strings/wording.h"
 #include "normtweak/tweak/end_to_end.h"
 
 namespace normtweak::tweak {

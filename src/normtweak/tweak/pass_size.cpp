@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "normtweak/base/even_rows.h"
+#include "normtweak/base/batch_size.h"
 #include "normtweak/model/activations.h"
 
 namespace normtweak::tweak {
@@ -26,9 +26,9 @@ PassSize pass_size(const model::Decoder& decoder, std::int64_t row_tokens, std::
   // The tensors that autograd saves keep a block's weights alive, so streamed blocks would all stay on the device.
   if (row_bytes > limit || !decoder.blocks.all_on_device()) {
     const auto rerun = rerun_bytes(config, decoder.device, decoder.type, row_tokens);
-    return {.rows = even_rows(several / rerun, batch_rows), .keep_activations = false};
+    return {.rows = even_batch_size(several / rerun, batch_rows), .keep_activations = false};
   }
-  return {.rows = even_rows(several / row_bytes, batch_rows), .keep_activations = true};
+  return {.rows = even_batch_size(several / row_bytes, batch_rows), .keep_activations = true};
 }
 
 }  // namespace normtweak::tweak

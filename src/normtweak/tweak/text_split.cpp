@@ -1,7 +1,7 @@
 #include <algorithm>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/wording.h"
+#include "normtweak/base/strings/wording.h"
 #include "normtweak/tweak/end_to_end.h"
 
 namespace normtweak::tweak {

@@ -9,7 +9,7 @@
 #include <cmath>
 #include <numbers>
 
-#include "normtweak/base/generator.h"
+#include "normtweak/base/device/generator.h"
 
 namespace normtweak::tweak {
 namespace {
@@ -47,7 +47,7 @@ double rate_share(std::int64_t step, const TrainingOptions& options) {
   return warmup * 0.5 * (1 + std::cos(std::numbers::pi * at / static_cast<double>(options.steps)));
 }
 
-Training::Training(Student& student, const TaughtRows& rows, const TrainingOptions& options, const PassSize& pass,
+Training::Training(Student& student, const TeacherStates& rows, const TrainingOptions& options, const PassSize& pass,
                    Processes processes)
     : student_(student),
       rows_(rows),
@@ -88,7 +88,7 @@ StepReport Training::step() {
   return report;
 }
 
-double mean_divergence(const Student& student, const TaughtRows& rows, std::int64_t rows_at_a_time,
+double mean_divergence(const Student& student, const TeacherStates& rows, std::int64_t rows_at_a_time,
                        const Processes& processes) {
   const auto device = student.device();
   auto sum = at::zeros({}, at::TensorOptions(at::kDouble).device(device));

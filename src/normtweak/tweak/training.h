@@ -8,7 +8,7 @@
 #include "normtweak/tweak/adam.h"
 #include "normtweak/tweak/pass_size.h"
 #include "normtweak/tweak/student.h"
-#include "normtweak/tweak/taught_rows.h"
+#include "normtweak/tweak/teacher_states.h"
 
 namespace normtweak::tweak {
 
@@ -42,7 +42,7 @@ class Training {
  public:
   // Starts with a fresh Adam state at the current changes. Student and rows must outlive this. Processes share the rows
   // of each step, and all take the same step.
-  Training(Student& student, const TaughtRows& rows, const TrainingOptions& options, const PassSize& pass,
+  Training(Student& student, const TeacherStates& rows, const TrainingOptions& options, const PassSize& pass,
            Processes processes = {});
 
   // Takes the next step. If the loss or a gradient is not finite, nothing is updated.
@@ -54,7 +54,7 @@ class Training {
   at::Tensor next_rows();
 
   Student& student_;
-  const TaughtRows& rows_;
+  const TeacherStates& rows_;
   TrainingOptions options_;
   PassSize pass_;
   Processes processes_;
@@ -65,7 +65,7 @@ class Training {
 };
 
 // Mean divergence over the rows in the student's current state, in nats per token. Processes share the rows.
-double mean_divergence(const Student& student, const TaughtRows& rows, std::int64_t rows_at_a_time,
+double mean_divergence(const Student& student, const TeacherStates& rows, std::int64_t rows_at_a_time,
                        const Processes& processes = {});
 
 }  // namespace normtweak::tweak

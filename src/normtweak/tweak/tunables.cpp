@@ -12,8 +12,8 @@
 #include <functional>
 #include <utility>
 
+#include "normtweak/base/device/finite.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/finite.h"
 
 namespace normtweak::tweak {
 namespace {

@@ -10,7 +10,7 @@
 
 #include <array>
 
-#include "normtweak/base/for_each_cpu.h"
+#include "normtweak/base/device/target_clones.h"
 
 namespace normtweak::weights {
 namespace {
@@ -18,8 +18,8 @@ namespace {
 constexpr std::int64_t kRowsGrain = 8;  // minimum rows per thread
 constexpr std::int64_t kLanes = 16;     // partial sums side by side: one AVX-512 register
 
-NORMTWEAK_FOR_EACH_CPU void dequantize_group(const std::uint8_t* codes, float scale, float zero, std::int64_t size,
-                                             float* values) {
+NORMTWEAK_TARGET_CLONES void dequantize_group(const std::uint8_t* codes, float scale, float zero, std::int64_t size,
+                                              float* values) {
   for (std::int64_t i = 0; i < size; ++i) values[i] = (static_cast<float>(codes[i]) - zero) * scale;
 }
 
@@ -27,8 +27,8 @@ NORMTWEAK_FOR_EACH_CPU void dequantize_group(const std::uint8_t* codes, float sc
 struct GroupSums {
   float products = 0, plain = 0;
 };
-NORMTWEAK_FOR_EACH_CPU GroupSums sum_group(const float* gradient, const std::uint8_t* codes, float zero,
-                                           std::int64_t size) {
+NORMTWEAK_TARGET_CLONES GroupSums sum_group(const float* gradient, const std::uint8_t* codes, float zero,
+                                            std::int64_t size) {
   std::array<float, kLanes> products = {}, plain = {};
   std::int64_t i = 0;
   for (; i + kLanes <= size; i += kLanes) {

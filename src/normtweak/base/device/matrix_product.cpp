@@ -1,0 +1,62 @@
+#include "normtweak/base/device/matrix_product.h"
+
+#include <ATen/Context.h>
+#include <ATen/core/List.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/linear.h>
+
+#include <optional>
+#include <string_view>
+
+#include "normtweak/base/device/device.h"
+
+namespace normtweak {
+namespace {
+
+// oneDNN reorders a transposed weight on every call, which pays off from this many rows.
+constexpr std::int64_t kRowsForTransposed = 64;
+
+using OneDnnLinear = at::Tensor(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
+                                std::string_view after, c10::List<std::optional<at::Scalar>> scalars,
+                                std::optional<std::string_view> algorithm);
+
+// The operator through which torch's compiler calls oneDNN; nullopt if this torch version has none with this signature.
+std::optional<c10::TypedOperatorHandle<OneDnnLinear>> find_onednn_linear() {
+  if (!at::hasMKLDNN() || !is_amd_cpu()) return std::nullopt;
+  const auto found = c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
+  if (!found) return std::nullopt;
+  try {
+    return found->typed<OneDnnLinear>();
+  } catch (const c10::Error&) {
+    return std::nullopt;
+  }
+}
+
+bool suits_onednn(const at::Tensor& x, const at::Tensor& weight) {
+  if (!x.is_cpu() || x.scalar_type() != at::kFloat || weight.scalar_type() != at::kFloat) return false;
+  const bool needs_gradient = at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad());
+  return !needs_gradient && (weight.is_contiguous() || x.numel() >= kRowsForTransposed * x.size(-1));
+}
+
+// Undefined if oneDNN is not to be used.
+at::Tensor product_in_onednn(const at::Tensor& x, const at::Tensor& weight) {
+  static const auto onednn = find_onednn_linear();
+  if (!onednn || !suits_onednn(x, weight)) return {};
+  return onednn->call(x, weight, std::nullopt, "none", c10::List<std::optional<at::Scalar>>(), "");
+}
+
+}  // namespace
+
+at::Tensor matmul_transposed(const at::Tensor& x, const at::Tensor& weight) {
+  auto product = product_in_onednn(x, weight);
+  return product.defined() ? product : at::linear(x, weight);
+}
+
+void add_matmul_transposed(const at::Tensor& sum, const at::Tensor& x, const at::Tensor& weight) {
+  const auto product = product_in_onednn(x, weight);
+  product.defined() ? sum.add_(product) : sum.addmm_(x, weight.t());
+}
+
+}  // namespace normtweak

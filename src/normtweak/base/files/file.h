@@ -1,0 +1,67 @@
+// Files: read whole, memory-mapped read-only, and written atomically: a killed run leaves either the old content or the
+// new.
+#pragma once
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <iosfwd>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "normtweak/base/files/stale_outputs.h"
+#include "normtweak/base/files/temporary_path.h"
+
+namespace normtweak {
+
+// The whole file. Throws Error if it is a folder, a pipe or anything else but a regular file, if it is larger than a
+// file of its name can be (file_limits.h), or if it cannot be read to its end. Where memory does not suffice,
+// std::bad_alloc.
+std::string read_file(const std::filesystem::path& path);
+
+// A file mapped read-only; pages are loaded on first access. Movable, not copyable.
+class MappedFile {
+ public:
+  explicit MappedFile(const std::filesystem::path& path);  // throws Error if it is no regular file or cannot be opened
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  ~MappedFile();
+
+  std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(data_), size_}; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  void* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+// Where an output goes: an absolute path without a trailing slash and with symbolic links resolved, so that their
+// targets are written, whether these exist or not, and the links stay. Throws Error if the path has no file name, or if
+// links form a loop.
+std::filesystem::path resolve_output(const std::filesystem::path& target);
+
+// Calls `write` with a stream to a temporary file beside `path`, flushes it to disk and renames it to `path`.
+// Throws Error (and leaves `path` as it was) when a write fails, as on a full disk.
+void write_file_atomically(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
+
+// A directory that is created, or replaces an older one, atomically: write into `path()`, then `commit()`. Without a
+// commit, the destructor removes what was written. Both this and the function above first remove what killed runs left
+// beside the same target.
+class AtomicDirectory {
+ public:
+  // Throws Error if `target` exists and is not a directory, or if its parent cannot be written.
+  explicit AtomicDirectory(const std::filesystem::path& target);
+  AtomicDirectory(const AtomicDirectory&) = delete;
+  AtomicDirectory& operator=(const AtomicDirectory&) = delete;
+
+  const std::filesystem::path& path() const { return staging_->path(); }
+  void commit();
+
+ private:
+  std::filesystem::path target_;
+  std::unique_ptr<const TemporaryPath> staging_;
+  std::unique_ptr<const FileLock> lock_;
+};
+
+}  // namespace normtweak
