@@ -18,6 +18,8 @@ class CheckLayers(unittest.TestCase):
     def test_lower_layers_and_the_own_one_are_allowed(self):
         text = '#include "normtweak/tweak/guard.h"\n#include <vector>\n#include "normtweak/base/error.h"\n'
         self.assertEqual(self.check("tweak/guard.cpp", text), [])
+        self.assertEqual(self.check("base/json/json.cpp", '#include "normtweak/base/files/file.h"\n'), [])
+        self.assertEqual(self.check("base/error.cpp", '#include "normtweak/base/strings/one_line.h"\n'), [])
 
     def test_includes_that_break_a_rule(self):
         cases = [
@@ -31,6 +33,9 @@ class CheckLayers(unittest.TestCase):
             ("text/a.cpp", '#include "utf8.h"', "from the root"),
             ("text/a.cpp", '#include "normtweak/txet/utf8.h"', "no layer txet"),
             ("extra/a.cpp", "", "no layer extra"),
+            ("base/device/a.cpp", '#include "normtweak/base/files/file.h"', "base/files/ is above base/device/"),
+            ("text/a.cpp", '#include "normtweak/base/odd/a.h"', "no layer base/odd"),
+            ("base/odd/a.cpp", "", "no layer base/odd"),
         ]
         for file, text, why in cases:
             with self.subTest(file=file, text=text):

@@ -166,6 +166,15 @@ constexpr std::array<StrategyRow, 3> kStrategies = {{
     {{"random-tokens", "ids drawn evenly from the vocabulary: a baseline, not text"}, &at_random},
 }};
 
+const StrategyRow& find_strategy(std::string_view name) {
+  std::vector<std::string_view> known;
+  for (const auto& row : kStrategies) {
+    if (row.strategy.name == name) return row;
+    known.push_back(row.strategy.name);
+  }
+  fail("--strategy {}: not known; known are {}", name, fmt::join(known, ", "));
+}
+
 }  // namespace
 
 std::vector<Strategy> strategies() {
@@ -192,13 +201,11 @@ TokenBatch make_text(const model::Checkpoint& checkpoint, const model::Decoder& 
   auto wanted = options;
   wanted.tokens = tokens_in_row(options, decoder.config);
   if (wanted.strategy.empty()) wanted.strategy = standard_strategy(vocabulary, options, progress);
-  const auto* row =
-      std::ranges::find_if(kStrategies, [&](const auto& r) { return r.strategy.name == wanted.strategy; });
-  if (row == kStrategies.end()) fail("--strategy {}: not known; see --help", wanted.strategy);
+  const auto& row = find_strategy(wanted.strategy);
   if (!vocabulary.tokenizer_problem.empty() && wanted.strategy != "language") {
     progress.note(fmt::format("{}; the text is made without it, with no BOS in front", vocabulary.tokenizer_problem));
   }
-  auto batch = row->make(vocabulary, decoder, wanted, progress, processes);
+  auto batch = row.make(vocabulary, decoder, wanted, progress, processes);
   batch.provenance = {{"strategy", wanted.strategy},
                       {"model", checkpoint.path},
                       {"seed", std::to_string(options.seed)},
