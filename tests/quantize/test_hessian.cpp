@@ -1,5 +1,3 @@
-#include "normtweak/quantize/hessian.h"
-
 #include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
@@ -10,6 +8,7 @@
 #include <limits>
 
 #include "normtweak/base/error.h"
+#include "normtweak/quantize/hessian.h"
 #include "oracle.h"
 
 namespace normtweak::quantize {

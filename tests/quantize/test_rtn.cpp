@@ -1,5 +1,3 @@
-#include "normtweak/quantize/rtn.h"
-
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/ones.h>
@@ -9,6 +7,7 @@
 
 #include "normtweak/base/device/device.h"
 #include "normtweak/base/error.h"
+#include "normtweak/quantize/rtn.h"
 #include "oracle.h"
 
 namespace normtweak::quantize {

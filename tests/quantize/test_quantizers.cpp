@@ -1,10 +1,9 @@
-#include "normtweak/quantize/quantizers.h"
-
 #include <ATen/ops/eye.h>
 #include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
 
 #include "normtweak/base/error.h"
+#include "normtweak/quantize/quantizers.h"
 
 namespace normtweak::quantize {
 namespace {

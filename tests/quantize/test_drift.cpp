@@ -1,5 +1,3 @@
-#include "normtweak/quantize/drift.h"
-
 #include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
@@ -11,6 +9,7 @@
 #include <limits>
 #include <utility>
 
+#include "normtweak/quantize/drift.h"
 #include "normtweak/quantize/hessian.h"
 #include "oracle.h"
 

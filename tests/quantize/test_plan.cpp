@@ -1,8 +1,7 @@
-#include "normtweak/quantize/plan.h"
-
 #include <gtest/gtest.h>
 
 #include "normtweak/base/error.h"
+#include "normtweak/quantize/plan.h"
 
 namespace normtweak::quantize {
 namespace {

@@ -1,5 +1,3 @@
-#include "normtweak/quantize/kmeans.h"
-
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/ones.h>
@@ -14,6 +12,7 @@
 #include <vector>
 
 #include "normtweak/base/error.h"
+#include "normtweak/quantize/kmeans.h"
 #include "normtweak/quantize/optimal_clusters.h"
 #include "oracle.h"
 

@@ -1,5 +1,3 @@
-#include "normtweak/quantize/grid.h"
-
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/minimum.h>
 #include <ATen/ops/randn.h>
@@ -7,6 +5,7 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include "normtweak/quantize/grid.h"
 #include "oracle.h"
 
 namespace normtweak::quantize {

@@ -1,5 +1,3 @@
-#include "normtweak/quantize/gptq.h"
-
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
@@ -15,6 +13,7 @@
 
 #include "normtweak/base/device/device.h"
 #include "normtweak/base/error.h"
+#include "normtweak/quantize/gptq.h"
 #include "normtweak/quantize/hessian.h"
 #include "normtweak/quantize/rtn.h"
 #include "oracle.h"

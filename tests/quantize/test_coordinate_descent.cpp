@@ -1,5 +1,3 @@
-#include "normtweak/quantize/coordinate_descent.h"
-
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/matmul.h>
@@ -8,6 +6,7 @@
 
 #include <cmath>
 
+#include "normtweak/quantize/coordinate_descent.h"
 #include "normtweak/quantize/rtn.h"
 #include "oracle.h"
 

@@ -1,5 +1,3 @@
-#include "normtweak/quantize/token_weights.h"
-
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/ones.h>
@@ -10,6 +8,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/model/activations.h"
+#include "normtweak/quantize/token_weights.h"
 #include "support/explicit_model.h"
 #include "support/tiny_decoder.h"
 

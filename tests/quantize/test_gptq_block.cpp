@@ -1,5 +1,3 @@
-#include "normtweak/quantize/gptq_block.h"
-
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/full_like.h>
@@ -12,6 +10,7 @@
 #include <cmath>
 #include <string>
 
+#include "normtweak/quantize/gptq_block.h"
 #include "oracle.h"
 
 namespace normtweak::quantize {
