@@ -57,13 +57,17 @@ class Model {
     config.vocabulary = shape_.vocabulary;
     config.context = shape_.tokens;
     config.stored_type = at::kBFloat16;
+    config.embedding = config.hidden;
+    config.attention_scale = 1 / std::sqrt(static_cast<double>(config.head_size));
+    config.rotary = {{.size = config.head_size}};
+    config.layer_facts.assign(static_cast<std::size_t>(config.layers), {.rotary = 0});
     made.device = device_;
     made.type = type_;
     made.embedding = random(config.vocabulary, config.hidden).to(type_);
     made.head = {
         .name = "head", .weight = weights::FloatWeight{random(config.vocabulary, config.hidden).to(type_)}, .bias = {}};
     made.final_norm = norm("final");
-    made.rotary = std::make_shared<model::GrowingRotaryTable>(config, device_);
+    made.tables = attention_tables(config, device_);
     made.blocks = model::BlockStore(static_cast<int>(config.layers), model::Residence::device, {});
     for (int i = 0; i < config.layers; ++i) {
       made.blocks.put(i, std::make_shared<const model::Block>(block(i, config, quantized)));
@@ -99,14 +103,18 @@ class Model {
     const auto kv = config.key_value_heads * config.head_size;
     model::Block made;
     made.index = index;
-    made.attention_norm = norm("a");
-    made.mlp_norm = norm("m");
-    made.query_key_value = {linear("q", config.hidden, config.hidden, quantized),
-                            linear("k", kv, config.hidden, quantized), linear("v", kv, config.hidden, quantized)};
-    made.attention_output = linear("o", config.hidden, config.hidden, quantized);
-    made.gate = linear("gate", config.intermediate, config.hidden, quantized);
-    made.up = linear("up", config.intermediate, config.hidden, quantized);
-    made.down = linear("down", config.hidden, config.intermediate, quantized);
+    made.facts = config.layer_facts.front();
+    made.norms = {{model::NormRole::attention, norm("a")}, {model::NormRole::mlp, norm("m")}};
+    const auto add = [&](model::LinearRole role, const char* name, std::int64_t out, std::int64_t in) {
+      made.linears.push_back({.role = role, .linear = linear(name, out, in, quantized)});
+    };
+    add(model::LinearRole::query, "q", config.hidden, config.hidden);
+    add(model::LinearRole::key, "k", kv, config.hidden);
+    add(model::LinearRole::value, "v", kv, config.hidden);
+    add(model::LinearRole::attention_output, "o", config.hidden, config.hidden);
+    add(model::LinearRole::gate, "gate", config.intermediate, config.hidden);
+    add(model::LinearRole::up, "up", config.intermediate, config.hidden);
+    add(model::LinearRole::down, "down", config.hidden, config.intermediate);
     return made;
   }
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "normtweak/model/activations.h"
+#include "normtweak/model/forward_pass.h"
 #include "support/counted_memory.h"
 #include "support/tiny_decoder.h"
 
@@ -47,9 +48,9 @@ TEST(Activations, APassTakesNoMoreThanEstimated) {
 // As in a tweak: quantized, with norms and scales that take gradients.
 Block tuned_block(const Decoder& decoder) {
   auto block = *tests::quantized(decoder, tests::Weights::groups).blocks.get(0);
-  for (auto* norm : {&block.attention_norm, &block.mlp_norm}) norm->weight = norm->weight.clone().requires_grad_();
-  for (const auto& placed : linears(block)) {
-    auto& scales = std::get<weights::AffineWeight>(placed.linear->weight).scales;
+  for (auto& [role, norm] : block.norms) norm.weight = norm.weight.clone().requires_grad_();
+  for (auto& part : block.linears) {
+    auto& scales = std::get<weights::AffineWeight>(part.linear.weight).scales;
     scales = scales.clone().requires_grad_();
   }
   return block;

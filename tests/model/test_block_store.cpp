@@ -12,6 +12,7 @@
 
 #include "normtweak/model/activations.h"
 #include "normtweak/model/decoder.h"
+#include "normtweak/model/forward_pass.h"
 #include "support/tiny_decoder.h"
 
 namespace normtweak::model {
@@ -126,23 +127,25 @@ TEST(BlockStore, HoldsTwoBlocksOnTheDevice) {
 TEST(BlockStore, WhatIsUsedIsACopyOfWhatLiesInHostMemory) {
   const Streamed streamed(tiny_decoder());
   const auto used = streamed.decoder.blocks.get(1), stored = streamed.decoder.blocks.stored(1);
-  EXPECT_TRUE(used->attention_norm.weight.equal(stored->attention_norm.weight));
-  EXPECT_FALSE(used->attention_norm.weight.is_alias_of(stored->attention_norm.weight));
+  EXPECT_TRUE(find(*used, NormRole::attention)->weight.equal(find(*stored, NormRole::attention)->weight));
+  EXPECT_FALSE(find(*used, NormRole::attention)->weight.is_alias_of(find(*stored, NormRole::attention)->weight));
   EXPECT_FALSE(streamed.decoder.blocks.all_on_device());
 }
 
 TEST(BlockStore, PutBlocksGoToHostMemoryAndShareWhatDidNotChange) {
   Streamed streamed(tests::quantized(tiny_decoder(), Weights::groups));
   auto& blocks = streamed.decoder.blocks;
-  const auto codes = [](const Block& block) { return std::get<weights::AffineWeight>(block.up.weight).codes; };
+  const auto codes = [](const Block& block) {
+    return std::get<weights::AffineWeight>(find(block, LinearRole::up)->weight).codes;
+  };
   auto tweaked = *blocks.get(0);
-  tweaked.mlp_norm.weight = tweaked.mlp_norm.weight * 2;
+  find(tweaked, NormRole::mlp)->weight = find(tweaked, NormRole::mlp)->weight * 2;
   auto copy = streamed.decoder;
   copy.blocks.put(0, std::make_shared<const Block>(tweaked));
-  EXPECT_TRUE(copy.blocks.get(0)->mlp_norm.weight.equal(tweaked.mlp_norm.weight));
-  EXPECT_FALSE(blocks.get(0)->mlp_norm.weight.equal(tweaked.mlp_norm.weight));
+  EXPECT_TRUE(find(*copy.blocks.get(0), NormRole::mlp)->weight.equal(find(tweaked, NormRole::mlp)->weight));
+  EXPECT_FALSE(find(*blocks.get(0), NormRole::mlp)->weight.equal(find(tweaked, NormRole::mlp)->weight));
   EXPECT_TRUE(codes(*copy.blocks.stored(0)).is_same(codes(*blocks.stored(0))));
-  EXPECT_FALSE(copy.blocks.stored(0)->mlp_norm.weight.is_alias_of(tweaked.mlp_norm.weight));
+  EXPECT_FALSE(find(*copy.blocks.stored(0), NormRole::mlp)->weight.is_alias_of(find(tweaked, NormRole::mlp)->weight));
 }
 
 TEST(BlockStore, NewBlocksMayStayOnTheDevice) {
@@ -171,17 +174,17 @@ TEST(BlockStore, StreamsToAGpuInStepWithItsWork) {
         blocks, Residence::host,
         [&](int index) {
           auto block = numbered_block(index);
-          block.mlp_norm.weight = at::full({floats}, index + 1.0F);
+          find(block, NormRole::mlp)->weight = at::full({floats}, index + 1.0F);
           return block;
         },
         std::make_shared<BlockStreamer>(gpu));
-    for (int i = 0; i < blocks; ++i) EXPECT_TRUE(store.stored(i)->mlp_norm.weight.is_pinned());
+    for (int i = 0; i < blocks; ++i) EXPECT_TRUE(find(*store.stored(i), NormRole::mlp)->weight.is_pinned());
     auto* allocator = c10::getDeviceAllocator(at::kCUDA);
     constexpr auto kAll = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
     const auto before = allocator->getDeviceStats(0).allocated_bytes.at(kAll).current;
     allocator->resetPeakStats(0);
     const auto add = [&](int index) {
-      for (int again = 0; again < 4; ++again) sum.add_(store.get(index)->mlp_norm.weight, index + 1.0F);
+      for (int again = 0; again < 4; ++again) sum.add_(find(*store.get(index), NormRole::mlp)->weight, index + 1.0F);
     };
     for (int round = 0; round < rounds; ++round) {
       for (int i = 0; i < blocks; ++i) add(i);
@@ -199,16 +202,17 @@ TEST(Decoder, WidenedBlocksHoldTheSameValuesInF32) {
   auto half = tiny_decoder();
   for (int i = 0; i < half.blocks.size(); ++i) {
     half = tests::with_block(half, i, [](Block& block) {
-      for (const auto& placed : linears(block)) {
-        placed.linear->weight = weights::FloatWeight{weights::dequantize(placed.linear->weight).to(at::kBFloat16)};
+      for (auto& part : block.linears) {
+        part.linear.weight = weights::FloatWeight{weights::dequantize(part.linear.weight).to(at::kBFloat16)};
       }
     });
   }
   const auto widened = widened_blocks(half).get(1);
-  for (std::size_t i = 0; i < linears(*widened).size(); ++i) {
-    const auto values = weights::dequantize(linears(*widened)[i]->weight);
+  const auto block = half.blocks.get(1);
+  for (std::size_t i = 0; i < widened->linears.size(); ++i) {
+    const auto values = weights::dequantize(widened->linears[i].linear.weight);
     EXPECT_EQ(values.scalar_type(), at::kFloat);
-    EXPECT_TRUE(values.equal(weights::dequantize(linears(*half.blocks.get(1))[i]->weight).to(at::kFloat)));
+    EXPECT_TRUE(values.equal(weights::dequantize(block->linears[i].linear.weight).to(at::kFloat)));
   }
 }
 

@@ -117,7 +117,7 @@ TEST(Config, DefaultsAreTheFamilys) {
   const auto llama = read(llama_config());
   EXPECT_EQ(llama.head_size, 16);
   EXPECT_EQ(llama.key_value_heads, 2);
-  EXPECT_EQ(llama.rotary_base, 10000);
+  EXPECT_EQ(llama.rotary.at(0).base, 10000);
   EXPECT_FALSE(llama.tied_head);
   EXPECT_FALSE(llama.query_key_value_bias);
   EXPECT_EQ(llama.stored_type, at::kFloat);
@@ -142,10 +142,10 @@ TEST(Config, BothSpellingsOfTheRotaryScaling) {
   const auto outside = read(changed(llama_config(), {{"rope_theta", 5e5}, {"rope_scaling", scaling}}));
   const auto inside = read(changed(llama_config(), {{"rope_parameters", changed(scaling, {{"rope_theta", 5e5}})}}));
   for (const auto& config : {outside, inside}) {
-    EXPECT_EQ(config.rotary_base, 5e5);
-    EXPECT_EQ(config.rotary_scaling.kind, RotaryScaling::Kind::llama3);
-    EXPECT_EQ(config.rotary_scaling.factor, 8);
-    EXPECT_EQ(config.rotary_scaling.original_context, 8192);
+    EXPECT_EQ(config.rotary.at(0).base, 5e5);
+    EXPECT_EQ(config.rotary.at(0).scaling.kind, RotaryScaling::Kind::llama3);
+    EXPECT_EQ(config.rotary.at(0).scaling.factor, 8);
+    EXPECT_EQ(config.rotary.at(0).scaling.original_context, 8192);
   }
 }
 

@@ -6,8 +6,11 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <map>
 
 #include "normtweak/model/decoder.h"
+#include "normtweak/model/forward_pass.h"
+#include "normtweak/model/head.h"
 #include "support/explicit_model.h"
 #include "support/tiny_decoder.h"
 
@@ -45,30 +48,44 @@ TEST(Decoder, EqualsTheExplicitModel) {
   }
 }
 
-TEST(Block, RunsAsFarAsAPlace) {
+TEST(Block, ShowsItsPlacesAndEndsWhereAsked) {
   for (const auto& row : kModels) {
     SCOPED_TRACE(row.name);
     const auto decoder = tests::quantized(tiny_decoder(row.model), row.weights);
     const auto hidden = embed(decoder, tests::random_ids(decoder, 2, 12));
     const auto block = decoder.blocks.get(0);
-    std::vector<at::Tensor> inputs, outputs;  // at each place; of the linears at a place, the last one's output
+    std::map<Place, Seen> seen;
+    std::map<Place, at::Tensor> outputs;  // of the linears at a place, the last one's
     auto context = block_context(decoder);
-    context.observe = [&](LinearInput, const at::Tensor& x) { inputs.push_back(x); };
-    context.observe_output = [&](LinearInput place, const at::Tensor& y) {
-      outputs.resize(static_cast<std::size_t>(place) + 1);
-      outputs.back() = y;
+    context.tap = [&](const Seen& shown) {
+      if (shown.linear == nullptr) {
+        seen[shown.place] = shown;
+      } else {
+        outputs[shown.place] = shown.output;
+      }
+      return false;
     };
     const auto output = forward(*block, hidden, context);
-    ASSERT_EQ(inputs.size(), kLinearInputs);
-    for (int place = 0; place < kLinearInputs; ++place) {
-      const auto found = forward_to(static_cast<LinearInput>(place), *block, hidden, block_context(decoder));
-      EXPECT_TRUE(found.input.equal(inputs[static_cast<std::size_t>(place)])) << place;
-    }
-    const auto attention = forward_to(LinearInput::attention_output, *block, hidden, block_context(decoder));
-    const auto down = forward_to(LinearInput::mlp_down, *block, hidden, block_context(decoder));
+    ASSERT_EQ(seen.size(), kPlaceKinds);
+    const auto& attention = seen.at({PlaceKind::attention_output});
+    const auto& down = seen.at({PlaceKind::mlp_down});
     EXPECT_TRUE(attention.residual.equal(hidden));
-    EXPECT_TRUE((down.residual + outputs[3]).equal(output));
-    EXPECT_TRUE((attention.residual + outputs[1]).equal(down.residual));
+    EXPECT_TRUE((down.residual + outputs.at({PlaceKind::mlp_down})).equal(output));
+    EXPECT_TRUE((attention.residual + outputs.at({PlaceKind::attention_output})).equal(down.residual));
+    EXPECT_FALSE(seen.at({PlaceKind::mlp}).residual.defined());
+    for (const auto& [place, expected] : seen) {
+      at::Tensor input;
+      int later = 0;
+      context.tap = [&, &wanted = place](const Seen& shown) {
+        if (input.defined()) ++later;
+        if (shown.place != wanted || shown.linear != nullptr) return false;
+        input = shown.input;
+        return true;
+      };
+      EXPECT_FALSE(forward(*block, hidden, context).defined());
+      EXPECT_TRUE(input.equal(expected.input));
+      EXPECT_EQ(later, 0);
+    }
   }
 }
 
@@ -86,14 +103,8 @@ TEST(Decoder, WithACacheIsTheFullPass) {
     for (int i = 0; i < decoder.blocks.size(); ++i) cache.push_back({anything.clone(), anything.clone()});
     std::vector<at::Tensor> parts;
     for (std::int64_t start = 0; start < tokens; start += parts.back().size(1)) {
-      auto context = block_context(decoder);
-      context.start = start;
-      auto hidden = embed(decoder, ids.narrow(1, start, start == 0 ? prompt : 1), start);
-      for (int i = 0; i < decoder.blocks.size(); ++i) {
-        context.cache = &cache[static_cast<std::size_t>(i)];
-        hidden = forward(*decoder.blocks.get(i), hidden, context);
-      }
-      parts.push_back(forward(decoder.final_norm, hidden, decoder.type));
+      const auto next = ids.narrow(1, start, start == 0 ? prompt : 1);
+      parts.push_back(last_hidden_state(decoder, next, {.start = start, .cache = &cache}));
     }
     EXPECT_LT(tests::relative_error(at::cat(parts, 1), last_hidden_state(decoder, ids)), kTolerance);
   }
@@ -106,17 +117,18 @@ TEST(Decoder, PaddingOnTheRightChangesNothingBeforeIt) {
   EXPECT_LT(tests::relative_error(last_hidden_state(decoder, ids).narrow(1, 0, 6), alone), kTolerance);
 }
 
-TEST(Decoder, ObserversSeeTheInputOfEveryLinear) {
+TEST(Block, EveryLinearReadsTheInputOfItsPlace) {
   const auto decoder = tiny_decoder({.biases = true});
-  auto block = *decoder.blocks.get(0);
-  const auto hidden = embed(decoder, tests::random_ids(decoder, 2, 3));
-  std::vector<at::Tensor> inputs(kLinearInputs);
+  const auto block = decoder.blocks.get(0);
+  std::map<Place, std::int64_t> columns;
   auto context = block_context(decoder);
-  context.observe = [&](LinearInput place, const at::Tensor& x) { inputs[static_cast<std::size_t>(place)] = x; };
-  forward(block, hidden, context);
-  for (const auto& placed : linears(block)) {
-    EXPECT_EQ(inputs.at(static_cast<std::size_t>(placed.input)).size(-1), weights::shape(placed.linear->weight)[1])
-        << placed.linear->name;
+  context.tap = [&](const Seen& seen) {
+    columns[seen.place] = seen.input.size(-1);
+    return false;
+  };
+  forward(*block, embed(decoder, tests::random_ids(decoder, 2, 3)), context);
+  for (const auto& part : block->linears) {
+    EXPECT_EQ(columns.at(part.place()), weights::shape(part.linear.weight)[1]) << part.linear.name;
   }
 }
 

@@ -14,7 +14,9 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/model/activations.h"
+#include "normtweak/model/forward_pass.h"
 #include "normtweak/model/generation.h"
+#include "normtweak/model/head.h"
 #include "support/counted_memory.h"
 #include "support/tiny_decoder.h"
 
@@ -100,15 +102,14 @@ TEST(Generate, BatchesOfRowsAreDrawnApart) {
 // LLaMA-7B in bf16 keeps half a MiB a token, a GiB for a row of 2048.
 Decoder llama_7b(c10::Device device, std::int64_t workspace) {
   Decoder decoder;
-  decoder.config = {.hidden = 4096,
-                    .layers = 32,
-                    .heads = 32,
-                    .key_value_heads = 32,
-                    .head_size = 128,
-                    .intermediate = 11008,
-                    .vocabulary = 32000,
-                    .context = 2048,
-                    .rotary_scaling = {}};
+  decoder.config.config = {.hidden = 4096;
+  decoder.config.layers = 32;
+  decoder.config.heads = 32;
+  decoder.config.key_value_heads = 32;
+  decoder.config.head_size = 128;
+  decoder.config.intermediate = 11008;
+  decoder.config.vocabulary = 32000;
+  decoder.config.context = 2048;
   decoder.device = device;
   decoder.type = at::kBFloat16;
   decoder.workspace = workspace;

@@ -212,7 +212,7 @@ TEST_F(GgufCheckpoint, MetadataThatChangesThePassesIsRefused) {
 
 TEST_F(GgufCheckpoint, LinearScalingHasTwoNames) {
   const auto four = Value{6, raw(4.0F)};
-  const auto factor = [&](const Metadata& change) { return open(change).numbers.rotary_scaling.factor; };
+  const auto factor = [&](const Metadata& change) { return open(change).numbers.rotary.at(0).scaling.factor; };
   EXPECT_EQ(factor({{"llama.rope.scaling.type", words("linear")}, {"llama.rope.scaling.factor", four}}), 4);
   EXPECT_EQ(factor({{"llama.rope.scaling.factor", four}}), 4);  // linear is the default
   EXPECT_EQ(factor({{"llama.rope.scale_linear", four}}), 4);

@@ -29,9 +29,9 @@ const ScalingCase kScalings[] = {
 };
 
 // The frequency of pair `i`, as transformers' modeling_rope_utils.py has it.
-double frequency(const ModelConfig& config, int i) {
-  const auto& scaling = config.rotary_scaling;
-  const double plain = std::pow(config.rotary_base, -2.0 * i / static_cast<double>(config.head_size));
+double frequency(const Rotary& rotary, int i) {
+  const auto& scaling = rotary.scaling;
+  const double plain = std::pow(rotary.base, -2.0 * i / static_cast<double>(rotary.size));
   if (scaling.kind == RotaryScaling::Kind::none) return plain;
   if (scaling.kind == RotaryScaling::Kind::linear) return plain / scaling.factor;
   const double wavelength = 2 * std::numbers::pi / plain;
@@ -43,17 +43,15 @@ double frequency(const ModelConfig& config, int i) {
 }
 
 TEST(Rotary, TableFollowsTheFormula) {
-  ModelConfig config;
-  config.head_size = 32;
-  config.rotary_base = 5000;
+  Rotary rotary = {.size = 32, .base = 5000};
   for (const auto& row : kScalings) {
     SCOPED_TRACE(row.name);
-    config.rotary_scaling = row.scaling;
-    const auto table = make_rotary_table(config, 300, at::kCPU);
+    rotary.scaling = row.scaling;
+    const auto table = make_rotary_table(rotary, 300, 300, at::kCPU);
     ASSERT_EQ(table.cosine.sizes(), (at::IntArrayRef{300, 16}));
     for (const int position : {0, 1, 17, 299}) {
       for (int i = 0; i < 16; ++i) {
-        const double angle = position * frequency(config, i);
+        const double angle = position * frequency(rotary, i);
         const double tolerance = 1e-6 + angle * 5e-7;  // the angle is an F32 product, as it is in transformers
         EXPECT_NEAR(table.cosine[position][i].item<double>(), std::cos(angle), tolerance) << position << " " << i;
         EXPECT_NEAR(table.sine[position][i].item<double>(), std::sin(angle), tolerance) << position << " " << i;
@@ -63,26 +61,22 @@ TEST(Rotary, TableFollowsTheFormula) {
 }
 
 TEST(Rotary, AModelsTableGrowsWithItsPasses) {
-  ModelConfig config;
-  config.head_size = 8;
-  config.context = std::int64_t{1} << 40;  // no memory holds so many positions
-  const GrowingRotaryTable growing(config, at::kCPU);
-  const auto first = growing.up_to(5).cosine;
+  const Rotary rotary = {.size = 8};
+  const GrowingRotaryTable growing(rotary, at::kCPU);
+  const auto first = growing.for_length(5).cosine;
   ASSERT_GE(first.size(0), 5);
   for (const std::int64_t positions : {std::int64_t{1}, first.size(0), first.size(0) + 1, std::int64_t{10000}}) {
-    const auto& table = growing.up_to(positions);
+    const auto& table = growing.for_length(positions);
     ASSERT_GE(table.sine.size(0), positions);
-    const auto expected = make_rotary_table(config, positions, at::kCPU);
+    const auto expected = make_rotary_table(rotary, positions, positions, at::kCPU);
     EXPECT_TRUE(table.cosine.narrow(0, 0, positions).equal(expected.cosine));
     EXPECT_TRUE(table.sine.narrow(0, 0, positions).equal(expected.sine));
   }
-  EXPECT_LT(growing.up_to(1).cosine.size(0), 100000);
+  EXPECT_LT(growing.for_length(1).cosine.size(0), 100000);
 }
 
 TEST(Rotary, RotatesPairsOfHalvesAndItsGradientBack) {
-  ModelConfig config;
-  config.head_size = 8;
-  const auto table = make_rotary_table(config, 20, at::kCPU);
+  const auto table = make_rotary_table({.size = 8}, 20, 20, at::kCPU);
   const auto heads = at::randn({2, 5, 3, 8}).requires_grad_(), exact = heads.detach().to(at::kDouble).requires_grad_();
   const std::int64_t start = 7;
   const auto spread = [&](const at::Tensor& half) {  // [tokens, 1, head_size]

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "normtweak/base/error.h"
+#include "normtweak/model/forward_pass.h"
 #include "normtweak/pipeline/blockwise.h"
 #include "normtweak/quantize/hessian.h"
 #include "support/explicit_model.h"
@@ -36,8 +37,8 @@ calibrate::TokenBatch text_for(const model::Decoder& decoder) {
 
 model::Decoder damaged_at(const model::Decoder& decoder, int index) {
   return with_block(decoder, index, [](model::Block& block) {
-    block.mlp_norm.weight = block.mlp_norm.weight.clone();
-    block.mlp_norm.weight[3] = std::numeric_limits<float>::quiet_NaN();
+    find(block, model::NormRole::mlp)->weight = find(block, model::NormRole::mlp)->weight.clone();
+    find(block, model::NormRole::mlp)->weight[3] = std::numeric_limits<float>::quiet_NaN();
   });
 }
 
@@ -80,13 +81,16 @@ TEST(RunBlocks, QuantizesWhatThePlanNames) {
   EXPECT_EQ(result.steps, 0);
   for (int i = 0; i < 2; ++i) {
     const auto block = result.decoder.blocks.get(i);
-    for (const auto* linear : model::linears(*block)) {
-      EXPECT_EQ(weights::is_quantized(linear->weight), linear != &block->down) << linear->name;
+    for (const auto& [role, expert, linear] : block->linears) {
+      EXPECT_EQ(weights::is_quantized(linear.weight), role != model::LinearRole::down) << linear.name;
     }
-    EXPECT_EQ(std::get<weights::AffineWeight>(block->up.weight).bits, i == 0 ? 3 : 4);
-    EXPECT_TRUE(weights::dequantize(block->down.weight).equal(weights::dequantize(decoder.blocks.get(i)->down.weight)));
-    EXPECT_TRUE(block->mlp_norm.weight.equal(decoder.blocks.get(i)->mlp_norm.weight));
-    EXPECT_FALSE(weights::is_quantized(decoder.blocks.get(i)->up.weight));  // the float model stays
+    EXPECT_EQ(std::get<weights::AffineWeight>(find(*block, model::LinearRole::up)->weight).bits, i == 0 ? 3 : 4);
+    EXPECT_TRUE(weights::dequantize(find(*block, model::LinearRole::down)->weight)
+                    .equal(weights::dequantize(find(*decoder.blocks.get(i), model::LinearRole::down)->weight)));
+    EXPECT_TRUE(
+        find(*block, model::NormRole::mlp)->weight.equal(find(*decoder.blocks.get(i), model::NormRole::mlp)->weight));
+    EXPECT_FALSE(
+        weights::is_quantized(find(*decoder.blocks.get(i), model::LinearRole::up)->weight));  // the float model stays
   }
 }
 
@@ -102,7 +106,7 @@ TEST(RunBlocks, ABlockSeesTheQuantizedStream) {
     return run_blocks(decoder, decoder, decoder, text, {.plan = &wanted, .layerwise = {}}, silent_progress()).decoder;
   };
   const auto up = [](const model::Decoder& of) {
-    return std::get<weights::AffineWeight>(of.blocks.get(1)->up.weight).codes;
+    return std::get<weights::AffineWeight>(find(*of.blocks.get(1), model::LinearRole::up)->weight).codes;
   };
   EXPECT_TRUE(up(run(plan)).equal(up(run(plan))));
   EXPECT_FALSE(up(run(plan)).equal(up(run(second_only))));
@@ -119,13 +123,15 @@ TEST(RunBlocks, ALinearSeesTheQuantizedOnesBeforeIt) {
   auto before = *found.blocks.get(0);
   quantize::HessianAccumulator hessian(decoder.config.intermediate, at::kCPU);
   auto context = block_context(decoder);
-  context.observe = [&](model::LinearInput input, const at::Tensor& x) {
-    if (input == model::LinearInput::mlp_down) hessian.add(x);
+  context.tap = [&](const model::Seen& seen) {
+    if (seen.linear == nullptr && seen.place.kind == model::PlaceKind::mlp_down) hessian.add(seen.input);
+    return false;
   };
   forward(before, embed(decoder, text.ids), context);
   const auto expected = quantize::find_quantizer("gptq").quantize(
-      std::get<weights::FloatWeight>(decoder.blocks.get(0)->down.weight).values, hessian.mean(), plan.standard);
-  EXPECT_TRUE(weights::dequantize(before.down.weight).equal(weights::dequantize(expected)));
+      std::get<weights::FloatWeight>(find(*decoder.blocks.get(0), model::LinearRole::down)->weight).values,
+      hessian.mean(), plan.standard);
+  EXPECT_TRUE(weights::dequantize(find(before, model::LinearRole::down)->weight).equal(weights::dequantize(expected)));
 }
 
 // Weights that make up for drift bring the block's output nearer to the float model's own, on the text they saw.
@@ -154,15 +160,18 @@ struct Read {
 };
 
 // Block by block with whole passes; the residual by hand from the outputs before this place.
-Read read_in_block_1(const model::Decoder& decoder, const at::Tensor& ids, model::LinearInput place) {
+Read read_in_block_1(const model::Decoder& decoder, const at::Tensor& ids, model::PlaceKind place) {
   auto context = block_context(decoder);
   const auto hidden = forward(*decoder.blocks.get(0), embed(decoder, ids), context);
   Read read = {.input = {}, .residual = hidden.to(at::kDouble)};
-  context.observe = [&](model::LinearInput at, const at::Tensor& x) {
-    if (at == place) read.input = x.to(at::kDouble);
-  };
-  context.observe_output = [&](model::LinearInput at, const at::Tensor& y) {
-    if (at == model::LinearInput::attention_output && at != place) read.residual = read.residual + y;
+  context.tap = [&](const model::Seen& seen) {
+    const auto at = seen.place.kind;
+    if (seen.linear == nullptr) {
+      if (at == place) read.input = seen.input.to(at::kDouble);
+    } else if (at == model::PlaceKind::attention_output && at != place) {
+      read.residual = read.residual + seen.output;
+    }
+    return false;
   };
   forward(*decoder.blocks.get(1), hidden, context);
   return read;
@@ -206,10 +215,11 @@ TEST(RunBlocks, GivesTheQuantizerTheWeightThatMakesUpForDrift) {
   plan.rules.push_back(quantize::parse_rule("re:.*(o|down)=bits:8"));  // fine enough to see what they were given
   const auto found =
       run_blocks(decoder, decoder, decoder, text, {.plan = &plan, .layerwise = {}}, silent_progress()).decoder;
-  for (const auto place : {model::LinearInput::attention_output, model::LinearInput::mlp_down}) {
+  for (const auto place : {model::PlaceKind::attention_output, model::PlaceKind::mlp_down}) {
     const auto linear_of = [&](const model::Decoder& of) {
       const auto block = of.blocks.get(1);
-      return place == model::LinearInput::mlp_down ? block->down : block->attention_output;
+      return *find(*block,
+                   place == model::PlaceKind::mlp_down ? model::LinearRole::down : model::LinearRole::attention_output);
     };
     SCOPED_TRACE(linear_of(decoder).name);
     const auto weight = weights::dequantize(linear_of(decoder).weight).to(at::kDouble);
@@ -247,20 +257,25 @@ TEST(RunBlocks, WeighsTokens) {
     return run_blocks(decoder, decoder, decoder, text, {.plan = &plan, .layerwise = {}}, silent_progress()).decoder;
   };
   const auto token_weights = quantize::fisher_token_weights(decoder, text, silent_progress());
-  const auto place = static_cast<std::size_t>(model::LinearInput::mlp_down);
+  const auto place = static_cast<std::size_t>(model::PlaceKind::mlp_down);
   quantize::HessianAccumulator hessian(decoder.config.intermediate, at::kCPU);
   auto context = block_context(decoder);
-  context.observe = [&](model::LinearInput input, const at::Tensor& x) {
-    if (input == model::LinearInput::mlp_down) hessian.add(x, token_weights[0][place]);
+  context.tap = [&](const model::Seen& seen) {
+    if (seen.linear != nullptr || seen.place.kind != model::PlaceKind::mlp_down) return false;
+    hessian.add(seen.input, token_weights[0][place]);
+    return false;
   };
   const auto block = decoder.blocks.get(0);
   forward(*block, embed(decoder, text.ids), context);
   const auto expected = quantize::find_quantizer("gptq").quantize(
-      std::get<weights::FloatWeight>(block->down.weight).values, hessian.mean(), plan.standard);
+      std::get<weights::FloatWeight>(find(*block, model::LinearRole::down)->weight).values, hessian.mean(),
+      plan.standard);
   const auto found = run();
-  EXPECT_TRUE(weights::dequantize(found.blocks.get(0)->down.weight).equal(weights::dequantize(expected)));
+  EXPECT_TRUE(weights::dequantize(find(*found.blocks.get(0), model::LinearRole::down)->weight)
+                  .equal(weights::dequantize(expected)));
   plan.token_weights = quantize::TokenWeighting::none;
-  EXPECT_FALSE(weights::dequantize(run().blocks.get(0)->down.weight).equal(weights::dequantize(expected)));
+  const auto plain = run().blocks.get(0);
+  EXPECT_FALSE(weights::dequantize(find(*plain, model::LinearRole::down)->weight).equal(weights::dequantize(expected)));
 }
 
 TEST(RunBlocks, TweaksNormsOnly) {
@@ -278,12 +293,12 @@ TEST(RunBlocks, TweaksNormsOnly) {
   EXPECT_FALSE(result.decoder.final_norm.weight.equal(start.final_norm.weight));
   for (int i = 0; i < 2; ++i) {
     auto found = *result.decoder.blocks.get(i), before = *start.blocks.get(i);
-    EXPECT_FALSE(found.attention_norm.weight.equal(before.attention_norm.weight));
-    EXPECT_FALSE(found.mlp_norm.weight.equal(before.mlp_norm.weight));
-    const auto linears_found = model::linears(found), linears_before = model::linears(before);
-    for (std::size_t j = 0; j < linears_found.size(); ++j) {
-      const auto &a = std::get<weights::AffineWeight>(linears_found[j].linear->weight),
-                 &b = std::get<weights::AffineWeight>(linears_before[j].linear->weight);
+    EXPECT_FALSE(
+        find(found, model::NormRole::attention)->weight.equal(find(before, model::NormRole::attention)->weight));
+    EXPECT_FALSE(find(found, model::NormRole::mlp)->weight.equal(find(before, model::NormRole::mlp)->weight));
+    for (std::size_t j = 0; j < found.linears.size(); ++j) {
+      const auto &a = std::get<weights::AffineWeight>(found.linears[j].linear.weight),
+                 &b = std::get<weights::AffineWeight>(before.linears[j].linear.weight);
       EXPECT_TRUE(a.codes.equal(b.codes) && a.scales.equal(b.scales) && a.zeros.equal(b.zeros));
     }
   }
@@ -320,7 +335,8 @@ TEST(RunBlocks, QuantizesBehindTweakedNorms) {
   const auto codebook = [&](const std::optional<tweak::LayerwiseOptions>& layerwise, int block) {
     const BlockwiseOptions options = {.plan = &plan, .layerwise = layerwise};
     const auto result = run_blocks(decoder, decoder, decoder, text, options, silent_progress());
-    return std::get<weights::CodebookWeight>(result.decoder.blocks.get(block)->up.weight).codebook;
+    return std::get<weights::CodebookWeight>(find(*result.decoder.blocks.get(block), model::LinearRole::up)->weight)
+        .codebook;
   };
   const auto layerwise = tweak::LayerwiseOptions{.rate = 1e-2};
   EXPECT_TRUE(codebook(layerwise, 0).equal(codebook({}, 0)));

@@ -7,6 +7,8 @@
 #include "normtweak/formats/compressed_tensors_config.h"
 #include "normtweak/formats/safetensors.h"
 #include "normtweak/model/families/families.h"
+#include "normtweak/model/forward_pass.h"
+#include "normtweak/model/head.h"
 #include "normtweak/pipeline/save_checkpoint.h"
 #include "normtweak/quantize/rtn.h"
 #include "support/temporary_folder.h"
@@ -107,7 +109,8 @@ TEST_F(SaveCheckpoint, DequantizesAPackedHeadForAnExport) {
 TEST_F(SaveCheckpoint, AFloatHeadIsNamedAsOne) {
   const auto original = float_checkpoint();
   const auto decoder = tests::with_block(load_decoder(original, {}), 0, [](model::Block& block) {
-    block.up.weight = quantize::quantize_rtn(weights::dequantize(block.up.weight), {.bits = 4, .group_size = 8});
+    auto& weight = find(block, model::LinearRole::up)->weight;
+    weight = quantize::quantize_rtn(weights::dequantize(weight), {.bits = 4, .group_size = 8});
   });
   const auto reopened = saved(original, decoder, "compressed-tensors");
   const formats::PackedConfig config(reopened.config.at("quantization_config"), "saved");
@@ -144,10 +147,10 @@ TEST_F(SaveCheckpoint, TakesTheRoomThatWasEstimated) {
       if (!linear_plan) continue;
       decoder =
           tests::with_block(decoder, block, [&, &name = shape.name, &wanted = *linear_plan](model::Block& changed) {
-            for (const auto& placed : model::linears(changed)) {
-              if (placed.linear->name != name) continue;
-              placed.linear->weight = quantize::find_quantizer(wanted.method)
-                                          .quantize(weights::dequantize(placed.linear->weight), {}, wanted);
+            for (auto& [role, expert, linear] : changed.linears) {
+              if (linear.name != name) continue;
+              linear.weight =
+                  quantize::find_quantizer(wanted.method).quantize(weights::dequantize(linear.weight), {}, wanted);
             }
           });
     }

@@ -36,9 +36,9 @@ std::vector<BlockTokenWeights> expected_weights(const model::Decoder& decoder, c
   auto biased = decoder;
   for (int i = 0; i < decoder.blocks.size(); ++i) {
     biased = tests::with_block(biased, i, [&](model::Block& block) {
-      for (const auto& placed : model::linears(block)) {
-        auto& bias = placed.linear->bias;
-        const auto by_token = at::zeros({samples, tokens, weights::shape(placed.linear->weight)[0]});
+      for (auto& part : block.linears) {
+        auto& bias = part.linear.bias;
+        const auto by_token = at::zeros({samples, tokens, weights::shape(part.linear.weight)[0]});
         bias = bias.defined() ? by_token + bias : by_token;
       }
     });
@@ -54,9 +54,9 @@ std::vector<BlockTokenWeights> expected_weights(const model::Decoder& decoder, c
   for (int i = 0; i < decoder.blocks.size(); ++i) {
     auto& places = expected.emplace_back();
     auto block = *biased.blocks.get(i);
-    for (const auto& placed : model::linears(block)) {
-      auto& sum = places[static_cast<std::size_t>(placed.input)];
-      const auto squares = model.floats.at(placed.linear->name + ".bias").grad().square().sum(-1);
+    for (const auto& part : block.linears) {
+      auto& sum = places[static_cast<std::size_t>(part.place().kind)];
+      const auto squares = model.floats.at(part.linear.name + ".bias").grad().square().sum(-1);
       sum = sum.defined() ? sum + squares : squares;
     }
     for (auto& sum : places) sum = sum / (sum.sum() / count);
@@ -162,11 +162,12 @@ TEST(FisherTokenWeights, AreRepeatable) {
 
 TEST(FisherTokenWeights, AreAllAlikeWhereTheLossDoesNotDependOnThem) {
   auto decoder = tests::with_block(tiny_decoder(), 1, [](model::Block& block) {
-    block.down.weight = weights::FloatWeight{at::zeros(weights::shape(block.down.weight))};
+    find(block, model::LinearRole::down)->weight =
+        weights::FloatWeight{at::zeros(weights::shape(find(block, model::LinearRole::down)->weight))};
   });
   const auto text = text_for(decoder, 3, 12, true);
   const auto found = fisher_token_weights(decoder, text, silent_progress());
-  EXPECT_TRUE(found[1][static_cast<std::size_t>(model::LinearInput::mlp)].equal(text.mask.to(at::kFloat)));
+  EXPECT_TRUE(found[1][static_cast<std::size_t>(model::PlaceKind::mlp)].equal(text.mask.to(at::kFloat)));
 }
 
 TEST(FisherTokenWeights, NeedTokensToPredict) {

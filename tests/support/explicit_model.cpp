@@ -40,29 +40,34 @@ at::Tensor rotate(const at::Tensor& x, double base) {
 
 at::Tensor attend(const model::Block& block, const at::Tensor& x, const model::Decoder& decoder) {
   const auto& config = decoder.config;
+  using enum model::LinearRole;
   std::vector<at::Tensor> parts;
-  for (const auto& part : block.query_key_value) parts.push_back(linear(part, x));
+  for (const auto role : {query_key_value, query, key, value}) {
+    if (const auto* part = find(block, role)) parts.push_back(linear(*part, x));
+  }
   const auto all = at::cat(parts, -1).view({x.size(0), x.size(1), -1, config.head_size}).transpose(1, 2);
   const auto shared = config.heads / config.key_value_heads;
-  auto query = all.narrow(1, 0, config.heads);
-  auto key = all.narrow(1, config.heads, config.key_value_heads).repeat_interleave(shared, 1);
-  const auto value =
+  auto queries = all.narrow(1, 0, config.heads);
+  auto keys = all.narrow(1, config.heads, config.key_value_heads).repeat_interleave(shared, 1);
+  const auto values =
       all.narrow(1, config.heads + config.key_value_heads, config.key_value_heads).repeat_interleave(shared, 1);
-  if (decoder.rotary) {
-    query = rotate(query, config.rotary_base);
-    key = rotate(key, config.rotary_base);
+  if (!config.rotary.empty()) {
+    queries = rotate(queries, config.rotary.front().base);
+    keys = rotate(keys, config.rotary.front().base);
   }
   const auto future = at::ones({x.size(1), x.size(1)}, at::kBool).triu(1);
-  const auto scores = at::matmul(query, key.transpose(-1, -2)) / std::sqrt(static_cast<double>(config.head_size));
+  const auto scores = at::matmul(queries, keys.transpose(-1, -2)) / std::sqrt(static_cast<double>(config.head_size));
   const auto shares = scores.masked_fill(future, -std::numeric_limits<double>::infinity()).softmax(-1);
-  return linear(block.attention_output, at::matmul(shares, value).transpose(1, 2).flatten(2));
+  return linear(*find(block, attention_output), at::matmul(shares, values).transpose(1, 2).flatten(2));
 }
 
 at::Tensor mlp(const model::Block& block, const at::Tensor& x) {
-  const auto up = linear(block.up, x);
-  if (!block.gate) return linear(block.down, at::gelu(up, "tanh"));
-  const auto gate = linear(*block.gate, x);
-  return linear(block.down, gate * gate.sigmoid() * up);
+  const auto up = linear(*find(block, model::LinearRole::up), x);
+  const auto& down = *find(block, model::LinearRole::down);
+  const auto* gate_linear = find(block, model::LinearRole::gate);
+  if (gate_linear == nullptr) return linear(down, at::gelu(up, "tanh"));
+  const auto gate = linear(*gate_linear, x);
+  return linear(down, gate * gate.sigmoid() * up);
 }
 
 // `values` as an f64 leaf, entered under `name`.
@@ -104,9 +109,8 @@ ExplicitModel::ExplicitModel(const model::Decoder& original) : decoder(original)
   decoder.embedding = original.embedding.to(at::kDouble);
   for (int i = 0; i < original.blocks.size(); ++i) {
     auto block = *original.blocks.get(i);
-    make_leaves(block.attention_norm, floats);
-    make_leaves(block.mlp_norm, floats);
-    for (const auto& placed : model::linears(block)) make_leaves(*placed.linear, floats);
+    for (auto& part : block.norms) make_leaves(part.norm, floats);
+    for (auto& part : block.linears) make_leaves(part.linear, floats);
     decoder.blocks.put(i, std::make_shared<const model::Block>(std::move(block)));
   }
   make_leaves(decoder.final_norm, floats);
@@ -117,8 +121,8 @@ at::Tensor ExplicitModel::hidden(const at::Tensor& ids) const {
   if (decoder.positions.defined()) x = x + decoder.positions.narrow(0, 0, ids.size(1));
   for (int i = 0; i < decoder.blocks.size(); ++i) {
     const auto block = decoder.blocks.get(i);
-    x = x + attend(*block, norm(block->attention_norm, x), decoder);
-    x = x + mlp(*block, norm(block->mlp_norm, x));
+    x = x + attend(*block, norm(*find(*block, model::NormRole::attention), x), decoder);
+    x = x + mlp(*block, norm(*find(*block, model::NormRole::mlp), x));
   }
   return norm(decoder.final_norm, x);
 }

@@ -36,18 +36,25 @@ model::Block block(int index, const TinyModel& options, const model::ModelConfig
              kv = config.key_value_heads * config.head_size;
   model::Block made;
   made.index = index;
-  made.attention_norm = norm(named("attention_norm"), options, config);
-  made.mlp_norm = norm(named("mlp_norm"), options, config);
+  made.facts = config.layer_facts.front();
+  made.norms = {{model::NormRole::attention, norm(named("attention_norm"), options, config)},
+                {model::NormRole::mlp, norm(named("mlp_norm"), options, config)}};
+  const auto add = [&](model::LinearRole role, const char* part, std::int64_t out, std::int64_t in) {
+    made.linears.push_back({.role = role, .linear = linear(named(part), out, in, biases)});
+  };
   if (options.llama) {
-    made.query_key_value = {linear(named("q"), q, hidden, biases), linear(named("k"), kv, hidden, biases),
-                            linear(named("v"), kv, hidden, biases)};
-    made.gate = linear(named("gate"), config.intermediate, hidden, biases);
+    add(model::LinearRole::query, "q", q, hidden);
+    add(model::LinearRole::key, "k", kv, hidden);
+    add(model::LinearRole::value, "v", kv, hidden);
   } else {
-    made.query_key_value = {linear(named("qkv"), q + 2 * kv, hidden, biases)};
+    add(model::LinearRole::query_key_value, "qkv", q + 2 * kv, hidden);
   }
-  made.attention_output = linear(named("o"), hidden, q, biases);
-  made.up = linear(named("up"), config.intermediate, hidden, biases);
-  made.down = linear(named("down"), hidden, config.intermediate, biases);
+  // in the order in which the weights were drawn
+  const auto gate = options.llama ? linear(named("gate"), config.intermediate, hidden, biases) : model::Linear();
+  add(model::LinearRole::attention_output, "o", hidden, q);
+  if (options.llama) made.linears.push_back({.role = model::LinearRole::gate, .linear = gate});
+  add(model::LinearRole::up, "up", config.intermediate, hidden);
+  add(model::LinearRole::down, "down", hidden, config.intermediate);
   return made;
 }
 
@@ -67,9 +74,13 @@ model::Decoder tiny_decoder(const TinyModel& options) {
   config.context = options.context;
   config.activation = options.llama ? model::Activation::silu : model::Activation::gelu_tanh;
   config.tied_head = !options.llama;
+  config.embedding = config.hidden;
+  config.attention_scale = 1 / std::sqrt(static_cast<double>(config.head_size));
+  config.layer_facts.assign(static_cast<std::size_t>(options.layers), {.rotary = options.llama ? 0 : -1});
+  if (options.llama) config.rotary = {{.size = config.head_size}};
+  decoder.tables = attention_tables(config, at::kCPU);
   decoder.embedding = at::randn({config.vocabulary, config.hidden});
   if (options.llama) {
-    decoder.rotary = std::make_shared<model::GrowingRotaryTable>(config, at::kCPU);
     decoder.head = linear("head", config.vocabulary, config.hidden, false);
   } else {
     decoder.positions = at::randn({config.context, config.hidden}) * 0.3;
@@ -106,8 +117,8 @@ model::Decoder quantized(const model::Decoder& decoder, Weights weights) {
   auto changed = decoder;
   for (int i = 0; i < decoder.blocks.size(); ++i) {
     changed = with_block(changed, i, [&](model::Block& block) {
-      for (const auto& placed : model::linears(block)) {
-        placed.linear->weight = quantized(weights::dequantize(placed.linear->weight), weights);
+      for (auto& part : block.linears) {
+        part.linear.weight = quantized(weights::dequantize(part.linear.weight), weights);
       }
     });
   }

@@ -10,6 +10,7 @@
 #include <numbers>
 
 #include "normtweak/base/error.h"
+#include "normtweak/model/forward_pass.h"
 #include "normtweak/tweak/end_to_end.h"
 #include "support/explicit_model.h"
 #include "support/tiny_decoder.h"

@@ -11,6 +11,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/evaluate/scores.h"
+#include "normtweak/model/forward_pass.h"
 #include "normtweak/tweak/end_to_end.h"
 #include "normtweak/tweak/layerwise.h"
 #include "normtweak/tweak/objectives.h"
@@ -53,10 +54,11 @@ std::vector<at::Tensor> floats_of(const model::Decoder& decoder) {
   std::vector<at::Tensor> all = {decoder.final_norm.weight};
   for (int i = 0; i < decoder.blocks.size(); ++i) {
     const auto block = decoder.blocks.get(i);
-    all.insert(all.end(), {block->attention_norm.weight, block->mlp_norm.weight});
-    for (const auto* linear : model::linears(*block)) {
-      all.push_back(weights::dequantize(linear->weight));
-      if (linear->bias.defined()) all.push_back(linear->bias);
+    all.insert(all.end(),
+               {find(*block, model::NormRole::attention)->weight, find(*block, model::NormRole::mlp)->weight});
+    for (const auto& [role, expert, linear] : block->linears) {
+      all.push_back(weights::dequantize(linear.weight));
+      if (linear.bias.defined()) all.push_back(linear.bias);
     }
   }
   return all;
@@ -138,9 +140,10 @@ TEST(EndToEnd, StopsAtALossThatIsNotFinite) {
 // What the attention norm gives is so large, and the scales that read it so small, that only a gradient overflows.
 model::Decoder with_overflow_on_the_way_back(const model::Decoder& decoder) {
   return tests::with_block(decoder, 1, [](model::Block& block) {
-    block.attention_norm.weight = block.attention_norm.weight * 1e36;
-    for (auto& linear : block.query_key_value) {
-      auto& weight = std::get<weights::AffineWeight>(linear.weight);
+    find(block, model::NormRole::attention)->weight = find(block, model::NormRole::attention)->weight * 1e36;
+    for (auto& part : block.linears) {
+      if (part.place().kind != model::PlaceKind::attention) continue;
+      auto& weight = std::get<weights::AffineWeight>(part.linear.weight);
       weight.scales = at::full_like(weight.scales, 1e-44);
       weight.zeros = at::full_like(weight.zeros, -1e7);
     }
@@ -201,11 +204,11 @@ TEST(EndToEnd, MovesOnlyWhatIsAskedFor) {
   const auto result = tweak_end_to_end(problem.teacher, problem.student, problem.text, options, silent_progress());
   for (int i = 0; i < 2; ++i) {
     const auto a = result.decoder.blocks.get(i), b = problem.student.blocks.get(i);
-    EXPECT_FALSE(a->mlp_norm.weight.equal(b->mlp_norm.weight));
-    const auto found = model::linears(*a), before = model::linears(*b);
-    for (std::size_t j = 0; j < found.size(); ++j) {
-      EXPECT_TRUE(weights::dequantize(found[j]->weight).equal(weights::dequantize(before[j]->weight)));
-      EXPECT_TRUE(found[j]->bias.equal(before[j]->bias));
+    EXPECT_FALSE(find(*a, model::NormRole::mlp)->weight.equal(find(*b, model::NormRole::mlp)->weight));
+    for (std::size_t j = 0; j < a->linears.size(); ++j) {
+      const auto &found = a->linears[j].linear, &before = b->linears[j].linear;
+      EXPECT_TRUE(weights::dequantize(found.weight).equal(weights::dequantize(before.weight)));
+      EXPECT_TRUE(found.bias.equal(before.bias));
     }
   }
 }
@@ -248,8 +251,8 @@ TEST(Layerwise, ReducesEveryLoss) {
       EXPECT_NEAR(report.loss_before, loss_of(problem.block), 1e-4 * report.loss_before);
       EXPECT_NEAR(report.loss_after, loss_of(tweaked), 1e-4 * report.loss_before);
       EXPECT_LT(report.loss_after, 0.99 * report.loss_before);
-      EXPECT_TRUE(weights::is_quantized(tweaked.up.weight));
-      EXPECT_FALSE(tweaked.mlp_norm.weight.requires_grad());
+      EXPECT_TRUE(weights::is_quantized(find(tweaked, model::LinearRole::up)->weight));
+      EXPECT_FALSE(find(tweaked, model::NormRole::mlp)->weight.requires_grad());
     }
   }
 }
@@ -259,9 +262,9 @@ TEST(Layerwise, PaddingDoesNotCount) {
   auto mask = at::ones({4, 12}, at::kBool);
   mask.slice(1, 7).fill_(false);
   const auto run = [&](const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& of) {
-    return tweak_block(problem.block, block_context(problem.decoder), 2, inputs, targets, of, {.rate = 1e-3},
-                       at::kFloat, nullptr)
-        .mlp_norm.weight;
+    const auto tweaked = tweak_block(problem.block, block_context(problem.decoder), 2, inputs, targets, of,
+                                     {.rate = 1e-3}, at::kFloat, nullptr);
+    return find(tweaked, model::NormRole::mlp)->weight;
   };
   const auto masked = run(problem.inputs, problem.targets, mask);
   auto other_targets = problem.targets.clone();
@@ -282,7 +285,8 @@ TEST(Layerwise, LaterBlocksLearnFaster) {
     options.rows_per_step = 4;
     const auto tweaked = tweak_block(problem.block, block_context(problem.decoder), 4, problem.inputs, problem.targets,
                                      {}, options, at::kFloat, nullptr);
-    const auto step = (tweaked.mlp_norm.weight - problem.block.mlp_norm.weight).abs();
+    const auto step =
+        (find(tweaked, model::NormRole::mlp)->weight - find(problem.block, model::NormRole::mlp)->weight).abs();
     EXPECT_NEAR(step.median().item<double>(), 1e-3 * (1 + 2.0 * index / 4), 2e-6);
   }
 }
@@ -291,7 +295,8 @@ TEST(Layerwise, NormsAreWhatAReaderOfTheFileGets) {
   const auto problem = make_layerwise(false);
   const auto tweaked = tweak_block(problem.block, block_context(problem.decoder), 2, problem.inputs, problem.targets,
                                    {}, {.rate = 1e-2}, at::kBFloat16, nullptr);
-  for (const auto& values : {tweaked.mlp_norm.weight, tweaked.mlp_norm.bias, tweaked.attention_norm.weight}) {
+  for (const auto& values : {find(tweaked, model::NormRole::mlp)->weight, find(tweaked, model::NormRole::mlp)->bias,
+                             find(tweaked, model::NormRole::attention)->weight}) {
     EXPECT_TRUE(values.equal(values.to(at::kBFloat16).to(at::kFloat)));
   }
 }
@@ -307,8 +312,9 @@ TEST(Layerwise, RefusesALossThatIsNotFinite) {
 // by.
 TEST(Layerwise, RefusesAGradientThatIsNotFinite) {
   auto problem = make_layerwise(true);
-  problem.block.attention_norm.weight = problem.block.attention_norm.weight * 1e-38;
-  auto& values = problem.block.query_key_value[2].weight;
+  find(problem.block, model::NormRole::attention)->weight =
+      find(problem.block, model::NormRole::attention)->weight * 1e-38;
+  auto& values = find(problem.block, model::LinearRole::value)->weight;
   values = weights::FloatWeight{weights::dequantize(values) * 1e38};
   const auto tweak = [&] {
     tweak_block(problem.block, block_context(problem.decoder), 2, problem.inputs, problem.targets + 1e4, {},

@@ -62,7 +62,7 @@ TEST(HeadLoss, EqualsAutogradOverFullLogits) {
     (expected.sum() * 0.25).backward();
 
     constexpr std::int64_t workspace = std::int64_t{256} << 20;  // chunks of 16 MiB
-    const HeadInput ours = {head, student}, theirs = {teacher_head, teacher};
+    const HeadInput ours = {{.weight = head}, student}, theirs = {{.weight = teacher_head}, teacher};
     const auto loss = head_loss(ours, theirs, mask, true, 0.25, workspace);
     EXPECT_EQ(loss.divergence.scalar_type(), at::kDouble);
     constexpr double tolerance = 1e-4;  // F32 sums over 100000 logits: the same in PyTorch is off by up to 7.5e-5
@@ -197,8 +197,9 @@ TEST(Tunable, UnitsAreThoseOfItsGroup) {
 
 TEST(TunableFields, ListsWhatIsAskedForAndChangesNothingAtFirst) {
   auto block = *tests::quantized(tests::tiny_decoder({.biases = true}), tests::Weights::groups).blocks.get(1);
-  block.up.weight = tests::quantized(weights::dequantize(block.up.weight), tests::Weights::codebook);
-  std::get<weights::AffineWeight>(block.down.weight).float_zeros = false;
+  find(block, model::LinearRole::up)->weight =
+      tests::quantized(weights::dequantize(find(block, model::LinearRole::up)->weight), tests::Weights::codebook);
+  std::get<weights::AffineWeight>(find(block, model::LinearRole::down)->weight).float_zeros = false;
   const std::set<TunableGroup> groups = {TunableGroup::norms, TunableGroup::biases, TunableGroup::scales,
                                          TunableGroup::zeros, TunableGroup::codebooks};
   const TunableSet set(tunable_fields(block, groups, at::kFloat));
@@ -211,9 +212,11 @@ TEST(TunableFields, ListsWhatIsAskedForAndChangesNothingAtFirst) {
   EXPECT_EQ(found.at("blocks.1.o.bias"), TunableGroup::biases);
   EXPECT_FALSE(found.contains("blocks.1.down.zeros"));
   const auto same = with_values(block, groups, set, 0, false);
-  EXPECT_TRUE(same.mlp_norm.weight.equal(block.mlp_norm.weight));
-  EXPECT_TRUE(weights::dequantize(same.up.weight).equal(weights::dequantize(block.up.weight)));
-  EXPECT_TRUE(weights::dequantize(same.down.weight).equal(weights::dequantize(block.down.weight)));
+  EXPECT_TRUE(find(same, model::NormRole::mlp)->weight.equal(find(block, model::NormRole::mlp)->weight));
+  EXPECT_TRUE(weights::dequantize(find(same, model::LinearRole::up)->weight)
+                  .equal(weights::dequantize(find(block, model::LinearRole::up)->weight)));
+  EXPECT_TRUE(weights::dequantize(find(same, model::LinearRole::down)->weight)
+                  .equal(weights::dequantize(find(block, model::LinearRole::down)->weight)));
   EXPECT_EQ(tunable_fields(block, {TunableGroup::zeros}, at::kFloat).size(), 5U);
 }
 

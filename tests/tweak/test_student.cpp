@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "normtweak/base/error.h"
+#include "normtweak/model/forward_pass.h"
 #include "normtweak/tweak/student.h"
 #include "support/explicit_model.h"
 #include "support/tiny_decoder.h"
@@ -53,7 +54,7 @@ Problem make_problem(const StudentCase& row) {
     problem.batch.mask[2].slice(0, 4).fill_(false);
   }
   problem.batch.teacher_hidden = last_hidden_state(problem.teacher, problem.batch.ids);
-  problem.batch.teacher_head = model::values(problem.teacher.head.weight, at::kFloat);
+  problem.batch.teacher_head = head_of(problem.teacher);
   return problem;
 }
 
@@ -169,14 +170,16 @@ TEST(Student, TheFinishedModelIsTheOneThatWasScored) {
   }
   student.tunables().refresh();
   const auto finished = student.decoder();
-  const auto& norm = finished.blocks.get(1)->mlp_norm.weight;
+  const auto& norm = find(*finished.blocks.get(1), model::NormRole::mlp)->weight;
   EXPECT_TRUE(norm.equal(norm.to(at::kBFloat16).to(at::kFloat)));
   EXPECT_FALSE(norm.requires_grad());
   EXPECT_LT(
       tests::relative_error(student.divergence(problem.batch), explicit_loss(tests::ExplicitModel(finished), problem)),
       1e-5);
-  EXPECT_TRUE(std::get<weights::AffineWeight>(finished.blocks.get(0)->up.weight)
-                  .codes.equal(std::get<weights::AffineWeight>(problem.student.blocks.get(0)->up.weight).codes));
+  EXPECT_TRUE(std::get<weights::AffineWeight>(find(*finished.blocks.get(0), model::LinearRole::up)->weight)
+                  .codes.equal(std::get<weights::AffineWeight>(
+                                   find(*problem.student.blocks.get(0), model::LinearRole::up)->weight)
+                                   .codes));
 }
 
 }  // namespace

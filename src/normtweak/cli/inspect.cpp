@@ -108,7 +108,7 @@ Linears read_linears(const model::Checkpoint& checkpoint, ProgressSink& progress
   Stage stage(progress, "inspect", decoder.blocks.size(), "blocks");
   for (int i = 0; i < decoder.blocks.size(); ++i) {
     const auto block = decoder.blocks.get(i);
-    for (const auto* linear : linears(*block)) all.add(*linear, checkpoint);
+    for (const auto& part : block->linears) all.add(part.linear, checkpoint);
     stage.advance(1);
   }
   // Listed separately, and its weights are not counted.

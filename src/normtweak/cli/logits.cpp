@@ -12,6 +12,8 @@
 #include "normtweak/formats/safetensors.h"
 #include "normtweak/model/decoder.h"
 #include "normtweak/model/finite_outputs.h"
+#include "normtweak/model/forward_pass.h"
+#include "normtweak/model/head.h"
 #include "normtweak/pipeline/memory_plan.h"
 
 namespace normtweak::cli {

@@ -16,6 +16,8 @@
 #include "normtweak/base/json/json.h"
 #include "normtweak/base/strings/wording.h"
 #include "normtweak/evaluate/logits.h"
+#include "normtweak/model/forward_pass.h"
+#include "normtweak/model/head.h"
 #include "normtweak/text/characters.h"
 
 namespace normtweak::evaluate {

@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "normtweak/evaluate/logits.h"
+#include "normtweak/model/forward_pass.h"
+#include "normtweak/model/head.h"
 
 namespace normtweak::evaluate {
 namespace {

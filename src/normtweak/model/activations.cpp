@@ -22,9 +22,14 @@ std::int64_t element(at::ScalarType type) { return static_cast<std::int64_t>(c10
 
 struct Widths {
   std::int64_t query, key;  // of all heads together
+  std::int64_t inner;       // of the MLP, or of the experts that a token reaches
+  std::int64_t scores;      // of a token, where they exist in full: F32, with their capped values and their softmax
 };
 Widths widths(const ModelConfig& config) {
-  return {config.heads * config.head_size, config.key_value_heads * config.head_size};
+  constexpr std::int64_t kLongRow = 2048;  // of tokens; longer ones are rarely passed
+  return {config.heads * config.head_size, config.key_value_heads * config.head_size,
+          std::max(config.intermediate, config.experts_per_token * config.expert_intermediate),
+          config.attention_cap > 0 ? 3 * config.heads * std::min(config.context, kLongRow) : 0};
 }
 
 }  // namespace
@@ -34,9 +39,9 @@ Widths widths(const ModelConfig& config) {
 // where the attention's output is still there, gate, its activation, up and their product; two F32 tensors within a
 // norm, and its output in the compute dtype; the product, the MLP's output and its sum with the stream.
 std::int64_t pass_bytes(const ModelConfig& config, c10::Device, at::ScalarType type) {
-  const auto [query, key] = widths(config);
-  const auto hidden = config.hidden, inner = config.intermediate, size = element(type);
-  const auto attention = (6 * query + 3 * key) * size, mlp = (query + 4 * inner) * size,
+  const auto [query, key, inner, scores] = widths(config);
+  const auto hidden = config.hidden, size = element(type);
+  const auto attention = (6 * query + 3 * key) * size + scores * kFloat, mlp = (query + 4 * inner) * size,
              norm = hidden * 2 * kFloat + (query + hidden) * size,
              sum = hidden * kFloat + (query + inner + hidden) * size;
   return hidden * (2 * kFloat + size) + std::max({attention, mlp, norm, sum});
@@ -45,10 +50,10 @@ std::int64_t pass_bytes(const ModelConfig& config, c10::Device, at::ScalarType t
 // The F32 residual stream before each half; both norms' outputs, queries, keys, values, the attention output; gate, its
 // activation, up and their product. On a CPU, RMSNorm keeps the normalised stream in each half, and attention a copy.
 std::int64_t graph_bytes(const ModelConfig& config, c10::Device device, at::ScalarType type) {
-  const auto [query, key] = widths(config);
+  const auto [query, key, inner, scores] = widths(config);
   const std::int64_t on_cpu = device.is_cpu() ? config.hidden * 2 * kFloat + query * 2 * element(type) : 0;
   return config.hidden * 2 * kFloat + (2 * config.hidden + 2 * query + 2 * key) * element(type) +
-         config.intermediate * 4 * element(type) + on_cpu;
+         inner * 4 * element(type) + scores * kFloat + on_cpu;
 }
 
 std::int64_t rerun_bytes(const ModelConfig& config, c10::Device device, at::ScalarType type, std::int64_t tokens) {
@@ -56,8 +61,9 @@ std::int64_t rerun_bytes(const ModelConfig& config, c10::Device device, at::Scal
 }
 
 std::int64_t blocks_bytes(const ModelConfig& config, at::ScalarType type) {
-  const auto [query, key] = widths(config);
-  return config.layers * config.hidden * (2 * query + 2 * key + 3 * config.intermediate) * element(type);
+  const auto [query, key, inner, scores] = widths(config);
+  const auto mlp = config.experts > 0 ? config.experts * config.expert_intermediate : config.intermediate;
+  return config.layers * config.hidden * (2 * query + 2 * key + 3 * mlp) * element(type);
 }
 
 std::int64_t cache_bytes(const ModelConfig& config, at::ScalarType type, std::int64_t tokens) {

@@ -1,90 +1,16 @@
 #include "normtweak/model/block.h"
 
-#include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/relu.h>
-#include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/silu.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/zeros_like.h>
+
+#include "normtweak/base/error.h"
 
 namespace normtweak::model {
 namespace {
-
-void observe(const BlockContext& context, LinearInput place, const at::Tensor& input) {
-  if (context.observe) context.observe(place, input);
-}
-
-at::Tensor apply(const Linear& linear, LinearInput place, const at::Tensor& input, const BlockContext& context) {
-  auto output = forward(linear, input);
-  if (context.observe_output) context.observe_output(place, output);
-  return output;
-}
-
-struct QueryKeyValue {
-  at::Tensor query, key, value;  // [samples, tokens, heads, head_size]
-};
-
-QueryKeyValue project(const Block& block, const at::Tensor& normed, const BlockContext& context) {
-  const auto& config = *context.config;
-  const auto output = [&](std::size_t i) {
-    return apply(block.query_key_value[i], LinearInput::attention, normed, context);
-  };
-  const auto split = [&](const at::Tensor& flat, std::int64_t heads) {
-    return flat.view({flat.size(0), flat.size(1), heads, config.head_size});
-  };
-  if (block.query_key_value.size() == 1) {
-    const auto q = config.heads * config.head_size, kv = config.key_value_heads * config.head_size;
-    const auto parts = output(0).split_with_sizes({q, kv, kv}, -1);
-    return {split(parts[0], config.heads), split(parts[1], config.key_value_heads),
-            split(parts[2], config.key_value_heads)};
-  }
-  return {split(output(0), config.heads), split(output(1), config.key_value_heads),
-          split(output(2), config.key_value_heads)};
-}
-
-// Appends the new keys and values [samples, heads, tokens, head_size] to the cache; returns all so far.
-void extend(KeyValueCache& cache, std::int64_t start, at::Tensor& key, at::Tensor& value) {
-  const auto tokens = key.size(2);
-  cache.keys.narrow(2, start, tokens).copy_(key);
-  cache.values.narrow(2, start, tokens).copy_(value);
-  key = cache.keys.narrow(2, 0, start + tokens);
-  value = cache.values.narrow(2, 0, start + tokens);
-}
-
-// In F32 on a GPU, torch's fused attention kernel does not support shared key-value heads. Its math path materialises
-// all scores and takes four times as long as the fused kernel on repeated keys and values. The backward pass of the
-// fused kernel is not deterministic.
-bool wants_repeated_heads(const at::Tensor& query) {
-  if (!query.is_cuda() || query.scalar_type() != at::kFloat) return false;
-  const bool needs_gradient = at::GradMode::is_enabled() && query.requires_grad();
-  return !(needs_gradient && at::globalContext().deterministicAlgorithms());
-}
-
-at::Tensor attend(const Block& block, const at::Tensor& normed, const BlockContext& context) {
-  const auto& config = *context.config;
-  auto [query, key, value] = project(block, normed, context);
-  if (context.rotary != nullptr) {
-    const auto& table = context.rotary->up_to(context.start + query.size(1));
-    query = rotate(query, table, context.start);
-    key = rotate(key, table, context.start);
-  }
-  query = query.transpose(1, 2);  // [samples, heads, tokens, head_size]
-  key = key.transpose(1, 2);
-  value = value.transpose(1, 2);
-  if (context.cache != nullptr) extend(*context.cache, context.start, key, value);
-  // With a cache, the input is either the whole prompt (start 0) or a single token, which attends to everything before
-  // it.
-  const bool causal = query.size(2) > 1;
-  bool grouped = config.heads != config.key_value_heads;
-  if (grouped && causal && wants_repeated_heads(query)) {
-    key = key.repeat_interleave(config.heads / config.key_value_heads, 1);
-    value = value.repeat_interleave(config.heads / config.key_value_heads, 1);
-    grouped = false;
-  }
-  const auto mixed = at::scaled_dot_product_attention(query, key, value, {}, 0.0, causal, std::nullopt, grouped);
-  return mixed.transpose(1, 2).flatten(2);  // [samples, tokens, heads * head_size]
-}
 
 at::Tensor activate(const at::Tensor& x, Activation activation) {
   switch (activation) {
@@ -100,73 +26,274 @@ at::Tensor activate(const at::Tensor& x, Activation activation) {
   return x;
 }
 
-// The input of the MLP's last linear.
-at::Tensor expand(const Block& block, const at::Tensor& normed, const BlockContext& context) {
-  const auto activation = context.config->activation;
-  const auto output = [&](const Linear& linear) { return apply(linear, LinearInput::mlp, normed, context); };
-  return block.gate ? activate(output(*block.gate), activation) * output(block.up)
-                    : activate(output(block.up), activation);
+// Appends the new keys and values [samples, heads, tokens, head_size] to the cache; returns all so far.
+void extend(KeyValueCache& cache, std::int64_t start, at::Tensor& key, at::Tensor& value) {
+  const auto tokens = key.size(2);
+  cache.keys.narrow(2, start, tokens).copy_(key);
+  cache.values.narrow(2, start, tokens).copy_(value);
+  key = cache.keys.narrow(2, 0, start + tokens);
+  value = cache.values.narrow(2, 0, start + tokens);
+}
+
+struct QueryKeyValue {
+  at::Tensor query, key, value;  // [samples, tokens, heads, head_size]
+};
+
+// One pass through a block. Each step returns an undefined tensor once the tap has ended the pass.
+class BlockPass {
+ public:
+  BlockPass(const Block& block, const BlockContext& context)
+      : block_(block), context_(context), config_(*context.config) {}
+
+  at::Tensor run(const at::Tensor& hidden) {
+    if (config_.topology == Topology::parallel) return parallel(hidden);
+    const auto middle = half(hidden, NormRole::attention, NormRole::attention_output, &BlockPass::attention);
+    return ended_ ? at::Tensor() : half(middle, NormRole::mlp, NormRole::mlp_output, &BlockPass::mlp);
+  }
+
+ private:
+  using Part = at::Tensor (BlockPass::*)(const at::Tensor& input, const at::Tensor& stream);
+
+  at::Tensor parallel(const at::Tensor& stream) {
+    const auto input = normed(NormRole::attention, stream);
+    const auto middle = sum(stream, attention(input, stream));
+    if (ended_) return {};
+    const bool one_norm = find(block_, NormRole::mlp) == nullptr;
+    return sum(middle, mlp(one_norm ? input : normed(NormRole::mlp, stream), middle));
+  }
+
+  at::Tensor half(const at::Tensor& stream, NormRole before, NormRole after, Part part) {
+    const auto topology = config_.topology;
+    const bool norm_before = topology == Topology::pre_norm || topology == Topology::sandwich;
+    const bool norm_output = topology == Topology::sandwich || topology == Topology::output_norm;
+    const auto base = config_.residual_of_norms ? forward(part_in(before), stream, at::kFloat) : stream;
+    const auto output = (this->*part)(norm_before ? normed(before, stream) : stream.to(context_.type), base);
+    if (ended_) return {};
+    const auto added = sum(base, norm_output ? normed(after, output) : output);
+    return topology == Topology::post_norm ? forward(part_in(after), added, at::kFloat) : added;
+  }
+
+  at::Tensor sum(const at::Tensor& stream, const at::Tensor& output) const {
+    if (ended_) return {};
+    return config_.residual_scale == 1 ? stream + output : stream + output * config_.residual_scale;
+  }
+
+  const Norm& part_in(NormRole role) const { return *find(block_, role); }
+  const Linear& part_in(LinearRole role, int expert = -1) const { return *find(block_, role, expert); }
+  at::Tensor normed(NormRole role, const at::Tensor& x) const { return forward(part_in(role), x, context_.type); }
+
+  // Shows the input of a place; returns whether the pass ends here.
+  bool ends_at(const Place& place, const at::Tensor& input, const at::Tensor& stream, const at::Tensor& tokens = {}) {
+    if (!context_.tap) return false;
+    at::Tensor residual;
+    if (adds_to_stream(place, config_.topology)) {
+      residual = config_.residual_scale == 1 ? stream : stream / config_.residual_scale;
+    }
+    ended_ = context_.tap({.place = place, .input = input, .tokens = tokens, .residual = residual});
+    return ended_;
+  }
+
+  at::Tensor apply(LinearRole role, const at::Tensor& input, int expert = -1, const at::Tensor& tokens = {}) const {
+    const auto& linear = part_in(role, expert);
+    auto output = forward(linear, input);
+    if (context_.tap) {
+      context_.tap({.place = place_of(role, expert),
+                    .input = input,
+                    .tokens = tokens,
+                    .residual = {},
+                    .role = role,
+                    .linear = &linear,
+                    .output = output});
+    }
+    return output;
+  }
+
+  at::Tensor attention(const at::Tensor& input, const at::Tensor& stream) {
+    if (ends_at({PlaceKind::attention}, input, stream)) return {};
+    const auto mixed = mix(input);
+    if (ends_at({PlaceKind::attention_output}, mixed, stream)) return {};
+    return apply(LinearRole::attention_output, mixed);
+  }
+
+  at::Tensor mix(const at::Tensor& input) const {
+    auto [query, key, value] = project(input);
+    query = normed_heads(NormRole::query, query);
+    key = normed_heads(NormRole::key, key);
+    if (block_.facts.rotary >= 0) {
+      const auto& rotary = context_.tables->rotary[static_cast<std::size_t>(block_.facts.rotary)];
+      const auto& table = rotary.for_length(context_.start + query.size(1));
+      query = rotate(query, table, context_.start);
+      key = rotate(key, table, context_.start);
+    }
+    query = query.transpose(1, 2);  // [samples, heads, tokens, head_size]
+    key = key.transpose(1, 2);
+    value = value.transpose(1, 2);
+    if (context_.cache != nullptr) extend(*context_.cache, context_.start, key, value);
+    return attend(query, key, value, config_, block_.facts, context_.tables->masks);
+  }
+
+  QueryKeyValue project(const at::Tensor& input) const {
+    const auto clipped = [&](const at::Tensor& x) {
+      const auto limit = config_.query_key_value_clip;
+      return limit > 0 ? x.clamp(-limit, limit) : x;
+    };
+    const auto split = [&](const at::Tensor& flat, std::int64_t heads) {
+      return flat.view({flat.size(0), flat.size(1), heads, config_.head_size});
+    };
+    const auto heads = config_.heads, shared = config_.key_value_heads;
+    if (find(block_, LinearRole::query_key_value) == nullptr) {
+      const auto output = [&](LinearRole role) { return clipped(apply(role, input)); };
+      return {split(output(LinearRole::query), heads), split(output(LinearRole::key), shared),
+              split(output(LinearRole::value), shared)};
+    }
+    const auto all = clipped(apply(LinearRole::query_key_value, input));
+    if (config_.query_key_value_order == RowOrder::groups) {
+      const auto queries = heads / shared;  // of each key-value head
+      const auto groups = all.view({all.size(0), all.size(1), shared, queries + 2, config_.head_size});
+      return {groups.narrow(3, 0, queries).flatten(2, 3), groups.select(3, queries), groups.select(3, queries + 1)};
+    }
+    const auto q = heads * config_.head_size, kv = shared * config_.head_size;
+    const auto parts = all.split_with_sizes({q, kv, kv}, -1);
+    return {split(parts[0], heads), split(parts[1], shared), split(parts[2], shared)};
+  }
+
+  // heads: [samples, tokens, heads, head_size]
+  at::Tensor normed_heads(NormRole role, const at::Tensor& heads) const {
+    std::vector<const Norm*> norms;
+    for (const auto& part : block_.norms) {
+      if (part.role == role) norms.push_back(&part.norm);
+    }
+    if (norms.empty()) return heads;
+    if (config_.head_norm == HeadNorm::all) {
+      return forward(*norms.front(), heads.flatten(2), context_.type).view(heads.sizes());
+    }
+    if (norms.size() == 1) return forward(*norms.front(), heads, context_.type);
+    auto together = *norms.front();  // one norm for each head
+    std::vector<at::Tensor> weights, biases;
+    for (const auto* norm : norms) {
+      weights.push_back(norm->weight);
+      if (norm->bias.defined()) biases.push_back(norm->bias);
+    }
+    together.weight = at::stack(weights);
+    if (!biases.empty()) together.bias = at::stack(biases);
+    return forward(together, heads, context_.type);
+  }
+
+  at::Tensor mlp(const at::Tensor& input, const at::Tensor& stream) {
+    if (ends_at({PlaceKind::mlp}, input, stream)) return {};
+    if (block_.facts.experts) return mixture(input);
+    const auto inner = expand(input, -1, {});
+    if (ends_at({PlaceKind::mlp_down}, inner, stream)) return {};
+    return apply(LinearRole::down, inner);
+  }
+
+  // The input of the MLP's last linear.
+  at::Tensor expand(const at::Tensor& input, int expert, const at::Tensor& tokens) const {
+    const auto activation = config_.activation;
+    if (find(block_, LinearRole::gate_up, expert) != nullptr) {
+      const auto both = apply(LinearRole::gate_up, input, expert, tokens).chunk(2, -1);
+      return activate(both[0], activation) * both[1];
+    }
+    if (find(block_, LinearRole::gate, expert) == nullptr) {
+      return activate(apply(LinearRole::up, input, expert, tokens), activation);
+    }
+    const auto gate = activate(apply(LinearRole::gate, input, expert, tokens), activation);
+    return gate * apply(LinearRole::up, input, expert, tokens);
+  }
+
+  // Each token's sum over the experts that the router ranks first, weighted by its softmax.
+  at::Tensor mixture(const at::Tensor& input) {
+    const auto flat = input.flatten(0, 1);
+    const auto scores = apply(LinearRole::router, flat).to(at::kFloat).softmax(-1);
+    auto [shares, chosen] = scores.topk(config_.experts_per_token, -1);
+    if (config_.normalized_experts) shares = shares / shares.sum(-1, /*keepdim=*/true);
+    auto output = at::zeros_like(flat);
+    for (int expert = 0; expert < static_cast<int>(config_.experts); ++expert) {
+      const auto places = (chosen == expert).nonzero();  // [its tokens, 2]
+      if (places.size(0) == 0) continue;
+      const auto tokens = places.select(1, 0);
+      const auto own = flat.index_select(0, tokens);
+      if (ends_at({PlaceKind::mlp, expert}, own, {}, tokens)) return {};
+      const auto inner = expand(own, expert, tokens);
+      if (ends_at({PlaceKind::mlp_down, expert}, inner, {}, tokens)) return {};
+      const auto share = shares.index({tokens, places.select(1, 1)}).unsqueeze(1).to(input.scalar_type());
+      output = output.index_add(0, tokens, apply(LinearRole::down, inner, expert, tokens) * share);
+    }
+    return output.view(input.sizes());
+  }
+
+  const Block& block_;
+  const BlockContext& context_;
+  const ModelConfig& config_;
+  bool ended_ = false;
+};
+
+template <class AnyBlock>
+auto* find_norm(AnyBlock& block, NormRole role) {
+  for (auto& part : block.norms) {
+    if (part.role == role) return &part.norm;
+  }
+  return decltype(&block.norms.front().norm){nullptr};
+}
+
+template <class AnyBlock>
+auto* find_linear(AnyBlock& block, LinearRole role, int expert) {
+  for (auto& part : block.linears) {
+    if (part.role == role && part.expert == expert) return &part.linear;
+  }
+  return decltype(&block.linears.front().linear){nullptr};
 }
 
 }  // namespace
 
+Place BlockLinear::place() const { return place_of(role, expert); }
+
+const Norm* find(const Block& block, NormRole role) { return find_norm(block, role); }
+Norm* find(Block& block, NormRole role) { return find_norm(block, role); }
+const Linear* find(const Block& block, LinearRole role, int expert) { return find_linear(block, role, expert); }
+Linear* find(Block& block, LinearRole role, int expert) { return find_linear(block, role, expert); }
+
+Place place_of(LinearRole role, int expert) {
+  switch (role) {
+    case LinearRole::query:
+    case LinearRole::key:
+    case LinearRole::value:
+    case LinearRole::query_key_value:
+      return {PlaceKind::attention, expert};
+    case LinearRole::attention_output:
+      return {PlaceKind::attention_output, expert};
+    case LinearRole::router:
+    case LinearRole::gate:
+    case LinearRole::up:
+    case LinearRole::gate_up:
+      return {PlaceKind::mlp, expert};
+    case LinearRole::down:
+      break;
+  }
+  return {PlaceKind::mlp_down, expert};
+}
+
+bool stays_float(LinearRole role) { return role == LinearRole::router; }
+
+bool adds_to_stream(const Place& place, Topology topology) {
+  if (topology != Topology::pre_norm && topology != Topology::parallel) return false;
+  return place.expert < 0 && (place.kind == PlaceKind::attention_output || place.kind == PlaceKind::mlp_down);
+}
+
 at::Tensor forward(const Block& block, const at::Tensor& hidden, const BlockContext& context) {
-  auto normed = forward(block.attention_norm, hidden, context.type);
-  observe(context, LinearInput::attention, normed);
-  const auto mixed = attend(block, normed, context);
-  observe(context, LinearInput::attention_output, mixed);
-  const auto middle = hidden + apply(block.attention_output, LinearInput::attention_output, mixed, context);
-
-  normed = forward(block.mlp_norm, middle, context.type);
-  observe(context, LinearInput::mlp, normed);
-  const auto inner = expand(block, normed, context);
-  observe(context, LinearInput::mlp_down, inner);
-  return middle + apply(block.down, LinearInput::mlp_down, inner, context);
-}
-
-PlaceInput forward_to(LinearInput place, const Block& block, const at::Tensor& hidden, const BlockContext& context) {
-  auto input = forward(block.attention_norm, hidden, context.type);
-  if (place == LinearInput::attention) return {input, {}};
-  input = attend(block, input, context);
-  if (place == LinearInput::attention_output) return {input, hidden};
-  const auto middle = hidden + apply(block.attention_output, LinearInput::attention_output, input, context);
-  input = forward(block.mlp_norm, middle, context.type);
-  if (place == LinearInput::mlp) return {input, {}};
-  return {expand(block, input, context), middle};
-}
-
-std::vector<PlacedLinear> linears(Block& block) {
-  std::vector<PlacedLinear> all;
-  all.reserve(block.query_key_value.size() + 4);
-  for (auto& linear : block.query_key_value) all.push_back({&linear, LinearInput::attention});
-  all.push_back({&block.attention_output, LinearInput::attention_output});
-  if (block.gate) all.push_back({&*block.gate, LinearInput::mlp});
-  all.push_back({&block.up, LinearInput::mlp});
-  all.push_back({&block.down, LinearInput::mlp_down});
-  return all;
-}
-
-std::vector<const Linear*> linears(const Block& block) {
-  std::vector<const Linear*> all;
-  all.reserve(block.query_key_value.size() + 4);
-  for (const auto& linear : block.query_key_value) all.push_back(&linear);
-  all.push_back(&block.attention_output);
-  if (block.gate) all.push_back(&*block.gate);
-  all.push_back(&block.up);
-  all.push_back(&block.down);
-  return all;
+  return BlockPass(block, context).run(hidden);
 }
 
 Block map_tensors(const Block& block, const std::function<at::Tensor(const at::Tensor&)>& change) {
   const auto defined = [&](const at::Tensor& tensor) { return tensor.defined() ? change(tensor) : tensor; };
   auto changed = block;
-  for (auto* norm : {&changed.attention_norm, &changed.mlp_norm}) {
-    norm->weight = defined(norm->weight);
-    norm->bias = defined(norm->bias);
+  for (auto& [role, norm] : changed.norms) {
+    norm.weight = defined(norm.weight);
+    norm.bias = defined(norm.bias);
   }
-  for (const auto& placed : linears(changed)) {
-    placed.linear->weight = weights::map_tensors(placed.linear->weight, defined);
-    placed.linear->bias = defined(placed.linear->bias);
+  for (auto& part : changed.linears) {
+    part.linear.weight = weights::map_tensors(part.linear.weight, defined);
+    part.linear.bias = defined(part.linear.bias);
   }
   return changed;
 }

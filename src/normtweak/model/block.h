@@ -1,39 +1,65 @@
-// One transformer layer: x + attention(norm(x)), then x + mlp(norm(x)).
+// One transformer layer: attention and an MLP (or a mixture of experts), around a residual stream.
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <compare>
 #include <functional>
-#include <optional>
-#include <string_view>
 #include <vector>
 
+#include "normtweak/model/attention.h"
 #include "normtweak/model/config.h"
+#include "normtweak/model/family.h"
 #include "normtweak/model/linear.h"
 #include "normtweak/model/norm.h"
-#include "normtweak/model/rotary.h"
 
 namespace normtweak::model {
 
+// Where linears take their input. Linears at one place share the input, and so a Hessian. Each expert has places of its
+// own, which some of the tokens reach.
+enum class PlaceKind { attention, attention_output, mlp, mlp_down };
+constexpr std::size_t kPlaceKinds = 4;
+
+struct Place {
+  PlaceKind kind = PlaceKind::attention;
+  int expert = -1;  // -1: of all tokens
+  auto operator<=>(const Place&) const = default;
+};
+
+struct BlockNorm {
+  NormRole role;
+  Norm norm;
+};
+
+struct BlockLinear {
+  LinearRole role;
+  int expert = -1;  // -1: none
+  Linear linear = {};
+
+  Place place() const;
+};
+
+// The parts that its family's rows give it. Whatever concerns all norms or all linears loops over these lists.
 struct Block {
   int index = 0;
-  Norm attention_norm, mlp_norm;
-  std::vector<Linear> query_key_value;  // one fused linear, or three
-  Linear attention_output;
-  std::optional<Linear> gate;  // absent if the MLP is not gated
-  Linear up, down;
+  LayerFacts facts;
+  std::vector<BlockNorm> norms;
+  std::vector<BlockLinear> linears;  // in the order in which they are used
 };
 
-// The four places where linears take their input. Linears at one place share the input, and so a Hessian.
-enum class LinearInput { attention, attention_output, mlp, mlp_down };
-constexpr int kLinearInputs = 4;
+// The first part in this role; null if there is none.
+const Norm* find(const Block& block, NormRole role);
+const Linear* find(const Block& block, LinearRole role, int expert = -1);
+Norm* find(Block& block, NormRole role);
+Linear* find(Block& block, LinearRole role, int expert = -1);
 
-struct PlacedLinear {
-  Linear* linear;
-  LinearInput input;
-};
-// All linears of the block, in the order in which they are used.
-std::vector<PlacedLinear> linears(Block& block);
-std::vector<const Linear*> linears(const Block& block);
+// The place whose input a linear in this role reads.
+Place place_of(LinearRole role, int expert);
+
+// Whether a linear in this role is never quantized: a router is small, and decides which weights are used at all.
+bool stays_float(LinearRole role);
+
+// Whether the outputs of the linears at this place are added to the residual stream as they are.
+bool adds_to_stream(const Place& place, Topology topology);
 
 // The same block with `change` applied to each of its tensors; undefined tensors are skipped.
 Block map_tensors(const Block& block, const std::function<at::Tensor(const at::Tensor&)>& change);
@@ -43,28 +69,34 @@ struct KeyValueCache {
   at::Tensor keys, values;
 };
 
+// What a pass shows of a place: once before its linears, with their input, and once after each of them.
+struct Seen {
+  Place place;
+  at::Tensor input = {};     // [samples, tokens, in] in the compute dtype; of an expert, [its tokens, in]
+  at::Tensor tokens = {};    // of an expert: i64 [its tokens], counted through all rows; otherwise undefined
+  at::Tensor residual = {};  // f32 [samples, tokens, hidden]: the stream that outputs are added to, divided by
+                             // residual_scale; undefined if they are not added to it as they are
+  LinearRole role = LinearRole::query;
+  const Linear* linear = nullptr;  // whose output follows; null before the linears
+  at::Tensor output = {};          // like the input, [..., out]; undefined before the linears
+
+  bool is_router() const { return linear != nullptr && role == LinearRole::router; }
+};
+// Returns whether the pass may end there.
+using Tap = std::function<bool(const Seen&)>;
+
 // What a forward pass needs besides the block's own tensors.
 struct BlockContext {
   const ModelConfig* config = nullptr;
-  const GrowingRotaryTable* rotary = nullptr;                        // null if positions are learned
-  at::ScalarType type = at::kFloat;                                  // compute dtype; the residual stream is always F32
-  KeyValueCache* cache = nullptr;                                    // for decoding; null: no earlier tokens
-  std::int64_t start = 0;                                            // position of the first token
-  std::function<void(LinearInput, const at::Tensor&)> observe = {};  // gets each linear's input [samples, tokens, in]
-  std::function<void(LinearInput, const at::Tensor&)> observe_output = {};  // the same, with each output
+  const AttentionTables* tables = nullptr;
+  at::ScalarType type = at::kFloat;  // compute dtype; the residual stream is always F32
+  KeyValueCache* cache = nullptr;    // for decoding; null: no earlier tokens
+  std::int64_t start = 0;            // position of the first token
+  Tap tap = {};
 };
 
-// hidden: f32 [samples, tokens, hidden] → the same shape. Attention is causal; rows may be padded on the right.
-// Differentiable in hidden and in every tensor of the block that requires a gradient.
+// hidden: f32 [samples, tokens, hidden] → the same shape; undefined if the tap ended the pass. Attention is causal;
+// rows may be padded on the right. Differentiable in hidden and in every tensor of the block that requires a gradient.
 at::Tensor forward(const Block& block, const at::Tensor& hidden, const BlockContext& context);
-
-// The input of the linears at one place and, for linears that write to the residual stream, the stream that they add
-// to.
-struct PlaceInput {
-  at::Tensor input;     // [samples, tokens, in] in the compute dtype
-  at::Tensor residual;  // f32 [samples, tokens, hidden]; undefined for `attention` and `mlp`
-};
-// Runs the forward pass up to that place. No cache.
-PlaceInput forward_to(LinearInput place, const Block& block, const at::Tensor& hidden, const BlockContext& context);
 
 }  // namespace normtweak::model

@@ -46,7 +46,9 @@ void read_side_files(const fs::path& directory, Checkpoint& checkpoint) {
 
 // If the config names no dtype, readers use that of the weights.
 at::ScalarType type_of_norms(const Checkpoint& checkpoint) {
-  const auto name = stored_name(checkpoint, fmt::format("{}.weight", checkpoint.family->names.final_norm));
+  const auto name = stored_name(
+      checkpoint, fmt::format("{}.weight", checkpoint.numbers.final_norm ? checkpoint.family->final_norm.name
+                                                                         : checkpoint.family->embedding.name));
   if (!checkpoint.tensors->contains(name)) return at::kFloat;
   const auto type = checkpoint.tensors->info(name).type;
   return at::isFloatingType(type) ? type : at::kFloat;
@@ -66,7 +68,7 @@ void choose_types(Checkpoint& checkpoint) {
 // If the config ties the head to the embedding but the file has a separate head, transformers 5 uses the file's head
 // and other readers the embedding. A saved copy states which one applies, so that all readers agree.
 void untie_other_head(Checkpoint& checkpoint) {
-  const auto head = stored_name(checkpoint, fmt::format("{}.weight", checkpoint.family->names.head));
+  const auto head = stored_name(checkpoint, fmt::format("{}.weight", checkpoint.family->head.name));
   if (!checkpoint.numbers.tied_head || !checkpoint.tensors->contains(head)) return;
   if (head_copies_embedding(checkpoint)) return;
   checkpoint.numbers.tied_head = false;
@@ -176,8 +178,8 @@ std::string stored_name(const Checkpoint& checkpoint, const std::string& name) {
     return name.substr(prefix.size());
   }
   if (!prefix.empty() && tensors.contains(prefix + name)) return prefix + name;
-  if (checkpoint.numbers.tied_head && name == fmt::format("{}.weight", family.names.embedding)) {
-    const auto head = stored_name(checkpoint, fmt::format("{}.weight", family.names.head));
+  if (checkpoint.numbers.tied_head && name == fmt::format("{}.weight", family.embedding.name)) {
+    const auto head = stored_name(checkpoint, fmt::format("{}.weight", family.head.name));
     if (tensors.contains(head)) return head;
   }
   return name;
@@ -192,10 +194,10 @@ std::string stored_module(const Checkpoint& checkpoint, const std::string& modul
 }
 
 bool head_copies_embedding(const Checkpoint& checkpoint) {
-  const auto& names = checkpoint.family->names;
+  const auto& family = *checkpoint.family;
   const auto& tensors = *checkpoint.tensors;
-  const auto head = stored_name(checkpoint, fmt::format("{}.weight", names.head));
-  const auto embedding = stored_name(checkpoint, fmt::format("{}.weight", names.embedding));
+  const auto head = stored_name(checkpoint, fmt::format("{}.weight", family.head.name));
+  const auto embedding = stored_name(checkpoint, fmt::format("{}.weight", family.embedding.name));
   if (head == embedding) return tensors.contains(head);
   return tensors.contains(head) && tensors.contains(embedding) &&
          tensors.read(head).to(at::kFloat).equal(tensors.read(embedding).to(at::kFloat));

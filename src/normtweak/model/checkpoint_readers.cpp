@@ -21,11 +21,11 @@ PackedLinears packed_linears(const Checkpoint& checkpoint) {
   for (int block = 0; block < checkpoint.numbers.layers; ++block) {
     for (const auto& shape : linear_shapes(checkpoint, block)) add(shape.name, shape.out, shape.in);
   }
-  const std::string head(checkpoint.family->names.head);
+  const auto head = head_shape(*checkpoint.family, checkpoint.numbers);
   if (checkpoint.numbers.tied_head) {
-    found.floats.push_back(head);
+    found.floats.push_back(head.name);
   } else {
-    found.packed_head = add(head, checkpoint.numbers.vocabulary, checkpoint.numbers.hidden);
+    found.packed_head = add(head.name, head.out, head.in);
   }
   return found;
 }

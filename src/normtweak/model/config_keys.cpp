@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <set>
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/strings/one_line.h"
@@ -29,11 +28,8 @@ bool is_empty(const Json& value, const Json& /*config*/, const ModelConfig& /*nu
 }
 
 // Read by other code, for any family.
-constexpr std::array<std::string_view, 9> kReadKeys = {"architectures", "model_type",          "vocab_size",
-                                                       "dtype",         "torch_dtype",         "tie_word_embeddings",
-                                                       "bos_token_id",  "quantization_config", "eos_token_id"};
-constexpr std::array<std::string_view, 5> kRotaryKeys = {"rope_theta", "rope_scaling", "rope_parameters",
-                                                         "partial_rotary_factor", "original_max_position_embeddings"};
+constexpr std::array<std::string_view, 5> kReadKeys = {"architectures", "model_type", "bos_token_id", "eos_token_id",
+                                                       "quantization_config"};
 
 constexpr auto kRules = std::to_array<KeyRule>({
     {"is_causal", Use::only, "true", equals<true>},
@@ -120,20 +116,6 @@ constexpr auto kRules = std::to_array<KeyRule>({
     {"typical_p"},
 });
 
-std::set<std::string_view> keys_that_are_read(const Family& family) {
-  const auto& keys = family.keys;
-  std::set<std::string_view> read = {keys.hidden,          keys.layers,       keys.heads,
-                                     keys.key_value_heads, keys.intermediate, keys.context,
-                                     keys.norm_epsilon,    keys.activation,   keys.head_size};
-  for (const auto* fact : {&family.query_key_value_bias, &family.attention_output_bias, &family.mlp_bias}) {
-    read.insert(fact->key);
-  }
-  for (const auto& [alias, of] : family.aliases) read.insert(alias);
-  read.insert(kReadKeys.begin(), kReadKeys.end());
-  if (family.position == Position::rotary) read.insert(kRotaryKeys.begin(), kRotaryKeys.end());
-  return read;
-}
-
 void apply(const KeyRule& rule, const Json& value, const ConfigValues& values, const ModelConfig& numbers) {
   if (rule.use == Use::harmless || value.is_null() || rule.accepts(value, values.object(), numbers)) return;
   if (rule.use == Use::only) {
@@ -145,15 +127,15 @@ void apply(const KeyRule& rule, const Json& value, const ConfigValues& values, c
 }  // namespace
 
 void check_keys(const ConfigValues& values, const Family& family, const ModelConfig& numbers) {
-  const auto read = keys_that_are_read(family);
   std::vector<std::string> unknown;
   for (const auto& [key, value] : values.object().items()) {
+    if (values.was_read(key) || std::ranges::find(kReadKeys, key) != kReadKeys.end()) continue;
     const auto same_key = [&](const KeyRule& rule) { return rule.key == key; };
     if (const auto own = std::ranges::find_if(family.key_rules, same_key); own != family.key_rules.end()) {
       apply(*own, value, values, numbers);
     } else if (const auto* common = std::ranges::find_if(kRules, same_key); common != kRules.end()) {
       apply(*common, value, values, numbers);
-    } else if (!read.contains(key)) {
+    } else {
       unknown.push_back(key);
     }
   }

@@ -38,7 +38,14 @@ std::string_view ConfigValues::spelling(std::string_view key) const {
 
 bool ConfigValues::has(std::string_view key) const {
   const auto spelled = spelling(key);
+  read_->emplace(key);
+  read_->emplace(spelled);
   return !key.empty() && object_.contains(spelled) && !object_.at(spelled).is_null();
+}
+
+bool ConfigValues::is_null(std::string_view key) const {
+  const auto spelled = spelling(key);
+  return object_.contains(spelled) && object_.at(spelled).is_null();
 }
 
 std::string ConfigValues::name(std::string_view key) const {
@@ -64,11 +71,12 @@ bool ConfigValues::flag(std::string_view key, bool fallback) const {
   return value.get<bool>();
 }
 
-std::int64_t ConfigValues::count(std::string_view key, std::int64_t most) const {
+std::int64_t ConfigValues::count(std::string_view key, Range range) const {
   const auto& given = at(key);
   const auto value = whole_number(given);
-  if (value && *value >= 1 && *value <= most) return *value;
-  fail("{}: {} is {}, a whole number from 1 to {} is needed", origin_, name(key), show(given), most);
+  if (value && static_cast<double>(*value) >= range.least && static_cast<double>(*value) <= range.most) return *value;
+  fail("{}: {} is {}, a whole number from {:.0f} to {:.0f} is needed", origin_, name(key), show(given), range.least,
+       range.most);
 }
 
 double ConfigValues::number(std::string_view key, Range range) const {
@@ -82,7 +90,7 @@ ConfigValues ConfigValues::inner(std::string_view key) const {
   const auto& value = at(key);
   if (!value.is_object()) fail("{}: {} is {}, an object is needed", origin_, name(key), show(value));
   ConfigValues values(value, origin_, {}, names_, notes_);
-  values.outer_ = fmt::format("{}.", key);
+  values.outer_ = fmt::format("{}{}.", outer_, key);
   return values;
 }
 

@@ -1,6 +1,8 @@
 // Reads values of config.json, with errors that name the file and the key under which the user finds the value.
 #pragma once
+#include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -8,10 +10,6 @@
 #include "normtweak/model/family.h"
 
 namespace normtweak::model {
-
-struct Range {
-  double least = 0, most = 0;
-};
 
 // 4096, or 4096.0 as some tools write it; nullopt for anything else.
 std::optional<std::int64_t> whole_number(const Json& value);
@@ -30,6 +28,7 @@ class ConfigValues {
 
   // Whether the key has a value other than null. A key that a family lacks is empty.
   bool has(std::string_view key) const;
+  bool is_null(std::string_view key) const;  // the file has the key, with null
   const Json& object() const { return object_; }
   std::string_view origin() const { return origin_; }
 
@@ -40,8 +39,11 @@ class ConfigValues {
   const Json& at(std::string_view key) const;
   std::string text(std::string_view key) const;
   bool flag(std::string_view key, bool fallback) const;
-  std::int64_t count(std::string_view key, std::int64_t most) const;  // a whole number from 1 to `most`
+  std::int64_t count(std::string_view key, Range range) const;  // a whole number
   double number(std::string_view key, Range range) const;
+
+  // Whether something asked for the key, in any of its spellings.
+  bool was_read(std::string_view key) const { return read_->contains(key); }
 
   // An object inside this one, with the same origin and notes. Its keys are called `outer.key`.
   ConfigValues inner(std::string_view key) const;
@@ -56,6 +58,7 @@ class ConfigValues {
   std::span<const KeyAlias> aliases_;
   const KeyNames& names_;
   std::vector<std::string>* notes_;
+  std::shared_ptr<std::set<std::string, std::less<>>> read_ = std::make_shared<std::set<std::string, std::less<>>>();
 };
 
 }  // namespace normtweak::model

@@ -1,7 +1,6 @@
 #include "normtweak/model/decoder.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/embedding.h>
 
 #include <algorithm>
 
@@ -25,8 +24,8 @@ Decoder with_type(const Decoder& decoder, at::ScalarType type) {
 BlockStore widened_blocks(const Decoder& decoder) {
   return {decoder.blocks.size(), Residence::file, [blocks = decoder.blocks](int index) {
             auto block = *blocks.get(index);
-            for (const auto& placed : linears(block)) {
-              if (auto* floats = std::get_if<weights::FloatWeight>(&placed.linear->weight)) {
+            for (auto& part : block.linears) {
+              if (auto* floats = std::get_if<weights::FloatWeight>(&part.linear.weight)) {
                 floats->values = floats->values.to(at::kFloat);
               }
             }
@@ -41,13 +40,10 @@ Decoder with_blocks(const Decoder& outside, const Decoder& blocks) {
   return whole;
 }
 
-at::Tensor embed(const Decoder& decoder, const at::Tensor& ids, std::int64_t start) {
-  const auto tokens = at::embedding(decoder.embedding, ids).to(at::kFloat);
-  return decoder.positions.defined() ? tokens + decoder.positions.narrow(0, start, ids.size(1)) : tokens;
-}
-
-BlockContext block_context(const Decoder& decoder) {
-  return {.config = &decoder.config, .rotary = decoder.rotary.get(), .type = decoder.type};
+std::shared_ptr<const AttentionTables> attention_tables(const ModelConfig& config, c10::Device device) {
+  auto tables = std::make_shared<AttentionTables>();
+  for (const auto& rotary : config.rotary) tables->rotary.emplace_back(rotary, device);
+  return tables;
 }
 
 std::int64_t rows_in_one_pass(const Decoder& decoder, std::int64_t tokens, std::int64_t usual) {
@@ -55,27 +51,17 @@ std::int64_t rows_in_one_pass(const Decoder& decoder, std::int64_t tokens, std::
   return std::max<std::int64_t>(1, std::min(usual, decoder.workspace / 2 / token_bytes) / tokens);
 }
 
-at::Tensor last_hidden_state(const Decoder& decoder, const at::Tensor& ids) {
-  const auto context = block_context(decoder);
-  auto hidden = embed(decoder, ids);
-  for (int i = 0; i < decoder.blocks.size(); ++i) hidden = forward(*decoder.blocks.get(i), hidden, context);
-  return forward(decoder.final_norm, hidden, decoder.type);
-}
-
-at::Tensor logits(const Decoder& decoder, const at::Tensor& hidden) {
-  return forward(decoder.head, hidden).to(at::kFloat);
-}
-
 double bits_per_weight(const Decoder& decoder) {
   const auto stored_bits = 8.0 * static_cast<double>(c10::elementSize(decoder.config.stored_type));
   double bits = 0, weights = 0;
   for (int i = 0; i < decoder.blocks.size(); ++i) {
     const auto block = decoder.blocks.stored(i);
-    for (const auto* linear : linears(*block)) {
-      const auto shape = weights::shape(linear->weight);
+    for (const auto& part : block->linears) {
+      const auto& weight = part.linear.weight;
+      const auto shape = weights::shape(weight);
       const auto count = static_cast<double>(shape[0] * shape[1]);
       weights += count;
-      bits += count * (weights::is_quantized(linear->weight) ? weights::bits_per_weight(linear->weight) : stored_bits);
+      bits += count * (weights::is_quantized(weight) ? weights::bits_per_weight(weight) : stored_bits);
     }
   }
   return bits / weights;

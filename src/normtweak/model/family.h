@@ -1,14 +1,17 @@
-// A family of decoders as a table of facts: the keys of its config.json, the names of its tensors, and the parts of its
-// blocks. One generic decoder reads it; no code asks "is this GPT-2?".
+// A family of decoders as tables of facts: the keys of its config.json, and the parts of its model with their names,
+// each in one row. One generic decoder reads them; no code asks "is this GPT-2?".
 //
 // To add a family: write families/NAME.cpp and its row in families/families.cpp. See docs/add-a-family.md.
 #pragma once
 #include <array>
 #include <functional>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "normtweak/base/error.h"
@@ -17,10 +20,32 @@
 
 namespace normtweak::model {
 
-// A key of config.json and the value if it is absent. An empty key: always the fallback.
-struct BiasFact {
-  std::string_view key = {};
-  bool fallback = false;
+class ConfigValues;
+class GgufMetadata;
+
+struct Range {
+  double least = 0, most = 0;
+};
+
+// A value, or a multiple of an earlier field.
+struct Fallback {
+  double value = 0;
+  std::int64_t ModelConfig::*times = nullptr;
+
+  Fallback(double of, std::int64_t ModelConfig::*field = nullptr) : value(of), times(field) {}  // NOLINT: implicit
+};
+
+// A number of the config: its field, its keys, and what it may be. In the row of a family, what is left out is as in
+// the row of the same field that serves all families (model/hyperparameters.cpp).
+struct Hyperparameter {
+  using Field = std::variant<std::int64_t ModelConfig::*, double ModelConfig::*, bool ModelConfig::*>;
+
+  Field field;
+  std::optional<std::string_view> key = {};   // in config.json; empty: none, always the fallback
+  std::optional<std::string_view> gguf = {};  // in GGUF, behind the architecture; empty: none
+  std::optional<Fallback> fallback = {};      // if the file lacks it; none: it is required
+  std::optional<Range> supported = {};        // of numbers
+  std::optional<Fallback> if_null = {};       // if the file has the key with null; none: as if it lacked it
 };
 
 // A key that transformers' config class takes for another one (`attribute_map`). If a file has both, the alias counts.
@@ -46,58 +71,95 @@ bool equals(const Json& value, const Json& /*config*/, const ModelConfig& /*numb
   return value == Json(wanted);
 }
 
-struct ConfigKeys {
-  std::string_view hidden = "hidden_size", layers = "num_hidden_layers", heads = "num_attention_heads";
-  std::string_view key_value_heads = "num_key_value_heads";  // absent: as many as heads
-  std::string_view head_size = "head_dim";                   // absent: hidden / heads
-  std::string_view intermediate = "intermediate_size";       // absent: see ConfigFallbacks
-  std::string_view context = "max_position_embeddings", norm_epsilon = "rms_norm_eps", activation = "hidden_act";
+struct ActivationFact {
+  std::string_view key = "hidden_act";  // empty: always the fallback
+  std::string_view fallback = "silu";
 };
 
-// Hugging Face's names. "{}" in `block` stands for the block's index; the names below it are relative to it.
-// A part that a family lacks is left empty. `query_key_value` lists one fused linear, or three.
-struct TensorNames {
-  std::string_view embedding, positions, final_norm, head;
-  std::string_view block, attention_norm, mlp_norm;
-  std::vector<std::string_view> query_key_value;
-  std::string_view attention_output, gate, up, down;
+// Rotary positions; how they are scaled, and their base, are read by the same keys in all families.
+struct RotaryFacts {
+  bool interleaved = false;
+  double base = 10000;  // if the config has none
+  std::string_view base_key = "rope_theta";
+  double share = 1;                 // of a head that is rotated, if the config does not say
+  std::string_view share_key = {};  // empty: always that share
+  std::string_view size_key = {};   // gives the number of rotated channels instead
 };
 
-// llama.cpp's names for the same parts, in GGUF files. rotary_permuted: rows of query and key are stored with the two
-// halves of each head interleaved.
+// Attention to the last tokens only.
+struct WindowFacts {
+  std::string_view key = {};  // of the window in tokens; empty: the family has none
+  std::int64_t fallback = 0;  // if the config lacks the key; 0: no window
+  // Whether a layer has a window, if no `layer_types` says so; null: all have.
+  bool (*applies)(const ConfigValues& values, const ModelConfig& config, std::int64_t layer) = nullptr;
+};
+
+// A part's name in Hugging Face's checkpoints and in llama.cpp's GGUF files; empty where the family lacks it.
+struct PartName {
+  std::string_view name = {}, gguf = {};
+};
+
+enum class NormRole { attention, attention_output, mlp, mlp_output, query, key };
+enum class LinearRole { query, key, value, query_key_value, attention_output, router, gate, up, gate_up, down };
+
+// Whether a block has a part; null: always.
+using Condition = bool (*)(const ModelConfig& config, const LayerFacts& layer);
+
+// The parts of a block, one row each, in the order in which they are used. Names are relative to the block. "{}" in a
+// name stands for a head (norms) or an expert (linears), each of which has the part. GGUF has the experts of a part in
+// one tensor.
+struct NormRow {
+  NormRole role;
+  std::string_view name, gguf = {};
+  Condition when = nullptr;
+  bool may_have_bias = true;  // false: none, though other norms of the model have one
+};
+struct LinearRow {
+  LinearRole role;
+  std::string_view name, gguf = {};
+  Condition when = nullptr;
+};
+
+// What GGUF files have otherwise than Hugging Face's checkpoints. In all of them, norms are stored with `norm_shift`
+// added, and the rows of query, key and value come one after the other.
 struct GgufFacts {
-  std::string_view architecture;  // `general.architecture`, also the prefix of its keys
-  TensorNames names;
-  bool rotary_permuted = false;
-  std::string_view idle_tensor = {};  // of a block, in some files; redundant with the metadata
-  NormKind norm = NormKind::rms;
-  std::string_view hugging_face_architecture, model_type;
-};
-
-// Defaults of the family's config class in transformers, for keys that config.json lacks.
-struct ConfigFallbacks {
-  std::int64_t context = 0;
-  std::int64_t intermediate = 0;  // times the hidden size; 0: the key is required
-  double norm_epsilon = 0;
-  std::string_view activation;
+  std::string_view architecture = {};  // `general.architecture`, also the prefix of its keys; empty: llama.cpp has none
+  bool rotary_permuted = false;        // rows of query and key are stored with the two halves of each head interleaved
+  bool with_experts = false;           // of the families of one architecture, the one with a mixture of experts
+  std::string_view idle_tensor = {};   // of a block, in some files; redundant with the metadata
+  std::string_view activation = {};    // for the config; GGUF does not record it
+  std::vector<std::string_view> known_keys = {};  // without effect, besides those of all families
+  // What llama.cpp holds fixed, or has under keys of its own: writes it to config.json. Null: nothing.
+  void (*complete)(const GgufMetadata& metadata, Json& config) = nullptr;
 };
 
 struct Family {
-  std::string_view name;
-  std::vector<std::string_view> architectures;  // config.json's `architectures`
+  std::string_view name;                        // config.json's `model_type`
+  std::vector<std::string_view> architectures;  // config.json's `architectures`; the first is the usual one
   NormKind norm = NormKind::rms;
+  double norm_shift = 0;  // added to the weights of norms: 1 where w stands for 1 + w
   Position position = Position::rotary;
+  std::int64_t position_offset = 0;  // rows of the learned positions before that of the first token
+  Topology topology = Topology::pre_norm;
   Layout linear_layout = Layout::out_in;  // of the blocks' linears; an untied head is out_in everywhere
-  BiasFact query_key_value_bias, attention_output_bias, mlp_bias;
-  bool tied_head_fallback = false;  // if config.json lacks tie_word_embeddings
-  ConfigFallbacks fallbacks;
-  std::string_view base_prefix = {};  // of every name but the head's; some checkpoints lack it or have it twice
-  ConfigKeys keys = {};
-  std::vector<KeyAlias> aliases = {};   // of `keys`
+  RowOrder query_key_value_order = RowOrder::parts;
+  HeadNorm head_norm = HeadNorm::each;
+  RotaryFacts rotary = {};
+  WindowFacts window = {};
+  ActivationFact activation = {};
+  std::vector<Hyperparameter> numbers = {};
+  std::vector<KeyAlias> aliases = {};   // of their keys
   std::vector<KeyRule> key_rules = {};  // besides those of all families (model/config_keys.cpp)
-  TensorNames names;
-  std::array<std::string_view, 2> idle_tensors = {};  // of a block, in some checkpoints; redundant with the config
-  GgufFacts gguf;
+  // Sets what no row can say, after all rows were read. Null: nothing.
+  void (*complete)(const ConfigValues& values, ModelConfig& config) = nullptr;
+  std::string_view base_prefix = {};  // of every name but the head's; some checkpoints lack it or have it twice
+  PartName embedding = {}, positions = {}, embedding_norm = {}, project_in = {}, project_out = {}, final_norm = {};
+  PartName head = {};
+  PartName block = {};  // with "{}" for its index
+  std::vector<NormRow> norms = {};
+  std::vector<LinearRow> linears = {};
+  std::vector<std::string_view> idle_tensors = {};  // of a block, in some checkpoints; redundant with the config
+  GgufFacts gguf = {};
 };
 
 // All families, in alphabetical order.
@@ -117,8 +179,8 @@ class UnsupportedFamily : public Error {
 // By config.json's `architectures`, or its `model_type` if there are none. Throws UnsupportedFamily.
 const Family& find_family(const Json& config, std::string_view origin);
 
-// By GGUF's `general.architecture`. Throws UnsupportedFamily.
-const Family& find_gguf_family(std::string_view architecture, std::string_view origin);
+// By GGUF's `general.architecture`, and whether the model has a mixture of experts. Throws UnsupportedFamily.
+const Family& find_gguf_family(std::string_view architecture, bool has_experts, std::string_view origin);
 
 // How messages call a key of the config, if not by its own name: those that were built from a GGUF file's metadata.
 using KeyNames = std::map<std::string, std::string, std::less<>>;

@@ -5,19 +5,21 @@
 #include "normtweak/base/device/device.h"
 #include "normtweak/base/device/finite.h"
 #include "normtweak/base/error.h"
+#include "normtweak/model/forward_pass.h"
 
 namespace normtweak::model {
 namespace {
 
 std::string first_not_finite(const Decoder& decoder, const at::Tensor& ids) {
-  const auto context = block_context(decoder);
-  auto hidden = embed(decoder, ids);
-  if (!all_finite(hidden)) return "the embedding";
-  for (int i = 0; i < decoder.blocks.size(); ++i) {
-    hidden = forward(*decoder.blocks.get(i), hidden, context);
-    if (!all_finite(hidden)) return fmt::format("block {}", i);
-  }
-  return all_finite(forward(decoder.final_norm, hidden, decoder.type)) ? "the head" : "the final norm";
+  std::string found;
+  const auto look = [&](int block, const at::Tensor& input) {
+    if (found.empty() && !all_finite(input)) found = block == 0 ? "the embedding" : fmt::format("block {}", block - 1);
+    return input;
+  };
+  const auto hidden = through_blocks(decoder, ids, {.see = look});
+  look(decoder.blocks.size(), hidden);
+  if (!found.empty()) return found;
+  return all_finite(finish(decoder, decoder.final_norm, hidden)) ? "the head" : "the final norm";
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "normtweak/base/error.h"
+#include "normtweak/model/hyperparameters.h"
 
 namespace normtweak::model {
 namespace {
@@ -35,9 +36,13 @@ std::string_view take_part(std::string_view& text) {
 std::string asks_for_biases(const Checkpoint& checkpoint) {
   const auto& family = *checkpoint.family;
   std::set<std::string> keys;
-  for (const auto* fact : {&family.query_key_value_bias, &family.attention_output_bias, &family.mlp_bias}) {
-    if (fact->key.empty() || checkpoint.config.value(std::string(fact->key), fact->fallback) != Json(true)) continue;
-    keys.insert(key_name(checkpoint, fact->key));
+  using Config = ModelConfig;
+  for (const Hyperparameter::Field field :
+       {Hyperparameter::Field(&Config::query_key_value_bias), Hyperparameter::Field(&Config::attention_output_bias),
+        Hyperparameter::Field(&Config::mlp_bias), Hyperparameter::Field(&Config::norm_bias)}) {
+    const auto key = key_of(family, field);
+    if (key.empty() || !(checkpoint.numbers.*std::get<bool Config::*>(field))) continue;
+    keys.insert(key_name(checkpoint, key));
   }
   return keys.empty() ? "" : fmt::format("; {} asks for it, which is not so in this model", fmt::join(keys, " or "));
 }

@@ -21,6 +21,8 @@
 #include "normtweak/base/strings/wording.h"
 #include "normtweak/model/activations.h"
 #include "normtweak/model/finite_outputs.h"
+#include "normtweak/model/forward_pass.h"
+#include "normtweak/model/head.h"
 
 namespace normtweak::model {
 namespace {
@@ -107,14 +109,18 @@ std::vector<KeyValueCache> make_cache(const Decoder& decoder, std::int64_t rows,
 // ids: i64 [rows, 1] at position `step` → f32 [rows, vocabulary]
 at::Tensor decode_step(const Decoder& decoder, std::vector<KeyValueCache>& cache, const at::Tensor& ids,
                        std::int64_t step) {
-  auto context = block_context(decoder);
-  context.start = step;
-  auto hidden = embed(decoder, ids, step);
-  for (int i = 0; i < decoder.blocks.size(); ++i) {
-    context.cache = &cache[static_cast<std::size_t>(i)];
-    hidden = forward(*decoder.blocks.get(i), hidden, context);
-  }
-  return logits(decoder, forward(decoder.final_norm, hidden, decoder.type).squeeze(1));
+  const PassOptions options = {.start = step, .cache = &cache};
+  return logits(decoder, last_hidden_state(decoder, ids, options).squeeze(1));
+}
+
+// Some rotary scalings turn all positions otherwise once a row exceeds a length: then what was cached is computed
+// again. columns: the ids so far, the last one not yet in the cache; the pass of `step` tokens in it has the rotary
+// tables of the length to come.
+void renew_cache(const Decoder& decoder, std::vector<KeyValueCache>& cache, const std::vector<at::Tensor>& columns,
+                 std::int64_t step) {
+  const auto& tables = decoder.tables->rotary;
+  const bool alike = std::ranges::all_of(tables, [&](const auto& table) { return table.are_alike(step, step + 1); });
+  if (!alike) through_blocks(decoder, at::stack(columns, 1), {.cache = &cache});
 }
 
 at::Tensor generate_batch(const Decoder& decoder, const GenerationOptions& options, std::int64_t rows,
@@ -125,6 +131,7 @@ at::Tensor generate_batch(const Decoder& decoder, const GenerationOptions& optio
   std::vector<at::Tensor> columns = {writer.begin()};
   const auto script = static_cast<std::int64_t>(options.prefix.size()) + 1;
   for (std::int64_t step = 0; step + 1 < options.tokens; ++step) {
+    if (step > 0) renew_cache(decoder, cache, columns, step);
     auto next_logits = decode_step(decoder, cache, columns.back().unsqueeze(1), step);
     if (step + 1 < script) {
       writer.advance_script();

@@ -1,6 +1,8 @@
 #include "normtweak/model/gguf_checkpoint.h"
 
 #include <algorithm>
+#include <cmath>
+#include <initializer_list>
 #include <iterator>
 
 #include "normtweak/base/error.h"
@@ -9,6 +11,8 @@
 #include "normtweak/model/gguf_metadata.h"
 #include "normtweak/model/gguf_rotary.h"
 #include "normtweak/model/gguf_tensors.h"
+#include "normtweak/model/hyperparameters.h"
+#include "normtweak/model/parts.h"
 #include "normtweak/model/token_ids.h"
 #include "normtweak/text/gguf_tokenizer.h"
 
@@ -39,11 +43,45 @@ LinearFactor linear_factor(const GgufMetadata& metadata) {
   return {};
 }
 
-void copy_rotary(const formats::GgufFile& file, const GgufMetadata& metadata, std::int64_t head_size,
-                 BuiltConfig& config) {
+Json list_of(const formats::GgufFile& file, std::string_view name) {
+  const auto tensor = file.read(std::string(name)).to(at::kDouble).flatten();
+  Json list = Json::array();
+  for (std::int64_t i = 0; i < tensor.numel(); ++i) list.push_back(tensor[i].item<double>());
+  return list;
+}
+
+// The file has the share of the rotated channels as their number.
+void copy_rotated_channels(const GgufMetadata& metadata, const RotaryFacts& facts, std::int64_t head_size,
+                           BuiltConfig& config) {
+  constexpr std::string_view kKey = "rope.dimension_count";
+  const auto* given = metadata.find(kKey);
+  const auto count = given == nullptr ? std::nullopt : whole_number(*given);
+  if (!count || *count > head_size) return;  // the check of the metadata refuses it
+  if (!facts.size_key.empty()) config.put(facts.size_key, *count, metadata.name(kKey));
+  if (facts.share_key.empty()) return;
+  auto share = static_cast<double>(*count) / static_cast<double>(head_size);
+  if (static_cast<std::int64_t>(share * static_cast<double>(head_size)) < *count) share = std::nextafter(share, 2.0);
+  config.put(facts.share_key, share, metadata.name(kKey));
+}
+
+Json scaling_of(const GgufMetadata& metadata, const Json& kind, const Json& factor) {
+  Json scaling = {{"rope_type", kind}, {"factor", factor}};
+  const auto copy = [&](const char* key, std::string_view source) {
+    if (const auto* value = metadata.find(source)) scaling[key] = *value;
+  };
+  if (kind != "yarn") return scaling;
+  copy("original_max_position_embeddings", "rope.scaling.original_context_length");
+  copy("beta_fast", "rope.scaling.yarn_beta_fast");
+  copy("beta_slow", "rope.scaling.yarn_beta_slow");
+  return scaling;
+}
+
+void copy_rotary(const formats::GgufFile& file, const GgufMetadata& metadata, const Family& family,
+                 std::int64_t head_size, BuiltConfig& config) {
   const auto* given_base = metadata.find("rope.freq_base");
   const Json base = given_base != nullptr ? *given_base : Json(10000);
-  config.put("rope_theta", base, metadata.name("rope.freq_base"));
+  config.put(family.rotary.base_key, base, metadata.name("rope.freq_base"));
+  copy_rotated_channels(metadata, family.rotary, head_size, config);
   const auto* given_kind = metadata.find("rope.scaling.type");
   const auto factor = linear_factor(metadata);
   const Json kind = given_kind != nullptr ? *given_kind : Json(factor.value == 1 ? "none" : "linear");
@@ -57,8 +95,18 @@ void copy_rotary(const formats::GgufFile& file, const GgufMetadata& metadata, st
     config.names["factor"] = fmt::format("the largest number of tensor {}", factors);
     config.json["rope_scaling"] =
         rotary_scaling_from_factors(file.read(factors), base.get<double>(), head_size, file.file_of({}));
+  } else if (file.contains(std::string(kLongFactors)) && file.contains(std::string(kShortFactors))) {
+    config.json["rope_scaling"] = {{"rope_type", "longrope"},
+                                   {"long_factor", list_of(file, kLongFactors)},
+                                   {"short_factor", list_of(file, kShortFactors)}};
+    if (const auto* attention = metadata.find("rope.scaling.attn_factor")) {
+      config.json["rope_scaling"]["attention_factor"] = *attention;
+    }
+    if (const auto* original = metadata.find("rope.scaling.original_context_length")) {
+      config.json["original_max_position_embeddings"] = *original;
+    }
   } else if (scales) {
-    config.json["rope_scaling"] = {{"rope_type", kind}, {"factor", factor.value}};
+    config.json["rope_scaling"] = scaling_of(metadata, kind, factor.value);
   }
 }
 
@@ -76,45 +124,54 @@ void check_vocabulary(const GgufMetadata& metadata, const std::string& embedding
   fail("{}: {} is {}, but tensor {} has {} rows", origin, metadata.name("vocab_size"), show(*given), embedding, rows);
 }
 
+// GGUF does not record which linears have a bias, but has the biases.
+void put_biases(const formats::GgufFile& file, const Family& family, BuiltConfig& config) {
+  using Config = ModelConfig;
+  const auto has_bias = [&](std::initializer_list<LinearRole> roles) {
+    return std::ranges::any_of(family.linears, [&](const LinearRow& row) {
+      const auto name = fmt::format("{}.{}.bias", numbered(family.block.gguf, 0), row.gguf);
+      return std::ranges::find(roles, row.role) != roles.end() && file.contains(name);
+    });
+  };
+  const auto put = [&](bool Config::*field, bool value) {
+    if (const auto key = key_of(family, field); !key.empty()) config.put(key, value);
+  };
+  // Where two of them share a key, the last decides.
+  put(&Config::query_key_value_bias, has_bias({LinearRole::query, LinearRole::query_key_value}));
+  put(&Config::attention_output_bias, has_bias({LinearRole::attention_output}));
+  put(&Config::mlp_bias, has_bias({LinearRole::down}));
+}
+
 BuiltConfig make_config(const formats::GgufFile& file, const Family& family) {
   const GgufMetadata metadata(file, family.gguf.architecture);
-  const auto& keys = family.keys;
-  const auto& tensors = family.gguf.names;
   BuiltConfig config;
-  const auto put = [&](std::string_view key, const std::string& source) {
+  config.put("architectures", Json::array({family.architectures.front()}));
+  config.put("model_type", family.name);
+  for (const auto& row : hyperparameters(family)) {
+    const auto key = row.key.value_or(""), source = row.gguf.value_or("");
+    if (key.empty() || source.empty()) continue;
+    if (metadata.find(source) == nullptr && !is_in_every_gguf(row.field)) continue;
     config.put(key, metadata.get_shared(source), metadata.name(source));
-  };
-  config.put("architectures", Json::array({family.gguf.hugging_face_architecture}));
-  config.put("model_type", family.gguf.model_type);
-  put(keys.hidden, "embedding_length");
-  put(keys.layers, "block_count");
-  put(keys.heads, "attention.head_count");
-  if (metadata.find("attention.head_count_kv") != nullptr) put(keys.key_value_heads, "attention.head_count_kv");
-  put(keys.intermediate, "feed_forward_length");
-  put(keys.context, "context_length");
-  put(keys.norm_epsilon,
-      family.gguf.norm == NormKind::rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon");
-  config.put(keys.activation, tensors.gate.empty() ? "gelu_new" : "silu");
-  const auto embedding = fmt::format("{}.weight", tensors.embedding);
+  }
+  if (!family.activation.key.empty()) {
+    config.put(family.activation.key,
+               family.gguf.activation.empty() ? family.activation.fallback : family.gguf.activation);
+  }
+  const auto embedding = fmt::format("{}.weight", family.embedding.gguf);
   const auto rows = rows_of_matrix(file, embedding);
   check_vocabulary(metadata, embedding, rows, file.file_of({}));
   config.put("vocab_size", rows, fmt::format("the number of rows of tensor {}", embedding));
-  config.put("tie_word_embeddings", !file.contains(fmt::format("{}.weight", tensors.head)));
-  const auto has_bias = [&](std::string_view part) { return file.contains(fmt::format("blk.0.{}.bias", part)); };
-  if (!family.attention_output_bias.key.empty()) {
-    config.put(family.attention_output_bias.key, has_bias(tensors.attention_output));
-  }
-  if (!family.mlp_bias.key.empty()) config.put(family.mlp_bias.key, has_bias(tensors.down));
+  config.put("tie_word_embeddings", !file.contains(fmt::format("{}.weight", family.head.gguf)));
+  put_biases(file, family, config);
+  if (family.gguf.complete != nullptr) family.gguf.complete(metadata, config.json);
   if (family.position == Position::rotary) {
-    if (metadata.find("attention.key_length") != nullptr) put(keys.head_size, "attention.key_length");
     // refuses invalid numbers
     const auto head_size = read_config(family, config.json, file.file_of({}), nullptr, config.names).head_size;
-    config.put(
-        keys.head_size, head_size,
-        metadata.find("attention.key_length") != nullptr
-            ? metadata.name("attention.key_length")
-            : fmt::format("({} / {})", metadata.name("embedding_length"), metadata.name("attention.head_count")));
-    copy_rotary(file, metadata, head_size, config);
+    if (const auto key = key_of(family, &ModelConfig::head_size); !key.empty() && !config.json.contains(key)) {
+      config.put(key, head_size,
+                 fmt::format("({} / {})", metadata.name("embedding_length"), metadata.name("attention.head_count")));
+    }
+    copy_rotary(file, metadata, family, head_size, config);
   }
   for (const auto* which : {"bos", "eos"}) {
     const auto key = fmt::format("tokenizer.ggml.{}_token_id", which);
@@ -160,7 +217,10 @@ Checkpoint open_gguf_checkpoint(const std::filesystem::path& path) {
   }
   Checkpoint checkpoint;
   checkpoint.path = path.string();
-  checkpoint.family = &find_gguf_family(architecture->get<std::string>(), path.string());
+  const auto name = architecture->get<std::string>();
+  const auto experts = metadata.find(name + ".expert_count");
+  const bool has_experts = experts != metadata.end() && *experts != 0;
+  checkpoint.family = &find_gguf_family(name, has_experts, path.string());
   auto config = make_config(*file, *checkpoint.family);
   checkpoint.config = std::move(config.json);
   checkpoint.key_names = std::move(config.names);

@@ -6,6 +6,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/model/config_keys.h"
+#include "normtweak/model/hyperparameters.h"
 
 namespace normtweak::model {
 namespace {
@@ -31,7 +32,7 @@ constexpr std::array<FixedFact, 14> kFixedFacts = {{{"logit_scale", 1},
                                                     {"rope.scaling.attn_factor", 1}}};
 
 // Read elsewhere, or without effect on the passes of these families.
-constexpr std::array<std::string_view, 22> kOtherKeys = {"attention.head_count",
+constexpr std::array<std::string_view, 25> kOtherKeys = {"attention.head_count",
                                                          "attention.head_count_kv",
                                                          "attention.key_length",
                                                          "attention.layer_norm_epsilon",
@@ -50,12 +51,22 @@ constexpr std::array<std::string_view, 22> kOtherKeys = {"attention.head_count",
                                                          "rope.scaling.finetuned",
                                                          "rope.scaling.original_context_length",
                                                          "rope.scaling.type",
+                                                         "rope.scaling.yarn_beta_fast",
+                                                         "rope.scaling.yarn_beta_slow",
+                                                         "rope.scaling.yarn_ext_factor",
                                                          "rope.scaling.yarn_log_multiplier",
                                                          "tensor_data_layout",
                                                          "vocab_size"};
 
-bool is_known(std::string_view key) {
-  return std::ranges::find(kOtherKeys, key) != kOtherKeys.end() ||
+// Whether the family reads the key itself.
+bool is_read(const Family& family, std::string_view key) {
+  const auto& known = family.gguf.known_keys;
+  if (std::ranges::find(known, key) != known.end()) return true;
+  return std::ranges::any_of(hyperparameters(family), [&](const auto& row) { return row.gguf == key; });
+}
+
+bool is_known(const Family& family, std::string_view key) {
+  return is_read(family, key) || std::ranges::find(kOtherKeys, key) != kOtherKeys.end() ||
          std::ranges::find(kFixedFacts, key, &FixedFact::key) != kFixedFacts.end();
 }
 
@@ -96,16 +107,19 @@ void check_metadata(const formats::GgufFile& file, Checkpoint& checkpoint) {
     fail("{}: {} is {}, which is not supported; {:.6g} is, for this model", origin, metadata.name(key), show(*found),
          expected);
   };
-  for (const auto& [key, value] : kFixedFacts) require(key, value);
-  const auto head_size = static_cast<double>(checkpoint.numbers.head_size);
-  require("attention.value_length", head_size);
-  require("attention.scale", 1 / std::sqrt(head_size));
-  if (family.position == Position::rotary) require("rope.dimension_count", head_size);
+  for (const auto& [key, value] : kFixedFacts) {
+    if (!is_read(family, key)) require(key, value);
+  }
+  const auto& numbers = checkpoint.numbers;
+  require("attention.value_length", static_cast<double>(numbers.head_size));
+  require("attention.scale", numbers.attention_scale);
+  if (!numbers.rotary.empty()) require("rope.dimension_count", static_cast<double>(numbers.rotary.front().size));
 
   const auto prefix = fmt::format("{}.", family.gguf.architecture);
   std::vector<std::string> unknown;
   for (const auto& [key, value] : file.metadata().items()) {
-    if (key.starts_with(prefix) && !is_known(std::string_view(key).substr(prefix.size()))) unknown.push_back(key);
+    if (key.starts_with(prefix) && !is_known(family, std::string_view(key).substr(prefix.size())))
+      unknown.push_back(key);
   }
   if (!unknown.empty()) checkpoint.notes.push_back(fmt::format("{}: {}", origin, unknown_keys(unknown)));
 }

@@ -1,10 +1,16 @@
 #include "normtweak/model/gguf_tensors.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+
 #include <algorithm>
+#include <map>
+#include <mutex>
 #include <set>
 #include <unordered_map>
 
 #include "normtweak/base/error.h"
+#include "normtweak/model/parts.h"
 
 namespace normtweak::model {
 namespace {
@@ -13,17 +19,32 @@ namespace {
 struct Origin {
   std::string gguf_name;
   std::int64_t rotary_heads = 0;  // > 0: the rows of this many heads are interleaved and must be restored
+  std::int64_t groups = 0;        // > 0: rows q | k | v, which Hugging Face has for each of this many key-value heads
+  std::int64_t head_size = 0;     // with `groups`
   bool transpose = false;         // Hugging Face stores Conv1D weights as [in, out]
+  double shift = 0;               // is subtracted
+  int slice = -1;                 // >= 0: the part of this index of a tensor that holds all experts or heads
 };
+
+// Rows q | k | v → for each group its queries, its key, its value.
+at::Tensor grouped(const at::Tensor& rows, std::int64_t groups, std::int64_t head_size) {
+  const auto shared = groups * head_size, queries = rows.size(0) - 2 * shared;
+  const auto parts = rows.split_with_sizes({queries, shared, shared});
+  std::vector<at::Tensor> by_group;
+  for (const auto& part : parts) by_group.push_back(part.reshape({groups, part.size(0) / groups, -1}));
+  return at::cat(by_group, 1).reshape(rows.sizes());
+}
 
 class GgufTensors : public formats::TensorSource {
  public:
   GgufTensors(std::shared_ptr<const formats::GgufFile> file, const Family& family, const ModelConfig& config)
       : file_(std::move(file)) {
-    add_module(family.names.embedding, family.gguf.names.embedding, {});
-    add_module(family.names.positions, family.gguf.names.positions, {});
-    add_module(family.names.final_norm, family.gguf.names.final_norm, {});
-    add_module(family.names.head, family.gguf.names.head, {});
+    for (const auto& table : table_shapes(family, config)) {
+      add_module(std::string(table.name.name), std::string(table.name.gguf), {});
+    }
+    if (!family.embedding_norm.name.empty()) add_norm(embedding_norm_shape(family, config), family);
+    if (config.final_norm) add_norm(final_norm_shape(family, config), family);
+    add_module(std::string(family.head.name), std::string(family.head.gguf), {});
     for (int i = 0; i < config.layers; ++i) add_block(family, config, i);
     refuse_others(family, config);
   }
@@ -39,6 +60,7 @@ class GgufTensors : public formats::TensorSource {
   formats::TensorInfo info(const std::string& name) const override {
     const auto& origin = find(name);
     auto info = file_->info(origin.gguf_name);
+    if (origin.slice >= 0) take_slice(origin, info.shape);
     check(origin, info.shape);
     if (origin.transpose) std::swap(info.shape.front(), info.shape.back());
     return info;
@@ -46,7 +68,7 @@ class GgufTensors : public formats::TensorSource {
 
   at::Tensor read(const std::string& name) const override {
     const auto& origin = find(name);
-    auto tensor = file_->read(origin.gguf_name);
+    auto tensor = origin.slice < 0 ? file_->read(origin.gguf_name) : slice_of(origin);
     check(origin, tensor.sizes());
     if (origin.rotary_heads > 0) {
       // stored: [head, half position, which half, ...] flattened; wanted: [head, which half, half position, ...]
@@ -54,6 +76,8 @@ class GgufTensors : public formats::TensorSource {
       const auto half = shape[0] / origin.rotary_heads / 2;
       tensor = tensor.reshape({origin.rotary_heads, half, 2, -1}).transpose(1, 2).reshape(shape);
     }
+    if (origin.groups > 0) tensor = grouped(tensor, origin.groups, origin.head_size);
+    if (origin.shift != 0) tensor = tensor - origin.shift;
     return origin.transpose ? tensor.t().contiguous() : tensor;
   }
 
@@ -69,6 +93,10 @@ class GgufTensors : public formats::TensorSource {
   // Checks only that there are rows to reorder, or two dimensions to transpose. Callers check the shape against the
   // model.
   void check(const Origin& origin, at::IntArrayRef shape) const {
+    if (origin.groups > 0 && (shape.empty() || shape[0] < 3 * origin.groups * origin.head_size)) {
+      fail("{}: tensor {}: rows of query, key and value expected, the file has {}", file_->file_of({}),
+           origin.gguf_name, c10::str(shape));
+    }
     const auto refuse = [&](const std::string& expected) {
       fail("{}: tensor {}: {} expected, the file has {}", file_->file_of({}), origin.gguf_name, expected,
            c10::str(shape));
@@ -81,49 +109,76 @@ class GgufTensors : public formats::TensorSource {
     }
   }
 
-  void add_module(std::string_view module, std::string_view gguf_module, const Origin& kind) {
+  // Takes the first dimension, of experts or heads, off a shape.
+  void take_slice(const Origin& origin, std::vector<std::int64_t>& shape) const {
+    if (shape.size() < 2 || shape.front() <= origin.slice) {
+      fail("{}: tensor {}: at least {} parts expected, the file has {}", file_->file_of({}), origin.gguf_name,
+           origin.slice + 1, c10::str(at::IntArrayRef(shape)));
+    }
+    shape.erase(shape.begin());
+  }
+
+  // The parts of one tensor are read one after the other: it is kept until those of another are wanted.
+  at::Tensor slice_of(const Origin& origin) const {
+    const std::scoped_lock lock(whole_mutex_);
+    if (whole_name_ != origin.gguf_name) {
+      whole_ = at::Tensor();
+      whole_ = file_->read(origin.gguf_name);
+      whole_name_ = origin.gguf_name;
+    }
+    auto shape = whole_.sizes().vec();
+    take_slice(origin, shape);
+    return whole_[origin.slice].clone();
+  }
+
+  void add_module(const std::string& module, const std::string& gguf_module, const Origin& kind) {
+    if (gguf_module.empty()) return;
     for (const auto* part : {".weight", ".bias"}) {
       auto origin = kind;
       origin.gguf_name = fmt::format("{}{}", gguf_module, part);
       gguf_names_.emplace(fmt::format("{}{}", module, part), origin.gguf_name);
       if (!file_->contains(origin.gguf_name)) continue;
-      if (std::string_view(part) == ".bias") origin.transpose = false;
+      if (std::string_view(part) == ".bias") {
+        origin.transpose = false;
+        origin.shift = 0;
+      }
       names_.push_back(fmt::format("{}{}", module, part));
       origins_.emplace(names_.back(), origin);
     }
   }
 
+  void add_norm(const NormShape& norm, const Family& family, bool is_slice = false, int slice = 0) {
+    add_module(norm.name, norm.gguf, {.gguf_name = {}, .shift = family.norm_shift, .slice = is_slice ? slice : -1});
+  }
+
   void add_block(const Family& family, const ModelConfig& config, int index) {
-    const auto full = [index](std::string_view block, std::string_view part) {
-      return fmt::format("{}.{}", fmt::format(fmt::runtime(block), index), part);
-    };
-    const auto& theirs = family.names;
-    const auto& ours = family.gguf.names;
-    const auto add = [&](std::string_view module, std::string_view gguf_module, const Origin& kind) {
-      if (!module.empty()) add_module(full(theirs.block, module), full(ours.block, gguf_module), kind);
-    };
-    const Origin linear = {.gguf_name = {}, .transpose = family.linear_layout == Layout::in_out};
-    add(theirs.attention_norm, ours.attention_norm, {});
-    add(theirs.mlp_norm, ours.mlp_norm, {});
-    for (std::size_t i = 0; i < theirs.query_key_value.size(); ++i) {
-      auto kind = linear;
-      if (family.gguf.rotary_permuted && i < 2) kind.rotary_heads = i == 0 ? config.heads : config.key_value_heads;
-      add(theirs.query_key_value[i], ours.query_key_value[i], kind);
+    const auto parts = block_parts(family, config, index);
+    std::map<std::string, int> slices;  // norms of the heads that one tensor holds
+    for (const auto& norm : parts.norms) {
+      const bool of_heads = std::ranges::count(parts.norms, norm.gguf, &NormShape::gguf) > 1;
+      add_norm(norm, family, of_heads, of_heads ? slices[norm.gguf]++ : 0);
     }
-    add(theirs.attention_output, ours.attention_output, linear);
-    add(theirs.gate, ours.gate, linear);
-    add(theirs.up, ours.up, linear);
-    add(theirs.down, ours.down, linear);
+    for (const auto& linear : parts.linears) {
+      Origin kind = {.gguf_name = {}, .transpose = family.linear_layout == Layout::in_out, .slice = linear.expert};
+      if (family.gguf.rotary_permuted && linear.role == LinearRole::query) kind.rotary_heads = config.heads;
+      if (family.gguf.rotary_permuted && linear.role == LinearRole::key) kind.rotary_heads = config.key_value_heads;
+      if (linear.role == LinearRole::query_key_value && config.query_key_value_order == RowOrder::groups) {
+        kind.groups = config.key_value_heads;
+        kind.head_size = config.head_size;
+      }
+      add_module(linear.name, linear.gguf, kind);
+    }
   }
 
   // A tensor without a Hugging Face name belongs to a different architecture.
   void refuse_others(const Family& family, const ModelConfig& config) const {
     std::set<std::string> known;
     for (const auto& [name, origin] : origins_) known.insert(origin.gguf_name);
-    if (family.position == Position::rotary) known.insert(std::string(kRotaryFactors));
+    if (family.position == Position::rotary) {
+      for (const auto name : {kRotaryFactors, kLongFactors, kShortFactors}) known.emplace(name);
+    }
     for (int i = 0; i < config.layers; ++i) {
-      const auto block = fmt::format(fmt::runtime(family.gguf.names.block), i);
-      known.insert(fmt::format("{}.{}", block, family.gguf.idle_tensor));
+      known.insert(fmt::format("{}.{}", numbered(family.block.gguf, i), family.gguf.idle_tensor));
     }
     for (const auto& name : file_->names()) {
       if (known.contains(name)) continue;
@@ -135,6 +190,9 @@ class GgufTensors : public formats::TensorSource {
   std::shared_ptr<const formats::GgufFile> file_;
   std::vector<std::string> names_;
   std::unordered_map<std::string, Origin> origins_;
+  mutable std::mutex whole_mutex_;
+  mutable std::string whole_name_;
+  mutable at::Tensor whole_;
   std::unordered_map<std::string, std::string> gguf_names_;  // by Hugging Face's, of absent tensors too
 };
 

@@ -10,6 +10,9 @@ namespace normtweak::model {
 
 // The tensor of divisors of the rotary frequencies. Hugging Face has a rule in the config instead.
 inline constexpr std::string_view kRotaryFactors = "rope_freqs.weight";
+// Those of longrope, which Hugging Face has in the config as well.
+inline constexpr std::string_view kLongFactors = "rope_factors_long.weight",
+                                  kShortFactors = "rope_factors_short.weight";
 
 // Throws Error naming a tensor for which the family has no name.
 std::shared_ptr<const formats::TensorSource> gguf_tensors(std::shared_ptr<const formats::GgufFile> file,

@@ -9,9 +9,9 @@
 namespace normtweak::model {
 
 struct Linear {
-  std::string name;  // Hugging Face module name: "model.layers.3.mlp.down_proj"
-  weights::Weight weight;
-  at::Tensor bias;  // f32 [out], or undefined
+  std::string name = {};  // Hugging Face module name: "model.layers.3.mlp.down_proj"
+  weights::Weight weight = {};
+  at::Tensor bias = {};  // f32 [out], or undefined
 };
 
 // x: [..., in] → [..., out] in the type of x. Differentiable in x, the bias, and the scales, zeros or codebook of a

@@ -1,20 +1,18 @@
 #include <array>
+#include <cmath>
 #include <utility>
 
 #include "normtweak/base/device/device.h"
 #include "normtweak/base/error.h"
 #include "normtweak/model/config_keys.h"
 #include "normtweak/model/config_values.h"
+#include "normtweak/model/hyperparameters.h"
 #include "normtweak/model/read_rotary.h"
 
 namespace normtweak::model {
 namespace {
 
-// Larger than any model; below this, no product of two or three sizes can overflow.
-constexpr std::int64_t kLargestSize = 1 << 24, kMostLayers = 1 << 11, kLongestContext = std::int64_t{1} << 31;
-constexpr Range kEpsilons = {1e-38, 1};  // the least is a normal number in F32
-
-Activation read_activation(const ConfigValues& values, std::string_view key, std::string_view fallback) {
+Activation read_activation(const ConfigValues& values, const ActivationFact& fact) {
   constexpr std::array<std::pair<std::string_view, Activation>, 10> kNames = {{
       {"silu", Activation::silu},
       {"swish", Activation::silu},
@@ -27,7 +25,8 @@ Activation read_activation(const ConfigValues& values, std::string_view key, std
       {"gelu_accurate", Activation::gelu_tanh},
       {"relu", Activation::relu},
   }};
-  const auto name = values.has(key) ? values.text(key) : std::string(fallback);
+  const auto key = fact.key;
+  const auto name = values.has(key) ? values.text(key) : std::string(fact.fallback);
   for (const auto& [known, activation] : kNames) {
     if (name == known) return activation;
   }
@@ -35,18 +34,62 @@ Activation read_activation(const ConfigValues& values, std::string_view key, std
        values.origin(), values.name(key), show(name));
 }
 
-std::int64_t read_head_size(const ConfigValues& values, const Family& family, const ModelConfig& config) {
-  const auto& names = family.keys;
-  if (values.has(names.head_size)) return values.count(names.head_size, kLargestSize);
-  if (config.hidden % config.heads == 0) return config.hidden / config.heads;
-  fail("{}: {} is {}, which does not divide {}, {}", values.origin(), values.name(names.heads), config.heads,
-       values.name(names.hidden), config.hidden);
+void read(const ConfigValues& values, const Hyperparameter& row, ModelConfig& config) {
+  const auto key = row.key.value_or("");
+  const auto supported = row.supported.value_or(Range());
+  const bool is_there = values.has(key);
+  const auto& otherwise = row.if_null && values.is_null(key) ? row.if_null : row.fallback;
+  if (!is_there && !otherwise) values.at(key);  // says that it is missing
+  const auto fallback = [&] {
+    return otherwise->value * (otherwise->times == nullptr ? 1.0 : static_cast<double>(config.*otherwise->times));
+  };
+  if (const auto* count = std::get_if<std::int64_t ModelConfig::*>(&row.field)) {
+    config.*(*count) = is_there ? values.count(key, supported) : static_cast<std::int64_t>(fallback());
+  } else if (const auto* number = std::get_if<double ModelConfig::*>(&row.field)) {
+    config.*(*number) = is_there ? values.number(key, supported) : fallback();
+  } else if (const auto* flag = std::get_if<bool ModelConfig::*>(&row.field)) {
+    config.*(*flag) = values.flag(key, fallback() != 0);
+  }
 }
 
-std::int64_t read_intermediate(const ConfigValues& values, const Family& family, const ModelConfig& config) {
-  const auto times = family.fallbacks.intermediate;
-  if (times > 0 && !values.has(family.keys.intermediate)) return times * config.hidden;
-  return values.count(family.keys.intermediate, kLargestSize);
+// Sizes that follow from others where the config does not give them.
+void derive_sizes(const ConfigValues& values, const Family& family, ModelConfig& config) {
+  if (config.embedding == 0) config.embedding = config.hidden;
+  if (config.head_size == 0 && config.hidden % config.heads == 0) config.head_size = config.hidden / config.heads;
+  if (config.head_size > 0) return;
+  fail("{}: {} is {}, which does not divide {}, {}", values.origin(), values.name(key_of(family, &ModelConfig::heads)),
+       config.heads, values.name(key_of(family, &ModelConfig::hidden)), config.hidden);
+}
+
+// Which layers attend to a window of tokens: as `layer_types` says, or else the family's rule.
+void read_windows(const ConfigValues& values, const Family& family, ModelConfig& config) {
+  const auto& facts = family.window;
+  config.layer_facts.resize(static_cast<std::size_t>(config.layers));
+  if (facts.key.empty()) return;
+  constexpr Range kWindows = {0, 2147483648.0};
+  const bool off = !values.has(facts.key) || values.at(facts.key) == false;
+  const auto window = values.has(facts.key) ? (off ? 0 : values.count(facts.key, kWindows)) : facts.fallback;
+  constexpr std::string_view kTypes = "layer_types";
+  const Json types = values.has(kTypes) ? values.at(kTypes) : Json();
+  if (!types.is_null() && (!types.is_array() || types.size() < config.layer_facts.size())) {
+    fail("{}: {} is {}, a list of {} names is needed", values.origin(), values.name(kTypes), show(types),
+         config.layers);
+  }
+  for (std::size_t i = 0; i < config.layer_facts.size(); ++i) {
+    if (types.is_null()) {
+      const bool applies = facts.applies == nullptr || facts.applies(values, config, static_cast<std::int64_t>(i));
+      config.layer_facts[i].window = applies ? window : 0;
+    } else if (types[i] == "sliding_attention") {
+      if (window == 0) {
+        fail("{}: {} has a sliding_attention, but {} gives no window", values.origin(), values.name(kTypes),
+             values.name(facts.key));
+      }
+      config.layer_facts[i].window = window;
+    } else if (types[i] != "full_attention") {
+      fail("{}: {}[{}] is {}, which is not supported; full_attention and sliding_attention are", values.origin(),
+           values.name(kTypes), i, show(types[i]));
+    }
+  }
 }
 
 // torch's names of the dtypes that a config may give. transformers 5 takes them without `torch.` alone, and no `auto`,
@@ -87,8 +130,6 @@ at::ScalarType read_stored_type(const ConfigValues& values) {
   return type;
 }
 
-bool read_bias(const ConfigValues& values, const BiasFact& fact) { return values.flag(fact.key, fact.fallback); }
-
 void note_overridden(const ConfigValues& values, const Family& family) {
   for (const auto& [alias, of] : family.aliases) {
     const auto& config = values.object();
@@ -99,14 +140,14 @@ void note_overridden(const ConfigValues& values, const Family& family) {
 }
 
 void check_heads(const ConfigValues& values, const Family& family, const ModelConfig& config) {
-  const auto& names = family.keys;
-  if (family.position == Position::rotary && config.head_size % 2 != 0) {
-    fail("{}: {} is {}; rotary positions need an even size", values.origin(), values.name(names.head_size),
-         config.head_size);
-  }
+  const auto name = [&](const Hyperparameter::Field& field) { return values.name(key_of(family, field)); };
   if (config.heads % config.key_value_heads != 0) {
-    fail("{}: {} is {}, which does not divide {}, {}", values.origin(), values.name(names.key_value_heads),
-         config.key_value_heads, values.name(names.heads), config.heads);
+    fail("{}: {} is {}, which does not divide {}, {}", values.origin(), name(&ModelConfig::key_value_heads),
+         config.key_value_heads, name(&ModelConfig::heads), config.heads);
+  }
+  if (config.experts_per_token > config.experts) {
+    fail("{}: {} is {}, more than {}, {}", values.origin(), name(&ModelConfig::experts_per_token),
+         config.experts_per_token, name(&ModelConfig::experts), config.experts);
   }
 }
 
@@ -115,26 +156,18 @@ void check_heads(const ConfigValues& values, const Family& family, const ModelCo
 ModelConfig read_config(const Family& family, const Json& json, std::string_view origin,
                         std::vector<std::string>* notes, const KeyNames& key_names) {
   const ConfigValues values(json, origin, family.aliases, key_names, notes);
-  const auto& names = family.keys;
-  const auto& fallbacks = family.fallbacks;
   ModelConfig config;
-  config.hidden = values.count(names.hidden, kLargestSize);
-  config.layers = values.count(names.layers, kMostLayers);
-  config.heads = values.count(names.heads, kLargestSize);
-  config.key_value_heads =
-      values.has(names.key_value_heads) ? values.count(names.key_value_heads, kLargestSize) : config.heads;
-  config.head_size = read_head_size(values, family, config);
-  config.intermediate = read_intermediate(values, family, config);
-  config.vocabulary = values.count("vocab_size", kLargestSize);
-  config.context = values.has(names.context) ? values.count(names.context, kLongestContext) : fallbacks.context;
-  config.norm_epsilon =
-      values.has(names.norm_epsilon) ? values.number(names.norm_epsilon, kEpsilons) : fallbacks.norm_epsilon;
-  config.activation = read_activation(values, names.activation, fallbacks.activation);
-  if (family.position == Position::rotary) read_rotary(values, config);
-  config.tied_head = values.flag("tie_word_embeddings", family.tied_head_fallback);
-  config.query_key_value_bias = read_bias(values, family.query_key_value_bias);
-  config.attention_output_bias = read_bias(values, family.attention_output_bias);
-  config.mlp_bias = read_bias(values, family.mlp_bias);
+  config.topology = family.topology;
+  config.query_key_value_order = family.query_key_value_order;
+  config.head_norm = family.head_norm;
+  config.position_offset = family.position_offset;
+  for (const auto& row : hyperparameters(family)) read(values, row, config);
+  derive_sizes(values, family, config);
+  if (config.attention_scale == 0) config.attention_scale = 1 / std::sqrt(static_cast<double>(config.head_size));
+  config.activation = read_activation(values, family.activation);
+  read_windows(values, family, config);
+  if (family.position == Position::rotary) read_rotary(values, family, config);
+  if (family.complete != nullptr) family.complete(values, config);
   config.stored_type = read_stored_type(values);
   check_heads(values, family, config);
   note_overridden(values, family);

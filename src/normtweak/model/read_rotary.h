@@ -5,6 +5,6 @@
 namespace normtweak::model {
 
 // Sets the rotary base and scaling. `config` must have its context. Throws Error naming the key.
-void read_rotary(const ConfigValues& values, ModelConfig& config);
+void read_rotary(const ConfigValues& values, const Family& family, ModelConfig& config);
 
 }  // namespace normtweak::model

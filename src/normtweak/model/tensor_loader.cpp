@@ -20,23 +20,30 @@ TensorLoader::TensorLoader(const Checkpoint& checkpoint, c10::Device device, at:
   packed_.emplace(config, origin);
 }
 
-void TensorLoader::check(const std::string& name, const std::string& stored, const std::vector<Extent>& shape) const {
+std::string TensorLoader::formula(Dimension dimension) const {
+  return model::formula(dimension, *checkpoint_.family,
+                        [&](std::string_view key) { return key_name(checkpoint_, key); });
+}
+
+void TensorLoader::check(const std::string& name, const std::string& stored,
+                         const std::vector<Dimension>& shape) const {
   if (!checkpoint_.tensors->contains(stored)) fail_missing(checkpoint_, name);
   std::vector<std::int64_t> expected;
-  for (const auto& extent : shape) expected.push_back(extent.size);
+  for (const auto dimension : shape) expected.push_back(size_of(dimension, checkpoint_.numbers));
   const auto found = checkpoint_.tensors->info(stored).shape;
   if (found == expected) return;
   std::string reasons;
   for (std::size_t i = 0; i < shape.size(); ++i) {
     if (found.size() == shape.size() && found[i] == expected[i]) continue;
-    reasons += fmt::format("{}{} is {}", reasons.empty() ? "" : ", ", shape[i].from, expected[i]);
+    reasons += fmt::format("{}{} is {}", reasons.empty() ? "" : ", ", formula(shape[i]), expected[i]);
   }
   fail("{}: shape {} expected, the file has {}; {}, which is not so in this model",
        described(*checkpoint_.tensors, stored), c10::str(at::IntArrayRef(expected)), c10::str(at::IntArrayRef(found)),
        reasons);
 }
 
-at::Tensor TensorLoader::floats(const std::string& name, const std::vector<Extent>& shape, at::ScalarType type) const {
+at::Tensor TensorLoader::floats(const std::string& name, const std::vector<Dimension>& shape,
+                                at::ScalarType type) const {
   const auto stored = stored_name(checkpoint_, name);
   check(name, stored, shape);
   const auto tensor = checkpoint_.tensors->read(stored);
@@ -60,20 +67,19 @@ weights::Weight TensorLoader::packed_weight(const LinearShape& shape, const form
   const auto found = weights::shape(weight);
   if (found != at::IntArrayRef({shape.out, shape.in})) {
     fail("{}: linear {}: shape [{}, {}] expected, the file has {}; {} is {}, {} is {}", checkpoint_.path, shape.name,
-         shape.out, shape.in, c10::str(found), shape.out_from, shape.out, shape.in_from, shape.in);
+         shape.out, shape.in, c10::str(found), formula(shape.rows), shape.out, formula(shape.columns), shape.in);
   }
   return weights::to_device(weight, device_);
 }
 
-Norm TensorLoader::norm(const std::string& module) const {
-  const std::vector<Extent> shape = {
-      {checkpoint_.numbers.hidden, key_name(checkpoint_, checkpoint_.family->keys.hidden)}};
+Norm TensorLoader::norm(const NormShape& shape) const {
   Norm norm;
-  norm.name = module;
+  norm.name = shape.name;
   norm.kind = checkpoint_.family->norm;
+  norm.shift = checkpoint_.family->norm_shift;
   norm.epsilon = checkpoint_.numbers.norm_epsilon;
-  norm.weight = floats(module + ".weight", shape, at::kFloat);
-  if (norm.kind == NormKind::layer) norm.bias = floats(module + ".bias", shape, at::kFloat);
+  norm.weight = floats(shape.name + ".weight", shape.dimensions, at::kFloat);
+  if (shape.has_bias) norm.bias = floats(shape.name + ".bias", shape.dimensions, at::kFloat);
   return norm;
 }
 
@@ -82,9 +88,8 @@ weights::Weight TensorLoader::weight(const LinearShape& shape, Layout layout) co
     if (const auto settings = packed_->settings_of(shape.name)) return packed_weight(shape, *settings);
   }
   const auto name = shape.name + ".weight";
-  const Extent out = {shape.out, shape.out_from}, in = {shape.in, shape.in_from};
-  if (layout == Layout::in_out) return weights::FloatWeight{floats(name, {in, out}, type_).t().contiguous()};
-  return weights::FloatWeight{floats(name, {out, in}, type_)};
+  if (layout == Layout::out_in) return weights::FloatWeight{floats(name, {shape.rows, shape.columns}, type_)};
+  return weights::FloatWeight{floats(name, {shape.columns, shape.rows}, type_).t().contiguous()};
 }
 
 Linear TensorLoader::linear(const LinearShape& shape, Layout layout) const {
@@ -92,7 +97,7 @@ Linear TensorLoader::linear(const LinearShape& shape, Layout layout) const {
   linear.name = shape.name;
   linear.weight = weight(shape, layout);
   if (shape.has_bias) {
-    linear.bias = floats(shape.name + ".bias", {{shape.out, shape.out_from}}, at::kFloat);
+    linear.bias = floats(shape.name + ".bias", {shape.rows}, at::kFloat);
   } else {
     refuse_bias(shape);
   }
@@ -103,7 +108,7 @@ Linear TensorLoader::linear(const LinearShape& shape, Layout layout) const {
 void TensorLoader::refuse_bias(const LinearShape& shape) const {
   const auto name = shape.name + ".bias", stored = stored_name(checkpoint_, name);
   if (!checkpoint_.tensors->contains(stored)) return;
-  if (!floats(name, {{shape.out, shape.out_from}}, at::kFloat).any().item<bool>()) return;
+  if (!floats(name, {shape.rows}, at::kFloat).any().item<bool>()) return;
   fail("{}: no bias expected from the config, the file has one; the config is not this model's",
        described(*checkpoint_.tensors, stored));
 }

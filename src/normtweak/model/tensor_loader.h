@@ -7,17 +7,11 @@
 
 #include "normtweak/formats/compressed_tensors_config.h"
 #include "normtweak/model/checkpoint.h"
-#include "normtweak/model/decoder.h"
 #include "normtweak/model/linear.h"
 #include "normtweak/model/norm.h"
+#include "normtweak/model/parts.h"
 
 namespace normtweak::model {
-
-// A dimension of a tensor, and what of the config it follows from, for messages.
-struct Extent {
-  std::int64_t size = 0;
-  std::string from;
-};
 
 class TensorLoader {
  public:
@@ -25,16 +19,17 @@ class TensorLoader {
   TensorLoader(const Checkpoint& checkpoint, c10::Device device, at::ScalarType type);
 
   // Each throws Error naming file, tensor, expected and found.
-  at::Tensor floats(const std::string& name, const std::vector<Extent>& shape, at::ScalarType type) const;
-  Norm norm(const std::string& module) const;
+  at::Tensor floats(const std::string& name, const std::vector<Dimension>& shape, at::ScalarType type) const;
+  Norm norm(const NormShape& shape) const;
   Linear linear(const LinearShape& shape, Layout layout) const;
 
  private:
   weights::Weight weight(const LinearShape& shape, Layout layout) const;
   weights::Weight packed_weight(const LinearShape& shape, const formats::PackedSettings& settings) const;
+  std::string formula(Dimension dimension) const;
 
   // Throws Error if the tensor, under its name in the file, is missing or has another shape.
-  void check(const std::string& name, const std::string& stored, const std::vector<Extent>& shape) const;
+  void check(const std::string& name, const std::string& stored, const std::vector<Dimension>& shape) const;
   void refuse_bias(const LinearShape& shape) const;
 
   const Checkpoint& checkpoint_;

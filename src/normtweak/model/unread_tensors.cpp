@@ -14,13 +14,12 @@ class ReadTensors {
  public:
   explicit ReadTensors(const Checkpoint& checkpoint)
       : family_(*checkpoint.family), is_quantized_(model::is_quantized(checkpoint)) {
-    const auto& names = family_.names;
     const auto& config = checkpoint.numbers;
-    read_.insert(fmt::format("{}.weight", names.embedding));
-    if (!names.positions.empty()) read_.insert(fmt::format("{}.weight", names.positions));
-    add_norm(std::string(names.final_norm));
-    add_linear(std::string(names.head), !config.tied_head);
-    for (int block = 0; block < config.layers; ++block) add_block(checkpoint, block);
+    for (const auto& table : table_shapes(family_, config)) read_.insert(fmt::format("{}.weight", table.name.name));
+    if (!family_.embedding_norm.name.empty()) add_norm(embedding_norm_shape(family_, config));
+    if (config.final_norm) add_norm(final_norm_shape(family_, config));
+    add_linear(std::string(family_.head.name), !config.tied_head || config.head_bias);
+    for (int block = 0; block < config.layers; ++block) add_block(config, block);
   }
 
   const std::set<std::string>& names() const { return read_; }
@@ -28,18 +27,19 @@ class ReadTensors {
 
   // Whether a tensor of this name would take part in the forward pass.
   bool concerns(const std::string& name) const {
-    const auto& names = family_.names;
-    const auto lies_in = [&](std::string_view module) {
-      return !module.empty() && name.starts_with(fmt::format("{}.", module));
+    const auto lies_in = [&](const PartName& part) {
+      return !part.name.empty() && name.starts_with(fmt::format("{}.", part.name));
     };
-    return name.starts_with(names.block.substr(0, names.block.find('{'))) || lies_in(names.embedding) ||
-           lies_in(names.positions) || lies_in(names.final_norm) || lies_in(names.head);
+    const auto block = family_.block.name;
+    return name.starts_with(block.substr(0, block.find('{'))) || lies_in(family_.embedding) ||
+           lies_in(family_.positions) || lies_in(family_.embedding_norm) || lies_in(family_.project_in) ||
+           lies_in(family_.project_out) || lies_in(family_.final_norm) || lies_in(family_.head);
   }
 
  private:
-  void add_norm(const std::string& module) {
-    read_.insert(module + ".weight");
-    if (family_.norm == NormKind::layer) read_.insert(module + ".bias");
+  void add_norm(const NormShape& norm) {
+    read_.insert(norm.name + ".weight");
+    if (norm.has_bias) read_.insert(norm.name + ".bias");
   }
 
   // A bias that the config rules out is read as well: zeros are accepted.
@@ -50,15 +50,13 @@ class ReadTensors {
     for (const auto part : formats::kPackedParts) read_.insert(fmt::format("{}.{}", module, part));
   }
 
-  void add_block(const Checkpoint& checkpoint, int block) {
-    const auto& names = family_.names;
-    const auto full = [&](std::string_view part) {
-      return fmt::format("{}.{}", fmt::format(fmt::runtime(names.block), block), part);
-    };
-    add_norm(full(names.attention_norm));
-    add_norm(full(names.mlp_norm));
-    for (const auto& linear : linear_shapes(checkpoint, block)) add_linear(linear.name);
-    for (const auto name : family_.idle_tensors) read_.insert(full(name));
+  void add_block(const ModelConfig& config, int block) {
+    const auto parts = block_parts(family_, config, block);
+    for (const auto& norm : parts.norms) add_norm(norm);
+    for (const auto& linear : parts.linears) add_linear(linear.name);
+    for (const auto name : family_.idle_tensors) {
+      read_.insert(fmt::format("{}.{}", numbered(family_.block.name, block), name));
+    }
   }
 
   const Family& family_;
@@ -90,7 +88,7 @@ std::map<std::string, std::string> family_names(const Checkpoint& checkpoint) {
     const auto stored = stored_name(checkpoint, name);
     if (checkpoint.tensors->contains(stored)) names.emplace(stored, name);
   };
-  add(fmt::format("{}.weight", checkpoint.family->names.embedding));  // first: a tied head may stand in for it
+  add(fmt::format("{}.weight", checkpoint.family->embedding.name));  // first: a tied head may stand in for it
   const ReadTensors read(checkpoint);
   for (const auto& name : read.names()) add(name);
   return names;

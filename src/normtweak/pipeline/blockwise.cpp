@@ -27,6 +27,15 @@ std::vector<quantize::BlockTokenWeights> token_weights(const model::Decoder& dec
   return quantize::fisher_token_weights(decoder, text, progress, options.processes);
 }
 
+void note_few_tokens(const std::vector<std::string>& linears, ProgressSink& progress) {
+  if (linears.empty()) return;
+  progress.note(fmt::format(
+      "{} of experts, {} first, {} reached by too few tokens for a Hessian and rounded without one; more text "
+      "(--samples, --tokens) reaches more",
+      counted(static_cast<std::int64_t>(linears.size()), "linear"), linears.front(),
+      linears.size() == 1 ? "was" : "were"));
+}
+
 // The state of a run: the quantized stream, and the float model's own if something is matched to it.
 class BlockRun {
  public:
@@ -72,6 +81,7 @@ class BlockRun {
   void run_final_norm() {
     if (!options_.layerwise || !options_.layerwise->final_norm) return;
     auto& norm = result_.decoder.final_norm;
+    if (norm.kind == model::NormKind::none) return;
     const auto target = forward(passes_.final_norm, float_stream_->hidden(), at::kFloat);
     auto& report = result_.tweaked.emplace_back();
     norm = tweak::tweak_final_norm(norm, result_.decoder.blocks.size(), stream_.hidden(), target, mask_,
@@ -80,6 +90,7 @@ class BlockRun {
   }
 
   BlockwiseResult take_result() { return std::move(result_); }
+  const std::vector<std::string>& few_tokens() const { return few_tokens_; }
 
  private:
   quantize::BlockTokenWeights counts_of(int block) const {
@@ -90,7 +101,7 @@ class BlockRun {
   }
 
   // Norms and biases, and what stays float, are those that the result's readers will see.
-  model::Block quantize(const model::Block& floats) const {
+  model::Block quantize(const model::Block& floats) {
     const auto weights = counts_of(floats.index);
     const auto stored = result_.decoder.config.stored_type;
     auto block = quantize_block(with_stored_norms(floats, stored), *exact_.blocks.get(floats.index),
@@ -98,7 +109,7 @@ class BlockRun {
                                  .exact = corrects_drift_ ? &*float_stream_ : nullptr,
                                  .weights = weights,
                                  .first_row = first_row_},
-                                *options_.plan, options_.processes);
+                                *options_.plan, options_.processes, &few_tokens_);
     return with_stored_floats(std::move(block), stored);
   }
 
@@ -126,6 +137,7 @@ class BlockRun {
   std::vector<quantize::BlockTokenWeights> token_weights_;  // one per block; empty if all tokens have equal weight
   Stream stream_;
   std::optional<Stream> float_stream_;
+  std::vector<std::string> few_tokens_;  // experts' linears that were quantized without a Hessian
   BlockwiseResult result_;
 };
 
@@ -151,6 +163,7 @@ BlockwiseResult run_blocks(const model::Decoder& exact, const model::Decoder& pa
       stage.advance(1);
     }
     run.run_final_norm();
+    note_few_tokens(run.few_tokens(), progress);
   } catch (const LostProcess&) {
     throw;
   } catch (const Error& error) {  // about a block, a linear or a norm; about a file, if a block could not be read

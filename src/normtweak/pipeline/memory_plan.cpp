@@ -31,6 +31,7 @@ struct Sizes {                      // in weights
   std::int64_t all = 0, block = 0;  // of the blocks' linears; of the largest block
   std::int64_t outside = 0;         // embedding and head
   std::int64_t widest = 0;          // input columns of a linear
+  std::int64_t widest_of_expert = 0;
 };
 
 Sizes sizes_of(const model::Checkpoint& checkpoint) {
@@ -40,12 +41,17 @@ Sizes sizes_of(const model::Checkpoint& checkpoint) {
     std::int64_t weights = 0;
     for (const auto& linear : linear_shapes(checkpoint, block)) {
       weights += linear.out * linear.in;
-      sizes.widest = std::max(sizes.widest, linear.in);
+      auto& widest = linear.expert < 0 ? sizes.widest : sizes.widest_of_expert;
+      widest = std::max(widest, linear.in);
     }
     sizes.all += weights;
     sizes.block = std::max(sizes.block, weights);
   }
-  sizes.outside = config.vocabulary * config.hidden * (config.tied_head ? 1 : 2);
+  const auto& family = *checkpoint.family;
+  for (const auto& [name, rows, columns] : table_shapes(family, config)) {
+    sizes.outside += size_of(rows, config) * size_of(columns, config);
+  }
+  if (!config.tied_head) sizes.outside += config.vocabulary * config.embedding;
   return sizes;
 }
 
@@ -80,8 +86,10 @@ std::int64_t least_over_blocks(const Sizes& sizes, const model::ModelConfig& con
   const auto square = (needs.corrects_drift ? 44 : 20) + (needs.sweeps ? 5 : 0);
   const auto row = std::max(needs.row_tokens * pass_bytes(config, compute.device, at::kFloat),
                             needs.layerwise_tokens * graph_bytes(config, compute.device, compute.type));
+  // The experts' Hessians are summed up in the same passes, without drift.
+  const auto experts = config.experts * 4 * sizes.widest_of_expert * sizes.widest_of_expert;
   return streams * needs.calibration_tokens * config.hidden * 4 + row + sizes.block * 12 +
-         square * sizes.widest * sizes.widest;
+         square * sizes.widest * sizes.widest + (needs.corrects_drift ? 2 : 1) * experts;
 }
 
 // Token weights are computed before that run, and the end-to-end tweak comes after it: if need be one row at a time, in

@@ -69,7 +69,7 @@ std::vector<PlannedLinear> planned_linears(const quantize::QuantizationPlan& pla
   std::vector<PlannedLinear> all;
   for (int block = 0; block < checkpoint.numbers.layers; ++block) {
     for (auto& shape : linear_shapes(checkpoint, block)) {
-      auto linear_plan = plan.plan_for(shape.name);
+      auto linear_plan = model::stays_float(shape.role) ? std::nullopt : plan.plan_for(shape.name);
       all.push_back({std::move(shape), block, std::move(linear_plan)});
     }
   }
@@ -162,9 +162,9 @@ QuantizedSize size_in_memory(const model::Checkpoint& checkpoint, at::ScalarType
 
 std::int64_t packed_head_bytes(const model::Checkpoint& checkpoint) {
   const auto& numbers = checkpoint.numbers;
-  const std::string head(checkpoint.family->names.head);
-  if (numbers.tied_head || checkpoint.tensors->contains(stored_name(checkpoint, head + ".weight"))) return 0;
-  return bytes_of_packed(checkpoint, {.name = head, .out = numbers.vocabulary, .in = numbers.hidden});
+  const auto head = head_shape(*checkpoint.family, numbers);
+  if (numbers.tied_head || checkpoint.tensors->contains(stored_name(checkpoint, head.name + ".weight"))) return 0;
+  return bytes_of_packed(checkpoint, head);
 }
 
 }  // namespace normtweak::pipeline

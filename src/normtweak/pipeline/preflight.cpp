@@ -22,7 +22,7 @@ namespace {
 // A rule that matches no linear is probably a typo. `lm_head=skip` is accepted, since the head is never quantized.
 void check_rules(const quantize::QuantizationPlan& plan, const model::Checkpoint& checkpoint) {
   for (const auto& rule : plan.rules) {
-    bool matches = rule.skip && rule.pattern.matches(checkpoint.family->names.head);
+    bool matches = rule.skip && rule.pattern.matches(checkpoint.family->head.name);
     std::string example;
     for (int block = 0; block < checkpoint.numbers.layers && !matches; ++block) {
       for (const auto& linear : linear_shapes(checkpoint, block)) {

@@ -1,9 +1,12 @@
 #include "normtweak/pipeline/quantize_block.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/eye.h>
 
 #include <array>
+#include <map>
 #include <optional>
+#include <tuple>
 #include <vector>
 
 #include "normtweak/base/device/finite.h"
@@ -18,19 +21,24 @@ namespace {
 // Calibration statistics of the inputs of the linears at one place.
 struct Observed {
   quantize::InputHessian hessian;
-  quantize::Drift drift;                                     // undefined without drift correction
-  std::optional<std::array<quantize::DriftHalf, 2>> halves;  // of the text; nullopt if one is empty
+  quantize::Drift drift = {};                                     // undefined without drift correction
+  std::optional<std::array<quantize::DriftHalf, 2>> halves = {};  // of the text; nullopt if one is empty
+  bool few_tokens = false;                                        // too few to tell; of an expert
 };
 
-// The number of input columns at each place where a linear needs a Hessian; 0 elsewhere.
-std::array<std::int64_t, model::kLinearInputs> wanted_columns(const model::Block& block,
-                                                              const quantize::QuantizationPlan& plan) {
-  std::array<std::int64_t, model::kLinearInputs> columns = {};
-  auto copy = block;
-  for (const auto& placed : model::linears(copy)) {
-    const auto linear_plan = plan.plan_for(placed.linear->name);
+std::optional<quantize::LinearPlan> plan_of(const model::BlockLinear& part, const quantize::QuantizationPlan& plan) {
+  return stays_float(part.role) ? std::nullopt : plan.plan_for(part.linear.name);
+}
+
+// The input columns of the places of a kind where a linear needs a Hessian.
+using Columns = std::map<model::Place, std::int64_t>;
+
+Columns wanted_columns(const model::Block& block, model::PlaceKind kind, const quantize::QuantizationPlan& plan) {
+  Columns columns;
+  for (const auto& part : block.linears) {
+    const auto linear_plan = part.place().kind == kind ? plan_of(part, plan) : std::nullopt;
     if (linear_plan && quantize::needs_hessian(*linear_plan)) {
-      columns[static_cast<std::size_t>(placed.input)] = weights::shape(placed.linear->weight)[1];
+      columns[part.place()] = weights::shape(part.linear.weight)[1];
     }
   }
   return columns;
@@ -42,24 +50,45 @@ struct HalfSums {
   quantize::DriftAccumulator drift;
 };
 
-bool adds_to_residual(model::LinearInput place) {
-  return place == model::LinearInput::attention_output || place == model::LinearInput::mlp_down;
+// What a pass through the block shows at the places of a kind; it ends there.
+std::map<model::Place, model::Seen> inputs_at(model::PlaceKind kind, const model::Block& block,
+                                              const at::Tensor& hidden, model::BlockContext context) {
+  std::map<model::Place, model::Seen> found;
+  // Experts come one after the other, and behind the router, which reads its input at a place of the same kind.
+  const bool is_last = !block.facts.experts || kind < model::PlaceKind::mlp;
+  context.tap = [&](const model::Seen& seen) {
+    if (seen.linear != nullptr || seen.place.kind != kind) return false;
+    found[seen.place] = seen;
+    return is_last;
+  };
+  forward(block, hidden, context);
+  return found;
 }
 
-// Accumulates the inputs of the linears at this place, over every `step`th row of [begin, end). passes: the float
-// block; so_far: the same with the linears before this place quantized.
-void add_rows(HalfSums& sums, model::LinearInput place, const model::Block& passes, const model::Block& so_far,
-              const BlockStreams& streams, std::int64_t begin, std::int64_t end, std::int64_t step) {
+// Accumulates the inputs of the linears at these places, over every `step`th row of [begin, end). passes: the float
+// block; so_far: the same with the linears before these places quantized.
+void add_rows(std::map<model::Place, HalfSums>& sums, model::PlaceKind kind, const model::Block& passes,
+              const model::Block& so_far, const BlockStreams& streams, std::int64_t begin, std::int64_t end,
+              std::int64_t step) {
   if (begin >= end) return;
   const auto rows = [&](const at::Tensor& all) { return all.slice(0, begin, end, step); };
-  const auto& weights = streams.weights[static_cast<std::size_t>(place)];
-  const auto of_rows = weights.defined() ? std::optional(rows(weights)) : std::nullopt;
+  const auto& weights = streams.weights[static_cast<std::size_t>(kind)];
   const auto& context = streams.quantized.context();
-  const auto found = forward_to(place, so_far, rows(streams.quantized.hidden()), context);
-  sums.hessian.add(found.input, of_rows);
-  if (streams.exact == nullptr) return;
-  const auto wanted = forward_to(place, passes, rows(streams.exact->hidden()), context);
-  sums.drift.add(wanted.input, found.input, wanted.residual, found.residual, of_rows);
+  const auto found = inputs_at(kind, so_far, rows(streams.quantized.hidden()), context);
+  const auto wanted = streams.exact == nullptr ? std::map<model::Place, model::Seen>()
+                                               : inputs_at(kind, passes, rows(streams.exact->hidden()), context);
+  for (auto& [place, sum] : sums) {
+    const auto seen = found.find(place);
+    if (seen == found.end()) continue;  // no token reached this expert
+    const auto& [input, tokens, residual] = std::tie(seen->second.input, seen->second.tokens, seen->second.residual);
+    auto of_rows = weights.defined() ? std::optional(rows(weights)) : std::nullopt;
+    if (of_rows && tokens.defined()) of_rows = of_rows->flatten().to(tokens.device()).index_select(0, tokens);
+    sum.hessian.add(input, of_rows);
+    // The float model may send other tokens to an expert, so that there is nothing to compare.
+    if (streams.exact == nullptr || place.expert >= 0) continue;
+    const auto& exact = wanted.at(place);
+    sum.drift.add(exact.input, input, exact.residual, residual, of_rows);
+  }
 }
 
 // Combines the means of both halves.
@@ -68,8 +97,8 @@ at::Tensor mean_of(const at::Tensor& first, const at::Tensor& second, double fir
 }
 
 // sums: of all rows, or of each half.
-Observed conclude(const std::vector<HalfSums>& sums) {
-  const auto &first = sums.front(), &second = sums.back();
+Observed conclude(const std::vector<HalfSums*>& sums) {
+  const auto &first = *sums.front(), &second = *sums.back();
   const double counted = first.hessian.total_weight(), others = second.hessian.total_weight();
   if (sums.size() == 1 || counted == 0 || others == 0) {
     return {.hessian = (counted > 0 ? first : second).hessian.mean(), .drift = {}, .halves = std::nullopt};
@@ -84,6 +113,24 @@ Observed conclude(const std::vector<HalfSums>& sums) {
   return observed;
 }
 
+// An expert that few tokens reached is quantized as if all its inputs were alike: for one Hessian, the identity, every
+// method rounds each weight for itself.
+Observed conclude_expert(const std::vector<HalfSums*>& sums, std::int64_t in) {
+  constexpr double kFewTokens = 32;
+  double counted = 0;
+  for (const auto* half : sums) counted += half->hessian.total_weight();
+  const auto& first = sums.front()->hessian;
+  if (counted < kFewTokens) return {.hessian = at::eye(in, first.options()), .few_tokens = true};
+  at::Tensor mean;
+  for (const auto* half : sums) {
+    const auto own = half->hessian.total_weight();
+    if (own == 0) continue;
+    const auto part = half->hessian.mean() * (own / counted);
+    mean = mean.defined() ? mean + part : part;
+  }
+  return {.hessian = mean};
+}
+
 void check_finite(const Observed& observed, int block, at::ScalarType type) {
   for (const auto& seen : {observed.hessian.mean(), observed.drift.inputs, observed.drift.residual}) {
     if (!seen.defined() || all_finite(seen)) continue;
@@ -93,30 +140,41 @@ void check_finite(const Observed& observed, int block, at::ScalarType type) {
 
 // For drift correction, even and odd rows are kept apart. Parity counts rows of the whole text, independent of the
 // number of processes.
-Observed observe(model::LinearInput place, std::int64_t columns, const model::Block& passes, const model::Block& so_far,
-                 const BlockStreams& streams, const Processes& processes) {
+std::map<model::Place, Observed> observe(model::PlaceKind kind, const Columns& columns, const model::Block& passes,
+                                         const model::Block& so_far, const BlockStreams& streams,
+                                         const Processes& processes) {
+  if (columns.empty()) return {};
   const auto& hidden = streams.quantized.hidden();
+  const auto& context = streams.quantized.context();
   const bool with_drift = streams.exact != nullptr;
-  const auto residual = adds_to_residual(place) ? hidden.size(-1) : 0;
   const std::int64_t halves = with_drift ? 2 : 1;
-  std::vector<HalfSums> sums;
-  for (std::int64_t half = 0; half < halves; ++half) {
-    sums.push_back(
-        {{columns, hidden.device()}, {with_drift ? columns : 0, with_drift ? residual : 0, hidden.device()}});
+  std::vector<std::map<model::Place, HalfSums>> sums(static_cast<std::size_t>(halves));
+  for (auto& half : sums) {
+    for (const auto& [place, in] : columns) {
+      const bool drifts = with_drift && place.expert < 0;
+      const auto residual = drifts && adds_to_stream(place, context.config->topology) ? hidden.size(-1) : 0;
+      half.emplace(place, HalfSums{{in, hidden.device()}, {drifts ? in : 0, residual, hidden.device()}});
+    }
   }
   streams.quantized.in_parts([&](std::int64_t begin, std::int64_t count) {
     for (std::int64_t half = 0; half < halves; ++half) {
       const auto first = begin + (streams.first_row + begin + half) % halves;
-      add_rows(sums[static_cast<std::size_t>(half)], place, passes, so_far, streams, first, begin + count, halves);
+      add_rows(sums[static_cast<std::size_t>(half)], kind, passes, so_far, streams, first, begin + count, halves);
     }
   });
-  for (auto& half : sums) {
-    half.hessian.sum_over(processes);
-    if (with_drift) half.drift.sum_over(processes);
+  std::map<model::Place, Observed> all;
+  for (const auto& [place, in] : columns) {
+    std::vector<HalfSums*> of_place;
+    for (auto& half : sums) of_place.push_back(&half.at(place));
+    for (auto* half : of_place) {
+      half->hessian.sum_over(processes);
+      if (with_drift && place.expert < 0) half->drift.sum_over(processes);
+    }
+    auto observed = place.expert < 0 ? conclude(of_place) : conclude_expert(of_place, in);
+    check_finite(observed, passes.index, context.type);
+    all.emplace(place, std::move(observed));
   }
-  auto observed = conclude(sums);
-  check_finite(observed, passes.index, streams.quantized.context().type);
-  return observed;
+  return all;
 }
 
 weights::Weight quantize_linear(const model::Linear& linear, const quantize::LinearPlan& plan, const Observed& observed,
@@ -137,21 +195,22 @@ weights::Weight quantize_linear(const model::Linear& linear, const quantize::Lin
 }  // namespace
 
 model::Block quantize_block(const model::Block& passes, const model::Block& exact, const BlockStreams& streams,
-                            const quantize::QuantizationPlan& plan, const Processes& processes) {
-  const auto columns = wanted_columns(passes, plan);
+                            const quantize::QuantizationPlan& plan, const Processes& processes,
+                            std::vector<std::string>* few_tokens) {
   auto quantized = exact, so_far = passes;
-  const auto linears = model::linears(quantized), running = model::linears(so_far);
-  for (int place = 0; place < model::kLinearInputs; ++place) {
-    const auto input = static_cast<model::LinearInput>(place);
-    const auto wanted = columns[static_cast<std::size_t>(place)];
-    const auto observed = wanted > 0 ? observe(input, wanted, passes, so_far, streams, processes) : Observed{};
-    for (std::size_t i = 0; i < linears.size(); ++i) {
-      auto& linear = *linears[i].linear;
-      const auto linear_plan = plan.plan_for(linear.name);
-      if (linears[i].input != input || !linear_plan) continue;
-      linear.weight = quantize_linear(linear, *linear_plan, observed, plan.drift_correction);
+  for (std::size_t i = 0; i < model::kPlaceKinds; ++i) {
+    const auto kind = static_cast<model::PlaceKind>(i);
+    const auto observed = observe(kind, wanted_columns(passes, kind, plan), passes, so_far, streams, processes);
+    for (std::size_t part = 0; part < quantized.linears.size(); ++part) {
+      auto& [role, expert, linear] = quantized.linears[part];
+      const auto linear_plan = plan_of(quantized.linears[part], plan);
+      if (place_of(role, expert).kind != kind || !linear_plan) continue;
+      const auto found = observed.find(place_of(role, expert));
+      const auto seen = found == observed.end() ? Observed{} : found->second;
+      if (seen.few_tokens && few_tokens != nullptr) few_tokens->push_back(linear.name);
+      linear.weight = quantize_linear(linear, *linear_plan, seen, plan.drift_correction);
       processes.broadcast(weights::tensors(linear.weight));
-      running[i].linear->weight = linear.weight;
+      so_far.linears[part].linear.weight = linear.weight;
     }
   }
   return quantized;

@@ -16,8 +16,10 @@ struct BlockStreams {
 
 // Returns the block with the linears that the plan names quantized, and everything else as in `exact`. passes: the
 // float block in the compute dtype; exact: the same with F32 weights. All processes do the same work; rank 0's result
-// is broadcast, since other hardware may round differently. Throws Error naming the linear.
+// is broadcast, since other hardware may round differently. few_tokens: gets the names of experts' linears that saw too
+// few tokens for a Hessian. Throws Error naming the linear.
 model::Block quantize_block(const model::Block& passes, const model::Block& exact, const BlockStreams& streams,
-                            const quantize::QuantizationPlan& plan, const Processes& processes);
+                            const quantize::QuantizationPlan& plan, const Processes& processes,
+                            std::vector<std::string>* few_tokens = nullptr);
 
 }  // namespace normtweak::pipeline

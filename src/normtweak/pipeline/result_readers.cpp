@@ -23,7 +23,7 @@ std::vector<formats::Reader> readers_of_quantized(const model::Checkpoint& origi
       all.floats.push_back(shape.name);
     }
   }
-  all.floats.emplace_back(original.family->names.head);
+  all.floats.emplace_back(original.family->head.name);
   return readers_of(original, all);
 }
 

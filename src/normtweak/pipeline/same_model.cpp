@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "normtweak/base/error.h"
+#include "normtweak/model/hyperparameters.h"
 
 namespace normtweak::pipeline {
 namespace {
@@ -48,16 +49,23 @@ std::string_view name_of(RotaryScaling::Kind kind) {
       return "none";
     case RotaryScaling::Kind::linear:
       return "linear";
+    case RotaryScaling::Kind::dynamic:
+      return "dynamic";
     case RotaryScaling::Kind::llama3:
       return "llama3";
+    case RotaryScaling::Kind::yarn:
+      return "yarn";
+    case RotaryScaling::Kind::longrope:
+      return "longrope";
   }
   return "";
 }
 
-void add_rotary(const model::ModelConfig& config, std::vector<Fact>& facts) {
-  auto scaling = config.rotary_scaling;
+void add_rotary(const model::Rotary& rotary, std::vector<Fact>& facts) {
+  auto scaling = rotary.scaling;
   if (scaling.kind == RotaryScaling::Kind::linear && scaling.factor == 1) scaling = {};  // no scaling
-  facts.push_back(number("rotary base", config.rotary_base));
+  facts.push_back(number("rotary base", rotary.base));
+  facts.push_back(count("rotated channels of a head", rotary.size));
   facts.push_back({"rotary scaling", std::string(name_of(scaling.kind))});
   if (scaling.kind == RotaryScaling::Kind::none) return;
   facts.push_back(number("factor of the rotary scaling", scaling.factor));
@@ -65,6 +73,28 @@ void add_rotary(const model::ModelConfig& config, std::vector<Fact>& facts) {
   facts.push_back(number("low frequency factor of the rotary scaling", scaling.low_frequency));
   facts.push_back(number("high frequency factor of the rotary scaling", scaling.high_frequency));
   facts.push_back(number("original context of the rotary scaling", scaling.original_context));
+  facts.push_back(number("attention factor of the rotary scaling", scaling.attention_factor));
+  for (const auto* factors : {&scaling.short_factors, &scaling.long_factors}) {
+    for (const auto factor : *factors) facts.push_back(number("longrope factors", factor));
+  }
+}
+
+// What the rows of the family read besides.
+void add_numbers(const model::Checkpoint& checkpoint, std::vector<Fact>& facts) {
+  using Config = model::ModelConfig;
+  const auto& config = checkpoint.numbers;
+  for (const auto& row : hyperparameters(*checkpoint.family)) {
+    const auto name = row.key.value_or("");
+    if (name.empty() || row.field == model::Hyperparameter::Field(&Config::tied_head)) continue;
+    if (row.field == model::Hyperparameter::Field(&Config::context)) continue;  // may be extended
+    if (const auto* size = std::get_if<std::int64_t Config::*>(&row.field)) {
+      facts.push_back(count(name, config.*(*size)));
+    } else if (const auto* value = std::get_if<double Config::*>(&row.field)) {
+      facts.push_back(number(name, config.*(*value)));
+    } else if (const auto* is_set = std::get_if<bool Config::*>(&row.field)) {
+      facts.push_back(flag(name, config.*(*is_set)));
+    }
+  }
 }
 
 // Most general facts first. If the kind of model or of scaling differs, the lists have different lengths, but that
@@ -84,11 +114,18 @@ std::vector<Fact> facts_of(const model::Checkpoint& checkpoint, bool tied_head) 
                              flag("biases of query, key and value", config.query_key_value_bias),
                              flag("bias of the attention's output", config.attention_output_bias),
                              flag("biases of the MLP", config.mlp_bias),
-                             flag("head tied to the embedding", tied_head)};
-  if (checkpoint.family->position == model::Position::rotary) {
-    add_rotary(config, facts);
-  } else {
+                             flag("head tied to the embedding", tied_head),
+                             count("topology", static_cast<int>(config.topology)),
+                             number("scale of attention", config.attention_scale)};
+  if (checkpoint.family->position == model::Position::learned) {
     facts.push_back(count("learned positions", config.context));
+  }
+  add_numbers(checkpoint, facts);
+  for (const auto& rotary : config.rotary) add_rotary(rotary, facts);
+  for (const auto& layer : config.layer_facts) {
+    facts.push_back(count("window of a block", layer.window));
+    facts.push_back(count("rotary settings of a block", layer.rotary));
+    facts.push_back(flag("experts of a block", layer.experts));
   }
   return facts;
 }

@@ -72,7 +72,7 @@ class Contents {
         family_names_(model::family_names(original)) {
     add_head(decoder.head);
     for (int i = 0; i < decoder.blocks.size(); ++i) add_block(*decoder.blocks.stored(i));
-    add_norm(decoder.final_norm);
+    if (decoder.final_norm.kind != model::NormKind::none) add_norm(decoder.final_norm);
   }
 
   std::vector<TensorToWrite> tensors() const {
@@ -135,7 +135,7 @@ class Contents {
   // Some programs quantize the head as well. This one never changes it, so the tensors of a packed head are copied.
   void add_head(const model::Linear& head) {
     if (!weights::is_quantized(head.weight)) {
-      float_linears_.emplace_back(original_.family->names.head);  // a tied `head` has the embedding's name
+      float_linears_.emplace_back(original_.family->head.name);  // a tied `head` has the embedding's name
     } else if (format_.holds_codes) {
       packed_.push_back({head.name, formats::packed_settings(head.weight)});
     } else {
@@ -144,9 +144,8 @@ class Contents {
   }
 
   void add_block(const model::Block& block) {
-    add_norm(block.attention_norm);
-    add_norm(block.mlp_norm);
-    for (const auto* linear : model::linears(block)) add_linear(*linear);
+    for (const auto& [role, norm] : block.norms) add_norm(norm);
+    for (const auto& part : block.linears) add_linear(part.linear);
   }
 
   void add_linear(const model::Linear& linear) {

@@ -32,7 +32,8 @@ void check_stored_type(const model::Checkpoint& original, at::ScalarType type, c
   std::set<std::string> quantized;
   for (int block = 0; block < original.numbers.layers; ++block) {
     for (const auto& linear : linear_shapes(original, block)) {
-      if (plan.plan_for(linear.name)) quantized.insert(stored_name(original, linear.name + ".weight"));
+      if (!model::stays_float(linear.role) && plan.plan_for(linear.name))
+        quantized.insert(stored_name(original, linear.name + ".weight"));
     }
   }
   for (const auto& name : original.tensors->names()) {
@@ -49,29 +50,30 @@ model::Norm with_stored_floats(model::Norm norm, at::ScalarType type) {
 }
 
 model::Block with_stored_norms(model::Block block, at::ScalarType type) {
-  block.attention_norm = with_stored_floats(std::move(block.attention_norm), type);
-  block.mlp_norm = with_stored_floats(std::move(block.mlp_norm), type);
-  for (const auto& placed : linears(block)) round_to(placed.linear->bias, type);
+  for (auto& [role, norm] : block.norms) norm = with_stored_floats(std::move(norm), type);
+  for (auto& part : block.linears) round_to(part.linear.bias, type);
   return block;
 }
 
 model::Block with_stored_floats(model::Block block, at::ScalarType type) {
   block = with_stored_norms(std::move(block), type);
-  for (const auto& placed : linears(block)) {
-    if (auto* left = std::get_if<weights::FloatWeight>(&placed.linear->weight)) round_to(left->values, type);
+  for (auto& part : block.linears) {
+    if (auto* left = std::get_if<weights::FloatWeight>(&part.linear.weight)) round_to(left->values, type);
   }
   return block;
 }
 
 model::Decoder with_stored_outside(model::Decoder decoder, at::ScalarType type) {
   round_to(decoder.embedding, type);
-  round_to(decoder.positions, type);
+  for (auto* table : {&decoder.positions, &decoder.project_in, &decoder.project_out}) round_to(*table, type);
+  decoder.embedding_norm = with_stored_floats(std::move(decoder.embedding_norm), type);
   decoder.final_norm = with_stored_floats(std::move(decoder.final_norm), type);
   if (decoder.config.tied_head) {
     decoder.head.weight = weights::FloatWeight{decoder.embedding};
   } else if (auto* head = std::get_if<weights::FloatWeight>(&decoder.head.weight)) {
     round_to(head->values, type);
   }
+  round_to(decoder.head.bias, type);
   return decoder;
 }
 

@@ -2,6 +2,8 @@
 
 #include <ATen/ops/empty_like.h>
 
+#include "normtweak/model/forward_pass.h"
+
 namespace normtweak::pipeline {
 namespace {
 

@@ -43,8 +43,12 @@ class Counts {
  public:
   explicit Counts(const model::Checkpoint& checkpoint) {
     const auto& numbers = checkpoint.numbers;
-    const auto norm = numbers.hidden * (checkpoint.family->norm == model::NormKind::layer ? 2 : 1);
-    add(TunableGroup::norms, norm * (2 * numbers.layers + 1));
+    const auto& family = *checkpoint.family;
+    for (int block = 0; block < numbers.layers; ++block) {
+      const auto& facts = numbers.layer_facts[static_cast<std::size_t>(block)];
+      for (const auto& norm : block_parts(family, numbers, block).norms) add_norm(norm, facts, checkpoint);
+    }
+    if (numbers.final_norm) add_norm(final_norm_shape(family, numbers), {}, checkpoint);
   }
 
   void add(const model::LinearShape& linear, const Floats& floats) {
@@ -57,6 +61,12 @@ class Counts {
   TunableCounts take() { return std::move(counts_); }
 
  private:
+  void add_norm(const model::NormShape& norm, const model::LayerFacts& facts, const model::Checkpoint& checkpoint) {
+    std::int64_t floats = norm.has_bias ? 2 : 1;
+    for (const auto size : norm.dimensions) floats *= size_of(size, checkpoint.numbers);
+    add(tweak::group_of(norm.role, facts), floats);
+  }
+
   void add(TunableGroup group, std::int64_t count) {
     if (count > 0) counts_[group] += count;
   }

@@ -16,14 +16,14 @@ void describe_weights(const model::Decoder& decoder, RunResult& result) {
   const auto block = decoder.blocks.stored(0);
   result.method = "float";
   result.bits = 8 * static_cast<int>(c10::elementSize(decoder.config.stored_type));
-  for (const auto* linear : linears(*block)) {
-    if (const auto* affine = std::get_if<weights::AffineWeight>(&linear->weight)) {
+  for (const auto& [role, expert, linear] : block->linears) {
+    if (const auto* affine = std::get_if<weights::AffineWeight>(&linear.weight)) {
       result.method = "affine";
       result.bits = affine->bits;
       result.group_size = affine->group_size;
       return;
     }
-    if (const auto* table = std::get_if<weights::CodebookWeight>(&linear->weight)) {
+    if (const auto* table = std::get_if<weights::CodebookWeight>(&linear.weight)) {
       result.method = "codebook";
       result.bits = table->bits;
       return;

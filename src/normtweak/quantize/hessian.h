@@ -27,6 +27,7 @@ class HessianAccumulator {
   // f32 [in, in]: the weighted mean over the tokens so far. Throws Error if their total weight is 0.
   at::Tensor mean() const;
   double total_weight() const;
+  at::TensorOptions options() const { return sum_.options(); }
 
  private:
   at::Tensor sum_;           // f32 [in, in]

@@ -11,10 +11,11 @@
 #include <algorithm>
 #include <cmath>
 
-#include "normtweak/base/device/matrix_product.h"
 #include "normtweak/base/error.h"
 #include "normtweak/model/activations.h"
 #include "normtweak/model/finite_outputs.h"
+#include "normtweak/model/forward_pass.h"
+#include "normtweak/model/head.h"
 
 namespace normtweak::quantize {
 namespace {
@@ -26,17 +27,18 @@ constexpr std::int64_t kTokensCpu = 2048, kTokensGpu = 8192;  // per pass; with 
 at::Tensor next_token_gradient(const model::Decoder& decoder, const at::Tensor& hidden, const at::Tensor& ids,
                                const at::Tensor& counted) {
   const c10::NoGradGuard no_gradients;
-  const auto head = model::values(decoder.head.weight, hidden.scalar_type());
+  const auto head = head_of(decoder);
   const auto all = hidden.flatten(0, 1), next = ids.roll(-1, 1).reshape({-1, 1}), share = counted.reshape({-1, 1});
   auto gradient = at::empty_like(all);
-  const auto step = model::tokens_with_logits(head.size(0), hidden.device(), decoder.workspace);
+  const auto step = model::tokens_with_logits(head.weight.size(0), hidden.device(), decoder.workspace);
   for (std::int64_t begin = 0; begin < all.size(0); begin += step) {
     const auto chunk = [&](const at::Tensor& whole) {
       return whole.narrow(0, begin, std::min(step, all.size(0) - begin));
     };
-    auto difference = logits(decoder, chunk(all)).softmax(-1);
+    const auto found = logits(decoder, chunk(all));
+    auto difference = found.softmax(-1);
     difference.scatter_add_(1, chunk(next), -at::ones(chunk(next).sizes(), difference.options()));
-    chunk(gradient).copy_(matmul_transposed(difference.mul_(chunk(share)).to(head.scalar_type()), head.t()));
+    chunk(gradient).copy_(hidden_gradient(head, found, difference.mul_(chunk(share))));
   }
   return gradient.view(hidden.sizes());
 }
@@ -56,34 +58,50 @@ at::Tensor counted_predictions(const calibrate::TokenBatch& text) {
   return counted;
 }
 
-// Writes Σ (∂ℓ/∂y)² over the output channels of each place's linears to rows [begin, ...) of `weights`.
+// Adds to `sum` what a linear's output gradient says of its tokens: Σ (∂ℓ/∂y)² over the output channels.
+void add_squares(const model::Seen& seen, const at::Tensor& output_gradient, at::Tensor& sum, at::IntArrayRef rows) {
+  const auto squares = output_gradient.to(at::kFloat).square().sum(-1);
+  if (!seen.tokens.defined()) {
+    const auto of_rows = squares.view(rows);
+    sum = sum.defined() ? sum + of_rows : of_rows;
+    return;
+  }
+  if (!sum.defined()) sum = at::zeros(rows, squares.options());
+  sum.view(-1).index_add_(0, seen.tokens, squares);  // an expert's own tokens
+}
+
+// Writes the sums over each place's linears to rows [begin, ...) of `weights`.
 void add_rows(const model::Decoder& decoder, const calibrate::TokenBatch& text, std::int64_t begin,
               std::vector<BlockTokenWeights>& weights) {
   const auto ids = text.ids.to(decoder.device);
-  auto context = block_context(decoder);
   std::vector<at::Tensor> inputs;  // one per block
-  auto hidden = embed(decoder, ids);
+  at::Tensor hidden;
   {
     const c10::NoGradGuard no_gradients;
-    for (int i = 0; i < decoder.blocks.size(); ++i) {
-      inputs.push_back(hidden);
-      hidden = forward(*decoder.blocks.get(i), hidden, context);
-    }
+    hidden = through_blocks(decoder, ids, {.see = [&](int /*block*/, const at::Tensor& input) {
+                              inputs.push_back(input);
+                              return input;
+                            }});
   }
 
   const at::AutoGradMode with_gradients(true);
   const auto last_input = hidden.detach().requires_grad_();
-  const auto last = forward(decoder.final_norm, last_input, decoder.type);
+  const auto last = finish(decoder, decoder.final_norm, last_input);
   const auto counted = counted_predictions(text).to(decoder.device);
   torch::autograd::backward({last}, {next_token_gradient(decoder, last.detach(), ids, counted)});
   auto gradient = last_input.grad();
+  auto context = block_context(decoder);
   for (std::size_t i = inputs.size(); i-- > 0;) {
     BlockTokenWeights sums;
-    context.observe_output = [&sums](model::LinearInput place, const at::Tensor& output) {
-      output.register_hook([&sum = sums[static_cast<std::size_t>(place)]](const at::Tensor& output_gradient) {
-        const auto squares = output_gradient.to(at::kFloat).square().sum(-1);
-        sum = sum.defined() ? sum + squares : squares;
+    context.tap = [&](const model::Seen& seen) {
+      if (seen.linear == nullptr || seen.is_router()) return false;
+      auto& sum = sums[static_cast<std::size_t>(seen.place.kind)];
+      auto kept = seen;  // without what would keep the graph alive
+      kept.input = kept.residual = kept.output = at::Tensor();
+      seen.output.register_hook([kept, &sum, rows = ids.sizes()](const at::Tensor& output_gradient) {
+        add_squares(kept, output_gradient, sum, rows);
       });
+      return false;
     };
     const auto input = inputs[i].detach().requires_grad_();
     const auto output = forward(*decoder.blocks.get(static_cast<int>(i)), input, context);
@@ -91,7 +109,8 @@ void add_rows(const model::Decoder& decoder, const calibrate::TokenBatch& text, 
     gradient = input.grad();
     inputs.pop_back();
     for (std::size_t place = 0; place < sums.size(); ++place) {
-      weights[i][place].narrow(0, begin, text.samples()).copy_(sums[place]);
+      auto own = weights[i][place].narrow(0, begin, text.samples());
+      if (sums[place].defined()) own.copy_(sums[place]);
     }
   }
 }

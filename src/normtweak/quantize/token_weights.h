@@ -23,8 +23,9 @@ namespace normtweak::quantize {
 
 enum class TokenWeighting { none, fisher };
 
-// For each of the four inputs of a block: f32 or bool [samples, tokens], or undefined if all tokens have equal weight.
-using BlockTokenWeights = std::array<at::Tensor, model::kLinearInputs>;
+// For each kind of place in a block: f32 or bool [samples, tokens], or undefined if all tokens have equal weight. The
+// experts at one kind of place share the weights, each with the tokens that reach it.
+using BlockTokenWeights = std::array<at::Tensor, model::kPlaceKinds>;
 
 // One forward and backward pass of `decoder`, block by block: each block's input is kept and the block is recomputed in
 // the backward pass. The workspace limits the rows per pass. For each block, f32 [samples, tokens] on the CPU, with

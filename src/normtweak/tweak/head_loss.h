@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "normtweak/model/head.h"
+
 namespace normtweak::tweak {
 
 struct HeadLoss {
@@ -16,8 +18,8 @@ struct HeadLoss {
 // What a model's logits are made of. Each model has its own head: another program may have packed or changed that of
 // the quantized one. Where the two share a head, so do these tensors.
 struct HeadInput {
-  at::Tensor head;    // [vocabulary, hidden] in the compute dtype
-  at::Tensor hidden;  // [rows, tokens, hidden] in the compute dtype: the last hidden states, after the final norm
+  model::Head head;
+  at::Tensor hidden;  // [rows, tokens, embedding] in the compute dtype: the head's input
 };
 
 // mask: bool [rows, tokens], or undefined. Softmax and sums run in F32. workspace: bytes available for temporaries,

@@ -24,8 +24,8 @@ at::Tensor counted_tokens(const at::Tensor& hidden, const at::Tensor& mask) {
 // The block with its linears dequantized once, since they are frozen and used in every step.
 model::Block with_float_linears(const model::Block& block, at::ScalarType type) {
   auto frozen = block;
-  for (const auto& placed : model::linears(frozen)) {
-    placed.linear->weight = weights::FloatWeight{model::values(placed.linear->weight, type)};
+  for (auto& part : frozen.linears) {
+    part.linear.weight = weights::FloatWeight{model::values(part.linear.weight, type)};
   }
   return frozen;
 }
@@ -101,10 +101,8 @@ model::Block tweak_block(const model::Block& block, const model::BlockContext& c
       with_float_linears(block, context.type), stored, options,
       [&](const model::Block& part, const at::Tensor& part_inputs) { return forward(part, part_inputs, context); });
   tweak.train(inputs, targets, mask, rate_of(options, block.index, layers), report);
-  const auto result = tweak.finished();
   auto tweaked = block;
-  tweaked.attention_norm = result.attention_norm;
-  tweaked.mlp_norm = result.mlp_norm;
+  tweaked.norms = tweak.finished().norms;
   return tweaked;
 }
 

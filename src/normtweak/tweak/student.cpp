@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include "normtweak/base/error.h"
+#include "normtweak/model/forward_pass.h"
 #include "normtweak/tweak/head_loss.h"
 
 namespace normtweak::tweak {
@@ -26,10 +27,7 @@ std::vector<TunableField> fields_of(const model::Decoder& decoder, const std::se
 }  // namespace
 
 Student::Student(const model::Decoder& decoder, const std::set<TunableGroup>& groups)
-    : decoder_(decoder),
-      groups_(groups),
-      set_(fields_of(decoder, groups, first_)),
-      head_(model::values(decoder.head.weight, decoder.type)) {}
+    : decoder_(decoder), groups_(groups), set_(fields_of(decoder, groups, first_)), head_(head_of(decoder)) {}
 
 model::Block Student::block(std::size_t index, bool frozen) const {
   return with_values(*decoder_.blocks.get(static_cast<int>(index)), groups_, set_, first_[index], frozen);
@@ -39,15 +37,14 @@ model::Norm Student::final_norm(bool frozen) const {
   return with_values(decoder_.final_norm, groups_, set_, first_.back(), frozen);
 }
 
-at::Tensor Student::forward_block(std::size_t index, const at::Tensor& hidden) const {
-  return forward(block(index), hidden, block_context(decoder_));
+at::Tensor Student::forward_block(int index, const at::Tensor& hidden) const {
+  return forward(block(static_cast<std::size_t>(index)), hidden, block_context(decoder_));
 }
 
 at::Tensor Student::divergence(const DistillationBatch& batch) const {
   const c10::NoGradGuard no_gradients;
-  auto hidden = embed(decoder_, batch.ids);
-  for (std::size_t i = 0; i + 1 < first_.size(); ++i) hidden = forward_block(i, hidden);
-  const auto last = forward(final_norm(), hidden, decoder_.type);
+  const auto run = [this](int index, const at::Tensor& input) { return forward_block(index, input); };
+  const auto last = finish(decoder_, final_norm(), through_blocks(decoder_, batch.ids, {.run = run}));
   return head_loss({head_, last}, {batch.teacher_head, batch.teacher_hidden}, batch.mask, false, 1, decoder_.workspace)
       .divergence;
 }
@@ -55,24 +52,26 @@ at::Tensor Student::divergence(const DistillationBatch& batch) const {
 at::Tensor Student::backward(const DistillationBatch& batch, double scale, bool keep_activations) {
   const auto blocks = first_.size() - 1;
   std::vector<at::Tensor> inputs, outputs;  // one per block; outputs only if activations are kept
-  auto hidden = embed(decoder_, batch.ids).detach();
-  const at::AutoGradMode gradients_as_asked(keep_activations);
-  for (std::size_t i = 0; i < blocks; ++i) {
-    inputs.push_back(hidden.detach().requires_grad_(i > 0));  // nothing before block 0 is tuned
-    hidden = forward_block(i, inputs.back());
-    if (keep_activations) outputs.push_back(hidden);
-  }
+  const auto run = [&](int index, const at::Tensor& hidden) {
+    const at::AutoGradMode gradients_as_asked(keep_activations);
+    inputs.push_back(hidden.detach().requires_grad_(index > 0));  // nothing before block 0 is tuned
+    const auto output = forward_block(index, inputs.back());
+    if (keep_activations) outputs.push_back(output);
+    return output;
+  };
+  const auto hidden = through_blocks(decoder_, batch.ids, {.run = run});
 
   const at::AutoGradMode with_gradients(true);
   const auto last_input = hidden.detach().requires_grad_();
-  const auto last = forward(final_norm(), last_input, decoder_.type);
+  const auto last = finish(decoder_, final_norm(), last_input);
   const auto loss = head_loss({head_, last.detach()}, {batch.teacher_head, batch.teacher_hidden}, batch.mask, true,
                               scale, decoder_.workspace);
   torch::autograd::backward({last}, {loss.gradient});
 
   auto gradient = last_input.grad();
   for (std::size_t i = blocks; i-- > 0;) {
-    const auto output = keep_activations ? std::exchange(outputs[i], {}) : forward_block(i, inputs[i]);
+    const auto output =
+        keep_activations ? std::exchange(outputs[i], {}) : forward_block(static_cast<int>(i), inputs[i]);
     if (!output.requires_grad()) continue;  // block 0, if nothing in it is tuned
     torch::autograd::backward({output}, {gradient});
     gradient = inputs[i].grad();

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "normtweak/model/decoder.h"
+#include "normtweak/model/head.h"
 #include "normtweak/tweak/tunables.h"
 
 namespace normtweak::tweak {
@@ -17,8 +18,8 @@ namespace normtweak::tweak {
 struct DistillationBatch {
   at::Tensor ids;             // i64 [rows, tokens]
   at::Tensor mask;            // bool [rows, tokens], or undefined
-  at::Tensor teacher_hidden;  // [rows, tokens, hidden]: the float model's last hidden states, after its final norm
-  at::Tensor teacher_head;    // [vocabulary, hidden] in the compute dtype: the float model's head
+  at::Tensor teacher_hidden;  // [rows, tokens, embedding]: the input of the float model's head
+  model::Head teacher_head;
 };
 
 class Student {
@@ -44,13 +45,13 @@ class Student {
  private:
   model::Block block(std::size_t index, bool frozen = false) const;
   model::Norm final_norm(bool frozen = false) const;
-  at::Tensor forward_block(std::size_t index, const at::Tensor& hidden) const;
+  at::Tensor forward_block(int index, const at::Tensor& hidden) const;
 
   model::Decoder decoder_;
   std::set<TunableGroup> groups_;
   std::vector<std::size_t> first_;  // index of each block's first tunable, then that of the final norm
   TunableSet set_;
-  at::Tensor head_;  // [vocabulary, hidden] in the compute dtype; a copy only if the model holds it packed
+  model::Head head_;
 };
 
 }  // namespace normtweak::tweak

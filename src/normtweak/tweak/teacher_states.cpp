@@ -14,6 +14,7 @@
 
 #include "normtweak/base/device/memory.h"
 #include "normtweak/base/error.h"
+#include "normtweak/model/forward_pass.h"
 
 namespace normtweak::tweak {
 namespace {
@@ -42,7 +43,7 @@ at::Tensor empty_on_disk(at::IntArrayRef shape, std::int64_t count, at::ScalarTy
 }
 
 std::vector<std::int64_t> hidden_shape(const model::Decoder& teacher, std::int64_t rows, std::int64_t tokens) {
-  return {rows, tokens, teacher.config.hidden};
+  return {rows, tokens, teacher.config.embedding};
 }
 
 // Whether the hidden states go to disk. Machines may differ; all processes must take the same path.
@@ -74,7 +75,7 @@ std::int64_t TeacherStates::share_of_memory(const Processes& processes) {
 
 TeacherStates::TeacherStates(const model::Decoder& teacher, const calibrate::TokenBatch& text, Stage& stage,
                              std::int64_t memory_bytes, const Processes& processes)
-    : text_(text), head_(model::values(teacher.head.weight, teacher.type)) {
+    : text_(text), head_(head_of(teacher)) {
   const c10::NoGradGuard no_gradients;
   const bool on_disk = go_to_disk(teacher, text, memory_bytes, processes);
   const auto share = rows_to_pass(text, on_disk, processes);

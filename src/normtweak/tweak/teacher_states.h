@@ -43,8 +43,8 @@ class TeacherStates {
   void compute_hidden(const model::Decoder& teacher, Share rows, at::Tensor hidden, Stage& stage) const;
 
   calibrate::TokenBatch text_;
-  at::Tensor hidden_;  // [rows, tokens, hidden] on the CPU
-  at::Tensor head_;    // [vocabulary, hidden]: the teacher's own tensor, on its device
+  at::Tensor hidden_;  // [rows, tokens, embedding] on the CPU
+  model::Head head_;   // the teacher's own tensors, on its device
 };
 
 }  // namespace normtweak::tweak

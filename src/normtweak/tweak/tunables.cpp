@@ -18,8 +18,9 @@
 namespace normtweak::tweak {
 namespace {
 
-constexpr std::array<std::pair<TunableGroup, std::string_view>, 5> kGroups = {{
+constexpr std::array<std::pair<TunableGroup, std::string_view>, 6> kGroups = {{
     {TunableGroup::norms, "norms"},
+    {TunableGroup::router_norms, "router-norms"},
     {TunableGroup::biases, "biases"},
     {TunableGroup::scales, "scales"},
     {TunableGroup::zeros, "zeros"},
@@ -35,9 +36,14 @@ struct Field {
 };
 using Visitor = std::function<void(const Field&)>;
 
+void visit(model::Norm& norm, TunableGroup group, at::ScalarType stored, const Visitor& visitor) {
+  if (!norm.weight.defined()) return;
+  visitor({norm.name + ".weight", group, norm.weight, stored});
+  if (norm.bias.defined()) visitor({norm.name + ".bias", group, norm.bias, stored});
+}
+
 void visit(model::Norm& norm, at::ScalarType stored, const Visitor& visitor) {
-  visitor({norm.name + ".weight", TunableGroup::norms, norm.weight, stored});
-  if (norm.bias.defined()) visitor({norm.name + ".bias", TunableGroup::norms, norm.bias, stored});
+  visit(norm, TunableGroup::norms, stored, visitor);
 }
 
 void visit(model::Linear& linear, at::ScalarType stored, const Visitor& visitor) {
@@ -51,9 +57,8 @@ void visit(model::Linear& linear, at::ScalarType stored, const Visitor& visitor)
 }
 
 void visit(model::Block& block, at::ScalarType stored, const Visitor& visitor) {
-  visit(block.attention_norm, stored, visitor);
-  visit(block.mlp_norm, stored, visitor);
-  for (const auto& placed : model::linears(block)) visit(*placed.linear, stored, visitor);
+  for (auto& [role, norm] : block.norms) visit(norm, group_of(role, block.facts), stored, visitor);
+  for (auto& part : block.linears) visit(part.linear, stored, visitor);
 }
 
 // The value difference for a change of 1, in the shape of `start`.
@@ -64,6 +69,7 @@ at::Tensor unit_of(TunableGroup group, const at::Tensor& start) {
     case TunableGroup::codebooks:
       return start.square().mean(1, /*keepdim=*/true).sqrt().expand_as(start);  // the channel's RMS weight
     case TunableGroup::norms:
+    case TunableGroup::router_norms:
     case TunableGroup::biases:
     case TunableGroup::zeros:
       break;
@@ -72,6 +78,10 @@ at::Tensor unit_of(TunableGroup group, const at::Tensor& start) {
 }
 
 }  // namespace
+
+TunableGroup group_of(model::NormRole role, const model::LayerFacts& facts) {
+  return role == model::NormRole::mlp && facts.experts ? TunableGroup::router_norms : TunableGroup::norms;
+}
 
 std::string_view group_name(TunableGroup group) {
   for (const auto& [known, name] : kGroups) {
@@ -87,11 +97,12 @@ std::set<TunableGroup> parse_groups(std::string_view list) {
     const auto name = list.substr(0, comma);
     list = comma == std::string_view::npos ? "" : list.substr(comma + 1);
     const auto* found = std::ranges::find(kGroups, name, &std::pair<TunableGroup, std::string_view>::second);
-    if (found == kGroups.end()) fail("--tune {}: not known; known are norms, biases, scales, zeros, codebooks", name);
+    if (found == kGroups.end())
+      fail("--tune {}: not known; known are norms, router-norms, biases, scales, zeros, codebooks", name);
     groups.insert(found->first);
     if (found->first == TunableGroup::scales) groups.insert(TunableGroup::codebooks);
   }
-  if (groups.empty()) fail("--tune: nothing named; name some of norms, biases, scales, zeros, codebooks");
+  if (groups.empty()) fail("--tune: nothing named; name some of norms, router-norms, biases, scales, zeros, codebooks");
   return groups;
 }
 

@@ -19,7 +19,17 @@
 
 namespace normtweak::tweak {
 
-enum class TunableGroup { norms, biases, scales, zeros, codebooks };
+enum class TunableGroup {
+  norms,
+  router_norms,  // those that feed a router: a small change may send tokens to other experts
+  biases,
+  scales,
+  zeros,
+  codebooks
+};
+
+// The group of the norm in this role in a block with these facts.
+TunableGroup group_of(model::NormRole role, const model::LayerFacts& facts);
 
 std::string_view group_name(TunableGroup group);
 

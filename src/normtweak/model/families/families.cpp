@@ -11,7 +11,10 @@ namespace normtweak::model {
 namespace {
 
 // To add a family: its file, and its row here.
-constexpr std::array<const Family*, 2> kFamilies = {&kGpt2, &kLlama};
+constexpr auto kFamilies = std::to_array<const Family*>(
+    {&kBloom,   &kCohere, &kFalcon,  &kGemma, &kGemma2,   &kGemma3,  &kGlm,     &kGlm4,  &kGpt2,
+     &kGptNeox, &kGptj,   &kGranite, &kLlama, &kMistral,  &kMixtral, &kMpt,     &kOlmo2, &kOpt,
+     &kPhi,     &kPhi3,   &kQwen2,   &kQwen3, &kQwen3Moe, &kSmollm3, &kStablelm});
 
 std::string supported_architectures() {
   std::vector<std::string_view> names;
@@ -34,7 +37,7 @@ const Family& find_family(const Json& config, std::string_view origin) {
   const auto found = config.find("architectures");
   if (found == config.end() || !found->is_array() || found->empty() || !found->front().is_string()) {
     const auto* row = std::ranges::find(kFamilies, config.value("model_type", Json()),
-                                        [](const Family* family) { return Json(family->gguf.model_type); });
+                                        [](const Family* family) { return Json(family->name); });
     if (row != kFamilies.end()) return **row;
     throw UnsupportedFamily(origin, "neither `architectures` nor a `model_type` that is supported",
                             supported_architectures());
@@ -47,14 +50,17 @@ const Family& find_family(const Json& config, std::string_view origin) {
                           supported_architectures());
 }
 
-const Family& find_gguf_family(std::string_view architecture, std::string_view origin) {
+const Family& find_gguf_family(std::string_view architecture, bool has_experts, std::string_view origin) {
   std::vector<std::string_view> known;
   for (const auto* family : kFamilies) {
-    if (family->gguf.architecture == architecture) return *family;
-    known.push_back(family->gguf.architecture);
+    if (family->gguf.architecture.empty()) continue;
+    if (family->gguf.architecture == architecture && family->gguf.with_experts == has_experts) return *family;
+    if (std::ranges::find(known, family->gguf.architecture) == known.end()) known.push_back(family->gguf.architecture);
   }
-  throw UnsupportedFamily(origin, fmt::format("general.architecture {} is not supported", architecture),
-                          fmt::format("{}", fmt::join(known, ", ")));
+  throw UnsupportedFamily(
+      origin,
+      fmt::format("general.architecture {}{} is not supported", architecture, has_experts ? " with experts" : ""),
+      fmt::format("{}", fmt::join(known, ", ")));
 }
 
 }  // namespace normtweak::model

@@ -4,7 +4,30 @@
 
 namespace normtweak::model {
 
+extern const Family kBloom;
+extern const Family kCohere;
+extern const Family kFalcon;
+extern const Family kGemma;
+extern const Family kGemma2;
+extern const Family kGemma3;
+extern const Family kGlm;
+extern const Family kGlm4;
 extern const Family kGpt2;
+extern const Family kGptNeox;
+extern const Family kGptj;
+extern const Family kGranite;
 extern const Family kLlama;
+extern const Family kMistral;
+extern const Family kMixtral;
+extern const Family kMpt;
+extern const Family kOlmo2;
+extern const Family kOpt;
+extern const Family kPhi;
+extern const Family kPhi3;
+extern const Family kQwen2;
+extern const Family kQwen3;
+extern const Family kQwen3Moe;
+extern const Family kSmollm3;
+extern const Family kStablelm;
 
 }  // namespace normtweak::model

@@ -1,0 +1,53 @@
+// BLOOM: ALiBi, a norm of the embedding, query, key and value fused head by head.
+#include "normtweak/model/families/families.h"
+
+namespace normtweak::model {
+
+const Family kBloom = {
+    .name = "bloom",
+    .architectures = {"BloomForCausalLM"},
+    .norm = NormKind::layer,
+    .position = Position::alibi,
+    .query_key_value_order = RowOrder::groups,
+    .activation = {.key = {}, .fallback = "gelu_pytorch_tanh"},
+    .numbers = {{&ModelConfig::layers, "n_layer"},
+                {&ModelConfig::heads, "n_head"},
+                {&ModelConfig::key_value_heads, "n_head"},
+                {&ModelConfig::head_size, ""},
+                {&ModelConfig::intermediate, "", {}, Fallback(4, &ModelConfig::hidden)},
+                {&ModelConfig::context, "seq_length", {}, 2048},
+                {&ModelConfig::norm_epsilon, "layer_norm_epsilon", "attention.layer_norm_epsilon", 1e-5},
+                {&ModelConfig::tied_head, {}, {}, 1},
+                {&ModelConfig::query_key_value_bias, {}, {}, 1},
+                {&ModelConfig::attention_output_bias, {}, {}, 1},
+                {&ModelConfig::mlp_bias, {}, {}, 1},
+                {&ModelConfig::norm_bias, {}, {}, 1},
+                {&ModelConfig::residual_of_norms, "apply_residual_connection_post_layernorm", {}, 0},
+                {&ModelConfig::alibi_largest, "", {}, 8}},
+    .aliases = {{"n_embed", "hidden_size"}, {"num_hidden_layers", "n_layer"}, {"num_attention_heads", "n_head"}},
+    .key_rules = {{"attention_softmax_in_fp32"},
+                  {"bias_dropout_fusion"},
+                  {"masked_softmax_fusion"},
+                  {"offset_alibi"},
+                  {"pretraining_tp"},
+                  {"skip_bias_add"},
+                  {"skip_bias_add_qkv"},
+                  {"slow_but_exact", KeyRule::Use::expected, "false", equals<false>},
+                  {"unk_token_id"},
+                  {"attention_dropout"}},
+    .base_prefix = "transformer.",
+    .embedding = {"transformer.word_embeddings", "token_embd"},
+    .embedding_norm = {"transformer.word_embeddings_layernorm", "token_embd_norm"},
+    .final_norm = {"transformer.ln_f", "output_norm"},
+    .head = {"lm_head", "output"},
+    .block = {"transformer.h.{}", "blk.{}"},
+    .norms = {{NormRole::attention, "input_layernorm", "attn_norm"},
+              {NormRole::mlp, "post_attention_layernorm", "ffn_norm"}},
+    .linears = {{LinearRole::query_key_value, "self_attention.query_key_value", "attn_qkv"},
+                {LinearRole::attention_output, "self_attention.dense", "attn_output"},
+                {LinearRole::up, "mlp.dense_h_to_4h", "ffn_up"},
+                {LinearRole::down, "mlp.dense_4h_to_h", "ffn_down"}},
+    .gguf = {.architecture = "bloom"},
+};
+
+}  // namespace normtweak::model

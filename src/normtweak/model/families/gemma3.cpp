@@ -1,0 +1,100 @@
+// Gemma 3 (text): Gemma 2 without caps of scores, with norms of each query and key head, and rotary bases for windows
+// and for full attention.
+#include <cmath>
+
+#include "normtweak/model/config_values.h"
+#include "normtweak/model/families/families.h"
+#include "normtweak/model/gguf_metadata.h"
+
+namespace normtweak::model {
+namespace {
+
+constexpr Range kFactors = {1e-6, 1e6};
+constexpr Range kBases = {1, 1e30};
+constexpr std::string_view kScalar = "query_pre_attn_scalar", kPattern = "sliding_window_pattern",
+                           kLocalBase = "rope_local_base_freq";
+
+// The last block of each period attends to everything.
+bool has_window(const ConfigValues& values, const ModelConfig& /*config*/, std::int64_t layer) {
+  const auto period = values.has(kPattern) ? values.count(kPattern, {1, 1 << 20}) : 6;
+  return (layer + 1) % period != 0;
+}
+
+void complete(const ConfigValues& values, ModelConfig& config) {
+  config.embedding_scale = std::sqrt(static_cast<double>(config.hidden));
+  config.attention_scale = 1 / std::sqrt(values.has(kScalar) ? values.number(kScalar, kFactors) : 256);
+  values.has(kPattern);  // `layer_types` may say it instead
+  const bool has_local = values.has(kLocalBase);
+  if (config.rotary.size() > 1) return;
+  auto local = config.rotary.front();
+  local.base = has_local ? values.number(kLocalBase, kBases) : 10000;
+  local.scaling = {};
+  config.rotary.push_back(local);
+  for (auto& layer : config.layer_facts) layer.rotary = layer.window > 0 ? 1 : 0;
+}
+
+// llama.cpp derives the scale from the head, but for the model of 62 blocks.
+void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
+  const auto copy = [&](std::string_view key, std::string_view source) {
+    if (const auto* value = metadata.find(source)) config[std::string(key)] = *value;
+  };
+  copy("sliding_window", "attention.sliding_window");
+  if (const auto* period = metadata.find("attention.sliding_window_pattern"); period != nullptr && period->is_number())
+    config[std::string(kPattern)] = *period;
+  copy(kLocalBase, "rope.freq_base_swa");
+  config[std::string(kScalar)] =
+      config.at("num_hidden_layers") == 62
+          ? Json(config.at("hidden_size").get<std::int64_t>() / config.at("num_attention_heads").get<std::int64_t>())
+          : config.at("head_dim");
+}
+
+}  // namespace
+
+const Family kGemma3 = {
+    .name = "gemma3_text",
+    .architectures = {"Gemma3ForCausalLM"},
+    .norm_shift = 1,
+    .topology = Topology::sandwich,
+    .rotary = {.base = 1000000},
+    .window = {.key = "sliding_window", .fallback = 4096, .applies = has_window},
+    .activation = {.key = "hidden_activation", .fallback = "gelu_pytorch_tanh"},
+    .numbers = {{&ModelConfig::context, {}, {}, 131072},
+                {&ModelConfig::norm_epsilon, {}, {}, 1e-6},
+                {&ModelConfig::key_value_heads, {}, {}, 4},
+                {&ModelConfig::head_size, {}, {}, 256},
+                {&ModelConfig::intermediate, {}, {}, 9216},
+                {&ModelConfig::tied_head, {}, {}, 1},
+                {&ModelConfig::query_key_value_bias, "attention_bias"},
+                {&ModelConfig::attention_output_bias, "attention_bias"},
+                {&ModelConfig::logit_cap, "final_logit_softcapping", "final_logit_softcapping", 0, kFactors}},
+    .key_rules = {{"attention_dropout"},
+                  {"hidden_act"},              // hidden_activation counts
+                  {"attn_logit_softcapping"},  // not applied
+                  {"cache_implementation"},
+                  {"use_bidirectional_attention", KeyRule::Use::only, "false", equals<false>}},
+    .complete = complete,
+    .base_prefix = "model.",
+    .embedding = {"model.embed_tokens", "token_embd"},
+    .final_norm = {"model.norm", "output_norm"},
+    .head = {"lm_head", "output"},
+    .block = {"model.layers.{}", "blk.{}"},
+    .norms = {{NormRole::attention, "input_layernorm", "attn_norm"},
+              {NormRole::attention_output, "post_attention_layernorm", "post_attention_norm"},
+              {NormRole::mlp, "pre_feedforward_layernorm", "ffn_norm"},
+              {NormRole::mlp_output, "post_feedforward_layernorm", "post_ffw_norm"},
+              {NormRole::query, "self_attn.q_norm", "attn_q_norm"},
+              {NormRole::key, "self_attn.k_norm", "attn_k_norm"}},
+    .linears = {{LinearRole::query, "self_attn.q_proj", "attn_q"},
+                {LinearRole::key, "self_attn.k_proj", "attn_k"},
+                {LinearRole::value, "self_attn.v_proj", "attn_v"},
+                {LinearRole::attention_output, "self_attn.o_proj", "attn_output"},
+                {LinearRole::gate, "mlp.gate_proj", "ffn_gate"},
+                {LinearRole::up, "mlp.up_proj", "ffn_up"},
+                {LinearRole::down, "mlp.down_proj", "ffn_down"}},
+    .gguf = {.architecture = "gemma3",
+             .known_keys = {"attention.sliding_window", "attention.sliding_window_pattern", "attention.scale",
+                            "rope.freq_base_swa"},
+             .complete = complete_from_gguf},
+};
+
+}  // namespace normtweak::model

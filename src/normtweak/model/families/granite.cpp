@@ -1,0 +1,56 @@
+// Granite: LLaMA with factors of embedding, attention, residual stream and logits.
+#include "normtweak/model/config_values.h"
+#include "normtweak/model/families/families.h"
+#include "normtweak/model/gguf_metadata.h"
+
+namespace normtweak::model {
+namespace {
+
+constexpr std::string_view kLogitDivisor = "logits_scaling";
+constexpr Range kFactors = {1e-6, 1e6};
+
+void complete(const ConfigValues& values, ModelConfig& config) {
+  if (values.has(kLogitDivisor)) config.logit_scale = 1 / values.number(kLogitDivisor, kFactors);
+}
+
+void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
+  if (const auto* divisor = metadata.find("logit_scale")) config[std::string(kLogitDivisor)] = *divisor;
+}
+
+}  // namespace
+
+const Family kGranite = {
+    .name = "granite",
+    .architectures = {"GraniteForCausalLM"},
+    .numbers = {{&ModelConfig::context, {}, {}, 2048},
+                {&ModelConfig::norm_epsilon, {}, {}, 1e-6},
+                {&ModelConfig::intermediate, {}, {}, 11008},
+                {&ModelConfig::query_key_value_bias, "attention_bias"},
+                {&ModelConfig::attention_output_bias, "attention_bias"},
+                {&ModelConfig::mlp_bias, "mlp_bias"},
+                {&ModelConfig::attention_scale, "attention_multiplier", "attention.scale", 1, kFactors},
+                {&ModelConfig::embedding_scale, "embedding_multiplier", "embedding_scale", 1, kFactors},
+                {&ModelConfig::residual_scale, "residual_multiplier", "residual_scale", 1, kFactors}},
+    .key_rules = {{"attention_dropout"}},
+    .complete = complete,
+    .base_prefix = "model.",
+    .embedding = {"model.embed_tokens", "token_embd"},
+    .final_norm = {"model.norm", "output_norm"},
+    .head = {"lm_head", "output"},
+    .block = {"model.layers.{}", "blk.{}"},
+    .norms = {{NormRole::attention, "input_layernorm", "attn_norm"},
+              {NormRole::mlp, "post_attention_layernorm", "ffn_norm"}},
+    .linears = {{LinearRole::query, "self_attn.q_proj", "attn_q"},
+                {LinearRole::key, "self_attn.k_proj", "attn_k"},
+                {LinearRole::value, "self_attn.v_proj", "attn_v"},
+                {LinearRole::attention_output, "self_attn.o_proj", "attn_output"},
+                {LinearRole::gate, "mlp.gate_proj", "ffn_gate"},
+                {LinearRole::up, "mlp.up_proj", "ffn_up"},
+                {LinearRole::down, "mlp.down_proj", "ffn_down"}},
+    .gguf = {.architecture = "granite",
+             .rotary_permuted = true,
+             .known_keys = {"logit_scale"},
+             .complete = complete_from_gguf},
+};
+
+}  // namespace normtweak::model

@@ -1,0 +1,52 @@
+// Phi-3 and Phi-4: LLaMA with query, key and value in one linear, and gate and up in another.
+#include "normtweak/base/error.h"
+#include "normtweak/model/config_values.h"
+#include "normtweak/model/families/families.h"
+#include "normtweak/model/gguf_metadata.h"
+
+namespace normtweak::model {
+namespace {
+
+// transformers takes the original context from beside the rotary settings, and 4096 if there is none.
+void complete(const ConfigValues& values, ModelConfig& config) {
+  using Kind = RotaryScaling::Kind;
+  for (const auto& rotary : config.rotary) {
+    if (rotary.scaling.kind == Kind::none || rotary.scaling.kind == Kind::longrope) continue;
+    fail("{}: the rotary scaling is not supported in this family; default and longrope are", values.origin());
+  }
+}
+
+void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
+  const auto* window = metadata.find("attention.sliding_window");
+  if (window != nullptr && *window != 0) config["sliding_window"] = *window;
+}
+
+}  // namespace
+
+const Family kPhi3 = {
+    .name = "phi3",
+    .architectures = {"Phi3ForCausalLM"},
+    .rotary = {.share_key = "partial_rotary_factor"},
+    .window = {.key = "sliding_window"},
+    .numbers = {{&ModelConfig::context, {}, {}, 4096},
+                {&ModelConfig::norm_epsilon, {}, {}, 1e-5},
+                {&ModelConfig::intermediate, {}, {}, 8192}},
+    .key_rules = {{"attention_dropout"}, {"embd_pdrop"}, {"resid_pdrop"}},
+    .complete = complete,
+    .base_prefix = "model.",
+    .embedding = {"model.embed_tokens", "token_embd"},
+    .final_norm = {"model.norm", "output_norm"},
+    .head = {"lm_head", "output"},
+    .block = {"model.layers.{}", "blk.{}"},
+    .norms = {{NormRole::attention, "input_layernorm", "attn_norm"},
+              {NormRole::mlp, "post_attention_layernorm", "ffn_norm"}},
+    .linears = {{LinearRole::query_key_value, "self_attn.qkv_proj", "attn_qkv"},
+                {LinearRole::attention_output, "self_attn.o_proj", "attn_output"},
+                {LinearRole::gate_up, "mlp.gate_up_proj", "ffn_up"},
+                {LinearRole::down, "mlp.down_proj", "ffn_down"}},
+    .gguf = {.architecture = "phi3",
+             .known_keys = {"attention.sliding_window", "rope.scaling.attn_factor"},
+             .complete = complete_from_gguf},
+};
+
+}  // namespace normtweak::model
