@@ -10,11 +10,14 @@ from transformers import AutoModelForCausalLM
 
 from family_configs import FAMILIES, VOCABULARY
 
+torch.set_num_threads(1)  # for models this small, a second thread costs more than it gives
+
 LIVELY = 0.5  # the least standard deviation of logits
 TRACE = 1.5e-4  # of the largest logit: three times the tests' tolerance. Exact and tanh GELU differ by 2e-4
 # The rows are no longer than the context, and than the window that is the default.
 UNSEEN_KEYS = {("llama", "dynamic", "rope_parameters"), ("mistral", "no window, own head size", "sliding_window"),
-               ("mistral", "tied, yarn", "sliding_window"), ("opt", "norm after, projected embedding", "init_std")}
+               ("mistral", "tied, yarn", "sliding_window"), ("opt", "norm after, projected embedding", "init_std"),
+               ("gemma", "gelu that means tanh", "hidden_act")}
 
 
 def ids(samples, tokens, seed=0):
@@ -34,6 +37,13 @@ def config(family, case):
     """A fresh one: transformers completes the dictionaries that it is given."""
     facts = FAMILIES[family]
     return facts.config(**copy.deepcopy(facts.base | facts.cases[case]))
+
+
+def scalings(family, case):
+    """The kinds of rotary scaling in a config; more than one where layers differ. Empty: no rotary positions."""
+    parameters = getattr(config(family, case), "rope_parameters", None) or {}
+    each = [parameters] if "rope_type" in parameters else [part for part in parameters.values() if part]
+    return {part["rope_type"] for part in each}
 
 
 def make(family, case, changed=None):
