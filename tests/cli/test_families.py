@@ -141,9 +141,9 @@ def test_export(family, case, home, tmp_path):
     assert not any(notes.values()), notes
     expected = family_models.logits(opened, IDS)
     compare(cli_program.logits(folder, IDS, tmp_path), expected)
-    # Eight bits are near the original and are not the original.
+    # Eight bits are near the original and are not the original. Here and there another expert is chosen: the median.
     original = family_models.logits(family_models.opened(home.model(family, case), family), IDS)
-    assert TOLERANCE < family_models.relative(expected, original) < 0.2
+    assert 1e-4 < (expected - original).abs().median() / original.std() < 0.1
 
 
 @pytest.mark.parametrize("family, case", LONG)
