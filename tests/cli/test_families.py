@@ -5,6 +5,7 @@ not only on its first.
 """
 import json
 import os
+import shutil
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from transformers import AutoModelForCausalLM
 import cli_program
 import family_gguf
 import family_models
+import family_spellings
 from family_configs import BEGIN, END, FAMILIES
 
 # The families that the program reads, and the rotary scalings. Every test of this file runs on each of them.
@@ -35,6 +37,8 @@ def cases(families, thorough=True):
 
 ALL = cases(SUPPORTED)
 LONG = cases(SUPPORTED, "NORMTWEAK_EVERY_CASE" in os.environ)
+SCALED = [case for case in ALL if "rope_parameters" in FAMILIES[case.values[0]].cases[case.values[1]]]
+OLD_NAMED = cases([family for family in SUPPORTED if family in family_spellings.OLD_NAMES], thorough=False)
 IN_GGUF = [case for case in ALL if family_gguf.holds(*case.values)]
 
 
@@ -57,8 +61,9 @@ class Home:
     def quantized(self, family, case, method, bits, format):
         path = self.path(family, case, f"{method}-{bits}-{format}")
         if not path.exists():
-            cli_program.run("quantize", self.model(family, case), "-o", path, "--method", method, "--bits", bits, *GROUP,
-                            "--tweak", "none", "--format", format, "--calibration", self.calibration, "--dtype", "f32")
+            cli_program.run("quantize", self.model(family, case), "-o", path, "--method", method, "--bits", bits,
+                            *GROUP, "--tweak", "none", "--format", format, "--calibration", self.calibration,
+                            "--dtype", "f32")
         return path
 
 
@@ -112,6 +117,33 @@ def test_bf16_checkpoint(family, case, tmp_path):
     compare(cli_program.logits(tmp_path / "model", IDS, tmp_path), expected)
 
 
+def check_as_before(family, case, home, tmp_path, edit):
+    """A copy that means the same to transformers means the same to the program."""
+    folder = tmp_path / "copy"
+    shutil.copytree(home.model(family, case), folder)
+    expected = family_models.logits(family_models.opened(folder, family), IDS)
+    edit(folder)
+    compare(family_models.logits(family_models.opened(folder, family), IDS), expected, 1e-6)
+    compare(cli_program.logits(folder, IDS, tmp_path), expected)
+
+
+@pytest.mark.parametrize("family, case", ALL)
+def test_keys_left_out_have_the_familys_default(family, case, home, tmp_path):
+    check_as_before(family, case, home, tmp_path, lambda folder: family_spellings.write_config(
+        folder, family_spellings.short_config(family, case)))
+
+
+@pytest.mark.parametrize("family, case", SCALED)
+def test_old_spelling_of_rotary_parameters(family, case, home, tmp_path):
+    check_as_before(family, case, home, tmp_path, lambda folder: family_spellings.write_config(
+        folder, family_spellings.old_config(family, case)))
+
+
+@pytest.mark.parametrize("family, case", OLD_NAMED)
+def test_old_names_of_tensors(family, case, home, tmp_path):
+    check_as_before(family, case, home, tmp_path, lambda folder: family_spellings.rename(family, folder))
+
+
 @pytest.mark.parametrize("family, case", LONG)
 def test_cached_generation_is_greedy(family, case, home, tmp_path):
     """Each token behind the first is the one that a pass over the whole text before it likes best."""
@@ -156,7 +188,7 @@ def test_packed_checkpoint_is_the_exported_one(family, case, home, tmp_path):
 
 @pytest.mark.parametrize("family, case", LONG)
 def test_end_to_end_tweak(family, case, home, tmp_path):
-    """All norms move, weights and biases, and nothing else; the guard keeps it, because they had been moved by noise."""
+    """All norms move, weights and biases, and nothing else; the guard keeps it, as noise had moved them before."""
     norms = family_models.norms(family_models.make(family, case))
     packed = cli_program.tensors(home.quantized(family, case, "gptq", 4, "compressed-tensors"))
     noise = {name: 0.3 * torch.randn(packed[name].shape, generator=torch.Generator().manual_seed(i))

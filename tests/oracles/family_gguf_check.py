@@ -2,8 +2,8 @@
 
     PYTHONPATH=LLAMA_CPP:LLAMA_CPP/gguf-py python tests/oracles/family_gguf_check.py
 
-LLAMA_CPP: the folder with llama.cpp's sources (the source package llama-cpp-python has them in vendor/). The vocabulary is
-left out on both sides.
+LLAMA_CPP: the folder with llama.cpp's sources (the source package llama-cpp-python has them in vendor/). The vocabulary
+is left out on both sides.
 """
 import json
 import logging
@@ -39,7 +39,8 @@ def convert(folder, output):
     (folder / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocabulary}, "added_tokens": []}))
     made = get_model_class(config["architectures"][0])
     made.set_vocab = lambda self: None
-    loaded = ModelBase.load_hparams(folder, False) | {key: config[key] for key in ("rotary_pct", "n_ctx") if key in config}
+    lost = {key: config[key] for key in ("rotary_pct", "n_ctx") if key in config}
+    loaded = ModelBase.load_hparams(folder, False) | lost
     made(folder, gguf.LlamaFileType.ALL_F32, output, eager=True, hparams=loaded).write()
 
 
@@ -79,10 +80,11 @@ def main():
                 except ValueError as error:  # as of StableLM's norms of queries and keys, which it means to stack
                     print(f"{family}: {case}: the converter fails: {str(error)[:60]}")
                     continue
-                (keys, values), (their_keys, their_values) = (read(folder / f"{who}.gguf") for who in ("ours", "theirs"))
+                keys, values = read(folder / "ours.gguf")
+                their_keys, their_values = read(folder / "theirs.gguf")
                 found = [*differences(keys, their_keys, lambda a, b: a == b),
                          *differences(values, their_values, same_tensor)]
-            print(f"{family}: {case}: {len(values)} tensors, {len(keys)} keys" + "".join(f"\n  {line}" for line in found))
+            print(f"{family}: {case}: {len(values)} tensors, {len(keys)} keys", *found, sep="\n  ")
 
 
 if __name__ == "__main__":
