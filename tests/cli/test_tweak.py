@@ -26,16 +26,6 @@ NORMS = {"llama": ("layernorm.weight",), "gpt2": ("ln_1.weight", "ln_1.bias", "l
 FINAL_NORM = {"llama": ("model.norm.weight",), "gpt2": ("transformer.ln_f.weight", "transformer.ln_f.bias")}
 
 
-def change_tensors(folder, edit):
-    path = folder / "model.safetensors"
-    tensors = cli_program.tensors(folder)
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata()
-    for name in tensors:
-        tensors[name] = edit(name, tensors[name])
-    save_file(tensors, path, metadata=metadata)
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """Float models, and quantized ones, packed and exported. The norms of the latter have been moved by noise, so that
@@ -51,7 +41,7 @@ def home(tmp_path_factory):
             cli_program.run("quantize", folder / family, "-o", output, "--method", "rtn", "--bits", 4, "--group-size",
                             32, "--tweak", "none", "--format", format, "--calibration",
                             folder / "calibration.safetensors")
-            change_tensors(output, lambda name, tensor: tensor + noise[name] if name in noise else tensor)
+            cli_program.change_tensors(output, lambda name, tensor: tensor + noise[name] if name in noise else tensor)
     return folder
 
 
@@ -109,7 +99,7 @@ def float_zeros(home):
                     "--group-size", 32, "--float-zeros", "--tweak", "none", "--calibration",
                     home / "calibration.safetensors")
     generator = torch.Generator().manual_seed(5)
-    change_tensors(home / "float-zeros", lambda name, tensor: (
+    cli_program.change_tensors(home / "float-zeros", lambda name, tensor: (
         tensor + 0.6 * torch.randn(tensor.shape, generator=generator)).to(tensor.dtype)
         if name.endswith(".weight_zero_point") else tensor)
     return home / "float-zeros"
@@ -207,7 +197,7 @@ def test_a_changed_head_is_the_quantized_models_own(home, tmp_path):
     shutil.copytree(home / "llama-compressed-tensors", before)
     exact = AutoModelForCausalLM.from_pretrained(home / "llama-hf")
     noise = 0.1 * torch.randn(exact.lm_head.weight.shape, generator=torch.Generator().manual_seed(5))
-    change_tensors(before, lambda name, tensor: tensor + noise if name == "lm_head.weight" else tensor)
+    cli_program.change_tensors(before, lambda name, tensor: tensor + noise if name == "lm_head.weight" else tensor)
     exact.lm_head.weight.data += noise
     figures = cli_program.report("tweak", before, "--reference", home / "llama", "-o", tmp_path / "tweaked",
                                  "--calibration", home / "calibration.safetensors", "--dtype", "f32", "--lr", 0.02,

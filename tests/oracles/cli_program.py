@@ -6,6 +6,7 @@ import subprocess
 import time
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 PROGRAM = pathlib.Path(os.environ["NORMTWEAK"]).resolve()
@@ -65,6 +66,14 @@ def tensors(folder):
     """All tensors of a checkpoint, of one file or of several."""
     return {name: tensor for file in sorted(pathlib.Path(folder).glob("*.safetensors"))
             for name, tensor in load_file(file).items()}
+
+
+def change_tensors(folder, edit):
+    """edit: of a name and a tensor, returns what is to stand in its place."""
+    path = pathlib.Path(folder) / "model.safetensors"
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    save_file({name: edit(name, tensor) for name, tensor in tensors(folder).items()}, path, metadata=metadata)
 
 
 def file_bytes(folder):
