@@ -4,6 +4,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "normtweak/base/json/json.h"
+#include "normtweak/formats/model_weights.h"
 #include "normtweak/formats/safetensors.h"
 #include "support.h"
 
@@ -79,7 +80,7 @@ TEST(WriteShardedSafetensors, SeveralWhereNot) {
   EXPECT_EQ(index["metadata"]["total_size"], 70);
   EXPECT_EQ(index["weight_map"]["odd"], "model-00001-of-00004.safetensors");
   EXPECT_EQ(index["weight_map"]["scalar"], "model-00004-of-00004.safetensors");
-  const auto source = open_safetensors(folder.path());
+  const auto source = open_weights(folder.path());
   EXPECT_EQ(source->names().size(), mixed_tensors().size());
   for (const auto& [name, tensor] : mixed_tensors()) EXPECT_TRUE(source->read(name).equal(tensor)) << name;
 }

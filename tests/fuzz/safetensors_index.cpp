@@ -2,6 +2,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "contract.h"
+#include "normtweak/formats/model_weights.h"
 #include "normtweak/formats/safetensors.h"
 #include "sources.h"
 
@@ -19,7 +20,7 @@ const Folder& folder() {
 
 void read(std::string_view bytes) {
   folder().write("model.safetensors.index.json", bytes);
-  read_all(*formats::open_safetensors(folder().path()));
+  read_all(*formats::open_weights(folder().path()));
 }
 
 }  // namespace

@@ -13,6 +13,7 @@ from safetensors.torch import save, save_file
 TYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
 }
 
 
@@ -64,7 +65,7 @@ def main():
     (out / "types.safetensors").write_bytes(data)
     (out / "unaligned.safetensors").write_bytes(with_header_of_odd_length(data))
     (out / "expected.json").write_text(json.dumps(describe(tensors, names)))
-    save_file({"small": torch.zeros(2), "eighth": torch.zeros(4).to(torch.float8_e4m3fn)}, out / "float8.safetensors")
+    save_file({"small": torch.zeros(2), "complex": torch.zeros(4, dtype=torch.complex64)}, out / "complex.safetensors")
     write_sharded(out / "sharded")
 
 

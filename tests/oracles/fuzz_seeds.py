@@ -16,6 +16,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 import cli_gguf
 import formats_compressed_tensors
 import formats_gguf
+import formats_pytorch
 import formats_safetensors
 import text_oracle
 import text_tokenizers
@@ -30,6 +31,18 @@ def safetensors_seeds():
     data = save({"a": torch.zeros(2, 2, 3), "b": torch.zeros(8, dtype=torch.int8), "c": torch.zeros(4).half()})
     (length,) = struct.unpack_from("<Q", data)
     yield "header.json", data[8:8 + length]
+
+
+def pytorch_seeds():
+    """Small files of both layouts, of early versions, with parameters, and with what is no tensor."""
+    whole = torch.arange(6.0).reshape(2, 3)
+    state = {"a": whole, "t": whole.t(), "u": torch.arange(2).to(torch.uint16), "b": torch.nn.Parameter(torch.ones(2).half())}
+    yield "archive.bin", formats_pytorch.saved(state)
+    yield "archive-4.bin", formats_pytorch.saved(state, pickle_protocol=4)
+    yield "older.bin", formats_pytorch.saved_older(state)
+    yield "others.bin", formats_pytorch.saved_older(formats_pytorch.others())
+    yield "parameters.bin", formats_pytorch.saved_older(formats_pytorch.parameters())
+    yield "early.bin", formats_pytorch.early()
 
 
 def index_seeds():
@@ -181,7 +194,7 @@ def rows_seeds():
         {"text": texts[1]}, ensure_ascii=False)
 
 
-SEEDS = {"safetensors": safetensors_seeds, "safetensors_index": index_seeds, "tokenizer": tokenizer_seeds, "tokenizer_folder": tokenizer_folder_seeds,
+SEEDS = {"safetensors": safetensors_seeds, "pytorch": pytorch_seeds, "safetensors_index": index_seeds, "tokenizer": tokenizer_seeds, "tokenizer_folder": tokenizer_folder_seeds,
          "config": config_seeds, "compressed_tensors": compressed_tensors_seeds, "token_batch": token_batch_seeds,
          "rows": rows_seeds}
 

@@ -9,6 +9,7 @@
 #include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
 #include "normtweak/base/files/file_kind.h"
+#include "normtweak/base/files/path_exists.h"
 #include "normtweak/base/files/restore_along_path.h"
 #include "normtweak/base/strings/one_line.h"
 #include "normtweak/base/strings/wording.h"
@@ -16,6 +17,8 @@
 #include "normtweak/cli/general_options.h"
 #include "normtweak/cli/named_files.h"
 #include "normtweak/formats/gguf.h"
+#include "normtweak/formats/model_weights.h"
+#include "normtweak/formats/pytorch_source.h"
 #include "normtweak/formats/safetensors.h"
 #include "normtweak/model/checkpoint_readers.h"
 #include "normtweak/model/decoder.h"
@@ -211,7 +214,7 @@ void list_tensors(const formats::TensorSource& tensors, Findings& findings) {
 
 std::shared_ptr<const formats::TensorSource> tensors_beside(const fs::path& config) {
   if (has_ending(config, ".gguf")) return std::make_shared<formats::GgufFile>(config);
-  return formats::open_safetensors(config.parent_path());
+  return formats::open_weights(config.parent_path());
 }
 
 // What can be said about a model of another family: nullopt if its tensors cannot be read either.
@@ -234,7 +237,7 @@ std::optional<Findings> inspect_foreign(const model::UnsupportedFamily& unsuppor
   return findings;
 }
 
-void check_values(const formats::SafetensorsFile& file, ProgressSink& progress) {
+void check_values(const formats::TensorSource& file, ProgressSink& progress) {
   Stage stage(progress, "inspect", static_cast<std::int64_t>(file.names().size()), "tensors");
   for (const auto& name : file.names()) {
     if (at::isFloatingType(file.info(name).type) && !all_finite(file.read(name))) {
@@ -244,20 +247,20 @@ void check_values(const formats::SafetensorsFile& file, ProgressSink& progress) 
   }
 }
 
-Findings inspect_safetensors(const std::string& path, bool quick, ProgressSink& progress) {
-  const auto note = restore_and_tell(path);
-  const formats::SafetensorsFile file(path);
+// A file with tensors and no config: what it holds of both, and `metadata`.
+Findings inspect_tensors(const formats::TensorSource& file, const std::string& path, std::string_view kind,
+                         const formats::Metadata& metadata, const std::string& note, bool quick,
+                         ProgressSink& progress) {
   Findings findings;
   findings.figures["path"] = path;
-  findings.figures["kind"] = "safetensors";
-  findings.figures["metadata"] = file.metadata();
-  findings.text = fmt::format("{}: safetensors\n", one_line(path));
-  if (note) {
-    findings.figures["notes"] = {*note};
-    findings.text += fmt::format("  note: {}\n", one_line(*note, 2 * kLongestLine));
+  findings.figures["kind"] = kind;
+  findings.text = fmt::format("{}: {}\n", one_line(path), kind);
+  if (!note.empty()) {
+    findings.figures["notes"] = {note};
+    findings.text += fmt::format("  note: {}\n", one_line(note, 2 * kLongestLine));
   }
   count_tensors(file, findings);
-  for (const auto& [key, value] : file.metadata()) {
+  for (const auto& [key, value] : metadata) {
     findings.text += fmt::format("  {}\n", one_line(fmt::format("{}: {}", key, value)));
   }
   list_tensors(file, findings);
@@ -268,6 +271,27 @@ Findings inspect_safetensors(const std::string& path, bool quick, ProgressSink& 
   return findings;
 }
 
+Findings inspect_safetensors(const std::string& path, bool quick, ProgressSink& progress) {
+  const auto note = restore_and_tell(path).value_or("");
+  const formats::SafetensorsFile file(path);
+  auto findings = inspect_tensors(file, path, "safetensors", file.metadata(), note, quick, progress);
+  findings.figures["metadata"] = file.metadata();
+  return findings;
+}
+
+Findings inspect_pytorch(const std::string& path, bool quick, ProgressSink& progress) {
+  const formats::PytorchFile file(path);
+  return inspect_tensors(file, path, "pytorch", {}, formats::note_of_others(path, file.not_tensors()), quick, progress);
+}
+
+Findings inspect(const std::string& path, bool quick, ProgressSink& progress) {
+  const bool is_folder = fs::is_directory(path);
+  if (!is_folder && has_ending(path, ".safetensors")) return inspect_safetensors(path, quick, progress);
+  if (!is_folder && formats::is_named_as_pytorch(path) && path_exists(path))
+    return inspect_pytorch(path, quick, progress);
+  return inspect_model(path, quick, progress);
+}
+
 }  // namespace
 
 Job add_inspect(CLI::App& command) {
@@ -276,7 +300,10 @@ Job add_inspect(CLI::App& command) {
       "Reads every weight unless --quick; exits with status 1 and one line if a tensor is missing, misshapen or not "
       "finite, or if the tokenizer has more tokens than the embedding rows. Of a model that is not supported it lists\n"
       "the tensors, and exits with status 1.");
-  command.add_option("PATH", choices->path, "A model (folder, .gguf, hub id) or a .safetensors file")->required();
+  command
+      .add_option("PATH", choices->path,
+                  "A model (folder, .gguf, hub id), or a file of tensors (.safetensors, .bin, .pt, .pth)")
+      ->required();
   command.add_flag("--quick", choices->quick, "Read headers only");
   add_common(command, choices->common);
   return [choices, &command] {
@@ -285,9 +312,7 @@ Job add_inspect(CLI::App& command) {
     const auto progress = progress_for(choices->common);
     note_unread_general(command, {.no_computing = "with inspect", .no_chance = "with inspect"}, compute, *progress);
     try {
-      const auto findings = has_ending(choices->path, ".safetensors") && !fs::is_directory(choices->path)
-                                ? inspect_safetensors(choices->path, choices->quick, *progress)
-                                : inspect_model(choices->path, choices->quick, *progress);
+      const auto findings = inspect(choices->path, choices->quick, *progress);
       finish(findings.figures, choices->common, compute, findings.text);
     } catch (const model::UnsupportedFamily& unsupported) {
       if (const auto findings = inspect_foreign(unsupported)) {

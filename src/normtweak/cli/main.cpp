@@ -96,8 +96,9 @@ int run(int argc, char** argv) {
       "  normtweak quantize MODEL -o OUT --bits 4 --group-size 64\n"
       "  normtweak eval OUT --reference MODEL --rows wiki.test.raw\n\n"
       "MODEL is a folder in Hugging Face layout, a .gguf file, or the id of a hub model in the local cache. Read are\n"
-      "safetensors, also packed by compressed-tensors, and GGUF in F32, F16, BF16, Q4_0 to Q8_0 and Q2_K to Q6_K (no\n"
-      "IQ, TQ or MXFP4 types).\n\n"
+      "safetensors, also packed by compressed-tensors, pytorch_model.bin, and GGUF in F32, F16, BF16, Q4_0 to Q8_0 "
+      "and\n"
+      "Q2_K to Q6_K (no IQ, TQ or MXFP4 types).\n\n"
       "With torchrun, several processes, one per GPU, share the work of generate, quantize and tweak:\n"
       "  torchrun --no-python --nproc-per-node 2 normtweak quantize MODEL -o OUT ...",
       "normtweak");

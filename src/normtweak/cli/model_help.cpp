@@ -15,7 +15,8 @@ std::string model_help(std::string_view role, bool packed) {
     if (type.read_as && c10::isFloatingType(*type.read_as)) types.push_back(type.name);
   }
   return fmt::format(
-      "{}: a folder in Hugging Face layout (safetensors{}), a .gguf file with tensors in {}, or the id of a hub model "
+      "{}: a folder in Hugging Face layout (safetensors{}, or pytorch_model.bin), a .gguf file with tensors in {}, or "
+      "the id of a hub model "
       "in the local cache",
       role, packed ? ", float or compressed-tensors pack-quantized" : "", fmt::join(types, ", "));
 }

@@ -18,7 +18,8 @@ bool would_change(const fs::path& output, const fs::path& input) {
   std::error_code missing;
   if (place == read || fs::equivalent(place, read, missing)) return true;
   const auto name = place.filename().string();
-  const bool is_weights = name.starts_with("model") && name.find(".safetensors") != std::string::npos;
+  const bool is_weights = (name.starts_with("model") && name.find(".safetensors") != std::string::npos) ||
+                          (name.starts_with("pytorch_model") && name.find(".bin") != std::string::npos);
   const bool is_of_model = is_weights || name == "config.json" || model::is_side_file(name);
   return is_of_model && place.parent_path() == read;
 }

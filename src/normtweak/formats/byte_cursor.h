@@ -19,6 +19,7 @@ class ByteCursor {
   std::size_t position() const { return position_; }
   std::string_view origin() const { return origin_; }
   std::size_t left() const { return bytes_.size() - position_; }
+  std::span<const std::byte> rest() const { return bytes_.subspan(position_); }
 
   // A little-endian number. `what` describes it in error messages.
   template <class Number>

@@ -50,7 +50,7 @@ void SafetensorsFile::parse() {
 }
 
 const SafetensorsHeader::Tensor& SafetensorsFile::entry(const std::string& name) const {
-  const auto place = place_of(name);
+  const auto place = index_.find(names(), name);
   if (!place) fail("{}: has no tensor {} among its {}", origin_, name, names().size());
   return header_.tensors[*place];
 }

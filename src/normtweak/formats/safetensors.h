@@ -31,13 +31,10 @@ class SafetensorsFile : public TensorSource {
   SafetensorsFile(std::span<const std::byte> bytes, std::string origin);  // `bytes` must outlive this and its tensors
 
   const std::vector<std::string>& names() const override { return header_.names; }  // in the order of the data
-  bool contains(const std::string& name) const override { return place_of(name).has_value(); }
+  bool contains(const std::string& name) const override { return index_.find(names(), name).has_value(); }
   TensorInfo info(const std::string& name) const override;
   at::Tensor read(const std::string& name) const override;
   std::string file_of(const std::string&) const override { return origin_; }
-
-  // Where `name` stands among names().
-  std::optional<std::size_t> place_of(const std::string& name) const { return index_.find(names(), name); }
 
   const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
 
@@ -52,10 +49,6 @@ class SafetensorsFile : public TensorSource {
   SafetensorsHeader header_;
   NameIndex index_;
 };
-
-// `path`: a file, or a folder with model.safetensors or model.safetensors.index.json. Throws Error naming the folder
-// and what is missing: both files, a shard, or a tensor in its shard.
-std::unique_ptr<TensorSource> open_safetensors(const std::filesystem::path& path);
 
 // A tensor that is created only when it is written, so that a model larger than memory can be saved.
 struct TensorToWrite {

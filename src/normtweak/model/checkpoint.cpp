@@ -8,7 +8,7 @@
 #include "normtweak/base/files/file.h"
 #include "normtweak/base/files/out_of_memory.h"
 #include "normtweak/base/files/path_exists.h"
-#include "normtweak/formats/safetensors.h"
+#include "normtweak/formats/model_weights.h"
 #include "normtweak/model/config_values.h"
 #include "normtweak/model/gguf_checkpoint.h"
 #include "normtweak/model/model_path.h"
@@ -51,7 +51,7 @@ at::ScalarType type_of_norms(const Checkpoint& checkpoint) {
                                                                          : checkpoint.family->embedding.name));
   if (!checkpoint.tensors->contains(name)) return at::kFloat;
   const auto type = checkpoint.tensors->info(name).type;
-  return at::isFloatingType(type) ? type : at::kFloat;
+  return at::isFloatingType(type) && !c10::isFloat8Type(type) ? type : at::kFloat;
 }
 
 // F64 is computed, and written, in F32.
@@ -114,7 +114,7 @@ Checkpoint open_directory(const fs::path& directory) {
   if (!checkpoint.config.is_object()) fail("{}: a JSON object is needed", config_path.string());
   checkpoint.family = &find_family(checkpoint.config, config_path.string());
   checkpoint.numbers = read_config(*checkpoint.family, checkpoint.config, config_path.string(), &checkpoint.notes);
-  checkpoint.tensors = formats::open_safetensors(directory);
+  checkpoint.tensors = formats::open_weights(directory, &checkpoint.notes);
   choose_types(checkpoint);
   untie_other_head(checkpoint);
   read_side_files(directory, checkpoint);

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "normtweak/base/device/matrix_product.h"
 #include "normtweak/base/error.h"
 #include "normtweak/model/activations.h"
 #include "normtweak/model/finite_outputs.h"

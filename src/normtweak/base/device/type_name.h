@@ -12,12 +12,14 @@ struct TypeName {
   at::ScalarType type;
 };
 
-// Those that occur in checkpoints. 8-bit and smaller floats and complex numbers are in none that this program reads.
-inline constexpr std::array<TypeName, 13> kTypeNames = {{
+// Those that occur in checkpoints. Smaller floats and complex numbers are in none that this program reads.
+inline constexpr std::array<TypeName, 15> kTypeNames = {{
     {"F64", at::kDouble},
     {"F32", at::kFloat},
     {"F16", at::kHalf},
     {"BF16", at::kBFloat16},
+    {"F8_E4M3", at::kFloat8_e4m3fn},
+    {"F8_E5M2", at::kFloat8_e5m2},
     {"I64", at::kLong},
     {"I32", at::kInt},
     {"I16", at::kShort},

@@ -14,6 +14,7 @@ namespace normtweak {
 namespace {
 using namespace std::string_view_literals;
 
+constexpr std::string_view kNameFolder = "name the folder that holds it and config.json";
 constexpr std::string_view kUnpack = "unpack it and name what it holds";
 constexpr std::string_view kConvert =
     "load it in Python and save it with save_pretrained(...), which writes safetensors";
@@ -22,6 +23,7 @@ struct Kind {
   std::string_view magic;  // the first bytes
   std::string_view what;
   std::string_view advice;
+  bool is_pytorch = false;
 };
 
 constexpr std::array<Kind, 21> kKinds = {{
@@ -32,12 +34,12 @@ constexpr std::array<Kind, 21> kKinds = {{
     {"lmgg", "a model of llama.cpp older than GGUF", "convert it with llama.cpp"},
     {"tjgg", "a model of llama.cpp older than GGUF", "convert it with llama.cpp"},
     {"fmgg", "a model of llama.cpp older than GGUF", "convert it with llama.cpp"},
-    {"PK\x03\x04", "a zip archive, as PyTorch writes (.bin, .pt)", kConvert},
+    {"PK\x03\x04", "a zip archive, as PyTorch writes (.bin, .pt)", kConvert, true},
     {"PK\x05\x06", "an empty zip archive", "fetch the file again"},
-    {"\x80\x02", "a Python pickle, as PyTorch writes (.bin, .pt)", kConvert},
-    {"\x80\x03", "a Python pickle", kConvert},
-    {"\x80\x04", "a Python pickle", kConvert},
-    {"\x80\x05", "a Python pickle", kConvert},
+    {"\x80\x02", "a Python pickle, as PyTorch writes (.bin, .pt)", kConvert, true},
+    {"\x80\x03", "a Python pickle", kConvert, true},
+    {"\x80\x04", "a Python pickle", kConvert, true},
+    {"\x80\x05", "a Python pickle", kConvert, true},
     {"\x93NUMPY", "a NumPy array", "save it as safetensors"},
     {"\x89HDF\r\n\x1a\n", "an HDF5 file", kConvert},
     {"\x1f\x8b", "compressed with gzip", kUnpack},
@@ -105,12 +107,12 @@ std::string mistaken_for(std::string_view bytes, Expected expected) {
   if (is_safetensors(bytes)) {  // first: a length may begin with the bytes of another kind
     if (expected == Expected::safetensors) return {};
     return sentence("a safetensors file", expected == Expected::text ? "a text is needed; token ids go to --calibration"
-                                          : expected == Expected::model
-                                              ? "name the folder that holds it and config.json"
-                                              : "give it a name that ends in .safetensors");
+                                          : expected == Expected::model ? kNameFolder
+                                                                        : "give it a name that ends in .safetensors");
   }
   for (const auto& kind : kKinds) {
-    if (bytes.starts_with(kind.magic)) return sentence(kind.what, kind.advice);
+    if (!bytes.starts_with(kind.magic)) continue;
+    return sentence(kind.what, kind.is_pytorch && expected == Expected::model ? kNameFolder : kind.advice);
   }
   if (expected == Expected::text) return {};
   const auto begin = without_white_space(bytes);

@@ -7,7 +7,7 @@
 
 namespace normtweak {
 
-enum class Expected { safetensors, gguf, model, json, text };
+enum class Expected { safetensors, pytorch, gguf, model, json, text };
 
 // "is a git-lfs pointer, not the file itself; fetch it with `git lfs pull` or `hf download`": what a file that begins
 // with `bytes` is, and what to do. Empty where its kind is unknown, or may be read as `expected`.

@@ -18,7 +18,7 @@ struct FileLimit {
 
 // The largest known: a config.json that names 50,000 linears has 8 MB, a tokenizer.json with 262,000 tokens 34 MB, the
 // index of a million tensors 100 MB.
-constexpr std::array<FileLimit, 14> kLimits = {{{"refs/main", 4 * kKiB},
+constexpr std::array<FileLimit, 15> kLimits = {{{"refs/main", 4 * kKiB},
                                                 {"config.json", 16 * kMiB},
                                                 {"generation_config.json", kMiB},
                                                 {"tokenizer.json", 256 * kMiB},
@@ -31,7 +31,8 @@ constexpr std::array<FileLimit, 14> kLimits = {{{"refs/main", 4 * kKiB},
                                                 {"LICENSE", 16 * kMiB},
                                                 {"chat_template.jinja", 16 * kMiB},
                                                 {"chat_template.json", 16 * kMiB},
-                                                {"model.safetensors.index.json", 256 * kMiB}}};
+                                                {"model.safetensors.index.json", 256 * kMiB},
+                                                {"pytorch_model.bin.index.json", 256 * kMiB}}};
 
 bool is_named(std::string_view path, std::string_view name) {
   return path.ends_with(name) && (path.size() == name.size() || path[path.size() - name.size() - 1] == '/');

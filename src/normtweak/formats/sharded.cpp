@@ -1,16 +1,13 @@
-// A checkpoint of several safetensors files:
-//     model.safetensors.index.json   {"metadata": {...}, "weight_map": {tensor name: file name}}
-// Trap: a shard may contain tensors that are not in the index; they do not belong to the model. An index may name a
-// million tensors: it is read without a tree.
+#include "normtweak/formats/sharded.h"
+
 #include <climits>
-#include <functional>
 #include <map>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/files/file_kind.h"
+#include "normtweak/base/files/file.h"
 #include "normtweak/base/files/path_exists.h"
 #include "normtweak/base/json/json_events.h"
-#include "normtweak/formats/safetensors.h"
+#include "normtweak/formats/name_index.h"
 
 namespace normtweak::formats {
 namespace fs = std::filesystem;
@@ -68,9 +65,9 @@ class IndexReader : public JsonReceiver {
   std::string name_;
 };
 
-class ShardedSafetensors : public TensorSource {
+class Sharded : public TensorSource {
  public:
-  explicit ShardedSafetensors(const fs::path& index);
+  Sharded(const fs::path& index, OpenShard open);
 
   const std::vector<std::string>& names() const override { return names_; }
   bool contains(const std::string& name) const override { return places_.find(names_, name).has_value(); }
@@ -82,8 +79,11 @@ class ShardedSafetensors : public TensorSource {
 
  private:
   struct Shard {
-    explicit Shard(const fs::path& path) : file(path), listed(file.names().size()) {}
-    SafetensorsFile file;
+    explicit Shard(std::unique_ptr<TensorSource> source) : file(std::move(source)), listed(file->names().size()) {
+      places.build(file->names());
+    }
+    std::unique_ptr<TensorSource> file;
+    NameIndex places;
     std::vector<bool> listed;  // which of its tensors the index names
   };
 
@@ -91,21 +91,22 @@ class ShardedSafetensors : public TensorSource {
   void add(const std::string& name, const std::string& file_name);
   void collect_names();
 
-  const SafetensorsFile& shard(const std::string& name) const {
+  const TensorSource& shard(const std::string& name) const {
     const auto place = places_.find(names_, name);
     if (!place) fail("{}: has no tensor {} among its {}", index_.string(), name, names_.size());
     return *shard_of_[*place];
   }
 
   fs::path index_;
+  OpenShard open_;
   std::map<std::string, std::unique_ptr<Shard>> shards_;  // by file name
   std::vector<std::string> names_;
-  std::vector<const SafetensorsFile*> shard_of_;  // of each name
+  std::vector<const TensorSource*> shard_of_;  // of each name
   NameIndex places_;
 };
 
 // The shard of that name, which is opened the first time. `tensor`: the first that it is said to hold.
-ShardedSafetensors::Shard& ShardedSafetensors::find_shard(const std::string& file_name, const std::string& tensor) {
+Sharded::Shard& Sharded::find_shard(const std::string& file_name, const std::string& tensor) {
   auto& found = shards_[file_name];
   if (found) return *found;
   // A name from a downloaded file must not reach outside the folder, nor be cut short by the system.
@@ -119,27 +120,27 @@ ShardedSafetensors::Shard& ShardedSafetensors::find_shard(const std::string& fil
     fail("{}: missing, {} says that it holds {}; complete the download", path.string(), index_.filename().string(),
          tensor);
   }
-  found = std::make_unique<Shard>(path);
+  found = std::make_unique<Shard>(open_(path));
   return *found;
 }
 
-void ShardedSafetensors::add(const std::string& name, const std::string& file_name) {
+void Sharded::add(const std::string& name, const std::string& file_name) {
   auto& shard = find_shard(file_name, name);
-  const auto place = shard.file.place_of(name);
+  const auto place = shard.places.find(shard.file->names(), name);
   if (!place) {
     fail("{}: has no tensor {}, which {} places there; the files belong to different checkpoints",
-         shard.file.file_of(name), name, index_.filename().string());
+         shard.file->file_of(name), name, index_.filename().string());
   }
   if (shard.listed[*place]) fail("{}: weight_map names tensor {} twice; the file is damaged", index_.string(), name);
   shard.listed[*place] = true;
 }
 
-void ShardedSafetensors::collect_names() {
+void Sharded::collect_names() {
   for (const auto& [file_name, shard] : shards_) {
     for (std::size_t i = 0; i < shard->listed.size(); ++i) {
       if (!shard->listed[i]) continue;
-      names_.push_back(shard->file.names()[i]);
-      shard_of_.push_back(&shard->file);
+      names_.push_back(shard->file->names()[i]);
+      shard_of_.push_back(shard->file.get());
     }
   }
   if (const auto twice = places_.build(names_)) {
@@ -147,41 +148,17 @@ void ShardedSafetensors::collect_names() {
   }
 }
 
-ShardedSafetensors::ShardedSafetensors(const fs::path& index) : index_(index) {
+Sharded::Sharded(const fs::path& index, OpenShard open) : index_(index), open_(std::move(open)) {
   IndexReader reader(index_, [this](const std::string& name, const std::string& file_name) { add(name, file_name); });
   read_json_events(read_file(index), index.string(), reader);
   if (!reader.has_weight_map()) reader.refuse_map();
   collect_names();
 }
 
-// Weights under other names, and what to do with them.
-std::string what_is_there(const fs::path& folder) {
-  std::error_code unreadable;
-  for (fs::directory_iterator entry(folder, unreadable), end; entry != end; entry.increment(unreadable)) {
-    const auto name = entry->path().filename().string();
-    const auto ending = entry->path().extension();
-    if (ending == ".bin" || ending == ".pt" || ending == ".pth") {
-      return fmt::format(", but {}; load it in transformers and save_pretrained() it as safetensors", name);
-    }
-    if (has_ending(name, ".gguf")) return fmt::format(", but {}; name that file", entry->path().string());
-    if (ending != ".safetensors") continue;
-    if (name.find("-of-") == std::string::npos) return fmt::format(", but {}; call it model.safetensors", name);
-    return fmt::format(", but {}, one of several files whose index is missing; complete the download", name);
-  }
-  return "";
-}
-
 }  // namespace
 
-std::unique_ptr<TensorSource> open_safetensors(const fs::path& path) {
-  if (!path_exists(path)) fail("{}: no such file or folder", path.string());
-  if (!fs::is_directory(path)) return std::make_unique<SafetensorsFile>(path);
-  if (const auto whole = path / "model.safetensors"; path_exists(whole)) {
-    return std::make_unique<SafetensorsFile>(whole);
-  }
-  const auto index = path / "model.safetensors.index.json";
-  if (path_exists(index)) return std::make_unique<ShardedSafetensors>(index);
-  fail("{}: holds neither model.safetensors nor model.safetensors.index.json{}", path.string(), what_is_there(path));
+std::unique_ptr<TensorSource> open_sharded(const fs::path& index, const OpenShard& open) {
+  return std::make_unique<Sharded>(index, open);
 }
 
 }  // namespace normtweak::formats

@@ -1,0 +1,181 @@
+#include "normtweak/formats/pytorch_source.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "normtweak/base/device/type_name.h"
+#include "normtweak/base/error.h"
+#include "normtweak/base/files/out_of_memory.h"
+#include "normtweak/formats/pytorch_container.h"
+#include "normtweak/formats/tensor_bytes.h"
+
+namespace normtweak::formats {
+namespace {
+
+using Kind = PickleValue::Kind;
+
+constexpr std::uint64_t kMemoryBesideFile = 256 << 20;  // of the pickle's objects: a large file may have many tensors
+constexpr std::size_t kMostExtents = 64;                // PyTorch's limit
+// Of a tensor that repeats the values of a smaller storage, such as a norm expanded from one number; the file's size if
+// that is more.
+constexpr std::uint64_t kMostRepeatedBytes = 4 << 20;
+
+// 1 + the place of the last element, counted from the first; nullopt if it overflows. Sizes are not negative.
+std::optional<std::uint64_t> reach(at::IntArrayRef sizes, at::IntArrayRef strides) {
+  std::uint64_t last = 0;
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    if (sizes[i] == 0) return 0;
+    const auto step = checked_product(static_cast<std::uint64_t>(sizes[i] - 1), static_cast<std::uint64_t>(strides[i]));
+    if (!step || __builtin_add_overflow(last, *step, &last)) return std::nullopt;
+  }
+  return last == std::numeric_limits<std::uint64_t>::max() ? std::nullopt : std::optional(last + 1);
+}
+
+at::Tensor with_swapped_bytes(const at::Tensor& tensor) {
+  auto swapped = tensor.clone();
+  const std::span bytes(static_cast<std::byte*>(swapped.data_ptr()), swapped.nbytes());
+  for (auto rest = bytes; !rest.empty(); rest = rest.subspan(swapped.element_size())) {
+    std::ranges::reverse(rest.first(swapped.element_size()));
+  }
+  return swapped;
+}
+
+// How many tensors a dict inside the state dict holds.
+std::size_t tensors_in(const PickleValue& value, const PytorchObjects& objects) {
+  if (!value.is(Kind::dict)) return 0;
+  const auto& items = value.items->values;
+  std::size_t count = 0;
+  for (std::size_t i = 1; i < items.size(); i += 2) count += objects.tensor(items[i]) != nullptr ? 1U : 0U;
+  return count;
+}
+
+}  // namespace
+
+PytorchFile::PytorchFile(const std::filesystem::path& path)
+    : file_(path), origin_(path.string()), bytes_(file_->bytes()) {
+  within_memory(origin_, [&] { parse(); });
+}
+
+PytorchFile::PytorchFile(std::span<const std::byte> bytes, std::string origin)
+    : origin_(std::move(origin)), bytes_(bytes) {
+  parse();
+}
+
+void PytorchFile::parse() {
+  PickleMemory memory(bytes_.size() + kMemoryBesideFile, origin_);
+  PytorchObjects objects(origin_);
+  const auto container = read_pytorch_container(bytes_, origin_, objects, memory);
+  is_big_endian_ = container.is_big_endian;
+  if (!container.saved.is(Kind::dict)) {
+    fail("{}: holds no state dict (names and tensors); save model.state_dict()", origin_);
+  }
+  collect(container.saved, objects);
+  if (const auto twice = index_.build(names_)) {
+    fail("{}: tensor {} occurs twice; the file is damaged", origin_, *twice);
+  }
+}
+
+void PytorchFile::collect(const PickleValue& state_dict, PytorchObjects& objects) {
+  const auto& items = state_dict.items->values;
+  std::string_view largest;  // the inner dict of most tensors
+  std::size_t most = 0;
+  for (std::size_t i = 0; i + 1 < items.size(); i += 2) {
+    const auto& value = items[i + 1];
+    const auto* tensor = objects.tensor(value);
+    if (!items[i].is(Kind::text)) {
+      if (tensor != nullptr) fail("{}: has a tensor whose name is no text; save model.state_dict()", origin_);
+      continue;
+    }
+    if (tensor != nullptr) {
+      add(std::string(items[i].as_text()), *tensor,
+          tensor->problem.empty() ? objects.storages()[tensor->storage].bytes : std::span<const std::byte>());
+      continue;
+    }
+    not_tensors_.emplace_back(items[i].as_text());
+    if (const auto count = tensors_in(value, objects); count > most) {
+      most = count;
+      largest = items[i].as_text();
+    }
+  }
+  if (most <= names_.size()) return;
+  fail(
+      "{}: its weights are inside `{}`, where transformers does not look either; save that part alone: "
+      "torch.save(torch.load(FILE)[\"{}\"], FILE)",
+      origin_, largest, largest);
+}
+
+void PytorchFile::add(std::string name, const PytorchTensor& tensor, std::span<const std::byte> storage) {
+  if (name.find('\0') != std::string::npos) fail("{}: tensor {}: its name holds a zero byte", origin_, name);
+  if (tensor.sizes.size() > kMostExtents) {
+    fail("{}: tensor {}: has {} dimensions, more than the {} of PyTorch", origin_, name, tensor.sizes.size(),
+         kMostExtents);
+  }
+  Tensor added = {.storage = storage,
+                  .problem = tensor.problem,
+                  .type = tensor.type,
+                  .offset = tensor.offset,
+                  .first_extent = extents_.size(),
+                  .rank = static_cast<std::uint32_t>(tensor.sizes.size())};
+  for (const auto& size : tensor.sizes) extents_.push_back(size.integer);
+  for (const auto& stride : tensor.strides) extents_.push_back(stride.integer);
+  if (added.problem.empty()) {
+    check_bounds(name, added);
+    if (repeats_too_much(added)) added.problem = "is expanded from few values to more bytes than its file has";
+  }
+  names_.push_back(std::move(name));
+  tensors_.push_back(added);
+}
+
+void PytorchFile::check_bounds(const std::string& name, const Tensor& tensor) const {
+  const auto is_negative = [](std::int64_t extent) { return extent < 0; };
+  const auto room = tensor.storage.size() / c10::elementSize(tensor.type);
+  const bool is_sound = element_count(sizes(tensor)) && std::ranges::none_of(strides(tensor), is_negative) &&
+                        tensor.offset >= 0 && static_cast<std::uint64_t>(tensor.offset) <= room;
+  const auto needed = is_sound ? reach(sizes(tensor), strides(tensor)) : std::nullopt;
+  if (needed && *needed <= room - static_cast<std::uint64_t>(tensor.offset)) return;
+  fail(
+      "{}: tensor {}: shape {} with strides {} from element {} on reaches beyond the {} elements of its storage; the "
+      "file is damaged",
+      origin_, name, c10::str(sizes(tensor)), c10::str(strides(tensor)), tensor.offset, room);
+}
+
+bool PytorchFile::repeats_too_much(const Tensor& tensor) const {
+  const auto count = *element_count(sizes(tensor));
+  return count > *reach(sizes(tensor), strides(tensor)) &&
+         count > std::max<std::uint64_t>(kMostRepeatedBytes, bytes_.size()) / c10::elementSize(tensor.type);
+}
+
+const PytorchFile::Tensor& PytorchFile::entry(const std::string& name) const {
+  const auto place = index_.find(names_, name);
+  if (!place) fail("{}: has no tensor {} among its {}", origin_, name, names_.size());
+  const auto& found = tensors_[*place];
+  if (!found.problem.empty()) {
+    fail("{}: tensor {} {}; save it as a plain dense tensor on the CPU", origin_, name, found.problem);
+  }
+  const auto has_type = [&](const TypeName& row) { return row.type == found.type; };
+  if (std::ranges::none_of(kTypeNames, has_type)) {
+    fail("{}: tensor {}: type {} is not supported; store weights as BF16 and token ids as I64", origin_, name,
+         type_name(found.type));
+  }
+  return found;
+}
+
+TensorInfo PytorchFile::info(const std::string& name) const {
+  const auto& found = entry(name);
+  const auto bytes = *element_count(sizes(found)) * c10::elementSize(found.type);
+  return {found.type, sizes(found).vec(), type_name(found.type), static_cast<std::int64_t>(bytes)};
+}
+
+at::Tensor PytorchFile::read(const std::string& name) const {
+  const auto& found = entry(name);
+  const auto element = c10::elementSize(found.type);
+  const auto needed = *reach(sizes(found), strides(found)), count = *element_count(sizes(found));
+  const auto part = found.storage.subspan(static_cast<std::size_t>(found.offset) * element, needed * element);
+  if (count == 0) return tensor_over({}, found.type, sizes(found));
+  const auto tensor = tensor_over(part, found.type, {static_cast<std::int64_t>(needed)})
+                          .as_strided(sizes(found), strides(found))
+                          .contiguous();
+  return is_big_endian_ ? with_swapped_bytes(tensor) : tensor;
+}
+
+}  // namespace normtweak::formats
