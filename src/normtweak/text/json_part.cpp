@@ -1,5 +1,7 @@
 #include "normtweak/text/json_part.h"
 
+#include "normtweak/base/utf8.h"
+
 namespace normtweak::text {
 namespace {
 const Json kNull;
@@ -57,6 +59,14 @@ const Json& JsonPart::object() const {
 void JsonPart::refuse(std::string_view reason) const {
   if (path_.empty()) normtweak::fail("{}: {}", origin_, reason);
   normtweak::fail("{}: {}: {}", origin_, path_, reason);
+}
+
+const std::string& read_character(const JsonPart& part) {
+  const auto& text = part.text();
+  if (text.empty() || code_point_at(text, 0).length != text.size()) {
+    part.fail("expected one character, found \"{}\"", text);
+  }
+  return text;
 }
 
 }  // namespace normtweak::text

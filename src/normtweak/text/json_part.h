@@ -64,4 +64,7 @@ class JsonPart {
   std::string path_;
 };
 
+// A string of one character. Throws Error if it is another.
+const std::string& read_character(const JsonPart& part);
+
 }  // namespace normtweak::text

@@ -3,6 +3,8 @@
 #include <queue>
 #include <utility>
 
+#include "normtweak/text/metaspace.h"
+
 namespace normtweak::text {
 namespace {
 
@@ -24,9 +26,14 @@ std::pair<std::string, std::string> read_merge(const JsonPart& part) {
   return {line.substr(0, space), line.substr(space + 1)};
 }
 
+bool has_space_within(std::string_view token) {
+  while (token.starts_with(kMetaspace)) token.remove_prefix(kMetaspace.size());
+  return token.find(kMetaspace) != std::string_view::npos;
+}
+
 }  // namespace
 
-Merges::Merges(const JsonPart& part, const Vocabulary& vocabulary) {
+Merges::Merges(const JsonPart& part, const Vocabulary& vocabulary, std::size_t prefix) {
   if (!part.is_array()) part.fail("expected an array of merges");
   const auto elements = part.elements();
   table_.reserve(elements.size());
@@ -40,7 +47,10 @@ Merges::Merges(const JsonPart& part, const Vocabulary& vocabulary) {
       if (!id) line.fail("the token {} is not in the vocabulary", token);
       return *id;
     };
-    const Merge merge = {rank++, static_cast<std::int32_t>(id_of(left + right))};
+    if (right.size() < prefix) line.fail("the token {} has no continuing_subword_prefix", right);
+    const auto whole = left + right.substr(prefix);
+    join_words_ = join_words_ || has_space_within(whole);
+    const Merge merge = {rank++, static_cast<std::int32_t>(id_of(whole))};
     table_.insert_or_assign(pair_key(id_of(left), id_of(right)), merge);
   }
 }

@@ -13,8 +13,12 @@ namespace normtweak::text {
 
 class Merges {
  public:
-  // ["a b", ...] or [["a", "b"], ...]. Throws Error for a merge whose parts or result are not in the vocabulary.
-  Merges(const JsonPart& part, const Vocabulary& vocabulary);
+  // ["a b", ...] or [["a", "b"], ...]. prefix: bytes at the start of a right half that the result leaves out. Throws
+  // Error for a merge whose parts or result are not in the vocabulary.
+  Merges(const JsonPart& part, const Vocabulary& vocabulary, std::size_t prefix);
+
+  // Whether a result has a space of SentencePiece (metaspace.h) after another character.
+  bool join_words() const { return join_words_; }
 
   // Merges adjacent pairs, lowest rank first and leftmost among equals, until no merge applies. O(n log n) for a word
   // of n ids.
@@ -30,6 +34,7 @@ class Merges {
   const Merge* find(std::int64_t left, std::int64_t right) const;
 
   std::unordered_map<std::uint64_t, Merge> table_;  // key: left << 32 | right
+  bool join_words_ = false;
 };
 
 }  // namespace normtweak::text
