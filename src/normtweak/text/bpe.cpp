@@ -24,6 +24,7 @@ Bpe::Bpe(const JsonPart& model, const Vocabulary& vocabulary, Spelling spelling)
       prefix_(affix(model["continuing_subword_prefix"])),
       suffix_(affix(model["end_of_word_suffix"])),
       merges_(model["merges"], vocabulary, prefix_.size()) {
+  model["vocab"].object();  // with ids
   for (std::size_t byte = 0; byte < byte_ids_.size(); ++byte) {
     byte_ids_[byte] = vocabulary.id_of(byte_level_character(static_cast<std::uint8_t>(byte))).value_or(-1);
   }
@@ -52,9 +53,9 @@ void Bpe::read_unknown_token(const JsonPart& model) {
 }
 
 void Bpe::read_whole_words() {
-  for (const auto& [token, id] : vocabulary_.ids()) {
+  vocabulary_.for_each([&](std::string_view token, std::int64_t id) {
     if (auto bytes = from_byte_level(token)) whole_words_.emplace(std::move(*bytes), id);
-  }
+  });
 }
 
 void Bpe::encode_word(std::string_view word, std::vector<std::int64_t>& ids) const {

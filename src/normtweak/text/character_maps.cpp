@@ -44,12 +44,10 @@ bool is_mark(char32_t point) {
   return kind == UTF8PROC_CATEGORY_MN || kind == UTF8PROC_CATEGORY_MC || kind == UTF8PROC_CATEGORY_ME;
 }
 
-// Characters that are not assigned count as well.
 bool is_bert_control(char32_t point) {
   if (point == '\t' || point == '\n' || point == '\r') return false;
   const auto kind = category(point);
-  return kind == UTF8PROC_CATEGORY_CC || kind == UTF8PROC_CATEGORY_CF || kind == UTF8PROC_CATEGORY_CO ||
-         kind == UTF8PROC_CATEGORY_CN;
+  return kind == UTF8PROC_CATEGORY_CC || kind == UTF8PROC_CATEGORY_CF || kind == UTF8PROC_CATEGORY_CO;
 }
 
 bool is_ideograph(char32_t point) {

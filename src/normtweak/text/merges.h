@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "normtweak/text/json_part.h"
@@ -33,7 +32,15 @@ class Merges {
   class Work;
   const Merge* find(std::int64_t left, std::int64_t right) const;
 
-  std::unordered_map<std::uint64_t, Merge> table_;  // key: left << 32 | right
+  struct Slot {
+    std::uint64_t pair = kEmpty;  // left << 32 | right
+    Merge merge;
+  };
+  static constexpr std::uint64_t kEmpty = 0xFFFFFFFFFFFFFFFF;
+  std::size_t first_slot(std::uint64_t pair) const;
+  void put(std::uint64_t pair, Merge merge);
+
+  std::vector<Slot> slots_;  // a hash table of a power of two; more than half are empty
   bool join_words_ = false;
 };
 

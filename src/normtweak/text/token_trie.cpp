@@ -11,10 +11,10 @@ using Entry = std::pair<std::string_view, std::int64_t>;  // a token and its id
 
 std::vector<Entry> sorted_tokens(const Vocabulary& vocabulary) {
   std::vector<Entry> entries;
-  entries.reserve(vocabulary.ids().size());
-  for (const auto& [token, id] : vocabulary.ids()) {
+  entries.reserve(static_cast<std::size_t>(vocabulary.count()));
+  vocabulary.for_each([&](std::string_view token, std::int64_t id) {
     if (!token.empty()) entries.emplace_back(token, id);
-  }
+  });
   std::ranges::sort(entries);
   return entries;
 }

@@ -73,8 +73,7 @@ struct Tokenizer::State {
 
   std::optional<std::string_view> token(std::int64_t id) const {
     if (const auto content = added.content(id)) return content;
-    const auto* own = vocabulary.token(id);
-    return own == nullptr ? std::nullopt : std::optional<std::string_view>(*own);
+    return vocabulary.token(id);
   }
 
   void check_fit(const std::vector<std::int64_t>& ids, std::string_view name) const {

@@ -12,7 +12,12 @@ constexpr double kUnknownPenalty = 10;  // below the lowest score, as in Sentenc
 
 std::vector<double> read_scores(const JsonPart& vocab) {
   std::vector<double> scores;
-  for (const auto& row : vocab.elements()) scores.push_back(row.elements()[1].number());  // there are two
+  for (const auto& row : vocab.elements()) {
+    const auto score = row.elements()[1];  // the vocabulary knows that there are two
+    if (!score.is_number()) row.fail("the score {} is not a number", score.shown());
+    scores.push_back(score.number());
+  }
+  if (scores.empty()) vocab.fail("is empty");
   return scores;
 }
 
