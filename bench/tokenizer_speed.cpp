@@ -1,9 +1,10 @@
-// Encodes the lines of a text with a tokenizer.json, on one thread. bench/tokenizers.py compares it with the `tokenizers`
-// package.
+// Encodes the lines of a text with a tokenizer.json or that of a GGUF file, on one thread. bench/compare_tokenizers.py
+// compares it with the `tokenizers` package.
 //
-//     bench_tokenizer TOKENIZER.json TEXT [lines|whole] [ids]
+//     bench_tokenizer TOKENIZER.json|MODEL.gguf TEXT [lines|whole] [ids]
 //
 // Prints one line of JSON: the seconds to load and to encode, and the ids if asked for.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <string>
@@ -11,6 +12,8 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/file.h"
+#include "normtweak/formats/gguf.h"
+#include "normtweak/text/gguf_tokenizer.h"
 #include "normtweak/text/tokenizer_folder.h"
 
 namespace {
@@ -29,9 +32,15 @@ std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
+std::string read_tokenizer(const std::string& path) {
+  if (!path.ends_with(".gguf")) return normtweak::read_file(path);
+  const normtweak::formats::GgufFile file(path);
+  return normtweak::text::tokenizer_json_from_gguf(file.metadata_with_arrays("tokenizer.ggml."), path).dump();
+}
+
 int run(const std::vector<std::string>& arguments) {
   const auto start = std::chrono::steady_clock::now();
-  const auto file = normtweak::read_file(arguments.at(1));
+  const auto file = read_tokenizer(arguments.at(1));
   normtweak::text::TokenizerFolder folder;
   folder.tokenizer = file;
   folder.origin = arguments.at(1);
