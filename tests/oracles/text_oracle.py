@@ -5,6 +5,7 @@ import sys
 
 import text_regexes
 import text_samples
+import text_subwords
 import text_tokenizers
 
 LINES, FEWER_LINES = 10_500, 3_000  # fewer for tokenizers that only tests have
@@ -65,9 +66,11 @@ def main(folder):
         write_expectations(folder, name, tokenizer, lines)
         names.append(name)
         gguf_names.append(name)
-    for name, tokenizer in text_tokenizers.demanding():
+    others = [(name, tokenizer, FEWER_LINES) for name, tokenizer in text_tokenizers.demanding()]
+    others += [(name, make(), LINES if name in text_subwords.MAIN else FEWER_LINES) for name, make in text_subwords.KINDS]
+    for name, tokenizer, count in others:
         tokenizer.save(str(folder / f"{name}.json"))
-        write_expectations(folder, name, tokenizer, lines[:FEWER_LINES])
+        write_expectations(folder, name, tokenizer, lines[:count])
         names.append(name)
     write(folder / "names.json", {"all": names, "gguf": gguf_names})
 

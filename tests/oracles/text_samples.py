@@ -34,11 +34,19 @@ ALPHABETS = [(0x41, 0x7A), (0xC0, 0x24F), (0x250, 0x2AF), (0x300, 0x36F), (0x370
              (0x12000, 0x12399), (0x1D400, 0x1D7FF), (0x1F100, 0x1F1FF), (0x1F300, 0x1F64F), (0x20000, 0x2A6DD)]
 
 
+BARE = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=False, strip_accents=True, lowercase=False)
+
+
 @functools.cache
 def is_settled(point):
-    """Assigned, and not so young that the package's tables of compatibility characters lack it."""
+    """Assigned, and not so young that the package's tables of compatibility characters, marks or formats lack it."""
     character = chr(point)
-    if unicodedata.category(character) in ("Cn", "Cs"):
+    category = unicodedata.category(character)
+    if category in ("Cn", "Cs"):
+        return False
+    if category[0] == "M" and normalizers.StripAccents().normalize_str(character):
+        return False
+    if category in ("Mn", "Cf") and BARE.normalize_str(character):
         return False
     return normalizers.NFKC().normalize_str(character) == unicodedata.normalize("NFKC", character)
 

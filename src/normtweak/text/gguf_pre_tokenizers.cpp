@@ -29,6 +29,10 @@ constexpr std::array<std::string_view, 3> kDeepSeek3 = {
 constexpr std::array<std::string_view, 5> kDeepSeekCoder = {R"([\r\n])", R"(\s?\p{L}+)", R"(\s?\p{P}+)",
                                                             "[一-龥ࠀ-一가-퟿]+", R"(\p{N})"};
 
+constexpr Regexes kPunctuationRuns = {R"([\p{P}!-/:-@\[-`{-~]+)"};
+constexpr std::array<std::string_view, 2> kThreeDigits = {R"(\p{N}+)", "[0-9][0-9][0-9]"};
+constexpr std::array<std::string_view, 2> kSuperBpe = {R"(\p{N}+)", R"((?=(\d{3})+(?!\d)))"};
+
 // What llama.cpp applies where the file names none, or "default".
 constexpr std::array<std::string_view, 4> kDefault = {
     R"([\p{P}\$\+<=>\^~\|]+)", R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)",
@@ -57,11 +61,14 @@ constexpr GgufPreTokenizer kTable[] = {
     {.name = "exaone", .regexes = kDigit, .gpt2_regex = true},
     {.name = "minerva-7b", .regexes = kDigit, .gpt2_regex = true},
     {.name = "mellum2", .regexes = kDigit, .gpt2_regex = true},
+    {.name = "falcon", .regexes = kPunctuationRuns, .gpt2_regex = true, .byte_level_regexes = kThreeDigits},
+    {.name = "superbpe", .regexes = kSuperBpe},
     {.name = "llama-bpe", .regexes = kLlama3, .ignore_merges = true, .add_bos = true},
     {.name = "llama3", .regexes = kLlama3, .ignore_merges = true, .add_bos = true},
     {.name = "llama-v3", .regexes = kLlama3, .ignore_merges = true, .add_bos = true},
     {.name = "falcon3", .regexes = kLlama3, .ignore_merges = true, .add_bos = true},
     {.name = "falcon-h1", .regexes = kLlama3, .ignore_merges = true, .add_bos = true},
+    {.name = "pixtral", .regexes = kLlama3, .ignore_merges = true, .add_bos = true},
     {.name = "midm-2.0", .regexes = kLlama3, .ignore_merges = true, .add_bos = true},
     {.name = "lfm2", .regexes = kLlama3, .ignore_merges = true, .add_bos = true},
     {.name = "dbrx", .regexes = kLlama3},
@@ -71,6 +78,7 @@ constexpr GgufPreTokenizer kTable[] = {
     {.name = "qwen2", .regexes = kQwen2, .nfc = true},
     {.name = "deepseek-r1-qwen", .regexes = kQwen2, .nfc = true},
     {.name = "kormo", .regexes = kQwen2},
+    {.name = "f2llmv2", .regexes = kQwen2, .nfc = true},
     {.name = "megrez", .regexes = kQwen2, .nfc = true},
     {.name = "stablelm2", .regexes = kQwen2, .nfc = true},
     {.name = "hunyuan", .regexes = kQwen2},
@@ -79,6 +87,7 @@ constexpr GgufPreTokenizer kTable[] = {
     {.name = "qwen35", .regexes = kQwen35, .nfc = true},
     {.name = "gpt-4o", .regexes = kO200k},
     {.name = "llama4", .regexes = kO200k},
+    {.name = "talkie", .regexes = kO200k},
     {.name = "kanana2", .regexes = kO200k},
     {.name = "minimax-m2", .regexes = kO200k},
     {.name = "tekken", .regexes = kTekken, .ignore_merges = true, .add_bos = true},

@@ -7,9 +7,10 @@
 namespace normtweak::text {
 
 struct GgufPreTokenizer {
-  std::string_view name;                           // value of tokenizer.ggml.pre
-  std::span<const std::string_view> regexes = {};  // applied in order; matches are isolated
-  bool gpt2_regex = false;                         // then GPT-2's, as in a ByteLevel pre-tokenizer
+  std::string_view name;                                      // value of tokenizer.ggml.pre
+  std::span<const std::string_view> regexes = {};             // applied in order; matches are isolated
+  bool gpt2_regex = false;                                    // then GPT-2's, as in a ByteLevel pre-tokenizer
+  std::span<const std::string_view> byte_level_regexes = {};  // last, on what is spelled in the byte-level alphabet
   bool nfc = false;            // the text is normalised first; as in the originals, GGUF does not record it
   bool ignore_merges = false;  // a word that is a token as a whole is not merged
   bool add_bos = false;        // if tokenizer.ggml.add_bos_token is missing

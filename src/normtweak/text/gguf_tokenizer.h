@@ -1,11 +1,11 @@
 // Converts the tokenizer in GGUF metadata to the files that Hugging Face's libraries read, so that Tokenizer is the
 // only loader and a converted model includes its tokenizer.
 //
-//     tokenizer.ggml.model       "gpt2": byte-level BPE; nothing else is supported
-//     tokenizer.ggml.pre         the pre-tokenizer by name, see gguf_pre_tokenizers.h
-//     tokenizer.ggml.tokens      spelled in the byte-level alphabet, but control and user-defined ones as they are
-//     tokenizer.ggml.merges      "a b"
-//     tokenizer.ggml.token_type  1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte
+//     tokenizer.ggml.model    gpt2: byte-level BPE; llama: BPE of SentencePiece; t5: Unigram
+//     tokenizer.ggml.pre      for gpt2, the pre-tokenizer by name, see gguf_pre_tokenizers.h
+//     tokenizer.ggml.merges   for gpt2: "a b"
+//
+// The other keys are listed in gguf_vocabulary.h.
 #pragma once
 #include <string>
 #include <string_view>

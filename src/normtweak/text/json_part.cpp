@@ -1,12 +1,14 @@
 #include "normtweak/text/json_part.h"
 
+#include "normtweak/base/strings/utf8.h"
+
 namespace normtweak::text {
 namespace {
 const Json kNull;
 }  // namespace
 
 JsonPart JsonPart::operator[](std::string_view key) const {
-  auto path = path_.empty() ? std::string(key) : fmt::format("{}.{}", path_, key);
+  auto path = path_.empty() && depth_ == 0 ? std::string(key) : fmt::format("{}.{}", this->path(), key);
   if (json_->is_null()) return {kNull, origin_, std::move(path)};
   if (!json_->is_object()) fail("expected an object with the key {}", key);
   const auto member = json_->find(std::string(key));
@@ -19,13 +21,27 @@ std::size_t JsonPart::element_count() const {
   return json_->size();
 }
 
-JsonPart JsonPart::element(std::size_t i) const { return {(*json_)[i], origin_, fmt::format("{}[{}]", path_, i)}; }
+JsonPart JsonPart::element(std::size_t i) const {
+  const auto& child = (*json_)[i];
+  if (depth_ == indices_.size()) return {child, origin_, fmt::format("{}[{}]", path(), i)};
+  auto part = *this;
+  part.json_ = &child;
+  part.indices_.at(part.depth_++) = static_cast<std::uint32_t>(i);
+  return part;
+}
+
+std::string JsonPart::path() const {
+  auto path = path_;
+  for (std::size_t i = 0; i < depth_; ++i) path += fmt::format("[{}]", indices_.at(i));
+  return path;
+}
 
 std::size_t JsonPart::member_count() const { return is_null() ? 0 : object().size(); }
 
 std::pair<std::string, JsonPart> JsonPart::member(std::size_t i) const {
   const auto& [key, value] = json_->get_ref<const Json::object_t&>().begin()[static_cast<std::ptrdiff_t>(i)];
-  return {key, JsonPart(value, origin_, path_.empty() ? key : fmt::format("{}.{}", path_, key))};
+  const auto own = path();
+  return {key, JsonPart(value, origin_, own.empty() ? key : fmt::format("{}.{}", own, key))};
 }
 
 const std::string& JsonPart::text() const {
@@ -55,8 +71,17 @@ const Json& JsonPart::object() const {
 }
 
 void JsonPart::refuse(std::string_view reason) const {
-  if (path_.empty()) normtweak::fail("{}: {}", origin_, reason);
-  normtweak::fail("{}: {}: {}", origin_, path_, reason);
+  const auto own = path();
+  if (own.empty()) normtweak::fail("{}: {}", origin_, reason);
+  normtweak::fail("{}: {}: {}", origin_, own, reason);
+}
+
+const std::string& read_character(const JsonPart& part) {
+  const auto& text = part.text();
+  if (text.empty() || code_point_at(text, 0).length != text.size()) {
+    part.fail("expected one character, found \"{}\"", text);
+  }
+  return text;
 }
 
 }  // namespace normtweak::text

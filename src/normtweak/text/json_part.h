@@ -1,6 +1,7 @@
 // A part of a JSON document that knows its path, so that every error names the file and the part:
 //     tokenizer.json: model.merges[17]: expected a string
 #pragma once
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <ranges>
@@ -35,6 +36,7 @@ class JsonPart {
   bool is_string() const { return json_->is_string(); }
   bool is_array() const { return json_->is_array(); }
   bool is_object() const { return json_->is_object(); }
+  bool is_number() const { return json_->is_number(); }
   bool is_empty() const { return json_->empty(); }  // null, [], {}
   std::string_view origin() const { return origin_; }
 
@@ -43,6 +45,7 @@ class JsonPart {
   double number() const;
   bool flag(bool otherwise) const;  // `otherwise` for null
   const Json& object() const;       // checked to be an object
+  std::string shown() const { return show(*json_); }
 
   // Throws Error "ORIGIN: PATH: ...".
   template <class... Arguments>
@@ -53,6 +56,7 @@ class JsonPart {
  private:
   JsonPart(const Json& json, std::string_view origin, std::string path)
       : json_(&json), origin_(origin), path_(std::move(path)) {}
+  std::string path() const;
   std::size_t element_count() const;
   JsonPart element(std::size_t i) const;
   std::size_t member_count() const;
@@ -62,6 +66,12 @@ class JsonPart {
   const Json* json_;
   std::string_view origin_;
   std::string path_;
+  // Of an element, and of an element of that: spelled where there is an error, for there may be millions.
+  std::array<std::uint32_t, 2> indices_ = {};
+  std::size_t depth_ = 0;  // how many of these there are
 };
+
+// A string of one character. Throws Error if it is another.
+const std::string& read_character(const JsonPart& part);
 
 }  // namespace normtweak::text

@@ -1,7 +1,10 @@
 #include "normtweak/text/merges.h"
 
+#include <bit>
 #include <queue>
 #include <utility>
+
+#include "normtweak/text/metaspace.h"
 
 namespace normtweak::text {
 namespace {
@@ -10,13 +13,13 @@ std::uint64_t pair_key(std::int64_t left, std::int64_t right) {
   return (static_cast<std::uint64_t>(left) << 32) | static_cast<std::uint64_t>(right);
 }
 
-std::pair<std::string, std::string> read_merge(const JsonPart& part) {
+std::pair<std::string_view, std::string_view> read_merge(const JsonPart& part) {
   if (part.is_array()) {
     const auto halves = part.elements();
     if (halves.size() != 2) part.fail("expected two tokens, found {}", halves.size());
     return {halves[0].text(), halves[1].text()};
   }
-  const auto& line = part.text();
+  const std::string_view line = part.text();
   const auto space = line.find(' ');
   if (space == std::string::npos || line.find(' ', space + 1) != std::string::npos) {
     part.fail("expected two tokens with a space between them, found \"{}\"", line);
@@ -24,30 +27,53 @@ std::pair<std::string, std::string> read_merge(const JsonPart& part) {
   return {line.substr(0, space), line.substr(space + 1)};
 }
 
+bool has_space_within(std::string_view token) {
+  while (token.starts_with(kMetaspace)) token.remove_prefix(kMetaspace.size());
+  return token.find(kMetaspace) != std::string_view::npos;
+}
+
 }  // namespace
 
-Merges::Merges(const JsonPart& part, const Vocabulary& vocabulary) {
+Merges::Merges(const JsonPart& part, const Vocabulary& vocabulary, std::size_t prefix) {
   if (!part.is_array()) part.fail("expected an array of merges");
   const auto elements = part.elements();
-  table_.reserve(elements.size());
+  slots_.resize(std::bit_ceil(2 * elements.size() + 1));
   std::uint32_t rank = 0;
+  std::string whole;
   for (const auto line : elements) {
     // Lists that were copied from a merges.txt start with its first line.
     if (line.is_string() && line.text().starts_with("#version")) continue;
     const auto [left, right] = read_merge(line);
-    const auto id_of = [&](const std::string& token) {
+    const auto id_of = [&](std::string_view token) {
       const auto id = vocabulary.id_of(token);
       if (!id) line.fail("the token {} is not in the vocabulary", token);
       return *id;
     };
-    const Merge merge = {rank++, static_cast<std::int32_t>(id_of(left + right))};
-    table_.insert_or_assign(pair_key(id_of(left), id_of(right)), merge);
+    if (right.size() < prefix) line.fail("the token {} has no continuing_subword_prefix", right);
+    whole.assign(left).append(right.substr(prefix));
+    join_words_ = join_words_ || has_space_within(whole);
+    const Merge merge = {rank++, static_cast<std::int32_t>(id_of(whole))};
+    put(pair_key(id_of(left), id_of(right)), merge);
   }
 }
 
+// The upper bits of a product depend on all bits of the pair.
+std::size_t Merges::first_slot(std::uint64_t pair) const {
+  return static_cast<std::size_t>((pair * 0x9E3779B97F4A7C15) >> 32) & (slots_.size() - 1);
+}
+
+void Merges::put(std::uint64_t pair, Merge merge) {
+  auto i = first_slot(pair);
+  while (slots_[i].pair != kEmpty && slots_[i].pair != pair) i = (i + 1) & (slots_.size() - 1);
+  slots_[i] = {pair, merge};
+}
+
 const Merges::Merge* Merges::find(std::int64_t left, std::int64_t right) const {
-  const auto row = table_.find(pair_key(left, right));
-  return row == table_.end() ? nullptr : &row->second;
+  const auto pair = pair_key(left, right);
+  for (auto i = first_slot(pair);; i = (i + 1) & (slots_.size() - 1)) {
+    if (slots_[i].pair == pair) return &slots_[i].merge;
+    if (slots_[i].pair == kEmpty) return nullptr;
+  }
 }
 
 // A linked list of the word's symbols, and a priority queue of possible merges. Queue entries are not removed when a

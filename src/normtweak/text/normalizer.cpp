@@ -8,18 +8,19 @@
 #include <memory>
 #include <utility>
 
+#include "normtweak/text/base64.h"
+#include "normtweak/text/byte_level.h"
+#include "normtweak/text/character_maps.h"
+#include "normtweak/text/characters.h"
+#include "normtweak/text/charsmap.h"
 #include "normtweak/text/pattern.h"
 #include "normtweak/text/utf8.h"
 
 namespace normtweak::text {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, int>, 4> kUnicodeForms = {{
-    {"NFC", UTF8PROC_STABLE | UTF8PROC_COMPOSE},
-    {"NFD", UTF8PROC_STABLE | UTF8PROC_DECOMPOSE},
-    {"NFKC", UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT},
-    {"NFKD", UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT},
-}};
+using Step = Normalizer::Step;
+using Change = Normalizer::Change;
 
 // Unicode normalisation expands one byte to at most eleven.
 constexpr std::size_t kMostGrowth = 16, kMostBeside = 1 << 20;
@@ -27,6 +28,112 @@ constexpr std::size_t kMostGrowth = 16, kMostBeside = 1 << 20;
 void check_growth(std::size_t size, std::size_t most) {
   if (size > most) fail("the normalizer makes more than {} bytes of a text; the tokenizer is damaged", most);
 }
+
+std::string in_unicode_form(std::string_view text, std::size_t most, int options) {
+  utf8proc_uint8_t* mapped = nullptr;
+  const auto length =
+      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
+                   &mapped, static_cast<utf8proc_option_t>(options));
+  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(mapped, &std::free);
+  if (length < 0) fail("Unicode normalisation of {} bytes failed: {}", text.size(), utf8proc_errmsg(length));
+  check_growth(static_cast<std::size_t>(length), most);
+  return {reinterpret_cast<const char*>(mapped), static_cast<std::size_t>(length)};
+}
+
+constexpr int kDecomposed = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, kComposed = UTF8PROC_STABLE | UTF8PROC_COMPOSE;
+
+// Most text is ASCII, which is already in every normal form.
+template <int options>
+Step unicode_form(const JsonPart& /*part*/) {
+  return {.change = [](std::string_view text, std::size_t most,
+                       bool& /*is_first*/) { return in_unicode_form(text, most, options); },
+          .keeps_ascii = true};
+}
+
+// A map that needs no settings.
+template <std::string (*map)(std::string_view, bool&)>
+Step character_map(const JsonPart& /*part*/) {
+  return {[](std::string_view text, std::size_t /*most*/, bool& is_first) { return map(text, is_first); }};
+}
+
+Step lowercase_step(const JsonPart& /*part*/) {
+  return {[](std::string_view text, std::size_t /*most*/, bool& /*is_first*/) { return lowercase(text); }};
+}
+
+Step byte_level_step(const JsonPart& /*part*/) {
+  return {[](std::string_view text, std::size_t /*most*/, bool& /*is_first*/) { return to_byte_level(text); }};
+}
+
+Step prepend(const JsonPart& part) {
+  return {[what = part["prepend"].text()](std::string_view text, std::size_t most, bool& /*is_first*/) {
+    check_growth(what.size() + text.size(), most);
+    return fmt::format("{}{}", what, text);
+  }};
+}
+
+Step replace(const JsonPart& part) {
+  return {[pattern = read_pattern(part["pattern"]), by = part["content"].text()](std::string_view text,
+                                                                                 std::size_t most, bool& is_first) {
+    std::vector<Span> matches;
+    pattern.find_all(text, matches);
+    check_growth(matches.size() * by.size(), most);
+    if (!matches.empty() && matches.front().begin == 0 && !matches.front().empty() && by.empty()) is_first = false;
+    return replaced(text, matches, by);
+  }};
+}
+
+Step strip(const JsonPart& part) {
+  return {[left = part["strip_left"].flag(true), right = part["strip_right"].flag(true)](
+              std::string_view text, std::size_t /*most*/, bool& is_first) {
+    if (right) text.remove_suffix(trailing_white_space(text));
+    const auto leading = left ? leading_white_space(text) : 0;
+    if (leading > 0) is_first = false;
+    return std::string(text.substr(leading));
+  }};
+}
+
+Step precompiled(const JsonPart& part) {
+  const auto spelled = part["precompiled_charsmap"];
+  const auto blob = from_base64(spelled.text());
+  if (!blob) spelled.fail("is not base64");
+  try {
+    return {[charsmap = Charsmap(*blob)](std::string_view text, std::size_t most, bool& /*is_first*/) {
+      return charsmap.normalize(text, most);
+    }};
+  } catch (const Error& error) {
+    spelled.fail("{}", error.what());
+  }
+}
+
+Step bert(const JsonPart& part) {
+  const bool cleans = part["clean_text"].flag(true), spaces = part["handle_chinese_chars"].flag(true);
+  const bool lowers = part["lowercase"].flag(true), strips = part["strip_accents"].flag(lowers);
+  return {[=](std::string_view given, std::size_t most, bool& is_first) {
+    auto text = cleans ? bert_clean(given, is_first) : std::string(given);
+    if (spaces) text = with_spaces_around_ideographs(text);
+    if (strips) text = without_nonspacing_marks(in_unicode_form(text, most, kDecomposed), is_first);
+    return lowers ? lowercase(text) : text;
+  }};
+}
+
+struct Kind {
+  std::string_view name;
+  Step (*make)(const JsonPart& part);
+};
+
+constexpr std::array<Kind, 13> kKinds = {{{"NFC", unicode_form<kComposed>},
+                                          {"NFD", unicode_form<kDecomposed>},
+                                          {"NFKC", unicode_form<kComposed | UTF8PROC_COMPAT>},
+                                          {"NFKD", unicode_form<kDecomposed | UTF8PROC_COMPAT>},
+                                          {"Prepend", prepend},
+                                          {"Replace", replace},
+                                          {"Strip", strip},
+                                          {"StripAccents", character_map<without_marks>},
+                                          {"Lowercase", lowercase_step},
+                                          {"Nmt", character_map<nmt>},
+                                          {"Precompiled", precompiled},
+                                          {"BertNormalizer", bert},
+                                          {"ByteLevel", byte_level_step}}};
 
 }  // namespace
 
@@ -38,64 +145,31 @@ void Normalizer::add(const JsonPart& part) {
   const auto& type = part["type"].text();
   if (type == "Sequence") {
     for (const auto& member : part["normalizers"].elements()) add(member);
-  } else if (type == "Prepend") {
-    steps_.emplace_back(Prepend{part["prepend"].text()});
-  } else if (type == "Replace") {
-    steps_.emplace_back(Replace{read_pattern(part["pattern"]), part["content"].text()});
-  } else if (!add_unicode_form(type)) {
-    part.fail("the normalizer {} is not supported; Sequence, NFC, NFD, NFKC, NFKD, Prepend and Replace are", type);
+    return;
   }
-}
-
-bool Normalizer::add_unicode_form(std::string_view type) {
-  const auto* const form =
-      std::find_if(kUnicodeForms.begin(), kUnicodeForms.end(), [&](const auto& row) { return row.first == type; });
-  if (form == kUnicodeForms.end()) return false;
-  steps_.emplace_back(UnicodeForm{form->second});
-  return true;
+  const auto* const kind = std::ranges::find(kKinds, type, &Kind::name);
+  if (kind == kKinds.end()) {
+    std::string names = "Sequence";
+    for (const auto& row : kKinds) names += fmt::format(", {}", row.name);
+    part.fail("the normalizer {} is not supported; these are: {}", type, names);
+  }
+  steps_.push_back(kind->make(part));
 }
 
 std::string_view Normalizer::normalize(std::string_view text, std::string& storage) const {
-  if (text.empty()) return text;
+  bool is_first = true;
+  return normalize(text, storage, is_first);
+}
+
+std::string_view Normalizer::normalize(std::string_view text, std::string& storage, bool& is_first) const {
   const auto most = kMostGrowth * text.size() + kMostBeside;
   for (const auto& step : steps_) {
-    // Most text is ASCII, which is already in every normal form.
-    if (std::holds_alternative<UnicodeForm>(step) && is_ascii(text)) continue;
-    storage = std::visit([&](const auto& change) { return apply(change, text, most); }, step);
+    if (text.empty()) return text;
+    if (step.keeps_ascii && is_ascii(text)) continue;
+    storage = step.change(text, most, is_first);
     text = storage;
   }
   return text;
-}
-
-std::string Normalizer::apply(const UnicodeForm& form, std::string_view text, std::size_t most) {
-  utf8proc_uint8_t* mapped = nullptr;
-  const auto length =
-      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
-                   &mapped, static_cast<utf8proc_option_t>(form.options));
-  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(mapped, &std::free);
-  if (length < 0) fail("Unicode normalisation of {} bytes failed: {}", text.size(), utf8proc_errmsg(length));
-  check_growth(static_cast<std::size_t>(length), most);
-  return {reinterpret_cast<const char*>(mapped), static_cast<std::size_t>(length)};
-}
-
-std::string Normalizer::apply(const Prepend& prepend, std::string_view text, std::size_t most) {
-  check_growth(prepend.what.size() + text.size(), most);
-  return fmt::format("{}{}", prepend.what, text);
-}
-
-std::string Normalizer::apply(const Replace& replace, std::string_view text, std::size_t most) {
-  std::vector<Span> matches;
-  replace.pattern.find_all(text, matches);
-  check_growth(matches.size() * replace.by.size(), most);
-  std::string result;
-  std::size_t done = 0;
-  for (const auto& match : matches) {
-    result += text.substr(done, match.begin - done);
-    result += replace.by;
-    done = match.end;
-  }
-  result += text.substr(done);
-  return result;
 }
 
 }  // namespace normtweak::text

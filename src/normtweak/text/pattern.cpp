@@ -14,4 +14,15 @@ Regex read_pattern(const JsonPart& part) {
   }
 }
 
+std::string replaced(std::string_view text, const std::vector<Span>& matches, std::string_view by) {
+  std::string result;
+  result.reserve(text.size() + matches.size() * by.size());
+  std::size_t done = 0;
+  for (const auto& match : matches) {
+    result.append(text.substr(done, match.begin - done)).append(by);
+    done = match.end;
+  }
+  return result.append(text.substr(done));
+}
+
 }  // namespace normtweak::text

@@ -13,7 +13,17 @@ namespace {
 // OpenAI's regex for GPT-2, which ByteLevel applies with use_regex.
 constexpr std::string_view kGpt2 = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 constexpr std::string_view kDigit = R"(\p{N})";
-constexpr std::string_view kPunctuation = R"([\p{P}!-/:-@\[-`{-~])";  // Unicode punctuation and ASCII symbols
+constexpr std::string_view kWhiteSpace = R"(\s+)";
+constexpr std::string_view kWordOrOther =
+    R"([\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D}]+|[^\s\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D}]+)";
+
+// Unicode punctuation and ASCII symbols; without what is newer than the tables of the `tokenizers` package (Unicode 8).
+constexpr std::string_view kPunctuation =
+    R"((?![\x{61D}\x{9FD}\x{A76}\x{C77}\x{C84}\x{1B7D}-\x{1B7E}\x{2E43}-\x{2E4F}\x{2E52}-\x{2E5D}\x{10EAD})"
+    R"(\x{10F55}-\x{10F59}\x{10F86}-\x{10F89}\x{1144B}-\x{1145D}\x{11660}-\x{1166C}\x{116B9}\x{1183B})"
+    R"(\x{11944}-\x{11946}\x{119E2}\x{11A3F}-\x{11A46}\x{11A9A}-\x{11AA2}\x{11B00}-\x{11B09}\x{11C41}-\x{11C45})"
+    R"(\x{11C70}-\x{11C71}\x{11EF7}-\x{11EF8}\x{11F43}-\x{11F4F}\x{11FFF}\x{12FF1}-\x{12FF2}\x{16E97}-\x{16E9A})"
+    R"(\x{16FE2}\x{1E95E}-\x{1E95F}])[\p{P}\x{166D}\x{111C9}!-/:-@\[-`{-~])";
 
 constexpr std::array<std::pair<std::string_view, SplitBehavior>, 5> kBehaviors = {{
     {"Isolated", SplitBehavior::isolated},
@@ -31,70 +41,155 @@ SplitBehavior read_behavior(const JsonPart& part, SplitBehavior otherwise) {
   part.fail("the behavior {} is not supported", part.text());
 }
 
+// The pre-tokenizers that are one split.
+SplitRule read_split(const JsonPart& part) {
+  return {read_pattern(part["pattern"]), read_behavior(part["behavior"], SplitBehavior::isolated),
+          part["invert"].flag(false)};
+}
+
+SplitRule read_digits(const JsonPart& part) {
+  const bool each = part["individual_digits"].flag(false);
+  return {Regex(kDigit), each ? SplitBehavior::isolated : SplitBehavior::contiguous};
+}
+
+SplitRule read_punctuation(const JsonPart& part) {
+  return {Regex(kPunctuation), read_behavior(part["behavior"], SplitBehavior::isolated)};
+}
+
+SplitRule read_whitespace(const JsonPart& /*part*/) { return {Regex(kWordOrOther), SplitBehavior::removed, true}; }
+
+SplitRule read_whitespace_split(const JsonPart& /*part*/) { return {Regex(kWhiteSpace), SplitBehavior::removed}; }
+
+SplitRule read_delimiter(const JsonPart& part) {
+  return {Regex::literal(read_character(part["delimiter"])), SplitBehavior::removed};
+}
+
+struct Reader {
+  std::string_view name;
+  SplitRule (*read)(const JsonPart& part);
+};
+
+constexpr std::array<Reader, 6> kReaders = {{{"Split", read_split},
+                                             {"Digits", read_digits},
+                                             {"Punctuation", read_punctuation},
+                                             {"Whitespace", read_whitespace},
+                                             {"WhitespaceSplit", read_whitespace_split},
+                                             {"CharDelimiterSplit", read_delimiter}}};
+
 }  // namespace
 
-PreTokenizer::PreTokenizer(const JsonPart& part) {
+PreTokenizer::PreTokenizer(const JsonPart& part, bool takes_bytes) {
   if (!part.is_null()) add(part);
-  if (!is_byte_level_) part.fail("holds no ByteLevel; only byte-level BPE is supported");
+  choose_spelling(takes_bytes);
 }
 
 void PreTokenizer::add(const JsonPart& part) {
   const auto& type = part["type"].text();
   if (type == "Sequence") {
     for (const auto& member : part["pretokenizers"].elements()) add(member);
-  } else if (type == "Split") {
-    steps_.emplace_back(SplitRule{read_pattern(part["pattern"]),
-                                  read_behavior(part["behavior"], SplitBehavior::isolated),
-                                  part["invert"].flag(false)});
-  } else if (type == "Digits") {
-    const bool each = part["individual_digits"].flag(false);
-    steps_.emplace_back(SplitRule{Regex(kDigit), each ? SplitBehavior::isolated : SplitBehavior::contiguous});
-  } else if (type == "Punctuation") {
-    steps_.emplace_back(SplitRule{Regex(kPunctuation), read_behavior(part["behavior"], SplitBehavior::isolated)});
   } else if (type == "ByteLevel") {
     add_byte_level(part);
+  } else if (type == "Metaspace") {
+    steps_.emplace_back(Metaspace(part));
+  } else if (type == "BertPreTokenizer") {
+    steps_.emplace_back(read_whitespace_split(part));
+    steps_.emplace_back(SplitRule{Regex(kPunctuation)});
+  } else if (const auto* const reader = std::ranges::find(kReaders, type, &Reader::name); reader != kReaders.end()) {
+    steps_.emplace_back(reader->read(part));
   } else {
-    part.fail("the pre-tokenizer {} is not supported; Sequence, Split, Digits, Punctuation and ByteLevel are", type);
+    std::string names = "Sequence, ByteLevel, Metaspace, BertPreTokenizer";
+    for (const auto& row : kReaders) names += fmt::format(", {}", row.name);
+    part.fail("the pre-tokenizer {} is not supported; these are: {}", type, names);
   }
 }
 
 void PreTokenizer::add_byte_level(const JsonPart& part) {
-  if (is_byte_level_) part.fail("ByteLevel stands twice; the second would spell the first one's characters again");
-  is_byte_level_ = true;
+  const auto spells = [](const Step& step) { return std::holds_alternative<SpellBytes>(step); };
+  if (std::ranges::any_of(steps_, spells)) {
+    part.fail("ByteLevel stands twice; the second would spell the first one's characters again");
+  }
   if (part["add_prefix_space"].flag(true)) steps_.emplace_back(PrefixSpace{});
   if (part["use_regex"].flag(true)) steps_.emplace_back(SplitRule{Regex(kGpt2)});
   steps_.emplace_back(SpellBytes{});
 }
 
-void PreTokenizer::split(std::string_view text, Words& words) const {
-  if (text.empty()) return;
-  const auto first = words.views.size();
-  words.views.push_back(text);
-  // Spelling bytes only matters to later steps; as the last step it would be undone at once.
-  const bool spells_last = std::holds_alternative<SpellBytes>(steps_.back());
-  const auto count = steps_.size() - (spells_last ? 1 : 0);
-  for (std::size_t i = 0; i < count; ++i) apply(steps_[i], words, first);
-  if (spells_last) return;
-  // Everything is in the byte-level alphabet, since SpellBytes ran before.
-  for (auto view = words.views.begin() + static_cast<std::ptrdiff_t>(first); view != words.views.end(); ++view) {
-    *view = words.storage.emplace_back(from_byte_level(*view).value_or(""));
+// Spelling bytes only matters to later steps, and to models that look at characters: else it would be undone at once.
+void PreTokenizer::choose_spelling(bool takes_bytes) {
+  const auto spells = [](const Step& step) { return std::holds_alternative<SpellBytes>(step); };
+  const auto place = std::ranges::find_if(steps_, spells);
+  const bool adds = std::any_of(place, steps_.end(), [](const Step& step) {
+    return std::holds_alternative<Metaspace>(step);  // characters that are not of the alphabet
+  });
+  if (!takes_bytes || place == steps_.end() || adds) return;
+  spelling_ = Spelling::bytes;
+  if (place + 1 == steps_.end()) {
+    steps_.pop_back();
+  } else {
+    undo_bytes_ = true;
   }
 }
 
-void PreTokenizer::apply(const Step& step, Words& words, std::size_t first) {
-  const auto begin = words.views.begin() + static_cast<std::ptrdiff_t>(first);
-  if (const auto* rule = std::get_if<SplitRule>(&step)) {
-    const std::vector<std::string_view> pieces(begin, words.views.end());
-    words.views.erase(begin, words.views.end());
-    for (const auto piece : pieces) text::split(piece, *rule, words.views);
-  } else if (std::holds_alternative<PrefixSpace>(step)) {
-    std::for_each(begin, words.views.end(), [&](std::string_view& view) {
-      if (!view.starts_with(' ')) view = words.storage.emplace_back(fmt::format(" {}", view));
-    });
-  } else {
-    std::for_each(begin, words.views.end(),
-                  [&](std::string_view& view) { view = words.storage.emplace_back(to_byte_level(view)); });
+// The steps on the words of one text.
+class PreTokenizer::Run {
+ public:
+  Run(std::string_view text, bool is_first, Words& words)
+      : words_(words), begin_(words.views.size()), is_first_(is_first) {
+    words_.views.push_back(text);
   }
+
+  void operator()(const SplitRule& rule) {
+    replace_all(
+        [&](std::string_view piece, std::vector<std::string_view>& pieces) { text::split(piece, rule, pieces); });
+  }
+
+  void operator()(const PrefixSpace& /*step*/) {
+    change_all(
+        [](std::string_view view) { return view.starts_with(' ') ? std::string(view) : fmt::format(" {}", view); });
+  }
+
+  void operator()(const SpellBytes& /*step*/) { change_all(to_byte_level); }
+
+  void operator()(const Metaspace& step) {
+    bool is_first = is_first_;
+    change_all([&](std::string_view view) { return step.spell(view, std::exchange(is_first, false)); });
+    if (!step.split) return;
+    replace_all([&](std::string_view piece, std::vector<std::string_view>& pieces) {
+      split_before(piece, step.replacement, pieces);
+    });
+  }
+
+  void undo_bytes() {
+    change_all([](std::string_view view) { return from_byte_level(view).value_or(""); });
+  }
+
+ private:
+  template <class Change>
+  void change_all(Change change) {
+    for (auto i = begin_; i < words_.views.size(); ++i) {
+      words_.views[i] = words_.storage.emplace_back(change(words_.views[i]));
+    }
+  }
+
+  template <class Divide>
+  void replace_all(Divide divide) {
+    const auto begin = words_.views.begin() + static_cast<std::ptrdiff_t>(begin_);
+    const std::vector<std::string_view> pieces(begin, words_.views.end());
+    words_.views.erase(begin, words_.views.end());
+    for (const auto piece : pieces) divide(piece, words_.views);
+    const bool is_kept = begin_ < words_.views.size() && words_.views[begin_].data() == pieces.front().data();
+    is_first_ = is_first_ && is_kept;  // else the start of the text is no longer among them
+  }
+
+  Words& words_;
+  std::size_t begin_;
+  bool is_first_;  // the first word is the start of the text
+};
+
+void PreTokenizer::split(std::string_view text, bool is_first, Words& words) const {
+  if (text.empty()) return;
+  Run run(text, is_first, words);
+  for (const auto& step : steps_) std::visit(run, step);
+  if (undo_bytes_) run.undo_bytes();
 }
 
 }  // namespace normtweak::text

@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "normtweak/text/json_part.h"
+#include "normtweak/text/metaspace.h"
 #include "normtweak/text/split.h"
+#include "normtweak/text/word_encoder.h"
 
 namespace normtweak::text {
 
@@ -17,26 +19,32 @@ struct Words {
   std::deque<std::string> storage;  // a deque, so that elements never move
 };
 
-// Reads Sequence, Split, Digits, Punctuation and ByteLevel; ByteLevel is required, since only byte-level models are
-// supported. Offsets are not tracked, so trim_offsets has no effect.
+// Reads null and the pre-tokenizers of kReaders, which are those of the `tokenizers` package but for a few that no
+// language model has. Offsets are not tracked, so trim_offsets has no effect.
 class PreTokenizer {
  public:
-  explicit PreTokenizer(const JsonPart& part);  // throws Error naming what is unsupported
+  // takes_bytes: the model that the words are for takes them as bytes. Throws Error naming what is unsupported.
+  PreTokenizer(const JsonPart& part, bool takes_bytes);
 
-  // Appends the words of `text` (valid UTF-8) as plain bytes, not in the byte-level alphabet.
-  void split(std::string_view text, Words& words) const;
+  // Bytes if the model takes them and all words are spelled in the byte-level alphabet.
+  Spelling spelling() const { return spelling_; }
+
+  // Appends the words of `text` (valid UTF-8), spelled as above. is_first: the text is the start of what was given.
+  void split(std::string_view text, bool is_first, Words& words) const;
 
  private:
   struct PrefixSpace {};  // adds a leading space to pieces without one
-  struct SpellBytes {};   // into the byte-level alphabet, for steps that follow it
-  using Step = std::variant<SplitRule, PrefixSpace, SpellBytes>;
+  struct SpellBytes {};   // into the byte-level alphabet
+  using Step = std::variant<SplitRule, PrefixSpace, SpellBytes, Metaspace>;
+  class Run;
 
   void add(const JsonPart& part);
   void add_byte_level(const JsonPart& part);
-  static void apply(const Step& step, Words& words, std::size_t first);  // to the words from `first` on
+  void choose_spelling(bool takes_bytes);
 
   std::vector<Step> steps_;
-  bool is_byte_level_ = false;
+  Spelling spelling_ = Spelling::text;
+  bool undo_bytes_ = false;  // the words are spelled, and a step that follows has seen them so
 };
 
 }  // namespace normtweak::text

@@ -6,27 +6,15 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/text/added_tokens.h"
-#include "normtweak/text/bpe.h"
-#include "normtweak/text/byte_level.h"
+#include "normtweak/text/decoder.h"
 #include "normtweak/text/normalizer.h"
 #include "normtweak/text/post_processor.h"
 #include "normtweak/text/pre_tokenizer.h"
 #include "normtweak/text/utf8.h"
+#include "normtweak/text/word_encoder.h"
 
 namespace normtweak::text {
 namespace {
-
-// Decoding always inverts the byte-level alphabet. A file with another decoder is not that of a byte-level model and is
-// refused. Without a decoder, the `tokenizers` package would put spaces between tokens, which no model wants.
-void check_decoder(const JsonPart& part) {
-  if (part.is_null()) return;
-  const auto& type = part["type"].text();
-  if (type == "Sequence") {
-    for (const auto& member : part["decoders"].elements()) check_decoder(member);
-  } else if (type != "ByteLevel") {
-    part.fail("the decoder {} is not supported; ByteLevel is", type);
-  }
-}
 
 // Newer files may ask for what is not known here; the `tokenizers` package refuses them as well.
 void check_keys(const JsonPart& document) {
@@ -47,8 +35,6 @@ const JsonPart& checked(const JsonPart& document) {
   return document;
 }
 
-std::string plain_bytes(std::string_view token) { return from_byte_level(token).value_or(std::string(token)); }
-
 // The added tokens of a document that stands alone.
 std::vector<AddedToken> own_tokens(const Json& document, std::string_view origin) {
   std::vector<AddedToken> tokens;
@@ -64,14 +50,14 @@ std::vector<AddedToken> own_tokens(const Json& document, std::string_view origin
 struct Tokenizer::State {
   State(const JsonPart& document, std::vector<AddedToken> added_tokens, std::string_view file)
       : origin(file),
-        vocabulary(Bpe::check(checked(document)["model"])["vocab"]),
-        bpe(document["model"], vocabulary),
+        vocabulary(check_model(checked(document)["model"])["vocab"]),
+        pre_tokenizer(document["pre_tokenizer"], takes_bytes(document["model"])),
+        model(make_word_encoder(document["model"], vocabulary, pre_tokenizer.spelling())),
         normalizer(document["normalizer"]),
         added(std::move(added_tokens), vocabulary, normalizer),
-        pre_tokenizer(document["pre_tokenizer"]),
-        special(read_post_processor(document["post_processor"])) {
+        special(read_post_processor(document["post_processor"])),
+        decoder(document["decoder"], pre_tokenizer.spelling() == Spelling::bytes) {
     check_special(document["post_processor"]);
-    check_decoder(document["decoder"]);
   }
 
   std::int64_t size() const { return std::max(vocabulary.largest_id(), added.largest_id()) + 1; }
@@ -87,8 +73,7 @@ struct Tokenizer::State {
 
   std::optional<std::string_view> token(std::int64_t id) const {
     if (const auto content = added.content(id)) return content;
-    const auto* own = vocabulary.token(id);
-    return own == nullptr ? std::nullopt : std::optional<std::string_view>(*own);
+    return vocabulary.token(id);
   }
 
   void check_fit(const std::vector<std::int64_t>& ids, std::string_view name) const {
@@ -110,35 +95,37 @@ struct Tokenizer::State {
       if (piece.token >= 0) {
         ids.push_back(piece.token);
       } else {
-        encode_between_tokens(slice(valid, piece.span), ids);
+        encode_between_tokens(slice(valid, piece.span), piece.span.begin == 0, ids);
       }
     }
     if (add_special_tokens) ids.insert(ids.end(), special.after.begin(), special.after.end());
     return ids;
   }
 
-  void encode_between_tokens(std::string_view text, std::vector<std::int64_t>& ids) const {
+  // is_first: it is the start of the whole text.
+  void encode_between_tokens(std::string_view text, bool is_first, std::vector<std::int64_t>& ids) const {
     std::string storage;
-    const auto normal = normalizer.normalize(text, storage);
+    const auto normal = normalizer.normalize(text, storage, is_first);
     for (const auto& piece : added.split(normal, true)) {
       if (piece.token >= 0) {
         ids.push_back(piece.token);
         continue;
       }
       Words words;
-      pre_tokenizer.split(slice(normal, piece.span), words);
-      bpe.encode(words.views, ids);
+      pre_tokenizer.split(slice(normal, piece.span), is_first && piece.span.begin == 0, words);
+      model->encode(words.views, ids);
     }
   }
 
   std::string origin;
   std::int64_t embedding_rows = std::numeric_limits<std::int64_t>::max();
   Vocabulary vocabulary;
-  Bpe bpe;
+  PreTokenizer pre_tokenizer;
+  std::unique_ptr<const WordEncoder> model;
   Normalizer normalizer;
   AddedTokens added;
-  PreTokenizer pre_tokenizer;
   SpecialTokens special;
+  Decoder decoder;
 };
 
 Tokenizer::Tokenizer(const Json& document, std::string_view origin)
@@ -171,11 +158,23 @@ std::vector<std::int64_t> Tokenizer::encode(std::string_view text, bool add_spec
 }
 
 std::string Tokenizer::decode(const std::vector<std::int64_t>& ids, bool skip_special_tokens) const {
-  std::string text;
+  std::vector<std::string> tokens;
+  tokens.reserve(ids.size());
   for (const auto id : ids) {
-    if (!skip_special_tokens || !is_special(id)) text += bytes_of(id);
+    const auto token = state_->token(id);
+    if (token && (!skip_special_tokens || !state_->added.is_special(*token))) tokens.emplace_back(*token);
   }
-  return text;
+  return state_->decoder.decode(std::move(tokens));
+}
+
+std::string Tokenizer::decode_after(const std::vector<std::int64_t>& before, const std::vector<std::int64_t>& ids,
+                                    bool skip_special_tokens) const {
+  auto all = before;
+  all.insert(all.end(), ids.begin(), ids.end());
+  auto whole = decode(all, skip_special_tokens);
+  const auto known = decode(before, skip_special_tokens);
+  if (whole.starts_with(known)) return whole.substr(known.size());
+  return decode(ids, skip_special_tokens);  // `before` ends within a character
 }
 
 std::int64_t Tokenizer::size() const { return state_->size(); }
@@ -187,7 +186,7 @@ std::optional<std::int64_t> Tokenizer::id_of(std::string_view token) const {
 
 std::string Tokenizer::bytes_of(std::int64_t id) const {
   const auto token = state_->token(id);
-  return token ? plain_bytes(*token) : std::string();
+  return token ? state_->decoder.piece(*token) : std::string();
 }
 
 bool Tokenizer::is_special(std::int64_t id) const {

@@ -1,5 +1,5 @@
-// Byte-level BPE tokenizers, from Hugging Face's tokenizer.json. Other features of such a file (Unigram, WordPiece,
-// character-level BPE, dropout) are refused by name; its `truncation` and `padding` are ignored, as in transformers.
+// Tokenizers of Hugging Face's tokenizer.json: BPE of bytes or characters, Unigram and WordLevel. What is not supported
+// (WordPiece, dropout) is refused by name; `truncation` and `padding` are ignored, as in transformers.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -35,13 +35,17 @@ class Tokenizer {
   // Throws Error naming the tokenizer's file and `name` if a regex or the normalizer gives up on the text. Thread-safe.
   std::vector<std::int64_t> encode(std::string_view text, bool add_special_tokens, std::string_view name = {}) const;
 
-  // The concatenated bytes of the ids; not valid UTF-8 if a character is split. Ids without a token, as in models with
-  // padded embeddings, contribute nothing.
+  // The text of the ids, as the decoder of tokenizer.json makes it; of a byte-level model their bytes, which are not
+  // valid UTF-8 if a character is split. Ids without a token, as in models with padded embeddings, contribute nothing.
   std::string decode(const std::vector<std::int64_t>& ids, bool skip_special_tokens) const;
+
+  // What `ids` add to the text of `before`: a leading space stays, which decode() takes off where a text starts.
+  std::string decode_after(const std::vector<std::int64_t>& before, const std::vector<std::int64_t>& ids,
+                           bool skip_special_tokens) const;
 
   std::int64_t size() const;                                        // ids are in [0, size())
   std::optional<std::int64_t> id_of(std::string_view token) const;  // a token as spelled in tokenizer.json
-  std::string bytes_of(std::int64_t id) const;                      // the text of one token
+  std::string bytes_of(std::int64_t id) const;                      // one token's text, in the midst of others
   bool is_special(std::int64_t id) const;
   std::vector<std::int64_t> prefix() const;  // the prefix that encode("", true) adds, usually BOS; may be empty
 

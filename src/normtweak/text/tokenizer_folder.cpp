@@ -8,10 +8,10 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/text/added_tokens.h"
-#include "normtweak/text/bpe.h"
 #include "normtweak/text/json_part.h"
 #include "normtweak/text/token_roles.h"
 #include "normtweak/text/tokenizer_classes.h"
+#include "normtweak/text/word_encoder.h"
 
 namespace normtweak::text {
 namespace {
@@ -98,7 +98,7 @@ struct Document {
 
 Document read_document(const TokenizerFolder& folder) {
   File file(folder, "tokenizer.json", folder.tokenizer);
-  Bpe::check(file.part()["model"]);  // before anything else: the rest may be of a kind that is not known here
+  check_model(file.part()["model"]);  // before anything else: the rest may be of a kind that is not known here
   auto added = take_added_tokens(file.content, file.origin);
   return {.parts = std::move(file.content), .added = std::move(added), .origin = std::move(file.origin)};
 }

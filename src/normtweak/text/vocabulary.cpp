@@ -1,6 +1,7 @@
 #include "normtweak/text/vocabulary.h"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 
 namespace normtweak::text {
@@ -9,37 +10,95 @@ namespace {
 // Ids without a token are harmless, but whoever walks over all ids must come to an end.
 constexpr std::int64_t kMostGaps = 1'000'000;
 
+std::uint32_t hash_of(std::string_view token) { return static_cast<std::uint32_t>(StringHash{}(token)); }
+
+std::int64_t read_id(const JsonPart& part, const std::string& token, const Json& value) {
+  const bool is_id = value.is_number_integer() && value.get<std::int64_t>() >= 0 &&
+                     value.get<std::int64_t>() <= std::numeric_limits<std::int32_t>::max();
+  if (!is_id) part.fail("token {}: {} is not an id", token, value.dump());
+  return value.get<std::int64_t>();
+}
+
 }  // namespace
 
 Vocabulary::Vocabulary(const JsonPart& part) {
-  const auto& object = part.object();
-  ids_.reserve(object.size());
-  tokens_.reserve(object.size());
-  for (const auto& [token, value] : object.items()) {
-    const bool is_id = value.is_number_integer() && value.get<std::int64_t>() >= 0 &&
-                       value.get<std::int64_t>() <= std::numeric_limits<std::int32_t>::max();
-    if (!is_id) part.fail("token {}: {} is not an id", token, value.dump());
-    const auto id = value.get<std::int64_t>();
-    const auto row = ids_.insert_or_assign(token, id).first;
-    const auto [known, is_new] = tokens_.emplace(id, &row->first);
-    if (!is_new && *known->second != token)
-      part.fail("the tokens {} and {} share the id {}", *known->second, token, id);
-    largest_id_ = std::max(largest_id_, id);
+  if (part.is_array()) {
+    read_list(part);
+  } else {
+    read_ids(part);
   }
-  if (largest_id_ > count() + kMostGaps) {
-    part.fail("token {} has the id {}, though there are {} tokens; is the file damaged?", *token(largest_id_),
-              largest_id_, count());
+}
+
+void Vocabulary::make_room(const JsonPart& part, std::size_t count) {
+  count_ = static_cast<std::int64_t>(count);
+  slots_.resize(std::bit_ceil(2 * count + 1));
+  std::size_t size = 0;
+  if (part.is_object()) {
+    for (const auto& row : part.object().items()) size += row.key().size();
+  }
+  text_.reserve(size);
+}
+
+void Vocabulary::put(const JsonPart& part, std::string_view token, std::int64_t id) {
+  if (text_.size() + token.size() >= kUnused) part.fail("the tokens have more than 4 GB");
+  if (id > largest_id()) places_.resize(static_cast<std::size_t>(id + 1));
+  places_[static_cast<std::size_t>(id)] = {static_cast<std::uint32_t>(text_.size()),
+                                           static_cast<std::uint32_t>(token.size())};
+  text_ += token;
+  const auto hash = hash_of(token);
+  slot_of(token, hash) = {hash, static_cast<std::int32_t>(id)};
+}
+
+void Vocabulary::read_ids(const JsonPart& part) {
+  const auto& object = part.object();
+  make_room(part, object.size());
+  for (const auto& [name, value] : object.items()) {
+    const auto id = read_id(part, name, value);
+    if (id > count_ + kMostGaps) {
+      part.fail("token {} has the id {}, though there are {} tokens; is the file damaged?", name, id, count_);
+    }
+    if (const auto known = token(id)) {
+      const auto [low, high] = std::minmax(*known, std::string_view(name));
+      part.fail("the tokens {} and {} share the id {}", low, high, id);
+    }
+    put(part, name, id);
+  }
+}
+
+void Vocabulary::read_list(const JsonPart& part) {
+  const auto elements = part.elements();
+  make_room(part, elements.size());
+  std::int64_t id = 0;
+  for (const auto& element : elements) {
+    const auto pair = element.elements();
+    if (pair.size() != 2) element.fail("expected a token and its score");
+    put(part, pair[0].text(), id++);
+  }
+}
+
+Vocabulary::Slot& Vocabulary::slot_of(std::string_view token, std::uint32_t hash) {
+  const auto mask = slots_.size() - 1;
+  for (std::size_t i = hash & mask;; i = (i + 1) & mask) {
+    auto& slot = slots_[i];
+    if (slot.id < 0 || (slot.hash == hash && this->token(slot.id) == token)) return slot;
   }
 }
 
 std::optional<std::int64_t> Vocabulary::id_of(std::string_view token) const {
-  const auto row = ids_.find(token);
-  return row == ids_.end() ? std::nullopt : std::optional(row->second);
+  const auto hash = hash_of(token);
+  const auto mask = slots_.size() - 1;
+  for (std::size_t i = hash & mask;; i = (i + 1) & mask) {
+    const auto& slot = slots_[i];
+    if (slot.id < 0) return std::nullopt;
+    if (slot.hash == hash && this->token(slot.id) == token) return slot.id;
+  }
 }
 
-const std::string* Vocabulary::token(std::int64_t id) const {
-  const auto row = tokens_.find(id);
-  return row == tokens_.end() ? nullptr : row->second;
+std::optional<std::string_view> Vocabulary::token(std::int64_t id) const {
+  if (id < 0 || id > largest_id()) return std::nullopt;
+  const auto& place = places_[static_cast<std::size_t>(id)];
+  if (place.begin == kUnused) return std::nullopt;
+  return std::string_view(text_).substr(place.begin, place.size);
 }
 
 }  // namespace normtweak::text

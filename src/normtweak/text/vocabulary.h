@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
+#include <vector>
 
 #include "normtweak/text/json_part.h"
 
@@ -17,22 +17,48 @@ struct StringHash {
   std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
 };
 
+// The text of all tokens in one string, and a hash table of ids: a map of strings takes three times the memory, and
+// twice the time where it does not fit in the processor's cache.
 class Vocabulary {
  public:
-  explicit Vocabulary(const JsonPart& part);  // {"token": id, ...}; throws Error for an id that is not one,
-                                              // stands twice or is far beyond the number of tokens
+  // {"token": id, ...}, or [["token", score], ...] with ids in order. Throws Error for an id that is not one, stands
+  // twice or is far beyond the number of tokens. Of equal tokens in a list, the last is found.
+  explicit Vocabulary(const JsonPart& part);
 
   std::optional<std::int64_t> id_of(std::string_view token) const;
-  const std::string* token(std::int64_t id) const;  // null for unused ids
-  std::int64_t count() const { return static_cast<std::int64_t>(ids_.size()); }
-  std::int64_t largest_id() const { return largest_id_; }  // -1 if empty
+  std::optional<std::string_view> token(std::int64_t id) const;  // none for unused ids
+  std::int64_t count() const { return count_; }
+  std::int64_t largest_id() const { return static_cast<std::int64_t>(places_.size()) - 1; }  // -1 if empty
 
-  const std::unordered_map<std::string, std::int64_t, StringHash, std::equal_to<>>& ids() const { return ids_; }
+  // Calls visit(token, id) for each token that can be found, by id.
+  template <class Visit>
+  void for_each(Visit visit) const {
+    for (std::int64_t id = 0; id <= largest_id(); ++id) {
+      const auto text = token(id);
+      if (text && id_of(*text) == id) visit(*text, id);
+    }
+  }
 
  private:
-  std::unordered_map<std::string, std::int64_t, StringHash, std::equal_to<>> ids_;
-  std::unordered_map<std::int64_t, const std::string*> tokens_;  // the keys of ids_, which never move
-  std::int64_t largest_id_ = -1;
+  struct Place {  // of a token in `text_`
+    std::uint32_t begin = kUnused, size = 0;
+  };
+  struct Slot {
+    std::uint32_t hash = 0;
+    std::int32_t id = -1;
+  };
+  static constexpr std::uint32_t kUnused = 0xFFFFFFFF;
+
+  void read_ids(const JsonPart& part);
+  void read_list(const JsonPart& part);
+  void make_room(const JsonPart& part, std::size_t count);
+  void put(const JsonPart& part, std::string_view token, std::int64_t id);
+  Slot& slot_of(std::string_view token, std::uint32_t hash);  // that of the token, or an empty one
+
+  std::string text_;
+  std::vector<Place> places_;  // by id
+  std::vector<Slot> slots_;    // a power of two; more than half of them are empty
+  std::int64_t count_ = 0;     // of the entries
 };
 
 }  // namespace normtweak::text

@@ -1,0 +1,203 @@
+#include "normtweak/text/decoder.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "normtweak/text/byte_level.h"
+#include "normtweak/text/byte_tokens.h"
+#include "normtweak/text/metaspace.h"
+#include "normtweak/text/pattern.h"
+#include "normtweak/text/utf8.h"
+
+namespace normtweak::text {
+namespace {
+
+using Step = Decoder::Step;
+using Tokens = std::vector<std::string>;
+
+std::string replace_all(const Regex& pattern, std::string_view by, std::string_view text) {
+  std::vector<Span> matches;
+  pattern.find_all(text, matches);
+  return replaced(text, matches, by);
+}
+
+void join(Tokens& tokens) {
+  std::string all;
+  for (const auto& token : tokens) all += token;
+  tokens.assign(1, std::move(all));
+}
+
+// The same change for each token, in a text as alone.
+Step of_each(std::function<std::string(std::string)> change) {
+  return {.change =
+              [change](Tokens& tokens) {
+                for (auto& token : tokens) token = change(std::move(token));
+              },
+          .within = change};
+}
+
+std::string plain_bytes(std::string token) { return from_byte_level(token).value_or(std::move(token)); }
+
+Step byte_level(const JsonPart& /*part*/) {
+  auto step = of_each(plain_bytes);
+  step.change = [each = step.change](Tokens& tokens) {
+    each(tokens);
+    join(tokens);
+  };
+  return step;
+}
+
+// A run of bytes is text if it is UTF-8 as a whole; else each is a U+FFFD.
+void put_bytes(std::string& run, Tokens& tokens) {
+  if (run.empty()) return;
+  std::string storage;
+  if (valid_utf8(run, storage).data() == run.data()) {
+    tokens.push_back(std::move(run));
+  } else {
+    tokens.insert(tokens.end(), run.size(), "\uFFFD");
+  }
+  run.clear();
+}
+
+Step byte_fallback(const JsonPart& /*part*/) {
+  return {.change =
+              [](Tokens& tokens) {
+                Tokens result;
+                std::string run;
+                for (auto& token : tokens) {
+                  if (const auto byte = byte_of_token(token)) {
+                    run.push_back(static_cast<char>(*byte));
+                    continue;
+                  }
+                  put_bytes(run, result);
+                  result.push_back(std::move(token));
+                }
+                put_bytes(run, result);
+                tokens = std::move(result);
+              },
+          .within =
+              [](std::string token) {
+                const auto byte = byte_of_token(token);
+                return byte ? std::string(1, static_cast<char>(*byte)) : token;
+              }};
+}
+
+Step fuse(const JsonPart& /*part*/) { return {.change = join}; }
+
+Step replace(const JsonPart& part) {
+  return of_each([pattern = read_pattern(part["pattern"]), by = part["content"].text()](std::string_view token) {
+    return replace_all(pattern, by, token);
+  });
+}
+
+std::int64_t read_count(const JsonPart& part) {
+  const auto count = part.integer();
+  if (count < 0) part.fail("{} is not a number of characters", count);
+  return count;
+}
+
+// Takes off that many characters at either end, if they are `content`.
+Step strip(const JsonPart& part) {
+  return {.change = [content = read_character(part["content"]), start = read_count(part["start"]),
+                     stop = read_count(part["stop"])](Tokens& tokens) {
+    for (auto& token : tokens) {
+      std::string_view rest = token;
+      for (std::int64_t i = 0; i < start && rest.starts_with(content); ++i) rest.remove_prefix(content.size());
+      for (std::int64_t i = 0; i < stop && rest.ends_with(content); ++i) rest.remove_suffix(content.size());
+      token = std::string(rest);
+    }
+  }};
+}
+
+// The first token has no spaces if one was put in front of the text.
+Step metaspace(const JsonPart& part) {
+  const Metaspace settings(part);
+  const auto mark = Regex::literal(settings.replacement);
+  const std::string_view first = settings.scheme == PrependScheme::never ? " " : "";
+  return {.change =
+              [=](Tokens& tokens) {
+                for (std::size_t i = 0; i < tokens.size(); ++i) {
+                  tokens[i] = replace_all(mark, i == 0 ? first : " ", tokens[i]);
+                }
+              },
+          .within = [=](std::string_view token) { return replace_all(mark, " ", token); }};
+}
+
+// A suffix that ends words becomes a space, but for the last one.
+Step bpe(const JsonPart& part) {
+  const auto suffix = part["suffix"];
+  const auto mark = Regex::literal(suffix.is_null() ? "</w>" : suffix.text());
+  return {.change =
+              [=](Tokens& tokens) {
+                for (std::size_t i = 0; i < tokens.size(); ++i) {
+                  tokens[i] = replace_all(mark, i + 1 < tokens.size() ? " " : "", tokens[i]);
+                }
+              },
+          .within = [=](std::string_view token) { return replace_all(mark, " ", token); }};
+}
+
+struct Kind {
+  std::string_view name;
+  Step (*make)(const JsonPart& part);
+};
+
+constexpr std::array<Kind, 7> kKinds = {{{"ByteLevel", byte_level},
+                                         {"ByteFallback", byte_fallback},
+                                         {"Fuse", fuse},
+                                         {"Replace", replace},
+                                         {"Strip", strip},
+                                         {"Metaspace", metaspace},
+                                         {"BPEDecoder", bpe}}};
+
+}  // namespace
+
+Decoder::Decoder(const JsonPart& part, bool is_byte_level) {
+  if (!part.is_null()) {
+    add(part);
+  } else if (is_byte_level) {
+    steps_.push_back(byte_level(part));
+  } else {
+    between_ = " ";
+  }
+}
+
+void Decoder::add(const JsonPart& part) {
+  const auto& type = part["type"].text();
+  if (type == "Sequence") {
+    for (const auto& member : part["decoders"].elements()) add(member);
+    return;
+  }
+  const auto* const kind = std::ranges::find(kKinds, type, &Kind::name);
+  if (kind == kKinds.end()) {
+    std::string names = "Sequence";
+    for (const auto& row : kKinds) names += fmt::format(", {}", row.name);
+    part.fail("the decoder {} is not supported; these are: {}", type, names);
+  }
+  steps_.push_back(kind->make(part));
+}
+
+std::string Decoder::decode(std::vector<std::string> tokens) const {
+  for (std::size_t i = 0; i < steps_.size(); ++i) {
+    steps_[i].change(tokens);
+    if (i + 1 == steps_.size()) break;
+    // A step looks at text.
+    for (auto& token : tokens) {
+      std::string storage;
+      if (const auto valid = valid_utf8(token, storage); valid.data() != token.data()) token = std::move(storage);
+    }
+  }
+  std::string text;
+  for (const auto& token : tokens) text.append(text.empty() ? "" : between_).append(token);
+  return text;
+}
+
+std::string Decoder::piece(std::string_view token) const {
+  std::string text(token);
+  for (const auto& step : steps_) {
+    if (step.within) text = step.within(std::move(text));
+  }
+  return text;
+}
+
+}  // namespace normtweak::text

@@ -1,0 +1,79 @@
+#include "normtweak/text/derived_merges.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <tuple>
+#include <unordered_map>
+
+#include "normtweak/text/utf8.h"
+
+namespace normtweak::text {
+namespace {
+
+using Ids = std::unordered_map<std::string_view, std::int32_t>;
+
+struct Candidate {
+  DerivedMerge halves;
+  std::int32_t id = 0;                        // of the token that they form
+  std::uint32_t left_length = 0, length = 0;  // in characters
+};
+
+void add_candidates(const Ids& ids, std::string_view token, std::int32_t id, std::vector<Candidate>& candidates) {
+  const auto first = candidates.size();
+  std::uint32_t length = 0;
+  for (std::size_t at = 0; at < token.size();) {
+    at += code_point_at(token, at).length;
+    ++length;
+    if (at == token.size()) break;
+    const auto left = ids.find(token.substr(0, at));
+    if (left == ids.end()) continue;
+    const auto right = ids.find(token.substr(at));
+    if (right != ids.end()) candidates.push_back({{left->second, right->second}, id, length});
+  }
+  for (auto i = first; i < candidates.size(); ++i) candidates[i].length = length;
+}
+
+}  // namespace
+
+std::vector<DerivedMerge> derive_merges(std::span<const std::string> tokens, std::span<const double> scores,
+                                        MergeOrder order) {
+  Ids ids;
+  ids.reserve(tokens.size());
+  for (std::size_t id = 0; id < tokens.size(); ++id) ids.emplace(tokens[id], static_cast<std::int32_t>(id));
+  std::vector<Candidate> candidates;
+  for (std::size_t id = 0; id < tokens.size(); ++id) {
+    add_candidates(ids, tokens[id], static_cast<std::int32_t>(id), candidates);
+  }
+  const auto score = [&](const Candidate& row) { return scores[static_cast<std::size_t>(row.id)]; };
+  if (order == MergeOrder::score) {
+    std::ranges::sort(candidates, [&](const Candidate& a, const Candidate& b) {
+      return std::tuple(score(b), b.left_length, b.length, a.id) < std::tuple(score(a), a.left_length, a.length, b.id);
+    });
+  }  // else they are in order already
+  std::vector<DerivedMerge> merges;
+  merges.reserve(candidates.size());
+  for (const auto& candidate : candidates) merges.push_back(candidate.halves);
+  return merges;
+}
+
+Json merges_as_json(std::span<const std::string> tokens, std::span<const DerivedMerge> merges) {
+  const auto token = [&](std::int32_t id) -> const std::string& { return tokens[static_cast<std::size_t>(id)]; };
+  // A line that begins like the first one of a merges.txt would be skipped.
+  const bool needs_pairs = std::ranges::any_of(merges, [&](const DerivedMerge& merge) {
+    return token(merge.left).find(' ') != std::string::npos || token(merge.right).find(' ') != std::string::npos ||
+           token(merge.left).starts_with("#version");
+  });
+  Json::array_t rows;
+  rows.reserve(merges.size());
+  for (const auto& [left, right] : merges) {
+    if (needs_pairs) {
+      rows.emplace_back(Json::array({token(left), token(right)}));
+    } else {
+      rows.emplace_back(fmt::format("{} {}", token(left), token(right)));
+    }
+  }
+  return rows;
+}
+
+}  // namespace normtweak::text

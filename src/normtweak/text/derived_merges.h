@@ -1,0 +1,31 @@
+// The merges that a vocabulary of SentencePiece implies: it names none, but merges whatever two neighbours form a
+// token.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "normtweak/base/json/json.h"
+
+namespace normtweak::text {
+
+struct DerivedMerge {
+  std::int32_t left = 0, right = 0;  // ids
+};
+
+// Which of two merges comes first.
+enum class MergeOrder : std::uint8_t {
+  score,  // that of the higher score, then the one with the longer left half
+  id,     // that of the lower id, then the one with the shorter left half
+};
+
+// tokens: all different. scores: one for each; not read with MergeOrder::id. The order is that of transformers'
+// generate_merges, with scores and without.
+std::vector<DerivedMerge> derive_merges(std::span<const std::string> tokens, std::span<const double> scores,
+                                        MergeOrder order);
+
+// As tokenizer.json has them: "a b", or ["a", "b"] if a token has a space.
+Json merges_as_json(std::span<const std::string> tokens, std::span<const DerivedMerge> merges);
+
+}  // namespace normtweak::text
