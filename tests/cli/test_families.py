@@ -18,8 +18,8 @@ import family_spellings
 from family_configs import BEGIN, END, FAMILIES
 
 # The families that the program reads, and the rotary scalings. Every test of this file runs on each of them.
-SUPPORTED = ["gpt2", "llama"]
-SCALINGS = ["default", "linear", "llama3"]
+SUPPORTED = list(FAMILIES)
+SCALINGS = ["default", "linear", "dynamic", "llama3", "yarn", "longrope"]
 
 IDS = family_models.ids(2, 40)  # longer than any window, than the original contexts and than a period of layers
 TOLERANCE = 5e-5  # of the largest logit: sums in another order; family_models.py finds no change that is as small

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "normtweak/base/error.h"
+#include "normtweak/model/families/check_family.h"
 
 namespace normtweak::model {
 namespace {
@@ -16,11 +17,10 @@ constexpr auto kFamilies = std::to_array<const Family*>(
      &kGptNeox, &kGptj,   &kGranite, &kLlama, &kMistral,  &kMixtral, &kMpt,     &kOlmo2, &kOpt,
      &kPhi,     &kPhi3,   &kQwen2,   &kQwen3, &kQwen3Moe, &kSmollm3, &kStablelm});
 
-std::string supported_architectures() {
+// By their names, since there are more architectures than a line can hold.
+std::string supported_families() {
   std::vector<std::string_view> names;
-  for (const auto* family : kFamilies) {
-    names.insert(names.end(), family->architectures.begin(), family->architectures.end());
-  }
+  for (const auto* family : kFamilies) names.push_back(family->name);
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
@@ -31,28 +31,34 @@ UnsupportedFamily::UnsupportedFamily(std::string_view file, std::string_view fou
       file_(file),
       problem_(fmt::format("{}: {}; supported are {}", file, found, supported)) {}
 
-std::span<const Family* const> families() { return kFamilies; }
+std::span<const Family* const> families() {
+  static const bool checked = [] {  // once, when the first model is opened
+    for (const auto* family : kFamilies) check_family(*family);
+    return true;
+  }();
+  static_cast<void>(checked);
+  return kFamilies;
+}
 
 const Family& find_family(const Json& config, std::string_view origin) {
   const auto found = config.find("architectures");
   if (found == config.end() || !found->is_array() || found->empty() || !found->front().is_string()) {
-    const auto* row = std::ranges::find(kFamilies, config.value("model_type", Json()),
-                                        [](const Family* family) { return Json(family->name); });
-    if (row != kFamilies.end()) return **row;
+    const auto row = std::ranges::find(families(), config.value("model_type", Json()),
+                                       [](const Family* family) { return Json(family->name); });
+    if (row != families().end()) return **row;
     throw UnsupportedFamily(origin, "neither `architectures` nor a `model_type` that is supported",
-                            supported_architectures());
+                            supported_families());
   }
   const auto architecture = found->front().get<std::string>();
-  for (const auto* family : kFamilies) {
+  for (const auto* family : families()) {
     if (std::ranges::find(family->architectures, architecture) != family->architectures.end()) return *family;
   }
-  throw UnsupportedFamily(origin, fmt::format("architecture {} is not supported", architecture),
-                          supported_architectures());
+  throw UnsupportedFamily(origin, fmt::format("architecture {} is not supported", architecture), supported_families());
 }
 
 const Family& find_gguf_family(std::string_view architecture, bool has_experts, std::string_view origin) {
   std::vector<std::string_view> known;
-  for (const auto* family : kFamilies) {
+  for (const auto* family : families()) {
     if (family->gguf.architecture.empty()) continue;
     if (family->gguf.architecture == architecture && family->gguf.with_experts == has_experts) return *family;
     if (std::ranges::find(known, family->gguf.architecture) == known.end()) known.push_back(family->gguf.architecture);
