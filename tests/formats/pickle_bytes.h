@@ -8,10 +8,10 @@
 
 namespace normtweak::formats {
 
-inline std::string integer(std::int64_t value) { return "\x8a\x08" + raw(value); }
+inline std::string integer(std::int64_t value) { return std::string("\x8a\x08") + raw(value); }
 
 inline std::string text(std::string_view value) {
-  return "X" + raw(static_cast<std::uint32_t>(value.size())) + std::string(value);
+  return std::string("X") + raw(static_cast<std::uint32_t>(value.size())) + std::string(value);
 }
 
 inline std::string global(std::string_view module, std::string_view name) {
@@ -48,13 +48,13 @@ inline std::string tensor(const std::string& storage, std::int64_t offset, const
          tuple({storage, integer(offset), sizes, strides, "\x89", global("collections", "OrderedDict") + ")R"}) + "R";
 }
 
-inline std::string pickle(const std::string& value) { return "\x80\x02" + value + "."; }
+inline std::string pickle(const std::string& value) { return std::string("\x80\x02").append(value).append("."); }
 
 const std::string kMagic = pickle("\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19");
 
 // A file of the older layout: `saved`, and a storage of four numbers with the key 0.
 inline std::string older_file(const std::string& saved) {
-  return kMagic + pickle(integer(1001)) + pickle("}") + pickle(saved) + pickle("](" + text("0") + "e") +
+  return kMagic + pickle(integer(1001)) + pickle("}") + pickle(saved) + pickle(std::string("](") + text("0") + "e") +
          raw(std::int64_t{4}) + raw(1.F) + raw(2.F) + raw(3.F) + raw(4.F);
 }
 

@@ -60,7 +60,7 @@ TEST(Pytorch, UnreadableTensorIsRefusedOnlyWhenRead) {
   const PytorchFile file(folder / "unread.bin");
   EXPECT_EQ(file.read("a").numel(), 3);
   for (const auto& [name, words] :
-       {std::pair("complex", "type C64 is not supported"), std::pair("meta", "without its data"),
+       {std::pair("complex", "type ComplexFloat is not supported"), std::pair("meta", "without its data"),
         std::pair("sparse", "is sparse"), std::pair("negated", "is a negated or conjugated view"),
         std::pair("far", "is expanded")}) {
     const auto message = error_of([&] { file.read(name); });

@@ -1,11 +1,12 @@
 #include "normtweak/formats/pickle.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
-#include <iterator>
 #include <limits>
-#include <new>
+#include <optional>
+#include <unordered_map>
 
 #include "normtweak/base/error.h"
 #include "normtweak/formats/byte_cursor.h"
@@ -13,11 +14,26 @@
 namespace normtweak::formats {
 namespace {
 
+using Bytes = std::span<const std::byte>;
 using Kind = PickleValue::Kind;
 
 constexpr std::uint8_t kOldest = 2, kNewest = 5;  // protocols
+constexpr std::uint8_t kProtocol = 0x80, kStop = '.', kGet = 'h', kLongGet = 'j';
+constexpr std::uint64_t kNodeBytes = 64;  // of a map, with a value
 
-PickleValue number(std::int64_t value, Kind kind = Kind::integer) {
+// What follows an opcode: so many bytes; or a length of 1, 4 or 8 bytes, and then so many bytes; or two lines.
+constexpr int kLength1 = -1, kLength4 = -4, kLength8 = -8, kTwoLines = -9;
+
+std::string_view text_of(Bytes bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
+
+// A little-endian number of up to eight bytes.
+std::uint64_t number_of(Bytes bytes) {
+  std::uint64_t number = 0;
+  std::memcpy(&number, bytes.data(), bytes.size());
+  return number;
+}
+
+PickleValue integer(std::int64_t value, Kind kind = Kind::integer) {
   PickleValue made;
   made.kind = kind;
   made.integer = value;
@@ -26,296 +42,197 @@ PickleValue number(std::int64_t value, Kind kind = Kind::integer) {
 
 class Machine {
  public:
-  Machine(std::span<const std::byte> bytes, std::string_view origin, PickleNames& names, PickleMemory& memory)
-      : cursor_(bytes, origin), names_(names), memory_(memory) {}
+  Machine(Bytes bytes, std::string_view origin, PickleNames& names, PickleMemory& memory)
+      : bytes_(bytes), cursor_(bytes, origin), names_(names), memory_(memory) {}
 
   Pickle run() {
-    if (next<std::uint8_t>() != kProtocol) fail("{}: not a pickle of protocol 2 to 5", cursor_.origin());
-    read_protocol();
-    for (;;) {
+    find_used();
+    while (!result_) {
       at_ = cursor_.position();
-      const auto opcode = next<std::uint8_t>();
-      if (opcode == kStop) return {pop(), cursor_.position()};
-      if (!constant(opcode) && !text(opcode) && !collection(opcode) && !stack(opcode) && !object(opcode)) {
-        fail(
-            "{}: pickle opcode 0x{:02x} at byte {} is not read; the file is damaged, or not of torch.save with pickle "
-            "protocol 2 to 5",
-            cursor_.origin(), opcode, at_);
-      }
+      const auto next = instruction(cursor_);
+      (this->*next.opcode->act)(next.argument);
     }
+    return {*result_, cursor_.position()};
   }
 
  private:
-  static constexpr std::uint8_t kProtocol = 0x80, kStop = '.';
+  struct Opcode {
+    std::uint8_t code = 0;
+    int follows = 0;
+    void (Machine::*act)(Bytes argument) = nullptr;
+  };
+  static const std::array<Opcode, 50> kOpcodes;
 
-  template <class Number>
-  Number next() {
-    return cursor_.number<Number>("a pickle");
+  struct Instruction {
+    const Opcode* opcode = nullptr;
+    Bytes argument;  // without its length
+  };
+
+  static Instruction instruction(ByteCursor& cursor) {
+    const auto at = cursor.position();
+    const auto code = cursor.number<std::uint8_t>("a pickle");
+    const auto* const found = std::ranges::find(kOpcodes, code, &Opcode::code);
+    if (found != kOpcodes.end()) return {found, argument(cursor, found->follows)};
+    fail(
+        "{}: pickle opcode 0x{:02x} at byte {} is not read; the file is damaged, or not written by torch.save with "
+        "pickle protocol {} to {}",
+        cursor.origin(), code, at, kOldest, kNewest);
+  }
+
+  static Bytes argument(ByteCursor& cursor, int follows) {
+    constexpr auto* kWhat = "a value in a pickle";
+    if (follows >= 0) return cursor.take(static_cast<std::size_t>(follows), kWhat);
+    if (follows != kTwoLines) {
+      return cursor.take(number_of(cursor.take(static_cast<std::size_t>(-follows), kWhat)), kWhat);
+    }
+    const auto rest = text_of(cursor.rest());
+    const auto first = rest.find('\n');
+    const auto second = first == std::string_view::npos ? first : rest.find('\n', first + 1);
+    if (second != std::string_view::npos) return cursor.take(second + 1, kWhat);
+    fail("{}: a pickle has a name without an end at byte {}; the file is damaged", cursor.origin(), cursor.position());
+  }
+
+  // Makes room for the objects whose numbers are used. Also checks that the pickle begins and ends.
+  void find_used() {
+    ByteCursor cursor(bytes_, cursor_.origin());
+    if (!bytes_.empty() && bytes_.front() != std::byte{kProtocol}) {
+      fail("{}: not a pickle of protocol {} to {}", cursor.origin(), kOldest, kNewest);
+    }
+    for (auto next = instruction(cursor); next.opcode->code != kStop; next = instruction(cursor)) {
+      if (next.opcode->code != kGet && next.opcode->code != kLongGet) continue;
+      if (kept_.try_emplace(number_of(next.argument)).second) memory_.spend(kNodeBytes);
+    }
   }
 
   [[noreturn]] void refuse(std::string_view problem) const {
-    fail("{}: the pickle {} at byte {}; the file is damaged", cursor_.origin(), problem, at_);
+    fail("{}: the pickle in it {} at byte {}; the file is damaged", cursor_.origin(), problem, at_);
   }
 
-  void read_protocol() {
-    const auto protocol = next<std::uint8_t>();
+  void check_protocol(Bytes argument) {
+    const auto protocol = number_of(argument);
     if (protocol >= kOldest && protocol <= kNewest) return;
     fail("{}: pickle protocol {} is not read, only {} to {}", cursor_.origin(), protocol, kOldest, kNewest);
   }
 
-  // Numbers and other scalars.
-  bool constant(std::uint8_t opcode) {
-    switch (opcode) {
-      case 'N':
-        push({});
-        return true;
-      case 0x88:
-        push(number(1, Kind::boolean));
-        return true;
-      case 0x89:
-        push(number(0, Kind::boolean));
-        return true;
-      case 'J':
-        push(number(next<std::int32_t>()));
-        return true;
-      case 'K':
-        push(number(next<std::uint8_t>()));
-        return true;
-      case 'M':
-        push(number(next<std::uint16_t>()));
-        return true;
-      case 'G':
-        push(real());
-        return true;
-      case 0x8a:
-        push(long_integer(next<std::uint8_t>()));
-        return true;
-      case 0x8b:
-        push(long_integer(next<std::uint32_t>()));
-        return true;
-      default:
-        return false;
-    }
+  void check_frame(Bytes argument) { cursor_.count(number_of(argument), 1, "bytes of a frame of a pickle"); }
+
+  void stop(Bytes) { result_ = pop(); }
+
+  // Scalars.
+  void push_none(Bytes) { push({}); }
+  void push_true(Bytes) { push(integer(1, Kind::boolean)); }
+  void push_false(Bytes) { push(integer(0, Kind::boolean)); }
+  void push_unsigned(Bytes argument) { push(integer(static_cast<std::int64_t>(number_of(argument)))); }
+
+  void push_signed(Bytes argument) {  // of any size, and of none
+    if (argument.size() > sizeof(std::int64_t)) return push(view(argument, Kind::large_integer));
+    const bool is_negative = !argument.empty() && (argument.back() & std::byte{0x80}) != std::byte{0};
+    std::int64_t value = is_negative ? -1 : 0;
+    std::memcpy(&value, argument.data(), argument.size());
+    push(integer(value));
   }
 
-  PickleValue real() {  // the only big-endian number
+  void push_real(Bytes argument) {  // the only big-endian number
     PickleValue made;
     made.kind = Kind::real;
-    made.real = std::bit_cast<double>(__builtin_bswap64(next<std::uint64_t>()));
-    return made;
+    made.real = std::bit_cast<double>(__builtin_bswap64(number_of(argument)));
+    push(made);
   }
 
-  PickleValue long_integer(std::uint64_t size) {
-    const auto bytes = cursor_.take(size, "an integer of a pickle");
-    if (size > sizeof(std::int64_t)) return view(bytes, Kind::large_integer);
-    const bool is_negative = size > 0 && (std::to_integer<unsigned>(bytes.back()) & 0x80U) != 0;
-    std::int64_t value = is_negative ? -1 : 0;
-    std::memcpy(&value, bytes.data(), size);
-    return number(value);
-  }
+  void push_text(Bytes argument) { push(view(argument, Kind::text)); }
+  void push_bytes(Bytes argument) { push(view(argument, Kind::bytes)); }
 
-  PickleValue view(std::span<const std::byte> bytes, Kind kind) const {
+  PickleValue view(Bytes bytes, Kind kind) const {
     if (bytes.size() > std::numeric_limits<std::uint32_t>::max()) refuse("has a text of more than 4 GiB");
     PickleValue made;
     made.kind = kind;
     made.size = static_cast<std::uint32_t>(bytes.size());
-    made.text = reinterpret_cast<const char*>(bytes.data());
+    made.text = text_of(bytes).data();
     return made;
   }
 
-  template <class Length>
-  bool push_view(Kind kind) {
-    push(view(cursor_.take(next<Length>(), "a text of a pickle"), kind));
-    return true;
+  // Tuples, lists (also for sets), dicts.
+  template <std::size_t count>
+  void push_tuple(Bytes) {
+    push(memory_.tuple(take(count)));
   }
+  void push_marked_tuple(Bytes) { push(memory_.tuple(above_mark())); }
+  void push_list(Bytes) { push(memory_.items(Kind::list)); }
+  void push_dict(Bytes) { push(memory_.items(Kind::dict)); }
 
-  bool text(std::uint8_t opcode) {
-    switch (opcode) {
-      case 'X':
-        return push_view<std::uint32_t>(Kind::text);
-      case 0x8c:
-        return push_view<std::uint8_t>(Kind::text);
-      case 0x8d:
-        return push_view<std::uint64_t>(Kind::text);
-      case 'T':
-        return push_view<std::uint32_t>(Kind::text);  // of Python 2
-      case 'U':
-        return push_view<std::uint8_t>(Kind::text);
-      case 'B':
-        return push_view<std::uint32_t>(Kind::bytes);
-      case 'C':
-        return push_view<std::uint8_t>(Kind::bytes);
-      case 0x8e:
-        return push_view<std::uint64_t>(Kind::bytes);
-      case 0x96:
-        return push_view<std::uint64_t>(Kind::bytes);  // a bytearray
-      default:
-        return false;
-    }
-  }
-
-  bool collection(std::uint8_t opcode) {
-    switch (opcode) {
-      case ')':
-        push(memory_.tuple({}));
-        return true;
-      case 't':
-        push(memory_.tuple(above_mark()));
-        return true;
-      case 0x85:
-        push_tuple(1);
-        return true;
-      case 0x86:
-        push_tuple(2);
-        return true;
-      case 0x87:
-        push_tuple(3);
-        return true;
-      case ']':
-      case 0x8f:
-        push(memory_.items(Kind::list));
-        return true;  // also a set
-      case '}':
-        push(memory_.items(Kind::dict));
-        return true;
-      case 0x91:
-        push_list(above_mark());
-        return true;  // a frozen set
-      case 'a':
-        add(Kind::list, take(1));
-        return true;
-      case 's':
-        add(Kind::dict, take(2));
-        return true;
-      case 'e':
-      case 0x90:
-        add(Kind::list, above_mark());
-        return true;
-      case 'u':
-        add(Kind::dict, above_mark());
-        return true;
-      default:
-        return false;
-    }
-  }
-
-  void push_tuple(std::size_t count) { push(memory_.tuple(take(count))); }
-
-  void push_list(std::span<const PickleValue> values) {
+  void push_marked_list(Bytes) {
     const auto list = memory_.items(Kind::list);
-    memory_.append(*list.items, values);
+    memory_.append(*list.items, above_mark());
     push(list);
   }
 
+  void append(Bytes) { add(Kind::list, take(1)); }
+  void append_marked(Bytes) { add(Kind::list, above_mark()); }
+  void set_item(Bytes) { add(Kind::dict, take(2)); }
+  void set_marked_items(Bytes) { add(Kind::dict, above_mark()); }
+
   void add(Kind kind, std::span<const PickleValue> values) {
-    if (stack_.size() <= fence() || !stack_.back().is(kind)) refuse("adds to what is no list or dict");
+    if (!top().is(kind)) refuse("adds to what is no list or dict");
     if (kind == Kind::dict && values.size() % 2 != 0) refuse("adds a key without a value");
-    memory_.append(*stack_.back().items, values);
+    memory_.append(*top().items, values);
   }
 
-  bool stack(std::uint8_t opcode) {
-    switch (opcode) {
-      case '(':
-        push_mark();
-        return true;
-      case '0':
-        pop();
-        return true;
-      case '1':
-        above_mark();
-        return true;
-      case '2':
-        push(top());
-        return true;
-      case 'q':
-        keep(next<std::uint8_t>());
-        return true;
-      case 'r':
-        keep(next<std::uint32_t>());
-        return true;
-      case 0x94:
-        keep(kept_.size());
-        return true;
-      case 'h':
-        push(kept(next<std::uint8_t>()));
-        return true;
-      case 'j':
-        push(kept(next<std::uint32_t>()));
-        return true;
-      default:
-        return false;
-    }
+  // Objects that are kept under a number.
+  void keep(Bytes argument) { keep_as(number_of(argument)); }
+  void keep_next(Bytes) { keep_as(numbered_); }
+
+  void keep_as(std::uint64_t number) {
+    ++numbered_;
+    if (const auto found = kept_.find(number); found != kept_.end()) found->second = top();
   }
 
-  bool object(std::uint8_t opcode) {
-    switch (opcode) {
-      case kProtocol:
-        read_protocol();
-        return true;
-      case 0x95:
-        cursor_.count(next<std::uint64_t>(), 1, "bytes of a frame of a pickle");
-        return true;
-      case 'c':
-        push_global();
-        return true;
-      case 0x93:
-        push_stack_global();
-        return true;
-      case 'R':
-      case 0x81:
-        push_call();
-        return true;
-      case 'b':
-        build();
-        return true;
-      case 'Q':
-        push(names_.persistent(pop(), memory_));
-        return true;
-      default:
-        return false;
-    }
+  void push_kept(Bytes argument) {
+    const auto& value = kept_.at(number_of(argument));
+    if (!value) refuse("uses an object that it has not kept");
+    push(*value);
   }
 
-  std::string_view line() {
-    const auto rest = cursor_.rest();
-    const auto length = std::string_view(reinterpret_cast<const char*>(rest.data()), rest.size()).find('\n');
-    if (length == std::string_view::npos) refuse("has a name without an end");
-    return view(cursor_.take(length + 1, "a name").first(length), Kind::text).as_text();
+  // Python objects.
+  void push_global(Bytes argument) {
+    const auto lines = text_of(argument);
+    const auto end = lines.find('\n');
+    push(names_.global(lines.substr(0, end), lines.substr(end + 1, lines.size() - end - 2)));
   }
 
-  void push_global() {
-    const auto module = line();
-    push(names_.global(module, line()));
-  }
-
-  void push_stack_global() {
+  void push_stack_global(Bytes) {
     const auto names = take(2);
     if (!names[0].is(Kind::text) || !names[1].is(Kind::text)) refuse("names an object by what is no text");
     push(names_.global(names[0].as_text(), names[1].as_text()));
   }
 
-  void push_call() {
+  void push_call(Bytes) {
     const auto pair = take(2);
     if (!pair[0].is(Kind::named) || !pair[1].is(Kind::tuple)) refuse("calls what cannot be called");
     push(names_.call(pair[0], pair[1].as_tuple(), memory_));
   }
 
   // Sets attributes of an object: those of an OrderedDict, a tensor or a parameter hold no weights.
-  void build() {
+  void build(Bytes) {
     pop();
     if (!top().is(Kind::dict) && !top().is(Kind::named)) refuse("sets attributes of what has none");
   }
 
+  void push_persistent(Bytes) { push(names_.persistent(pop(), memory_)); }
+
+  // The stack.
+  void push_mark(Bytes) {
+    if (marks_.size() == marks_.capacity()) memory_.spend((marks_.size() + 1) * sizeof(std::size_t));
+    marks_.push_back(stack_.size());
+  }
+  void drop(Bytes) { pop(); }
+  void drop_marked(Bytes) { above_mark(); }
+  void duplicate(Bytes) { push(top()); }
+
   std::size_t fence() const { return marks_.empty() ? 0 : marks_.back(); }
 
   void push(const PickleValue& value) {
-    if (stack_.size() == stack_.capacity()) memory_.spend(2 * (stack_.size() + 1) * sizeof value);
+    if (stack_.size() == stack_.capacity()) memory_.spend((stack_.size() + 1) * sizeof value);
     stack_.push_back(value);
-  }
-
-  void push_mark() {
-    if (marks_.size() == marks_.capacity()) memory_.spend((marks_.size() + 1) * sizeof(std::size_t));
-    marks_.push_back(stack_.size());
   }
 
   const PickleValue& top() const {
@@ -340,89 +257,79 @@ class Machine {
 
   std::span<const PickleValue> above_mark() {
     if (marks_.empty()) refuse("looks for a mark that is not there");
-    const auto count = stack_.size() - marks_.back();
-    const auto values = take(count);
+    const auto values = take(stack_.size() - marks_.back());
     marks_.pop_back();
     return values;
   }
 
-  void keep(std::size_t number) {
-    // Python numbers objects in their order, so that there are fewer than bytes.
-    if (number > cursor_.position()) refuse("keeps an object under a number that is too large");
-    if (number >= kept_.size()) {
-      if (number >= kept_.capacity()) {
-        const auto capacity = std::max(number + 1, 2 * kept_.capacity());
-        memory_.spend((capacity - kept_.capacity()) * sizeof(PickleValue));
-        kept_.reserve(capacity);
-        is_kept_.reserve(capacity);
-      }
-      kept_.resize(number + 1);
-      is_kept_.resize(number + 1);
-    }
-    kept_[number] = top();
-    is_kept_[number] = true;
-  }
-
-  const PickleValue& kept(std::size_t number) const {
-    if (number >= kept_.size() || !is_kept_[number]) refuse("uses an object that it has not kept");
-    return kept_[number];
-  }
-
+  Bytes bytes_;
   ByteCursor cursor_;
   PickleNames& names_;
   PickleMemory& memory_;
   std::size_t at_ = 0;  // of the opcode
-  std::vector<PickleValue> stack_, taken_, kept_;
-  std::vector<bool> is_kept_;
-  std::vector<std::size_t> marks_;  // heights of the stack
+  std::optional<PickleValue> result_;
+  std::vector<PickleValue> stack_, taken_;
+  std::vector<std::size_t> marks_;                                      // heights of the stack
+  std::uint64_t numbered_ = 0;                                          // objects so far
+  std::unordered_map<std::uint64_t, std::optional<PickleValue>> kept_;  // by number: those that are used
 };
+
+const std::array<Machine::Opcode, 50> Machine::kOpcodes = {{
+    {'c', kTwoLines, &Machine::push_global},
+    {'q', 1, &Machine::keep},
+    {'r', 4, &Machine::keep},
+    {kGet, 1, &Machine::push_kept},
+    {kLongGet, 4, &Machine::push_kept},
+    {0x94, 0, &Machine::keep_next},
+    {'(', 0, &Machine::push_mark},
+    {'t', 0, &Machine::push_marked_tuple},
+    {')', 0, &Machine::push_tuple<0>},
+    {0x85, 0, &Machine::push_tuple<1>},
+    {0x86, 0, &Machine::push_tuple<2>},
+    {0x87, 0, &Machine::push_tuple<3>},
+    {'X', kLength4, &Machine::push_text},
+    {0x8c, kLength1, &Machine::push_text},
+    {0x8d, kLength8, &Machine::push_text},
+    {'U', kLength1, &Machine::push_text},  // Python 2
+    {'T', kLength4, &Machine::push_text},  // Python 2
+    {'C', kLength1, &Machine::push_bytes},
+    {'B', kLength4, &Machine::push_bytes},
+    {0x8e, kLength8, &Machine::push_bytes},
+    {0x96, kLength8, &Machine::push_bytes},  // a bytearray
+    {'K', 1, &Machine::push_unsigned},
+    {'M', 2, &Machine::push_unsigned},
+    {'J', 4, &Machine::push_signed},
+    {0x8a, kLength1, &Machine::push_signed},
+    {0x8b, kLength4, &Machine::push_signed},
+    {'G', 8, &Machine::push_real},
+    {'N', 0, &Machine::push_none},
+    {0x88, 0, &Machine::push_true},
+    {0x89, 0, &Machine::push_false},
+    {'Q', 0, &Machine::push_persistent},
+    {'R', 0, &Machine::push_call},
+    {0x81, 0, &Machine::push_call},
+    {0x93, 0, &Machine::push_stack_global},
+    {'b', 0, &Machine::build},
+    {'}', 0, &Machine::push_dict},
+    {'s', 0, &Machine::set_item},
+    {'u', 0, &Machine::set_marked_items},
+    {']', 0, &Machine::push_list},
+    {0x8f, 0, &Machine::push_list},         // a set
+    {0x91, 0, &Machine::push_marked_list},  // a frozen set
+    {'a', 0, &Machine::append},
+    {'e', 0, &Machine::append_marked},
+    {0x90, 0, &Machine::append_marked},  // to a set
+    {'0', 0, &Machine::drop},
+    {'1', 0, &Machine::drop_marked},
+    {'2', 0, &Machine::duplicate},
+    {kProtocol, 1, &Machine::check_protocol},
+    {0x95, 8, &Machine::check_frame},
+    {kStop, 0, &Machine::stop},
+}};
 
 }  // namespace
 
-void PickleMemory::spend(std::uint64_t bytes) {
-  if (bytes > left_) {
-    fail(
-        "{}: the pickle in it makes far more objects than its tensors need; the file is damaged, or made to fill the "
-        "memory",
-        origin_);
-  }
-  left_ -= bytes;
-}
-
-PickleValue PickleMemory::tuple(std::span<const PickleValue> values) {
-  PickleValue made;
-  made.kind = Kind::tuple;
-  made.size = static_cast<std::uint32_t>(values.size());
-  made.tuple = nullptr;
-  if (values.empty()) return made;
-  spend(values.size_bytes());
-  auto* copy = static_cast<PickleValue*>(tuples_.allocate(values.size_bytes(), alignof(PickleValue)));
-  std::uninitialized_copy(values.begin(), values.end(), copy);
-  made.tuple = copy;
-  return made;
-}
-
-PickleValue PickleMemory::items(Kind kind) {
-  spend(sizeof(PickleItems));
-  PickleValue made;
-  made.kind = kind;
-  made.items = &items_.emplace_back();
-  return made;
-}
-
-void PickleMemory::append(PickleItems& items, std::span<const PickleValue> values) {
-  auto& all = items.values;
-  const auto needed = all.size() + values.size();
-  if (needed > all.capacity()) {
-    const auto capacity = std::max(needed, 2 * all.capacity());
-    spend((capacity - all.capacity()) * sizeof(PickleValue));
-    all.reserve(capacity);
-  }
-  all.insert(all.end(), values.begin(), values.end());
-}
-
-Pickle read_pickle(std::span<const std::byte> bytes, std::string_view origin, PickleNames& names,
-                   PickleMemory& memory) {
+Pickle read_pickle(Bytes bytes, std::string_view origin, PickleNames& names, PickleMemory& memory) {
   return Machine(bytes, origin, names, memory).run();
 }
 

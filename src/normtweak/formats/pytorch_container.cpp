@@ -1,5 +1,7 @@
 #include "normtweak/formats/pytorch_container.h"
 
+#include <algorithm>
+
 #include "normtweak/base/error.h"
 #include "normtweak/base/files/file_kind.h"
 #include "normtweak/formats/byte_cursor.h"
@@ -30,7 +32,7 @@ std::uint64_t bytes_of(const PytorchStorage& storage, const std::string& origin)
 // The folder of the archive, with a slash behind it.
 std::string_view folder_of(const ZipEntries& entries, std::string_view origin) {
   std::optional<std::string_view> folder;
-  for (const auto& [name, content] : entries) {
+  for (const auto& [name, entry] : entries) {
     if (name != kPickleName && !name.ends_with("/data.pkl")) continue;
     if (folder) fail("{}: has a data.pkl in several folders; the file is not of torch.save", origin);
     folder = name.substr(0, name.size() - kPickleName.size());
@@ -40,16 +42,21 @@ std::string_view folder_of(const ZipEntries& entries, std::string_view origin) {
   return *folder;
 }
 
-// The entry of that name; nullopt if there is none.
-std::optional<Bytes> find(const ZipEntries& entries, std::string_view folder, std::string_view name) {
+// The content of the entry of that name; nullopt if there is none.
+std::optional<Bytes> find(const ZipEntries& entries, std::string_view folder, std::string_view name,
+                          std::string_view origin) {
   const auto found = entries.find(std::string(folder).append(name));
-  return found == entries.end() ? std::nullopt : std::optional<Bytes>(found->second);
+  if (found == entries.end()) return std::nullopt;
+  const auto& [stored, problem] = found->second;
+  if (problem.empty()) return stored;
+  fail("{}: {} in this zip archive {}, which torch.save does not do; unpack it and zip it without compression", origin,
+       found->first, problem);
 }
 
 void place_entry(const ZipEntries& entries, std::string_view folder, const std::string& origin,
                  PytorchStorage& storage) {
   const auto size = bytes_of(storage, origin);
-  const auto found = find(entries, folder, fmt::format("data/{}", storage.key));
+  const auto found = find(entries, folder, fmt::format("data/{}", storage.key), origin);
   if (!found) {
     if (size == 0) return;
     fail("{}: has no storage {}, whose tensors it names; the file is damaged", origin, storage.key);
@@ -62,19 +69,28 @@ void place_entry(const ZipEntries& entries, std::string_view folder, const std::
   storage.bytes = found->first(size);
 }
 
+// Of the file: the pages of storages are not in memory while the pickle is read.
+std::uint64_t unread_bytes(Bytes bytes, Bytes pickle, const ZipEntries& entries) {
+  constexpr std::uint64_t kBytesOfEntry = 192;  // of its row in the directory, and in `entries`
+  const auto read = pickle.size() + entries.size() * kBytesOfEntry;
+  return bytes.size() - std::min<std::uint64_t>(bytes.size(), read);
+}
+
 PytorchContainer read_archive(Bytes bytes, const std::string& origin, PytorchObjects& objects, PickleMemory& memory) {
   const auto entries = read_zip_entries(bytes, origin);
   const auto folder = folder_of(entries, origin);
-  if (find(entries, folder, "constants.pkl")) {
+  if (entries.contains(std::string(folder).append("constants.pkl"))) {
     fail("{}: is a TorchScript program, not weights alone; load it with torch.jit.load() and save its state_dict()",
          origin);
   }
-  const auto order = find(entries, folder, "byteorder");
+  const auto order = find(entries, folder, "byteorder", origin);
   const auto order_name = order ? text_of(*order) : "little"sv;
   if (order_name != "little" && order_name != "big") {
     fail("{}: byteorder is `{}`, neither little nor big; the file is damaged", origin, order_name);
   }
-  const auto saved = read_pickle(*find(entries, folder, kPickleName), origin, objects, memory).value;
+  const auto pickle = *find(entries, folder, kPickleName, origin);
+  memory.allow(unread_bytes(bytes, pickle, entries));
+  const auto saved = read_pickle(pickle, origin, objects, memory).value;
   for (auto& storage : objects.storages()) {
     if (!storage.whole) place_entry(entries, folder, origin, storage);
   }
@@ -126,7 +142,7 @@ PytorchContainer read_pickles(Bytes bytes, const std::string& origin, PytorchObj
 }
 
 // Parts of storages, once these are placed.
-void place_parts(std::vector<PytorchStorage>& storages) {
+void place_parts(std::deque<PytorchStorage>& storages) {
   for (auto& storage : storages) {
     if (!storage.whole) continue;
     const auto size = c10::elementSize(storage.type);

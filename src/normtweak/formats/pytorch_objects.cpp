@@ -287,7 +287,7 @@ PickleValue PytorchObjects::part_of(std::uint32_t whole, const PickleValue& view
   const auto first = parts[1].integer, elements = parts[2].integer;
   const auto all = static_cast<std::int64_t>(storages_[whole].elements);
   if (first < 0 || elements < 0 || first > all || elements > all - first) refuse_arguments("a part of a storage");
-  memory.spend(2 * sizeof(PytorchStorage));
+  memory.spend(sizeof(PytorchStorage));
   storages_.push_back({.type = storages_[whole].type,
                        .elements = static_cast<std::uint64_t>(elements),
                        .whole = whole,
@@ -303,7 +303,7 @@ std::uint32_t PytorchObjects::add_storage(const PytorchStorage& storage, PickleM
     fail("{}: storage {} is described twice and not alike; the file is damaged", origin_, storage.key);
   }
   constexpr std::uint64_t kNodeBytes = 64;  // of the map
-  memory.spend(2 * sizeof storage + kNodeBytes);
+  memory.spend(sizeof storage + kNodeBytes);
   storages_.push_back(storage);
   return found->second;
 }

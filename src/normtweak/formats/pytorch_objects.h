@@ -10,6 +10,7 @@
 #pragma once
 #include <c10/core/ScalarType.h>
 
+#include <deque>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -48,7 +49,7 @@ class PytorchObjects : public PickleNames {
   // Null if `value` is no tensor.
   const PytorchTensor* tensor(const PickleValue& value) const;
 
-  std::vector<PytorchStorage>& storages() { return storages_; }
+  std::deque<PytorchStorage>& storages() { return storages_; }
   std::optional<std::uint32_t> find_storage(std::string_view key) const;
 
  private:
@@ -63,7 +64,7 @@ class PytorchObjects : public PickleNames {
   [[noreturn]] void refuse_arguments(std::string_view what) const;
 
   std::string origin_;
-  std::vector<PytorchStorage> storages_;
+  std::deque<PytorchStorage> storages_;
   std::unordered_map<std::string_view, std::uint32_t> storage_of_key_;
   std::deque<PytorchTensor> tensors_;
 };

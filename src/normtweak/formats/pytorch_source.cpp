@@ -69,13 +69,13 @@ void PytorchFile::parse() {
   if (!container.saved.is(Kind::dict)) {
     fail("{}: holds no state dict (names and tensors); save model.state_dict()", origin_);
   }
-  collect(container.saved, objects);
+  collect(container.saved, objects, memory);
   if (const auto twice = index_.build(names_)) {
     fail("{}: tensor {} occurs twice; the file is damaged", origin_, *twice);
   }
 }
 
-void PytorchFile::collect(const PickleValue& state_dict, PytorchObjects& objects) {
+void PytorchFile::collect(const PickleValue& state_dict, PytorchObjects& objects, PickleMemory& memory) {
   const auto& items = state_dict.items->values;
   std::string_view largest;  // the inner dict of most tensors
   std::size_t most = 0;
@@ -86,7 +86,9 @@ void PytorchFile::collect(const PickleValue& state_dict, PytorchObjects& objects
       if (tensor != nullptr) fail("{}: has a tensor whose name is no text; save model.state_dict()", origin_);
       continue;
     }
+    memory.spend(sizeof(std::string) + items[i].size);  // a pickle may use one long text as many names
     if (tensor != nullptr) {
+      memory.spend(sizeof(Tensor) + (tensor->sizes.size() + tensor->strides.size()) * sizeof(std::int64_t));
       add(std::string(items[i].as_text()), *tensor,
           tensor->problem.empty() ? objects.storages()[tensor->storage].bytes : std::span<const std::byte>());
       continue;

@@ -41,7 +41,7 @@ class PytorchFile : public TensorSource {
   };
 
   void parse();
-  void collect(const PickleValue& state_dict, PytorchObjects& objects);
+  void collect(const PickleValue& state_dict, PytorchObjects& objects, PickleMemory& memory);
   void add(std::string name, const PytorchTensor& tensor, std::span<const std::byte> storage);
   void check_bounds(const std::string& name, const Tensor& tensor) const;
   bool repeats_too_much(const Tensor& tensor) const;

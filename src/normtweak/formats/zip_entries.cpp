@@ -111,12 +111,9 @@ class ZipReader {
     const auto name = text_of(rows.take(name_size, kWhat));
     widen(rows.take(extra_size, kWhat), name, original, stored, place);
     rows.take(comment_size, kWhat);
-    if ((flags & kEncrypted) != 0) fail("{}: {} is encrypted; save it without", origin_, name);
-    if (method != kStored || stored != original) {
-      fail("{}: {} is compressed (method {}), which torch.save does not do; unpack and load it in Python", origin_,
-           name, method);
-    }
-    if (!entries_.emplace(name, content(name, place, stored)).second) {
+    const bool is_plain = method == kStored && stored == original;
+    const auto* const problem = (flags & kEncrypted) != 0 ? "is encrypted" : is_plain ? "" : "is compressed";
+    if (!entries_.emplace(name, ZipEntry{content(name, place, stored), problem}).second) {
       fail("{}: {} is twice in the zip archive; the file is damaged", origin_, name);
     }
   }

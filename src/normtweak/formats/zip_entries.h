@@ -1,5 +1,5 @@
-// The entries of a zip archive that are stored as they are, as torch.save writes them: where their bytes lie in the
-// file. Libraries for zip hand out copies; here tensors alias the memory map.
+// Where the entries of a zip archive lie in the file. torch.save stores them as they are: tensors alias the memory map,
+// while libraries for zip hand out copies.
 //
 //     entry      "PK\3\4", 22 bytes, u16 name length, u16 extra length, name, extra (torch pads with it: data begins
 //                at a multiple of 64 bytes), data, sometimes its sizes once more
@@ -22,11 +22,15 @@ namespace normtweak::formats {
 // Whether a file begins as a zip archive that is not empty.
 bool begins_as_zip(std::span<const std::byte> bytes);
 
-using ZipEntries = std::unordered_map<std::string_view, std::span<const std::byte>>;
+struct ZipEntry {
+  std::span<const std::byte> stored;
+  std::string_view problem = {};  // why this is not its content: "is compressed"; usually empty
+};
 
-// Name → content, both views of `bytes`. Throws Error naming `origin` and the entry: one that is compressed or
-// encrypted, that reaches beyond the directory or into another entry, or whose name occurs twice; an archive that is
-// cut short, of several files, or not consistent.
+using ZipEntries = std::unordered_map<std::string_view, ZipEntry>;
+
+// By name; all are views of `bytes`. Throws Error naming `origin` and the entry: one that reaches beyond the directory
+// or into another entry, or whose name occurs twice; an archive that is cut short, of several files, or not consistent.
 ZipEntries read_zip_entries(std::span<const std::byte> bytes, std::string_view origin);
 
 }  // namespace normtweak::formats

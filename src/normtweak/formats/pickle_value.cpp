@@ -1,0 +1,52 @@
+#include "normtweak/formats/pickle_value.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "normtweak/base/error.h"
+
+namespace normtweak::formats {
+
+void PickleMemory::spend(std::uint64_t bytes) {
+  if (bytes > left_) {
+    fail(
+        "{}: the pickle in it makes far more objects than its tensors need; the file is damaged, or made to fill the "
+        "memory",
+        origin_);
+  }
+  left_ -= bytes;
+}
+
+PickleValue PickleMemory::tuple(std::span<const PickleValue> values) {
+  PickleValue made;
+  made.kind = PickleValue::Kind::tuple;
+  made.size = static_cast<std::uint32_t>(values.size());
+  made.tuple = nullptr;
+  if (values.empty()) return made;
+  spend(values.size_bytes());
+  auto* copy = static_cast<PickleValue*>(tuples_.allocate(values.size_bytes(), alignof(PickleValue)));
+  std::uninitialized_copy(values.begin(), values.end(), copy);
+  made.tuple = copy;
+  return made;
+}
+
+PickleValue PickleMemory::items(PickleValue::Kind kind) {
+  spend(sizeof(PickleItems));
+  PickleValue made;
+  made.kind = kind;
+  made.items = &items_.emplace_back();
+  return made;
+}
+
+void PickleMemory::append(PickleItems& items, std::span<const PickleValue> values) {
+  auto& all = items.values;
+  const auto needed = all.size() + values.size();
+  if (needed > all.capacity()) {
+    const auto capacity = std::max(needed, 2 * all.capacity());
+    spend((capacity - all.capacity()) * sizeof(PickleValue));
+    all.reserve(capacity);
+  }
+  all.insert(all.end(), values.begin(), values.end());
+}
+
+}  // namespace normtweak::formats
