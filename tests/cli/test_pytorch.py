@@ -229,7 +229,7 @@ REFUSED = {
     "two folders": (archive([*entries(), ("y/data.pkl", b"")]), "data.pkl in several folders"),
     "script": (scripted(), "is a TorchScript program"),
     "compressed": (archive(entries(), compression=zipfile.ZIP_DEFLATED), "is compressed"),
-    "encrypted": (field_of_row("data.pkl", 8, b"\1\0"), "data.pkl is encrypted"),
+    "encrypted": (field_of_row("data.pkl", 8, b"\1\0"), "data.pkl in this zip archive is encrypted"),
     "far": (field_of_row("data.pkl", 42, NUMBERS(0x7fffffff)), "beyond the zip archive's directory"),
     "elsewhere": (field_of_row("data.pkl", 42, NUMBERS(1)), "not where the zip archive's directory says"),
     "of another": (field_of_row("version", 42, NUMBERS(0)), "another name than the zip archive's directory says"),

@@ -7,6 +7,7 @@
 #include <limits>
 #include <optional>
 #include <unordered_map>
+#include <utility>
 
 #include "normtweak/base/error.h"
 #include "normtweak/formats/byte_cursor.h"
@@ -50,6 +51,7 @@ class Machine {
     while (!result_) {
       at_ = cursor_.position();
       const auto next = instruction(cursor_);
+      was_latest_ = std::exchange(is_latest_, false);
       (this->*next.opcode->act)(next.argument);
     }
     return {*result_, cursor_.position()};
@@ -154,9 +156,14 @@ class Machine {
   // Tuples, lists (also for sets), dicts.
   template <std::size_t count>
   void push_tuple(Bytes) {
-    push(memory_.tuple(take(count)));
+    push_tuple_of(take(count));
   }
-  void push_marked_tuple(Bytes) { push(memory_.tuple(above_mark())); }
+  void push_marked_tuple(Bytes) { push_tuple_of(above_mark()); }
+
+  void push_tuple_of(std::span<const PickleValue> values) {
+    push(memory_.tuple(values));
+    is_latest_ = true;
+  }
   void push_list(Bytes) { push(memory_.items(Kind::list)); }
   void push_dict(Bytes) { push(memory_.items(Kind::dict)); }
 
@@ -183,7 +190,9 @@ class Machine {
 
   void keep_as(std::uint64_t number) {
     ++numbered_;
-    if (const auto found = kept_.find(number); found != kept_.end()) found->second = top();
+    const auto found = kept_.find(number);
+    if (found != kept_.end()) found->second = top();
+    is_latest_ = was_latest_ && found == kept_.end();
   }
 
   void push_kept(Bytes argument) {
@@ -208,7 +217,10 @@ class Machine {
   void push_call(Bytes) {
     const auto pair = take(2);
     if (!pair[0].is(Kind::named) || !pair[1].is(Kind::tuple)) refuse("calls what cannot be called");
-    push(names_.call(pair[0], pair[1].as_tuple(), memory_));
+    const auto arguments = pair[1];
+    const auto made = names_.call(pair[0], arguments.as_tuple(), memory_);
+    if (was_latest_) memory_.drop_latest(arguments);
+    push(made);
   }
 
   // Sets attributes of an object: those of an OrderedDict, a tensor or a parameter hold no weights.
@@ -217,7 +229,12 @@ class Machine {
     if (!top().is(Kind::dict) && !top().is(Kind::named)) refuse("sets attributes of what has none");
   }
 
-  void push_persistent(Bytes) { push(names_.persistent(pop(), memory_)); }
+  void push_persistent(Bytes) {
+    const auto id = pop();
+    const auto made = names_.persistent(id, memory_);
+    if (was_latest_ && id.is(Kind::tuple)) memory_.drop_latest(id);
+    push(made);
+  }
 
   // The stack.
   void push_mark(Bytes) {
@@ -269,8 +286,10 @@ class Machine {
   std::size_t at_ = 0;  // of the opcode
   std::optional<PickleValue> result_;
   std::vector<PickleValue> stack_, taken_;
-  std::vector<std::size_t> marks_;                                      // heights of the stack
-  std::uint64_t numbered_ = 0;                                          // objects so far
+  std::vector<std::size_t> marks_;  // heights of the stack
+  std::uint64_t numbered_ = 0;      // objects so far
+  // Whether the top of the stack is a tuple that nothing else holds: after this instruction, and before it.
+  bool is_latest_ = false, was_latest_ = false;
   std::unordered_map<std::uint64_t, std::optional<PickleValue>> kept_;  // by number: those that are used
 };
 

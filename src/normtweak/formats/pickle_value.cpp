@@ -1,7 +1,6 @@
 #include "normtweak/formats/pickle_value.h"
 
 #include <algorithm>
-#include <memory>
 
 #include "normtweak/base/error.h"
 
@@ -24,10 +23,21 @@ PickleValue PickleMemory::tuple(std::span<const PickleValue> values) {
   made.tuple = nullptr;
   if (values.empty()) return made;
   spend(values.size_bytes());
-  auto* copy = static_cast<PickleValue*>(tuples_.allocate(values.size_bytes(), alignof(PickleValue)));
-  std::uninitialized_copy(values.begin(), values.end(), copy);
-  made.tuple = copy;
+  if (values.size() > free_.size()) {
+    constexpr std::size_t kValuesOfBlock = 4096;
+    const auto count = std::max(values.size(), kValuesOfBlock);
+    free_ = {blocks_.emplace_back(std::make_unique<PickleValue[]>(count)).get(), count};
+  }
+  std::ranges::copy(values, free_.begin());
+  made.tuple = free_.data();
+  free_ = free_.subspan(values.size());
   return made;
+}
+
+void PickleMemory::drop_latest(const PickleValue& tuple) {
+  if (tuple.size == 0 || tuple.tuple + tuple.size != free_.data()) return;
+  free_ = {free_.data() - tuple.size, free_.size() + tuple.size};
+  left_ += tuple.as_tuple().size_bytes();
 }
 
 PickleValue PickleMemory::items(PickleValue::Kind kind) {

@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <memory_resource>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -45,12 +45,15 @@ class PickleMemory {
   void append(PickleItems& items, std::span<const PickleValue> values);
   void spend(std::uint64_t bytes);  // counts bytes that others take
 
+  void drop_latest(const PickleValue& tuple);  // nothing must use it; without effect if another one is later
+
   void allow(std::uint64_t bytes) { left_ += bytes; }  // besides those of the constructor
 
  private:
   std::uint64_t left_;
   std::string_view origin_;
-  std::pmr::monotonic_buffer_resource tuples_;
+  std::vector<std::unique_ptr<PickleValue[]>> blocks_;  // of tuples
+  std::span<PickleValue> free_;                         // the rest of the latest
   std::deque<PickleItems> items_;
 };
 

@@ -29,6 +29,11 @@ std::uint64_t bytes_of(const PytorchStorage& storage, const std::string& origin)
   return *size;
 }
 
+void check_state_dict(const PickleValue& saved, std::string_view origin) {
+  if (saved.is(Kind::dict)) return;
+  fail("{}: holds no state dict (names and tensors); save model.state_dict()", origin);
+}
+
 // The folder of the archive, with a slash behind it.
 std::string_view folder_of(const ZipEntries& entries, std::string_view origin) {
   std::optional<std::string_view> folder;
@@ -91,6 +96,7 @@ PytorchContainer read_archive(Bytes bytes, const std::string& origin, PytorchObj
   const auto pickle = *find(entries, folder, kPickleName, origin);
   memory.allow(unread_bytes(bytes, pickle, entries));
   const auto saved = read_pickle(pickle, origin, objects, memory).value;
+  check_state_dict(saved, origin);
   for (auto& storage : objects.storages()) {
     if (!storage.whole) place_entry(entries, folder, origin, storage);
   }
@@ -137,6 +143,7 @@ PytorchContainer read_pickles(Bytes bytes, const std::string& origin, PytorchObj
   }
   next();
   const auto saved = next();
+  check_state_dict(saved, origin);
   place_all(bytes, next(), origin, objects);
   return {saved};
 }

@@ -19,12 +19,13 @@
 namespace normtweak::formats {
 
 struct PytorchContainer {
-  PickleValue saved;           // lives as long as `memory`
+  PickleValue saved;           // a dict;           // lives as long as `memory`
   bool is_big_endian = false;  // the numbers in storages
 };
 
 // Reads the pickle of what was saved, and finds the bytes of all storages that it names. Throws Error naming `origin`
-// and what is wrong: a file of another kind, TorchScript, a storage that is missing or of another size.
+// and what is wrong: a file of another kind, what is no dict, TorchScript, a storage that is missing or of another
+// size.
 PytorchContainer read_pytorch_container(std::span<const std::byte> bytes, const std::string& origin,
                                         PytorchObjects& objects, PickleMemory& memory);
 

@@ -66,9 +66,6 @@ void PytorchFile::parse() {
   PytorchObjects objects(origin_);
   const auto container = read_pytorch_container(bytes_, origin_, objects, memory);
   is_big_endian_ = container.is_big_endian;
-  if (!container.saved.is(Kind::dict)) {
-    fail("{}: holds no state dict (names and tensors); save model.state_dict()", origin_);
-  }
   collect(container.saved, objects, memory);
   if (const auto twice = index_.build(names_)) {
     fail("{}: tensor {} occurs twice; the file is damaged", origin_, *twice);
