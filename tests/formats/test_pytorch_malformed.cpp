@@ -93,6 +93,9 @@ const Malformed kMalformed[] = {
     {"ManyDimensions",
      shaped(0, std::string("(") + repeated(integer(1), 65) + "t", std::string("(") + repeated(integer(1), 65) + "t"),
      "has 65 dimensions"},
+    {"LongKey",
+     older_file(dict({text("a"), tensor(storage(std::string(2000, '0'), 4), 0, integers({4}), integers({1}))})),
+     "describes a storage"},
     {"StorageOfText", older_file(dict({text("a"), tensor(text("0"), 0, integers({4}), integers({1}))})),
      "describes a tensor"},
     {"StorageLarger", older_file(dict({text("a"), tensor(storage("0", 5), 0, integers({4}), integers({1}))})),
@@ -145,6 +148,18 @@ TEST_P(MalformedPytorchFiles, AreRefused) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Pytorch, MalformedPytorchFiles, testing::ValuesIn(kMalformed), by_name);
+
+// Tensors without end in one storage would take forever to read.
+TEST(MalformedPytorch, StorageIsSharedSoOften) {
+  const auto large = tensor(storage("0", 1 << 20), 0, integers({1 << 20}), integers({1}));
+  auto items = std::string("}(").append(text("0")).append(large).append("q\1");
+  for (int i = 1; i < 1500; ++i) items += text(std::to_string(i)) + "h\1";
+  const auto bytes = kMagic + pickle(integer(1001)) + pickle("}") + pickle(items + "u") +
+                     pickle(std::string("](") + text("0") + "e") + raw(std::int64_t{1} << 20) +
+                     std::string(std::size_t{4} << 20, '\1');
+  const auto message = error_of([&] { PytorchFile(as_bytes(bytes), "memory"); });
+  EXPECT_NE(message.find("share their storages 256 times over"), std::string::npos) << message;
+}
 
 // Each byte makes an object of some hundred: what they may take grows with the file alone.
 TEST(MalformedPytorch, ObjectsTakeBoundedMemory) {

@@ -238,7 +238,7 @@ class Machine {
 
   // The stack.
   void push_mark(Bytes) {
-    if (marks_.size() == marks_.capacity()) memory_.spend((marks_.size() + 1) * sizeof(std::size_t));
+    memory_.spend(sizeof(std::size_t));
     marks_.push_back(stack_.size());
   }
   void drop(Bytes) { pop(); }
@@ -248,7 +248,7 @@ class Machine {
   std::size_t fence() const { return marks_.empty() ? 0 : marks_.back(); }
 
   void push(const PickleValue& value) {
-    if (stack_.size() == stack_.capacity()) memory_.spend((stack_.size() + 1) * sizeof value);
+    memory_.spend(sizeof value);
     stack_.push_back(value);
   }
 
@@ -260,6 +260,7 @@ class Machine {
   PickleValue pop() {
     const auto value = top();
     stack_.pop_back();
+    memory_.allow(sizeof value);
     return value;
   }
 
@@ -267,8 +268,10 @@ class Machine {
   std::span<const PickleValue> take(std::size_t count) {
     if (stack_.size() < fence() + count) refuse("takes a value from an empty stack");
     const auto first = stack_.end() - static_cast<std::ptrdiff_t>(count);
+    if (count > taken_.capacity()) memory_.spend((count - taken_.capacity()) * sizeof(PickleValue));
     taken_.assign(first, stack_.end());
     stack_.erase(first, stack_.end());
+    memory_.allow(count * sizeof(PickleValue));
     return taken_;
   }
 
@@ -276,6 +279,7 @@ class Machine {
     if (marks_.empty()) refuse("looks for a mark that is not there");
     const auto values = take(stack_.size() - marks_.back());
     marks_.pop_back();
+    memory_.allow(sizeof(std::size_t));
     return values;
   }
 
@@ -285,9 +289,10 @@ class Machine {
   PickleMemory& memory_;
   std::size_t at_ = 0;  // of the opcode
   std::optional<PickleValue> result_;
-  std::vector<PickleValue> stack_, taken_;
-  std::vector<std::size_t> marks_;  // heights of the stack
-  std::uint64_t numbered_ = 0;      // objects so far
+  std::deque<PickleValue> stack_;
+  std::vector<PickleValue> taken_;
+  std::deque<std::size_t> marks_;  // heights of the stack
+  std::uint64_t numbered_ = 0;     // objects so far
   // Whether the top of the stack is a tuple that nothing else holds: after this instruction, and before it.
   bool is_latest_ = false, was_latest_ = false;
   std::unordered_map<std::uint64_t, std::optional<PickleValue>> kept_;  // by number: those that are used

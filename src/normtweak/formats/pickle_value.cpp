@@ -5,6 +5,11 @@
 #include "normtweak/base/error.h"
 
 namespace normtweak::formats {
+namespace {
+
+constexpr std::uint64_t kBlockBytes = 16;  // what the system takes for a block of memory beside it
+
+}  // namespace
 
 void PickleMemory::spend(std::uint64_t bytes) {
   if (bytes > left_) {
@@ -53,8 +58,10 @@ void PickleMemory::append(PickleItems& items, std::span<const PickleValue> value
   const auto needed = all.size() + values.size();
   if (needed > all.capacity()) {
     const auto capacity = std::max(needed, 2 * all.capacity());
-    spend((capacity - all.capacity()) * sizeof(PickleValue));
+    const auto earlier = all.capacity() * sizeof(PickleValue);
+    spend(capacity * sizeof(PickleValue) + kBlockBytes);
     all.reserve(capacity);
+    allow(earlier);  // gone, but not before its values are copied
   }
   all.insert(all.end(), values.begin(), values.end());
 }

@@ -65,6 +65,9 @@ struct Name {
   std::string_view problem = {};
 };
 
+constexpr std::size_t kMostExtents = 64;   // PyTorch's limit
+constexpr std::size_t kLongestKey = 1024;  // of a storage; PyTorch's are numbers
+
 constexpr std::string_view kUtils = "torch._utils";
 
 constexpr std::array<Name, 45> kNames = {{
@@ -137,7 +140,8 @@ bool is_integers(const PickleValue& value) {
 // Whether metadata of a tensor change its values: `neg` or `conj`, or what is not known.
 bool changes_values(const PickleValue* metadata) {
   if (metadata == nullptr || metadata->is(Kind::none)) return false;
-  if (!metadata->is(Kind::dict)) return true;
+  constexpr std::size_t kMany = 16;
+  if (!metadata->is(Kind::dict) || metadata->items->values.size() > kMany) return true;
   const auto& items = metadata->items->values;
   for (std::size_t i = 1; i < items.size(); i += 2) {
     if (!items[i].is(Kind::boolean) || items[i].integer != 0) return true;
@@ -208,9 +212,13 @@ PickleValue PytorchObjects::call(const PickleValue& function, std::span<const Pi
 
 PickleValue PytorchObjects::rebuild(std::span<const PickleValue> arguments, std::optional<at::ScalarType> type,
                                     const PickleValue* metadata, PickleMemory& memory) {
+  if (arguments.size() >= 4 && arguments[2].is(Kind::tuple) && arguments[2].size > kMostExtents) {
+    fail("{}: a tensor in it has {} dimensions, more than the {} of PyTorch; the file is damaged", origin_,
+         arguments[2].size, kMostExtents);
+  }
   const bool is_sound = arguments.size() >= 4 && is_named(arguments[0], Named::storage) &&
-                        arguments[1].is(Kind::integer) && is_integers(arguments[2]) && is_integers(arguments[3]) &&
-                        arguments[2].size == arguments[3].size;
+                        arguments[1].is(Kind::integer) && arguments[2].size == arguments[3].size &&
+                        is_integers(arguments[2]) && is_integers(arguments[3]);
   if (!is_sound) refuse_arguments("a tensor");
   const auto storage = static_cast<std::uint32_t>(arguments[0].integer);
   return add_tensor({.storage = storage,
@@ -268,7 +276,7 @@ PickleValue PytorchObjects::persistent(const PickleValue& id, PickleMemory& memo
   }
   const bool is_sound = parts.size() >= 5 && parts[0].is(Kind::text) && parts[0].as_text() == "storage" &&
                         is_named(parts[1], Named::storage_type) && parts[2].is(Kind::text) &&
-                        parts[4].is(Kind::integer) && parts[4].integer >= 0;
+                        parts[2].size <= kLongestKey && parts[4].is(Kind::integer) && parts[4].integer >= 0;
   if (!is_sound) refuse_arguments("a storage");
   const auto storage = add_storage({.type = static_cast<at::ScalarType>(parts[1].integer),
                                     .key = parts[2].as_text(),

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <unordered_set>
 
 #include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
@@ -14,11 +15,11 @@ namespace {
 
 using Kind = PickleValue::Kind;
 
-constexpr std::uint64_t kMemoryBesideFile = 256 << 20;  // of the pickle's objects: a large file may have many tensors
-constexpr std::size_t kMostExtents = 64;                // PyTorch's limit
+constexpr std::uint64_t kMemoryBesideFile = 160 << 20;  // of the pickle's objects: a large file may have many tensors
 // Of a tensor that repeats the values of a smaller storage, such as a norm expanded from one number; the file's size if
 // that is more.
 constexpr std::uint64_t kMostRepeatedBytes = 4 << 20;
+constexpr std::uint64_t kMostShares = 256;  // of the bytes of a file: layers may share weights
 
 // 1 + the place of the last element, counted from the first; nullopt if it overflows. Sizes are not negative.
 std::optional<std::uint64_t> reach(at::IntArrayRef sizes, at::IntArrayRef strides) {
@@ -40,14 +41,25 @@ at::Tensor with_swapped_bytes(const at::Tensor& tensor) {
   return swapped;
 }
 
-// How many tensors a dict inside the state dict holds.
-std::size_t tensors_in(const PickleValue& value, const PytorchObjects& objects) {
-  if (!value.is(Kind::dict)) return 0;
-  const auto& items = value.items->values;
-  std::size_t count = 0;
-  for (std::size_t i = 1; i < items.size(); i += 2) count += objects.tensor(items[i]) != nullptr ? 1U : 0U;
-  return count;
-}
+// Dicts inside the state dict: which holds the most tensors.
+struct InnerDicts {
+  std::string_view largest;
+  std::size_t most = 0;
+  std::unordered_set<const PickleItems*> seen = {};  // a pickle may use one many times
+
+  void add(std::string_view name, const PickleValue& value, const PytorchObjects& objects, PickleMemory& memory) {
+    if (!value.is(Kind::dict) || !seen.insert(value.items).second) return;
+    constexpr std::uint64_t kNodeBytes = 40;
+    memory.spend(kNodeBytes);
+    const auto& items = value.items->values;
+    std::size_t count = 0;
+    for (std::size_t i = 1; i < items.size(); i += 2) count += objects.tensor(items[i]) != nullptr ? 1U : 0U;
+    if (count > most) {
+      largest = name;
+      most = count;
+    }
+  }
+};
 
 }  // namespace
 
@@ -74,13 +86,13 @@ void PytorchFile::parse() {
 
 void PytorchFile::collect(const PickleValue& state_dict, PytorchObjects& objects, PickleMemory& memory) {
   const auto& items = state_dict.items->values;
-  std::string_view largest;  // the inner dict of most tensors
-  std::size_t most = 0;
+  InnerDicts inner;
   for (std::size_t i = 0; i + 1 < items.size(); i += 2) {
     const auto& value = items[i + 1];
     const auto* tensor = objects.tensor(value);
     if (!items[i].is(Kind::text)) {
       if (tensor != nullptr) fail("{}: has a tensor whose name is no text; save model.state_dict()", origin_);
+      not_tensors_.emplace_back("an entry whose name is no text");
       continue;
     }
     memory.spend(sizeof(std::string) + items[i].size);  // a pickle may use one long text as many names
@@ -91,24 +103,17 @@ void PytorchFile::collect(const PickleValue& state_dict, PytorchObjects& objects
       continue;
     }
     not_tensors_.emplace_back(items[i].as_text());
-    if (const auto count = tensors_in(value, objects); count > most) {
-      most = count;
-      largest = items[i].as_text();
-    }
+    inner.add(items[i].as_text(), value, objects, memory);
   }
-  if (most <= names_.size()) return;
+  if (inner.most <= names_.size()) return;
   fail(
       "{}: its weights are inside `{}`, where transformers does not look either; save that part alone: "
       "torch.save(torch.load(FILE)[\"{}\"], FILE)",
-      origin_, largest, largest);
+      origin_, inner.largest, inner.largest);
 }
 
 void PytorchFile::add(std::string name, const PytorchTensor& tensor, std::span<const std::byte> storage) {
   if (name.find('\0') != std::string::npos) fail("{}: tensor {}: its name holds a zero byte", origin_, name);
-  if (tensor.sizes.size() > kMostExtents) {
-    fail("{}: tensor {}: has {} dimensions, more than the {} of PyTorch", origin_, name, tensor.sizes.size(),
-         kMostExtents);
-  }
   Tensor added = {.storage = storage,
                   .problem = tensor.problem,
                   .type = tensor.type,
@@ -119,6 +124,7 @@ void PytorchFile::add(std::string name, const PytorchTensor& tensor, std::span<c
   for (const auto& stride : tensor.strides) extents_.push_back(stride.integer);
   if (added.problem.empty()) {
     check_bounds(name, added);
+    count_bytes(added);
     if (repeats_too_much(added)) added.problem = "is expanded from few values to more bytes than its file has";
   }
   names_.push_back(std::move(name));
@@ -136,6 +142,13 @@ void PytorchFile::check_bounds(const std::string& name, const Tensor& tensor) co
       "{}: tensor {}: shape {} with strides {} from element {} on reaches beyond the {} elements of its storage; the "
       "file is damaged",
       origin_, name, c10::str(sizes(tensor)), c10::str(strides(tensor)), tensor.offset, room);
+}
+
+void PytorchFile::count_bytes(const Tensor& tensor) {
+  tensor_bytes_ += *reach(sizes(tensor), strides(tensor)) * c10::elementSize(tensor.type);
+  if (tensor_bytes_ / kMostShares <= std::max<std::uint64_t>(kMostRepeatedBytes, bytes_.size())) return;
+  fail("{}: its tensors share their storages {} times over; the file is damaged, or made to take forever", origin_,
+       kMostShares);
 }
 
 bool PytorchFile::repeats_too_much(const Tensor& tensor) const {

@@ -44,6 +44,7 @@ class PytorchFile : public TensorSource {
   void collect(const PickleValue& state_dict, PytorchObjects& objects, PickleMemory& memory);
   void add(std::string name, const PytorchTensor& tensor, std::span<const std::byte> storage);
   void check_bounds(const std::string& name, const Tensor& tensor) const;
+  void count_bytes(const Tensor& tensor);
   bool repeats_too_much(const Tensor& tensor) const;
   const Tensor& entry(const std::string& name) const;  // throws Error for those that cannot be read
 
@@ -59,6 +60,7 @@ class PytorchFile : public TensorSource {
   std::vector<std::string> names_, not_tensors_;
   std::vector<Tensor> tensors_;  // in the order of names_
   std::vector<std::int64_t> extents_;
+  std::uint64_t tensor_bytes_ = 0;  // of all, counting storages as often as they are used
   NameIndex index_;
 };
 
