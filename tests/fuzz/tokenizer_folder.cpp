@@ -3,6 +3,7 @@
 
 #include "contract.h"
 #include "normtweak/base/json/json_non_finite.h"
+#include "normtweak/text/base64.h"
 
 namespace normtweak::fuzz {
 namespace {
@@ -15,14 +16,21 @@ void read(std::string_view bytes) {
   };
   const auto tokenizer = content("tokenizer"), config = content("config"), map = content("special_tokens_map"),
              added = content("added_tokens");
-  const text::TokenizerFolder folder = {.tokenizer = tokenizer ? *tokenizer : bytes,
+  const bool has_model = all.is_object() && all.contains("sentencepiece") && all.at("sentencepiece").is_string();
+  const auto model =
+      has_model ? text::from_base64(all.at("sentencepiece").get<std::string>()) : std::optional<std::string>();
+  const text::TokenizerFolder folder = {.tokenizer = tokenizer ? *tokenizer
+                                                     : model   ? std::string_view()
+                                                               : bytes,
+                                        .sentencepiece = model,
                                         .config = config,
                                         .special_tokens_map = map,
                                         .added_tokens = added,
                                         .model_type = all.is_object() && all.contains("model_type") ? "gpt2" : "llama",
                                         .tokenizer_class = "",
                                         .origin = "memory"};
-  text::load_tokenizer(folder).tokenizer.encode("abc <x><y> <s>the<w>", true);
+  const auto loaded = text::load_tokenizer(folder).tokenizer;
+  loaded.decode(loaded.encode("abc <x><y> <s>the<w> \xe6\x97\xa5", true), true);
 }
 
 }  // namespace

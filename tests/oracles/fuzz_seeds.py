@@ -1,4 +1,5 @@
 """Small valid inputs for the targets in tests/fuzz, a folder for each, as other implementations write them."""
+import base64
 import itertools
 import json
 import pathlib
@@ -10,7 +11,8 @@ import gguf
 import numpy as np
 import torch
 from safetensors.torch import save
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+from sentencepiece import sentencepiece_model_pb2
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 import cli_gguf
@@ -19,6 +21,7 @@ import formats_gguf
 import formats_pytorch
 import formats_safetensors
 import text_oracle
+import text_subwords
 import text_tokenizers
 
 ByteLevel, Sequence = pre_tokenizers.ByteLevel, pre_tokenizers.Sequence
@@ -73,6 +76,33 @@ def tokenizers():
     roberta = small_tokenizer(Sequence(steps), fuse_unk=True)
     roberta.post_processor = processors.RobertaProcessing(("<|im_end|>", 2), ("<|im_start|>", 1))
     yield "roberta", roberta
+    vocabulary = {token: id for id, token in enumerate(["<unk>", "<s>", "</s>", "▁", "a", "b", "ab", "▁ab", "<0xE6>"])}
+    llama = Tokenizer(models.BPE(vocabulary, [("a", "b"), ("▁", "ab")], byte_fallback=True, unk_token="<unk>",
+                                 fuse_unk=True))
+    llama.normalizer = normalizers.Sequence([normalizers.Strip(), normalizers.Nmt(), normalizers.Lowercase()])
+    llama.pre_tokenizer = pre_tokenizers.Metaspace("▁", "first", split=False)
+    llama.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
+                                       decoders.Strip(" ", 1, 1)])
+    yield "llama", llama
+    unigram = Tokenizer(models.Unigram([("<unk>", 0.0), ("▁", -2.0), ("a", -1.5), ("b", -2.5), ("ab", -1.0)], 0, True))
+    unigram.normalizer = normalizers.Precompiled(text_subwords.charsmap("nfkc"))
+    unigram.pre_tokenizer = Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.Metaspace("▁", "always")])
+    unigram.decoder = decoders.Metaspace("▁", "always")
+    yield "unigram", unigram
+    words = Tokenizer(models.WordLevel({"ab": 0, "[UNK]": 1}, unk_token="[UNK]"))
+    words.normalizer = normalizers.BertNormalizer()
+    words.pre_tokenizer = Sequence([pre_tokenizers.BertPreTokenizer(), pre_tokenizers.CharDelimiterSplit("-")])
+    yield "words", words
+
+
+def sentencepiece_model(kind):
+    proto = sentencepiece_model_pb2.ModelProto()
+    for content, score, piece_type in [("<unk>", 0, 2), ("<s>", 0, 3), ("<x>", 0, 4), ("a", -1, 1), ("b", -2, 1),
+                                       ("ab", -0.5, 1), ("▁", -3, 1), ("<0x41>", 0, 6)]:
+        proto.pieces.add(piece=content, score=score, type=piece_type)
+    proto.trainer_spec.model_type = kind
+    proto.trainer_spec.byte_fallback = True
+    return base64.b64encode(proto.SerializeToString()).decode()
 
 
 def tokenizer_seeds():
@@ -94,6 +124,12 @@ def tokenizer_folder_seeds():
             "tokenizer": json.loads(tokenizer.to_str()), "config": config, "model_type": "gpt2",
             "special_tokens_map": {"bos_token": {"content": "<s>", **flags}, "unk_token": "a"},
             "added_tokens": {"<w>": 40, "<s>": 41}})
+    yield from sentencepiece_seeds()
+
+
+def sentencepiece_seeds():
+    for kind, config in ((1, {}), (2, {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True})):
+        yield f"sentencepiece_{kind}.json", json.dumps({"sentencepiece": sentencepiece_model(kind), "config": config})
 
 
 def small_models():
@@ -104,6 +140,16 @@ def small_models():
         vocab_size=18, max_position_embeddings=16, rope_parameters=rotary, architectures=["LlamaForCausalLM"]))
     yield "gpt2", GPT2LMHeadModel(GPT2Config(
         n_embd=8, n_layer=1, n_head=2, n_positions=16, vocab_size=18, architectures=["GPT2LMHeadModel"]))
+
+
+def add_sentencepiece(writer):
+    tokens = ["<unk>", "<s>", "</s>", "<0x41>", "▁", "a", "b", "ab", "▁ab", "  "]
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(tokens)
+    writer.add_token_scores([0.0, 0.0, 0.0, 0.0, -1.0, -2.0, -3.0, -4.0, -5.0, -1000.0])
+    writer.add_token_types([2, 3, 3, 6, 1, 1, 1, 1, 1, 4])
+    writer.add_bos_token_id(1)
+    writer.add_add_space_prefix(False)
 
 
 def add_tokenizer(writer):
@@ -140,11 +186,11 @@ def write_blocks(path):
     finish(writer)
 
 
-def write_model(path, kind, model):
+def write_model(path, kind, model, add=add_tokenizer):
     """The model in F32."""
     writer = gguf.GGUFWriter(path, kind)
     cli_gguf.add_metadata(writer, model.config, kind)
-    add_tokenizer(writer)
+    add(writer)
     for name, tensor in model.state_dict().items():
         if name != "lm_head.weight" or not model.config.tie_word_embeddings:
             transposed = kind == "gpt2" and tensor.ndim == 2 and ".c_" in name
@@ -210,6 +256,7 @@ def main(out):
     write_blocks(out / "gguf" / "blocks.gguf")
     for kind, model in small_models():
         write_model(out / "gguf_checkpoint" / f"{kind}.gguf", kind, model)
+        write_model(out / "gguf_checkpoint" / f"{kind}_sentencepiece.gguf", kind, model, add_sentencepiece)
 
 
 if __name__ == "__main__":

@@ -104,7 +104,14 @@ TEST(GgufTokenizer, WhatIsAssumedIsNoted) {
 TEST(GgufTokenizer, WhatIsNotSupportedIsNamed) {
   const Case cases[] = {
       {R"({"tokenizer.ggml.model": null})", "tokenizer.ggml.model: is missing; the file holds no tokenizer"},
-      {R"({"tokenizer.ggml.model": "llama"})", "tokenizer.ggml.model: llama: only gpt2, byte-level BPE, is supported"},
+      {R"({"tokenizer.ggml.model": "bert"})",
+       "tokenizer.ggml.model: bert is not supported; gpt2 (byte-level BPE), llama (SentencePiece) and t5 (Unigram) "
+       "are"},
+      {R"({"tokenizer.ggml.model": "llama"})", "tokenizer.ggml.scores: 0 scores for 2003 tokens"},
+      {R"({"tokenizer.ggml.model": "llama", "tokenizer.ggml.scores": ["x"]})",
+       "tokenizer.ggml.scores[0]: expected a number, found string"},
+      {R"({"tokenizer.ggml.model": "t5", "tokenizer.ggml.remove_extra_whitespaces": false})",
+       "tokenizer.ggml.scores: 0 scores for 2003 tokens"},
       {R"({"tokenizer.ggml.tokens": null})", "tokenizer.ggml.tokens: is missing or empty"},
       {R"({"tokenizer.ggml.tokens": ["a", "b", "a"]})", "tokenizer.ggml.tokens[2]: the token a stands at 0 already"},
       {R"({"tokenizer.ggml.merges": null})", "tokenizer.ggml.merges: is missing"},

@@ -56,13 +56,14 @@ Vocabulary read_vocabulary(const model::Checkpoint& checkpoint) {
                            .tokenizer_problem = checkpoint.tokenizer_problem,
                            .end_tokens = end_of_text_ids(checkpoint),
                            .special = {}};
-  const auto file = checkpoint.side_files.find("tokenizer.json");
-  if (file != checkpoint.side_files.end()) {
+  const bool has_tokenizer = checkpoint.tokenizer != nullptr || !checkpoint.tokenizer_refusal.empty();
+  if (has_tokenizer) {
     try {
       vocabulary.tokenizer = load_tokenizer(checkpoint);
     } catch (const Error& error) {
       vocabulary.tokenizer_problem = error.what();
-      vocabulary.special = special_tokens_named_in(file->second);
+      const auto file = checkpoint.side_files.find("tokenizer.json");
+      if (file != checkpoint.side_files.end()) vocabulary.special = special_tokens_named_in(file->second);
     }
   }
   if (vocabulary.tokenizer) {

@@ -73,8 +73,9 @@ struct Tokens {
 
 Tokens tokenize(const Choices& choices, const Models& models, ProgressSink& progress) {
   // A quantized checkpoint may lack a tokenizer; then that of the float model is used.
-  const bool has_one =
-      models.checkpoint.side_files.contains("tokenizer.json") && models.checkpoint.tokenizer_problem.empty();
+  const auto& checkpoint = models.checkpoint;
+  const bool has_one = (checkpoint.tokenizer != nullptr || !checkpoint.tokenizer_refusal.empty()) &&
+                       checkpoint.tokenizer_problem.empty();
   const bool own = has_one || !models.reference;
   const auto tokenizer =
       load_tokenizer(own ? models.checkpoint : *models.reference,

@@ -145,7 +145,8 @@ void check_weights(const model::Checkpoint& checkpoint, const std::vector<format
 void check_tokenizer(const model::Checkpoint& checkpoint, Findings& findings) {
   bool usable = false;
   std::string finding = "none";
-  if (checkpoint.side_files.contains("tokenizer.json") || !checkpoint.tokenizer_problem.empty()) {
+  const bool has_tokenizer = checkpoint.tokenizer != nullptr || !checkpoint.tokenizer_refusal.empty();
+  if (has_tokenizer || !checkpoint.tokenizer_problem.empty()) {
     try {
       const auto tokenizer = load_tokenizer(checkpoint);
       const auto size = tokenizer.size();

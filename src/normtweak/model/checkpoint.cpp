@@ -20,11 +20,18 @@ namespace fs = std::filesystem;
 namespace {
 
 // Everything besides config.json and the weights that readers of a checkpoint look for. The first make the tokenizer.
-constexpr std::array<std::string_view, 11> kSideFiles = {
-    "tokenizer.json",    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
-    "merges.txt",        "tokenizer.model",       "generation_config.json",  "LICENSE",           "chat_template.jinja",
-    "chat_template.json"};
-constexpr auto kTokenizerFiles = std::span(kSideFiles).first<4>();
+constexpr std::array<std::string_view, 11> kSideFiles = {"tokenizer.json",
+                                                         "tokenizer.model",
+                                                         "tokenizer_config.json",
+                                                         "special_tokens_map.json",
+                                                         "added_tokens.json",
+                                                         "vocab.json",
+                                                         "merges.txt",
+                                                         "generation_config.json",
+                                                         "LICENSE",
+                                                         "chat_template.jinja",
+                                                         "chat_template.json"};
+constexpr auto kTokenizerFiles = std::span(kSideFiles).first<5>();
 
 // A file that cannot be read does not stop work that does without it: those of the tokenizer are missed where text is
 // read, those that are only copied never. generation_config.json is read with the model.
@@ -75,7 +82,11 @@ void untie_other_head(Checkpoint& checkpoint) {
   checkpoint.config["tie_word_embeddings"] = false;
 }
 
-// The files that make the tokenizer; tokenizer.json must be among them. Views of the checkpoint's strings.
+bool names_tokenizer(const Checkpoint& checkpoint) {
+  return checkpoint.side_files.contains("tokenizer.json") || checkpoint.side_files.contains("tokenizer.model");
+}
+
+// The files that make the tokenizer. Views of the checkpoint's strings.
 text::TokenizerFolder tokenizer_folder(const Checkpoint& checkpoint) {
   const auto content = [&](const char* name) -> std::optional<std::string_view> {
     const auto found = checkpoint.side_files.find(name);
@@ -86,6 +97,7 @@ text::TokenizerFolder tokenizer_folder(const Checkpoint& checkpoint) {
     return found != checkpoint.config.end() && found->is_string() ? found->get<std::string>() : std::string();
   };
   return {.tokenizer = content("tokenizer.json").value_or(""),
+          .sentencepiece = content("tokenizer.model"),
           .config = content("tokenizer_config.json"),
           .special_tokens_map = content("special_tokens_map.json"),
           .added_tokens = content("added_tokens.json"),
@@ -139,9 +151,10 @@ void report_notes(const Checkpoint& checkpoint, ProgressSink& progress) {
 bool is_side_file(std::string_view name) { return std::ranges::find(kSideFiles, name) != kSideFiles.end(); }
 
 void add_tokenizer(Checkpoint& checkpoint) {
-  if (!checkpoint.side_files.contains("tokenizer.json")) return;
+  if (!names_tokenizer(checkpoint)) return;
   try {
-    auto loaded = within_memory(checkpoint.path + "/tokenizer.json",
+    const auto* const file = checkpoint.side_files.contains("tokenizer.json") ? "tokenizer.json" : "tokenizer.model";
+    auto loaded = within_memory(fmt::format("{}/{}", checkpoint.path, file),
                                 [&] { return text::load_tokenizer(tokenizer_folder(checkpoint)); });
     loaded.tokenizer.limit_ids(checkpoint.numbers.vocabulary);
     checkpoint.tokenizer = std::make_shared<const text::Tokenizer>(std::move(loaded.tokenizer));
@@ -154,10 +167,9 @@ void add_tokenizer(Checkpoint& checkpoint) {
 text::Tokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view advice) {
   const auto ending = advice.empty() ? "" : fmt::format("; {}", advice);
   if (!checkpoint.tokenizer_problem.empty()) fail("{}{}", checkpoint.tokenizer_problem, ending);
-  const auto found = checkpoint.side_files.find("tokenizer.json");
-  if (found == checkpoint.side_files.end()) {
+  if (!names_tokenizer(checkpoint)) {
     fail(
-        "{}: no tokenizer.json, and text cannot be read without; save one beside the model "
+        "{}: no tokenizer.json and no tokenizer.model, and text cannot be read without; save one beside the model "
         "(AutoTokenizer.from_pretrained(...).save_pretrained(...)){}{}",
         checkpoint.path, advice.empty() ? "" : ", or ", advice);
   }

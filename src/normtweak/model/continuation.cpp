@@ -36,7 +36,7 @@ std::string continuation(const Checkpoint& checkpoint, const Decoder& decoder, s
   const auto* first = row.const_data_ptr<std::int64_t>();
   const std::vector<std::int64_t> written(first + given, first + row.numel());
   const auto end = std::ranges::find_first_of(written, generation.end_tokens);
-  const auto bytes = tokenizer.decode({written.begin(), end}, /*skip_special_tokens=*/true);
+  const auto bytes = tokenizer.decode_after(own, {written.begin(), end}, /*skip_special_tokens=*/true);
   std::string storage;
   return std::string(text::valid_utf8(bytes, storage));
 }

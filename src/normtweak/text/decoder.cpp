@@ -16,9 +16,23 @@ namespace {
 using Step = Decoder::Step;
 using Tokens = std::vector<std::string>;
 
+// Each step of a tokenizer.json may double the text.
+constexpr std::size_t kMostGrowth = 16, kMostBeside = 1 << 20;
+
+void check_growth(std::size_t size, std::size_t most) {
+  if (size > most) fail("the decoder makes more than {} bytes of tokens; the tokenizer is damaged", most);
+}
+
+std::size_t size_of(const Tokens& tokens) {
+  std::size_t size = 0;
+  for (const auto& token : tokens) size += token.size();
+  return size;
+}
+
 std::string replace_all(const Regex& pattern, std::string_view by, std::string_view text) {
   std::vector<Span> matches;
   pattern.find_all(text, matches);
+  check_growth(matches.size() * by.size(), kMostGrowth * text.size() + kMostBeside);
   return replaced(text, matches, by);
 }
 
@@ -178,8 +192,10 @@ void Decoder::add(const JsonPart& part) {
 }
 
 std::string Decoder::decode(std::vector<std::string> tokens) const {
+  const auto most = kMostGrowth * size_of(tokens) + kMostBeside;
   for (std::size_t i = 0; i < steps_.size(); ++i) {
     steps_[i].change(tokens);
+    check_growth(size_of(tokens), most);
     if (i + 1 == steps_.size()) break;
     // A step looks at text.
     for (auto& token : tokens) {

@@ -17,7 +17,7 @@ class Decoder {
   Decoder(const JsonPart& part, bool is_byte_level);  // throws Error naming what is unsupported
 
   // The text of tokens in a row. Bytes that are no UTF-8 stay as they are if ByteLevel or nothing made them, and become
-  // U+FFFD otherwise.
+  // U+FFFD otherwise. Throws Error if the steps make the text grow excessively.
   std::string decode(std::vector<std::string> tokens) const;
 
   // What one token means within a text: its bytes, with spaces where it has marks for them.

@@ -223,6 +223,12 @@ std::string TokenRoles::content(std::string_view role) const {
   return "";
 }
 
+std::map<std::int64_t, std::string> TokenRoles::added_by_id() const {
+  std::map<std::int64_t, std::string> tokens;
+  for (const auto& [token, id] : added_) tokens.insert_or_assign(id, token.content);
+  return tokens;
+}
+
 std::vector<AddedToken> TokenRoles::special_tokens(bool with_flags) const {
   std::vector<AddedToken> found;
   std::unordered_set<std::string> seen;

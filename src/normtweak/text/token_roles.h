@@ -3,6 +3,7 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -35,6 +36,12 @@ class TokenRoles {
 
   // The content of the token with this role; empty if there is none.
   std::string content(std::string_view role) const;
+
+  // Whether a file names special tokens without a role.
+  bool has_extra() const { return (extra_ && !extra_->empty()) || (additional_ && !additional_->empty()); }
+
+  // The added tokens of the files beside tokenizer.json by the ids that these give.
+  std::map<std::int64_t, std::string> added_by_id() const;
 
   // All tokens with a role and the special ones without: with_flags: with those that they have there.
   std::vector<AddedToken> special_tokens(bool with_flags) const;

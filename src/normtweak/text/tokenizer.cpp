@@ -137,12 +137,13 @@ Tokenizer::Tokenizer(const Json& document, std::vector<AddedToken> added_tokens,
 void Tokenizer::limit_ids(std::int64_t embedding_rows) { state_->embedding_rows = embedding_rows; }
 
 void Tokenizer::surround(std::string_view before, std::string_view after) {
-  const auto id = [&](std::string_view token) {
+  const auto ids = [&](std::string_view token) -> std::vector<std::int64_t> {
+    if (token.empty()) return {};
     const auto found = id_of(token);
-    if (!found) fail("{}: the tokens around a text, {} and {}, are not both there", state_->origin, before, after);
-    return *found;
+    if (!found) fail("{}: the token {}, to be put around a text, is not there", state_->origin, token);
+    return {*found};
   };
-  state_->special = {{id(before)}, {id(after)}};
+  state_->special = {ids(before), ids(after)};
 }
 
 std::vector<std::int64_t> Tokenizer::encode(std::string_view text, bool add_special_tokens,

@@ -26,8 +26,8 @@ class Tokenizer {
   // the model would look it up beyond the end of its embedding.
   void limit_ids(std::int64_t embedding_rows);
 
-  // Puts these tokens around each text, in place of those of the post-processor. Throws Error for a token that is not
-  // one.
+  // Puts these tokens around each text, in place of those of the post-processor; empty: none. Throws Error for a token
+  // that is not one.
   void surround(std::string_view before, std::string_view after);
 
   // The same ids as the `tokenizers` package. add_special_tokens: add those of the post-processor (BOS, ...). Invalid

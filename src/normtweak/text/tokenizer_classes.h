@@ -1,10 +1,11 @@
-// transformers' tokenizer classes, as far as they concern byte-level BPE.
+// transformers' tokenizer classes, as far as they concern language models.
 #pragma once
 #include <array>
 #include <cstdint>
 #include <string_view>
 
 #include "normtweak/base/json/json.h"
+#include "normtweak/text/json_part.h"
 
 namespace normtweak::text {
 
@@ -19,9 +20,14 @@ enum class Around : std::uint8_t { file, nothing, cls_and_sep };
 // special.
 enum class Flags : std::uint8_t { kept, of_role, reset };
 
+// How a class spells words: in bytes, as GPT-2; in characters, with a space put in front as Llama does, or without as
+// Gemma.
+enum class Form : std::uint8_t { bytes, llama, gemma };
+
 // A class that builds its tokenizer anew from vocabulary and merges.
 struct RebuildingClass {
   std::string_view name;
+  Form form = Form::bytes;
   std::array<std::string_view, kRoles.size()> tokens = {};  // for roles that no file mentions; empty: none
   bool nfc = false;                                         // the text is normalised first
   bool digits = false;                                      // each digit is isolated first
@@ -32,18 +38,27 @@ struct RebuildingClass {
   Flags flags = Flags::kept;
 };
 
-// The class that loads the folder of a model of type `model_type`; null for the general one, which uses tokenizer.json
-// as it is. `name`: what the files call the class, or empty.
-const RebuildingClass* find_rebuilding_class(std::string_view name, std::string_view model_type);
+// What decides on the class.
+struct ClassFacts {
+  std::string_view name;             // that of tokenizer_config.json, or else of config.json; may be empty
+  std::string_view model_type;       // of config.json
+  bool mentions_byte_level = false;  // tokenizer.json has a part ByteLevel
+};
 
-// Whether transformers has such a class and builds its tokenizer in a way that is not known here.
-bool is_refused_class(std::string_view name);
+// What AutoTokenizer loads a folder with.
+struct ChosenClass {
+  const RebuildingClass* row = nullptr;  // null: the general class, which uses tokenizer.json as it is
+  bool is_known = true;                  // false: transformers does not know the name, and takes the general class
+  bool is_refused = false;               // transformers has the class, and builds it in a way that is not known here
+};
 
-// Whether `name` is a class whose way of loading is known here; no name counts as one.
-bool is_known_class(std::string_view name);
+// Model types have classes of their own: one that no file names, or that files name wrongly.
+ChosenClass choose_class(const ClassFacts& facts);
 
-// The parts of tokenizer.json that the class makes.
-Json rebuilt_normalizer(const RebuildingClass& row);
-Json rebuilt_pre_tokenizer(const RebuildingClass& row, bool add_prefix_space);
+// The parts of tokenizer.json that the class makes, put in place of those of `document`. config:
+// tokenizer_config.json. unknown: the unknown token. Throws Error naming `origin` if the class has no use for the
+// model of the document.
+void rebuild(Json& document, const RebuildingClass& row, const JsonPart& config, const std::string& unknown,
+             std::string_view origin);
 
 }  // namespace normtweak::text

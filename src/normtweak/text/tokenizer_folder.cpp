@@ -9,6 +9,8 @@
 #include "normtweak/base/error.h"
 #include "normtweak/text/added_tokens.h"
 #include "normtweak/text/json_part.h"
+#include "normtweak/text/sentencepiece_model.h"
+#include "normtweak/text/sentencepiece_tokenizer.h"
 #include "normtweak/text/token_roles.h"
 #include "normtweak/text/tokenizer_classes.h"
 #include "normtweak/text/word_encoder.h"
@@ -33,17 +35,6 @@ struct File {
 std::string class_name(const TokenizerFolder& folder, const JsonPart& config) {
   const auto name = config["tokenizer_class"];
   return name.is_null() ? folder.tokenizer_class : name.text();
-}
-
-// Replaces what the class does not take from tokenizer.json.
-void rebuild(Json& document, const RebuildingClass& row, const JsonPart& config) {
-  const auto prefix_space = config["add_prefix_space"];
-  document["normalizer"] = rebuilt_normalizer(row);
-  document["pre_tokenizer"] = rebuilt_pre_tokenizer(row, prefix_space.flag(row.prefix_space));
-  document["decoder"] = {{"type", "ByteLevel"}};
-  if (row.around != Around::file) document["post_processor"] = nullptr;
-  auto& model = document["model"];
-  for (const auto* const key : {"unk_token", "dropout", "fuse_unk", "ignore_merges"}) model.erase(key);
 }
 
 // The steps of a normalizer or pre-tokenizer, one after the other, without what does not concern the ids.
@@ -126,9 +117,10 @@ std::string note_on_unknown_class(std::string_view origin, std::string_view name
 }
 
 // Rebuilds what the class does not take from the file. Returns a note on what that changes.
-std::vector<std::string> rebuild_and_tell(Document& document, const RebuildingClass& row, const JsonPart& config) {
+std::vector<std::string> rebuild_and_tell(Document& document, const RebuildingClass& row, const JsonPart& config,
+                                          const TokenRoles& roles) {
   const auto before = replaceable_parts(document.parts);
-  rebuild(document.parts, row, config);
+  rebuild(document.parts, row, config, roles.content("unk_token"), document.origin);
   const auto lost = parts_that_differ(before, replaceable_parts(document.parts));
   if (lost.empty()) return {};
   return {
@@ -182,26 +174,33 @@ std::vector<std::string> note_on_own_code(const JsonPart& config, std::string_vi
       "{}: `auto_map` names code of its own for the tokenizer, which is not run; tokenizer.json is used", origin)};
 }
 
-}  // namespace
+void set_defaults(TokenRoles& roles, const RebuildingClass& row) {
+  for (std::size_t i = 0; i < kRoles.size(); ++i) roles.set_default(kRoles[i], row.tokens[i]);
+  if (row.mask_takes_space) roles.let_take_space("mask_token");
+}
 
-LoadedTokenizer load_tokenizer(const TokenizerFolder& folder) {
+ChosenClass class_of(const TokenizerFolder& folder, const File& config, std::vector<std::string>& notes) {
+  const auto name = class_name(folder, config.part());
+  const auto chosen =
+      choose_class({.name = name,
+                    .model_type = folder.model_type,
+                    .mentions_byte_level = folder.tokenizer.find("\"ByteLevel\"") != std::string_view::npos});
+  if (chosen.is_refused) refuse_class(folder, config, name);
+  append(notes, note_on_own_code(config.part(), config.origin));
+  if (!chosen.is_known) notes.push_back(note_on_unknown_class(config.origin, name));
+  return chosen;
+}
+
+LoadedTokenizer load_from_json(const TokenizerFolder& folder, File& config) {
   auto document = read_document(folder);
-  File config(folder, "tokenizer_config.json", folder.config);
-  if (const auto split = config.part()["split_special_tokens"]; split.flag(false)) split.fail("is not supported");
   auto roles = read_roles(folder, config.part(), document.added);
-
   std::vector<std::string> notes;
   std::vector<AddedToken> tokens;
-  const auto name = class_name(folder, config.part());
-  const auto* const row = find_rebuilding_class(name, folder.model_type);
-  if (is_refused_class(name)) refuse_class(folder, config, name);
-  append(notes, note_on_own_code(config.part(), config.origin));
+  const auto* const row = class_of(folder, config, notes).row;
   if (row != nullptr) {
-    append(notes, rebuild_and_tell(document, *row, config.part()));
-    for (std::size_t i = 0; i < kRoles.size(); ++i) roles.set_default(kRoles[i], row->tokens[i]);
-    if (row->mask_takes_space) roles.let_take_space("mask_token");
+    set_defaults(roles, *row);
+    append(notes, rebuild_and_tell(document, *row, config.part(), roles));
   } else {
-    if (!is_known_class(name)) notes.push_back(note_on_unknown_class(config.origin, name));
     tokens.reserve(document.added.size());
     for (const auto& declared : document.added) tokens.push_back(declared.token);
   }
@@ -215,6 +214,52 @@ LoadedTokenizer load_tokenizer(const TokenizerFolder& folder) {
   append(notes, note_on_ids(document.added, tokenizer, document.origin));
   append(notes, note_on_ids(others, tokenizer, folder.origin));
   return {tokenizer, std::move(notes)};
+}
+
+// The token around a text that the flag asks for; empty if there is none.
+std::string around(const TokenRoles& roles, const JsonPart& flag, std::string_view role) {
+  return flag.flag(false) ? roles.content(role) : std::string();
+}
+
+LoadedTokenizer load_from_sentencepiece(const TokenizerFolder& folder, const File& config) {
+  const auto origin = folder.origin + "/tokenizer.model";
+  const auto model = read_sentencepiece_model(*folder.sentencepiece, origin);
+  auto roles = read_roles(folder, config.part(), {});
+  std::vector<std::string> notes;
+  const auto* const row = class_of(folder, config, notes).row;
+  if (row != nullptr && row->form == Form::bytes) {
+    fail("{}: tokenizer_class {} does not read it; a tokenizer.json is needed", origin, row->name);
+  }
+  const auto renamed = row == nullptr ? roles.added_by_id() : std::map<std::int64_t, std::string>();
+  auto parts = sentencepiece_tokenizer_json(model, row != nullptr, renamed, origin);
+  if (row != nullptr) {
+    set_defaults(roles, *row);
+    rebuild(parts, *row, config.part(), roles.content("unk_token"), origin);
+  } else {
+    if (model.bos_id >= 0) roles.set_default("bos_token", model.bos);
+    if (model.eos_id >= 0) roles.set_default("eos_token", model.eos);
+    if (model.unknown_id >= 0) roles.set_default("unk_token", model.unknown);
+  }
+  auto tokens = roles.has_extra() ? std::vector<AddedToken>() : sentencepiece_added_tokens(model);
+  tokens = with_roles(std::move(tokens), roles, row);
+  Tokenizer tokenizer(parts, std::move(tokens), origin);
+  const auto add_bos = config.part()["add_bos_token"];
+  tokenizer.surround(around(roles, add_bos, "bos_token"), around(roles, config.part()["add_eos_token"], "eos_token"));
+  if (add_bos.is_null()) {
+    notes.push_back(fmt::format("{}: add_bos_token is missing; as in transformers 5, texts start without the BOS token",
+                                config.origin));
+  }
+  append(notes, note_on_ids(roles.take_declared_beside({}), tokenizer, folder.origin));
+  return {tokenizer, std::move(notes)};
+}
+
+}  // namespace
+
+LoadedTokenizer load_tokenizer(const TokenizerFolder& folder) {
+  File config(folder, "tokenizer_config.json", folder.config);
+  if (const auto split = config.part()["split_special_tokens"]; split.flag(false)) split.fail("is not supported");
+  const bool is_sentencepiece = folder.tokenizer.empty() && folder.sentencepiece;
+  return is_sentencepiece ? load_from_sentencepiece(folder, config) : load_from_json(folder, config);
 }
 
 }  // namespace normtweak::text

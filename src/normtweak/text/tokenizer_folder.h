@@ -3,12 +3,13 @@
 //     tokenizer_config.json    more added tokens, the tokens with a role (BOS, EOS, ...), and the class. Some classes
 //     use
 //                              of tokenizer.json no more than vocabulary, merges and post-processor
+//     tokenizer.model          SentencePiece's vocabulary, in folders without tokenizer.json
 //     special_tokens_map.json  tokens with a role, in older folders
 //     added_tokens.json        added tokens, in older folders
 //
 // Tokens with a role are matched in the text, and take new ids at the end if the vocabulary lacks them. The source is
 // transformers 5 (TokenizersBackend and _from_pretrained). As there, add_bos_token and add_eos_token mean nothing
-// beside a tokenizer.json, whose post-processor decides.
+// beside a tokenizer.json, whose post-processor decides; beside a tokenizer.model they alone do.
 #pragma once
 #include <optional>
 #include <string>
@@ -21,7 +22,8 @@ namespace normtweak::text {
 
 // The content of files, as far as they are there.
 struct TokenizerFolder {
-  std::string_view tokenizer;                          // tokenizer.json
+  std::string_view tokenizer;                          // tokenizer.json; may be empty
+  std::optional<std::string_view> sentencepiece;       // tokenizer.model, read where there is no tokenizer.json
   std::optional<std::string_view> config;              // tokenizer_config.json
   std::optional<std::string_view> special_tokens_map;  // special_tokens_map.json
   std::optional<std::string_view> added_tokens;        // added_tokens.json
