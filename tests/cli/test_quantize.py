@@ -605,7 +605,7 @@ def test_a_gguf_value_beyond_f16(home, tmp_path):
 def test_from_gguf_with_a_tokenizer_that_cannot_be_used(home, tmp_path):
     """Only text needs it; what is saved does without, which is said."""
     path = tmp_path / "model.gguf"
-    cli_gguf.write(path, cli_models.llama(), "llama", gguf.GGMLQuantizationType.F16, cli_gguf.add_sentencepiece)
+    cli_gguf.write(path, cli_models.llama(), "llama", gguf.GGMLQuantizationType.F16, cli_gguf.add_word_pieces)
     cli_program.logits(path, IDS, tmp_path)
     figures = cli_program.report("inspect", path, to=tmp_path)
     assert (figures["tokenizer"], figures["sound"]) == (False, True)
@@ -613,11 +613,11 @@ def test_from_gguf_with_a_tokenizer_that_cannot_be_used(home, tmp_path):
     arguments = ["quantize", path, "-o", tmp_path / "out", "--method", "rtn", "--bits", 8, "--group-size", 32,
                  "--tweak", "none", "--calibration", home / "calibration.safetensors"]
     said = cli_program.call(*arguments)
-    assert said.returncode == 0 and "tokenizer.ggml.model: llama" in said.stderr
+    assert said.returncode == 0 and "tokenizer.ggml.model: bert" in said.stderr
     assert "saved without a tokenizer" in said.stderr
     assert not list((tmp_path / "out").glob("tokenizer*"))
     cli_program.logits(tmp_path / "out", IDS, tmp_path)
     (tmp_path / "text.txt").write_text(cli_models.text(400), encoding="utf-8")
     refused = cli_program.call(*arguments, "--quiet", "--eval-text", tmp_path / "text.txt")
     assert refused.returncode == 1 and len(refused.stderr.splitlines()) == 1
-    assert "tokenizer.ggml.model: llama" in refused.stderr and "leave out --eval-text" in refused.stderr
+    assert "tokenizer.ggml.model: bert" in refused.stderr and "leave out --eval-text" in refused.stderr

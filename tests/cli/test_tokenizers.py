@@ -196,7 +196,7 @@ def test_what_a_class_does_is_noted(name, note, models, tmp_path):
     assert note in shown and ("note:" in shown) == bool(note)
 
 
-@pytest.mark.parametrize("name", ["T5Tokenizer", "GemmaTokenizerFast", "WhisperTokenizer", "CLIPTokenizer", "BertTokenizer"])
+@pytest.mark.parametrize("name", ["T5Tokenizer", "CodeLlamaTokenizer", "WhisperTokenizer", "CLIPTokenizer", "BertTokenizer"])
 def test_classes_with_other_rules_are_refused(name, models, tmp_path):
     """The ids of tokenizer.json are not those of the class, if that loads it at all."""
     folder = make_folder(models, tmp_path / "model", "plain")

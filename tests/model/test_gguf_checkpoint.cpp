@@ -230,8 +230,10 @@ TEST_F(GgufCheckpoint, ATokenizerThatCannotBeUsedMattersWhereTextIsRead) {
     const auto found = tests::message_of<Error>([&] { load_tokenizer(checkpoint, "do something else"); });
     EXPECT_EQ(found, fmt::format("{}: {}; do something else", (folder() / "m.gguf").string(), message));
   };
-  expect_no_tokenizer({{"tokenizer.ggml.model", words("llama")}},
-                      "tokenizer.ggml.model: llama: only gpt2, byte-level BPE, is supported");
+  expect_no_tokenizer(
+      {{"tokenizer.ggml.model", words("bert")}},
+      "tokenizer.ggml.model: bert is not supported; gpt2 (byte-level BPE), llama (SentencePiece) and t5 "
+      "(Unigram) are");
   const std::string not_utf8 = "the text is not UTF-8; is the file damaged?";
   expect_no_tokenizer({{"tokenizer.ggml.merges", list({"a \xff"})}}, "tokenizer.ggml.merges[0]: " + not_utf8);
   expect_no_tokenizer({{"tokenizer.chat_template", words("\xff")}}, "tokenizer.chat_template: " + not_utf8);

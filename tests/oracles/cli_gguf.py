@@ -56,16 +56,26 @@ def add_metadata(writer, config, kind):
         writer.add_layer_norm_eps(config.layer_norm_epsilon)
 
 
+def add_word_pieces(writer):
+    """A vocabulary of a kind that is not supported: BERT's."""
+    writer.add_tokenizer_model("bert")
+    writer.add_token_list([f"▁a{i}" for i in range(320)])
+    writer.add_token_types([1] * 320)
+
+
 def add_sentencepiece(writer):
-    """A vocabulary of the kind that LLaMA's first models have."""
-    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *(f"▁a{i}" for i in range(61))]
+    """A vocabulary of the kind that LLaMA's first models have: bytes, letters, and words of the training text."""
+    words = ["▁", *"abcdehilnorstuvy", "he", "th", "the", "▁the", "▁t", "▁r", "iv", "er", "▁river", "river", "st", "on", "es"]
+    more = [f"▁a{i}" for i in range(320 - 259 - len(words))]
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *words, *more]
     writer.add_tokenizer_model("llama")
     writer.add_token_list(tokens)
-    writer.add_token_scores([0.0] * len(tokens))
-    writer.add_token_types([2, 3, 3, *[6] * 256, *[1] * 61])
+    writer.add_token_scores([0.0] * 259 + [-float(rank) for rank in range(len(tokens) - 259)])
+    writer.add_token_types([2, 3, 3, *[6] * 256, *[1] * (len(tokens) - 259)])
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_add_bos_token(True)
+    writer.add_add_space_prefix(True)
 
 
 def add_byte_level(tokenizer):

@@ -107,11 +107,11 @@ TEST(GgufTokenizer, WhatIsNotSupportedIsNamed) {
       {R"({"tokenizer.ggml.model": "bert"})",
        "tokenizer.ggml.model: bert is not supported; gpt2 (byte-level BPE), llama (SentencePiece) and t5 (Unigram) "
        "are"},
-      {R"({"tokenizer.ggml.model": "llama"})", "tokenizer.ggml.scores: 0 scores for 2003 tokens"},
+      {R"({"tokenizer.ggml.model": "llama"})", "tokenizer.ggml.scores: 0 scores for 2008 tokens"},
       {R"({"tokenizer.ggml.model": "llama", "tokenizer.ggml.scores": ["x"]})",
        "tokenizer.ggml.scores[0]: expected a number, found string"},
       {R"({"tokenizer.ggml.model": "t5", "tokenizer.ggml.remove_extra_whitespaces": false})",
-       "tokenizer.ggml.scores: 0 scores for 2003 tokens"},
+       "tokenizer.ggml.scores: 0 scores for 2008 tokens"},
       {R"({"tokenizer.ggml.tokens": null})", "tokenizer.ggml.tokens: is missing or empty"},
       {R"({"tokenizer.ggml.tokens": ["a", "b", "a"]})", "tokenizer.ggml.tokens[2]: the token a stands at 0 already"},
       {R"({"tokenizer.ggml.merges": null})", "tokenizer.ggml.merges: is missing"},

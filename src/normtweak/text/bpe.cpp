@@ -24,7 +24,6 @@ Bpe::Bpe(const JsonPart& model, const Vocabulary& vocabulary, Spelling spelling)
       prefix_(affix(model["continuing_subword_prefix"])),
       suffix_(affix(model["end_of_word_suffix"])),
       merges_(model["merges"], vocabulary, prefix_.size()) {
-  model["vocab"].object();  // with ids
   for (std::size_t byte = 0; byte < byte_ids_.size(); ++byte) {
     byte_ids_[byte] = vocabulary.id_of(byte_level_character(static_cast<std::uint8_t>(byte))).value_or(-1);
   }

@@ -58,7 +58,8 @@ void Vocabulary::read_ids(const JsonPart& part) {
       part.fail("token {} has the id {}, though there are {} tokens; is the file damaged?", name, id, count_);
     }
     if (const auto known = token(id)) {
-      const auto [low, high] = std::minmax(*known, std::string_view(name));
+      const std::string_view other = name;
+      const auto [low, high] = std::minmax(*known, other);
       part.fail("the tokens {} and {} share the id {}", low, high, id);
     }
     put(part, name, id);

@@ -20,10 +20,11 @@ std::unique_ptr<const WordEncoder> make(const JsonPart& model, const Vocabulary&
 struct Kind {
   std::string_view name;
   Maker maker;
+  bool has_scores = false;  // `vocab` is a list of tokens and scores, not an object with ids
 };
 
 constexpr std::array<Kind, 3> kKinds = {
-    {{"BPE", make<Bpe>}, {"Unigram", make<Unigram>}, {"WordLevel", make<WordLevel>}}};
+    {{"BPE", make<Bpe>}, {"Unigram", make<Unigram>, true}, {"WordLevel", make<WordLevel>}}};
 
 // Early files do not name the type: only BPE has merges, and only Unigram a list of tokens.
 std::string type_of(const JsonPart& model) {
@@ -72,7 +73,9 @@ std::size_t WordEncoder::part_length(std::string_view word) const {
 
 JsonPart check_model(const JsonPart& model) {
   if (model.is_null()) model.fail("is missing");
-  kind_of(model);
+  const auto vocab = model["vocab"];
+  if (!kind_of(model).has_scores) vocab.object();
+  if (kind_of(model).has_scores && vocab.elements().empty()) vocab.fail("is empty");
   const auto dropout = model["dropout"];
   if (!dropout.is_null() && dropout.number() != 0) dropout.fail("is not supported: it makes the ids random");
   return model;

@@ -4,7 +4,6 @@ namespace normtweak::text {
 
 WordLevel::WordLevel(const JsonPart& model, const Vocabulary& vocabulary, Spelling /*spelling*/)
     : vocabulary_(vocabulary) {
-  model["vocab"].object();  // with ids
   const auto token = model["unk_token"];
   const auto id = vocabulary.id_of(token.text());
   if (!id) token.fail("{} is not in the vocabulary", token.text());
