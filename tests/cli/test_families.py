@@ -26,6 +26,7 @@ TOLERANCE = 5e-5  # of the largest logit: sums in another order; family_models.p
 GROUP = ["--group-size", 16]
 GUARD_KEYS = {"kept", "accepted", "gain", "stderr", "reason", "candidates"}
 # Norms that a tweak may leave alone: those of single heads, and those that belong to the embedding.
+WITH_ROUTERS = ("mixtral", "qwen3_moe")
 OPTIONAL_NORMS = ("q_norm", "k_norm", "q_layernorm", "k_layernorm", "word_embeddings_layernorm")
 
 
@@ -193,17 +194,27 @@ def test_end_to_end_tweak(family, case, home, tmp_path):
     packed = cli_program.tensors(home.quantized(family, case, "gptq", 4, "compressed-tensors"))
     noise = {name: 0.3 * torch.randn(packed[name].shape, generator=torch.Generator().manual_seed(i))
              for i, name in enumerate(sorted(norms)) if not any(part in name for part in OPTIONAL_NORMS)}
+    tuned = "norms,router-norms" if family in WITH_ROUTERS else "norms"
     assert noise.keys() <= packed.keys()
-    home.quantized(family, case, "gptq", 4, "compressed-tensors").rename(tmp_path / "before")
+    shutil.copytree(home.quantized(family, case, "gptq", 4, "compressed-tensors"), tmp_path / "before")
     cli_program.change_tensors(tmp_path / "before", lambda name, tensor: tensor + noise.get(name, 0))
     figures = cli_program.report("tweak", tmp_path / "before", "--reference", home.model(family, case), "-o",
                                  tmp_path / "tweaked", "--calibration", home.calibration, "--dtype", "f32", "--tune",
-                                 "norms", "--lr", 0.02, "--epochs", 6, "--batch", 4, to=tmp_path)
+                                 tuned, "--lr", 0.02, "--epochs", 6, "--batch", 4, to=tmp_path)
     before, after = cli_program.tensors(tmp_path / "before"), cli_program.tensors(tmp_path / "tweaked")
     assert figures["tweak"] == "end-to-end" and GUARD_KEYS <= figures["guard"].keys()
     assert figures["guard"]["accepted"] and figures["kld"]["tweaked"] < figures["kld"]["quantized"]
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert before.keys() == after.keys() and noise.keys() <= moved <= norms
+
+
+@pytest.mark.parametrize("family, case", [case for case in LONG if case.values[0] in WITH_ROUTERS])
+def test_norms_of_routers_stay_unless_they_are_named(family, case, home, tmp_path):
+    packed = home.quantized(family, case, "gptq", 4, "compressed-tensors")
+    cli_program.report("tweak", packed, "--reference", home.model(family, case), "-o", tmp_path / "tweaked",
+                       "--calibration", home.calibration, "--lr", 0.02, "--epochs", 2, to=tmp_path)
+    before, after = cli_program.tensors(packed), cli_program.tensors(tmp_path / "tweaked")
+    assert all(torch.equal(before[name], after[name]) for name in before if "post_attention_layernorm" in name)
 
 
 @pytest.mark.parametrize("family, case", LONG)

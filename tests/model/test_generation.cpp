@@ -102,7 +102,7 @@ TEST(Generate, BatchesOfRowsAreDrawnApart) {
 // LLaMA-7B in bf16 keeps half a MiB a token, a GiB for a row of 2048.
 Decoder llama_7b(c10::Device device, std::int64_t workspace) {
   Decoder decoder;
-  decoder.config.config = {.hidden = 4096;
+  decoder.config.hidden = 4096;
   decoder.config.layers = 32;
   decoder.config.heads = 32;
   decoder.config.key_value_heads = 32;

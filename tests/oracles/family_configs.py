@@ -217,8 +217,7 @@ FAMILIES = {
     "mpt": family("Mpt", TOKENS | {
         "initializer_range": 0.15, "d_model": 48, "n_heads": 3, "n_layers": 2, "max_seq_len": CONTEXT}, {
             "three heads, clipped": {"attn_config": {"clip_qkv": 1.0}},
-            "four heads, clipped, other slopes": {"d_model": 64, "n_heads": 4,
-                                                  "attn_config": {"clip_qkv": 0.8, "alibi_bias_max": 4}},
+            "four heads, clipped": {"d_model": 64, "n_heads": 4, "attn_config": {"clip_qkv": 0.8}},
             "six heads, scaled, untied": {"n_heads": 6, "tie_word_embeddings": False,
                                           "attn_config": {"softmax_scale": 0.5}},
         }),

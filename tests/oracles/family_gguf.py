@@ -132,7 +132,7 @@ LAYOUTS = {
                       metadata.granite, pairs_for_halves),
     "cohere": Layout(ARCH.COMMAND_R, ["one key", "norms of queries and keys"], metadata.cohere),
     # The slopes of its positions are those of the family only where the heads are a power of two.
-    "mpt": Layout(ARCH.MPT, ["four heads, clipped, other slopes"], metadata.mpt),
+    "mpt": Layout(ARCH.MPT, ["four heads, clipped"], metadata.mpt),
     "mixtral": Layout(ARCH.LLAMA, ["two of four"], metadata.llama, pairs_for_halves),
     "qwen3_moe": Layout(ARCH.QWEN3MOE, ["two of six"], metadata.qwen3_moe, experts),
 }

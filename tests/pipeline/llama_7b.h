@@ -29,14 +29,9 @@ inline model::Checkpoint llama_7b(at::ScalarType stored = at::kBFloat16) {
   model::Checkpoint checkpoint;
   checkpoint.path = "llama-7b";
   checkpoint.family = &model::kLlama;
-  auto& numbers = checkpoint.numbers;
-  numbers.hidden = 4096;
-  numbers.layers = 32;
-  numbers.heads = numbers.key_value_heads = 32;
-  numbers.head_size = 128;
-  numbers.intermediate = 11008;
-  numbers.vocabulary = 32000;
-  numbers.context = 2048;
+  checkpoint.config = {{"hidden_size", 4096},        {"num_hidden_layers", 32}, {"num_attention_heads", 32},
+                       {"intermediate_size", 11008}, {"vocab_size", 32000},     {"max_position_embeddings", 2048}};
+  checkpoint.numbers = model::read_config(model::kLlama, checkpoint.config, checkpoint.path);
   checkpoint.tensors = std::make_shared<TypesOnly>(stored);
   return checkpoint;
 }

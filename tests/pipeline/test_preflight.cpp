@@ -50,7 +50,7 @@ std::string message_of(const Call& call) {
 
 model::Checkpoint with_sizes(std::int64_t hidden, std::int64_t intermediate) {
   auto model = tests::llama_7b();
-  model.numbers.hidden = hidden;
+  model.numbers.hidden = model.numbers.embedding = hidden;
   model.numbers.intermediate = intermediate;
   model.numbers.heads = model.numbers.key_value_heads = 1;
   model.numbers.head_size = hidden;

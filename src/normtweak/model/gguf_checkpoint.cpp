@@ -124,8 +124,8 @@ void check_vocabulary(const GgufMetadata& metadata, const std::string& embedding
   fail("{}: {} is {}, but tensor {} has {} rows", origin, metadata.name("vocab_size"), show(*given), embedding, rows);
 }
 
-// GGUF does not record which linears have a bias, but has the biases.
-void put_biases(const formats::GgufFile& file, const Family& family, BuiltConfig& config) {
+// GGUF does not record which linears have a bias, and whether heads have norms, but has the tensors.
+void put_parts(const formats::GgufFile& file, const Family& family, BuiltConfig& config) {
   using Config = ModelConfig;
   const auto has_bias = [&](std::initializer_list<LinearRole> roles) {
     return std::ranges::any_of(family.linears, [&](const LinearRow& row) {
@@ -140,6 +140,23 @@ void put_biases(const formats::GgufFile& file, const Family& family, BuiltConfig
   put(&Config::query_key_value_bias, has_bias({LinearRole::query, LinearRole::query_key_value}));
   put(&Config::attention_output_bias, has_bias({LinearRole::attention_output}));
   put(&Config::mlp_bias, has_bias({LinearRole::down}));
+  put(&Config::query_key_norms, std::ranges::any_of(family.norms, [&](const NormRow& row) {
+    return row.role == NormRole::query &&
+           file.contains(fmt::format("{}.{}.weight", numbered(family.block.gguf, 0), row.gguf));
+  }));
+}
+
+// Sizes that follow from others, which not every reader of the config derives.
+void put_derived(const GgufMetadata& metadata, const Family& family, const ModelConfig& numbers, BuiltConfig& config) {
+  const auto put = [&](std::int64_t ModelConfig::*field, const std::string& source) {
+    const auto key = key_of(family, field);
+    if (!key.empty() && config.json.value(key, Json()).is_null()) config.put(key, numbers.*field, source);
+  };
+  const auto heads = metadata.name("attention.head_count");
+  put(&ModelConfig::key_value_heads, heads);
+  if (family.position == Position::rotary) {
+    put(&ModelConfig::head_size, fmt::format("({} / {})", metadata.name("embedding_length"), heads));
+  }
 }
 
 BuiltConfig make_config(const formats::GgufFile& file, const Family& family) {
@@ -150,7 +167,10 @@ BuiltConfig make_config(const formats::GgufFile& file, const Family& family) {
   for (const auto& row : hyperparameters(family)) {
     const auto key = row.key.value_or(""), source = row.gguf.value_or("");
     if (key.empty() || source.empty()) continue;
-    if (metadata.find(source) == nullptr && !is_in_every_gguf(row.field)) continue;
+    if (metadata.find(source) == nullptr && !is_in_every_gguf(row.field)) {
+      if (row.if_null) config.put(key, nullptr);  // follows from other sizes, whatever the config class has
+      continue;
+    }
     config.put(key, metadata.get_shared(source), metadata.name(source));
   }
   if (!family.activation.key.empty()) {
@@ -162,17 +182,12 @@ BuiltConfig make_config(const formats::GgufFile& file, const Family& family) {
   check_vocabulary(metadata, embedding, rows, file.file_of({}));
   config.put("vocab_size", rows, fmt::format("the number of rows of tensor {}", embedding));
   config.put("tie_word_embeddings", !file.contains(fmt::format("{}.weight", family.head.gguf)));
-  put_biases(file, family, config);
+  put_parts(file, family, config);
   if (family.gguf.complete != nullptr) family.gguf.complete(metadata, config.json);
-  if (family.position == Position::rotary) {
-    // refuses invalid numbers
-    const auto head_size = read_config(family, config.json, file.file_of({}), nullptr, config.names).head_size;
-    if (const auto key = key_of(family, &ModelConfig::head_size); !key.empty() && !config.json.contains(key)) {
-      config.put(key, head_size,
-                 fmt::format("({} / {})", metadata.name("embedding_length"), metadata.name("attention.head_count")));
-    }
-    copy_rotary(file, metadata, family, head_size, config);
-  }
+  // refuses invalid numbers
+  const auto numbers = read_config(family, config.json, file.file_of({}), nullptr, config.names);
+  put_derived(metadata, family, numbers, config);
+  if (family.position == Position::rotary) copy_rotary(file, metadata, family, numbers.head_size, config);
   for (const auto* which : {"bos", "eos"}) {
     const auto key = fmt::format("tokenizer.ggml.{}_token_id", which);
     const auto found = file.metadata().find(key);

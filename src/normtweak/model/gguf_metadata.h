@@ -19,6 +19,8 @@ class GgufMetadata {
   // How messages call the key.
   std::string name(std::string_view key) const { return fmt::format("metadata {}.{}", architecture_, key); }
 
+  bool has_tensor(const std::string& name) const { return file_.contains(name); }
+
   // The value, or null.
   const Json* find(std::string_view key) const;
   // A number for the whole model; some converters write a list with an entry per block. Throws Error if it is missing,

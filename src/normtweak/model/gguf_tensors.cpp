@@ -4,7 +4,6 @@
 #include <ATen/ops/cat.h>
 
 #include <algorithm>
-#include <map>
 #include <mutex>
 #include <set>
 #include <unordered_map>
@@ -147,17 +146,13 @@ class GgufTensors : public formats::TensorSource {
     }
   }
 
-  void add_norm(const NormShape& norm, const Family& family, bool is_slice = false, int slice = 0) {
-    add_module(norm.name, norm.gguf, {.gguf_name = {}, .shift = family.norm_shift, .slice = is_slice ? slice : -1});
+  void add_norm(const NormShape& norm, const Family& family) {
+    add_module(norm.name, norm.gguf, {.gguf_name = {}, .shift = family.norm_shift, .slice = norm.head});
   }
 
   void add_block(const Family& family, const ModelConfig& config, int index) {
     const auto parts = block_parts(family, config, index);
-    std::map<std::string, int> slices;  // norms of the heads that one tensor holds
-    for (const auto& norm : parts.norms) {
-      const bool of_heads = std::ranges::count(parts.norms, norm.gguf, &NormShape::gguf) > 1;
-      add_norm(norm, family, of_heads, of_heads ? slices[norm.gguf]++ : 0);
-    }
+    for (const auto& norm : parts.norms) add_norm(norm, family);
     for (const auto& linear : parts.linears) {
       Origin kind = {.gguf_name = {}, .transpose = family.linear_layout == Layout::in_out, .slice = linear.expert};
       if (family.gguf.rotary_permuted && linear.role == LinearRole::query) kind.rotary_heads = config.heads;

@@ -184,7 +184,8 @@ BlockParts block_parts(const Family& family, const ModelConfig& config, int bloc
                              .name = full(family.block.name, block, row.name, head),
                              .gguf = full(family.block.gguf, block, row.gguf, head),
                              .dimensions = dimensions_of(row.role, family, head >= 0),
-                             .has_bias = config.norm_bias && row.may_have_bias});
+                             .has_bias = config.norm_bias && row.may_have_bias,
+                             .head = head});
     });
   }
   for (const auto& row : family.linears) {

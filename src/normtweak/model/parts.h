@@ -40,6 +40,7 @@ struct NormShape {
   std::string name, gguf;             // modules; `gguf` is empty if the family has no name there
   std::vector<Dimension> dimensions;  // of the weight, and of a bias
   bool has_bias = false;
+  int head = -1;  // >= 0: it is of this head alone; GGUF has those of all heads in one tensor
 };
 
 // A linear of some block, derived from config.json alone.

@@ -17,6 +17,7 @@ namespace {
 double rate_of(TunableGroup group, const LearningRates& rates) {
   switch (group) {
     case TunableGroup::norms:
+    case TunableGroup::router_norms:
     case TunableGroup::biases:
       return rates.norms;
     case TunableGroup::scales:

@@ -58,7 +58,9 @@ void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
   const auto count = shared == nullptr || !shared->is_number() ? 1 : shared->get<std::int64_t>();
   config["multi_query"] = true;
   config["parallel_attn"] = true;
-  config["new_decoder_architecture"] = count > 1;
+  const bool two_norms = metadata.has_tensor("blk.0.attn_norm_2.weight");
+  config["new_decoder_architecture"] = count > 1 || two_norms;
+  config["num_ln_in_parallel_attn"] = two_norms ? 2 : 1;
   config["num_kv_heads"] = count;
 }
 

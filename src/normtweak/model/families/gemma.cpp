@@ -6,8 +6,9 @@
 namespace normtweak::model {
 namespace {
 
-// The embedding is multiplied by the root of its size.
 void complete(const ConfigValues& /*values*/, ModelConfig& config) {
+  // as in transformers, since the first configs said gelu for it
+  if (config.activation == Activation::gelu) config.activation = Activation::gelu_tanh;
   config.embedding_scale = std::sqrt(static_cast<double>(config.hidden));
 }
 

@@ -13,7 +13,7 @@ const Family kGlm4 = {
                 {&ModelConfig::key_value_heads, {}, {}, 2},
                 {&ModelConfig::head_size, {}, {}, 128},
                 {&ModelConfig::intermediate, {}, {}, 13696},
-                {&ModelConfig::query_key_value_bias, "attention_bias"}},
+                {&ModelConfig::query_key_value_bias, "attention_bias", {}, 1}},
     .key_rules = {{"attention_dropout"}},
     .base_prefix = "model.",
     .embedding = {"model.embed_tokens", "token_embd"},
