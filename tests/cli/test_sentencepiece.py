@@ -55,7 +55,7 @@ def test_ids_of_a_gguf_file(home, tmp_path):
 def test_what_is_made_has_the_same_ids(source, home, tmp_path):
     """A copy of tokenizer.model, or a tokenizer.json that others open."""
     run("quantize", home / source, "-o", tmp_path / "out", "--method", "rtn", "--bits", 8, "--group-size", 32, "--tweak",
-        "none", "--samples", 3, "--tokens", 16)
+        "none", "--samples", 4, "--tokens", 16)
     text = cli_models.text(20)
     expected = AutoTokenizer.from_pretrained(tmp_path / "out")(text)["input_ids"][:CONTEXT]
     assert ids_of(tmp_path / "out", text, len(expected), tmp_path) == expected

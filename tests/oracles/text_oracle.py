@@ -67,7 +67,8 @@ def main(folder):
         names.append(name)
         gguf_names.append(name)
     others = [(name, tokenizer, FEWER_LINES) for name, tokenizer in text_tokenizers.demanding()]
-    others += [(name, make(), LINES if name in text_subwords.MAIN else FEWER_LINES) for name, make in text_subwords.KINDS]
+    others += [(name, make(), LINES if name in text_subwords.MAIN else FEWER_LINES // 2)
+               for name, make in text_subwords.KINDS]
     for name, tokenizer, count in others:
         tokenizer.save(str(folder / f"{name}.json"))
         write_expectations(folder, name, tokenizer, lines[:count])

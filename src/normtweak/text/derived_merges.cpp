@@ -4,14 +4,12 @@
 
 #include <algorithm>
 #include <tuple>
-#include <unordered_map>
 
+#include "normtweak/text/token_index.h"
 #include "normtweak/text/utf8.h"
 
 namespace normtweak::text {
 namespace {
-
-using Ids = std::unordered_map<std::string_view, std::int32_t>;
 
 struct Candidate {
   DerivedMerge halves;
@@ -19,17 +17,17 @@ struct Candidate {
   std::uint32_t left_length = 0, length = 0;  // in characters
 };
 
-void add_candidates(const Ids& ids, std::string_view token, std::int32_t id, std::vector<Candidate>& candidates) {
+template <class Find>
+void add_candidates(Find find, std::string_view token, std::int32_t id, std::vector<Candidate>& candidates) {
   const auto first = candidates.size();
   std::uint32_t length = 0;
   for (std::size_t at = 0; at < token.size();) {
     at += code_point_at(token, at).length;
     ++length;
     if (at == token.size()) break;
-    const auto left = ids.find(token.substr(0, at));
-    if (left == ids.end()) continue;
-    const auto right = ids.find(token.substr(at));
-    if (right != ids.end()) candidates.push_back({{left->second, right->second}, id, length});
+    const auto left = find(token.substr(0, at));
+    if (!left) continue;
+    if (const auto right = find(token.substr(at))) candidates.push_back({{*left, *right}, id, length});
   }
   for (auto i = first; i < candidates.size(); ++i) candidates[i].length = length;
 }
@@ -38,12 +36,13 @@ void add_candidates(const Ids& ids, std::string_view token, std::int32_t id, std
 
 std::vector<DerivedMerge> derive_merges(std::span<const std::string> tokens, std::span<const double> scores,
                                         MergeOrder order) {
-  Ids ids;
-  ids.reserve(tokens.size());
-  for (std::size_t id = 0; id < tokens.size(); ++id) ids.emplace(tokens[id], static_cast<std::int32_t>(id));
+  const auto text_of = [&](std::int32_t id) -> std::string_view { return tokens[static_cast<std::size_t>(id)]; };
+  TokenIndex index(tokens.size());
+  for (std::size_t id = 0; id < tokens.size(); ++id) index.put(tokens[id], static_cast<std::int32_t>(id), text_of);
+  const auto find = [&](std::string_view token) { return index.find(token, text_of); };
   std::vector<Candidate> candidates;
   for (std::size_t id = 0; id < tokens.size(); ++id) {
-    add_candidates(ids, tokens[id], static_cast<std::int32_t>(id), candidates);
+    add_candidates(find, tokens[id], static_cast<std::int32_t>(id), candidates);
   }
   const auto score = [&](const Candidate& row) { return scores[static_cast<std::size_t>(row.id)]; };
   if (order == MergeOrder::score) {

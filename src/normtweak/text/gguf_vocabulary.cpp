@@ -1,8 +1,8 @@
 #include "normtweak/text/gguf_vocabulary.h"
 
-#include <unordered_map>
 #include <utility>
 
+#include "normtweak/text/token_index.h"
 #include "normtweak/text/utf8.h"
 
 namespace normtweak::text {
@@ -33,12 +33,12 @@ std::vector<std::string> read_gguf_tokens(const JsonPart& metadata) {
   const auto part = tokens_of(metadata);
   std::vector<std::string> tokens;
   tokens.reserve(part.elements().size());
-  std::unordered_map<std::string_view, std::size_t> seen;
-  seen.reserve(part.elements().size());
+  TokenIndex seen(part.elements().size());
+  const auto text_of = [&](std::int32_t id) -> std::string_view { return tokens[static_cast<std::size_t>(id)]; };
   for (const auto& element : part.elements()) {
     tokens.push_back(spelled(element, tokens.size()));
-    const auto [row, is_new] = seen.emplace(tokens.back(), tokens.size() - 1);
-    if (!is_new) element.fail("the token {} stands at {} already", tokens.back(), row->second);
+    const auto before = seen.put(tokens.back(), static_cast<std::int32_t>(tokens.size() - 1), text_of);
+    if (before) element.fail("the token {} stands at {} already", tokens.back(), *before);
   }
   if (tokens.empty()) part.fail("is missing or empty");
   return tokens;

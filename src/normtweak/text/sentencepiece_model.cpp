@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <unordered_map>
 #include <utility>
 
 #include "normtweak/base/error.h"
 #include "normtweak/text/base64.h"
+#include "normtweak/text/token_index.h"
 #include "normtweak/text/utf8.h"
 
 namespace normtweak::text {
@@ -122,11 +122,11 @@ void check(const SentencePieceModel& model, std::string_view origin) {
     fail("{}: trainer_spec.model_type {} is not supported; 1 (Unigram) and 2 (BPE) are", origin,
          static_cast<std::int64_t>(model.kind));
   }
-  std::unordered_map<std::string_view, std::size_t> seen;
-  seen.reserve(model.pieces.size());
+  const auto text_of = [&](std::int32_t id) -> std::string_view { return model.pieces[static_cast<std::size_t>(id)]; };
+  TokenIndex seen(model.pieces.size());
   for (std::size_t id = 0; id < model.pieces.size(); ++id) {
-    const auto [row, is_new] = seen.emplace(model.pieces[id], id);
-    if (!is_new) fail("{}: the piece {} stands at {} and at {}", origin, model.pieces[id], row->second, id);
+    const auto before = seen.put(model.pieces[id], static_cast<std::int32_t>(id), text_of);
+    if (before) fail("{}: the piece {} stands at {} and at {}", origin, model.pieces[id], *before, id);
   }
 }
 

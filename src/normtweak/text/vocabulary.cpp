@@ -1,7 +1,6 @@
 #include "normtweak/text/vocabulary.h"
 
 #include <algorithm>
-#include <bit>
 #include <limits>
 
 namespace normtweak::text {
@@ -9,8 +8,6 @@ namespace {
 
 // Ids without a token are harmless, but whoever walks over all ids must come to an end.
 constexpr std::int64_t kMostGaps = 1'000'000;
-
-std::uint32_t hash_of(std::string_view token) { return static_cast<std::uint32_t>(StringHash{}(token)); }
 
 std::int64_t read_id(const JsonPart& part, const std::string& token, const Json& value) {
   const bool is_id = value.is_number_integer() && value.get<std::int64_t>() >= 0 &&
@@ -31,7 +28,7 @@ Vocabulary::Vocabulary(const JsonPart& part) {
 
 void Vocabulary::make_room(const JsonPart& part, std::size_t count) {
   count_ = static_cast<std::int64_t>(count);
-  slots_.resize(std::bit_ceil(2 * count + 1));
+  index_ = TokenIndex(count);
   std::size_t size = 0;
   if (part.is_object()) {
     for (const auto& row : part.object().items()) size += row.key().size();
@@ -45,8 +42,7 @@ void Vocabulary::put(const JsonPart& part, std::string_view token, std::int64_t 
   places_[static_cast<std::size_t>(id)] = {static_cast<std::uint32_t>(text_.size()),
                                            static_cast<std::uint32_t>(token.size())};
   text_ += token;
-  const auto hash = hash_of(token);
-  slot_of(token, hash) = {hash, static_cast<std::int32_t>(id)};
+  index_.put(token, static_cast<std::int32_t>(id), [&](std::int32_t other) { return text_at(other); });
 }
 
 void Vocabulary::read_ids(const JsonPart& part) {
@@ -77,29 +73,19 @@ void Vocabulary::read_list(const JsonPart& part) {
   }
 }
 
-Vocabulary::Slot& Vocabulary::slot_of(std::string_view token, std::uint32_t hash) {
-  const auto mask = slots_.size() - 1;
-  for (std::size_t i = hash & mask;; i = (i + 1) & mask) {
-    auto& slot = slots_[i];
-    if (slot.id < 0 || (slot.hash == hash && this->token(slot.id) == token)) return slot;
-  }
+std::optional<std::int64_t> Vocabulary::id_of(std::string_view token) const {
+  return index_.find(token, [&](std::int32_t id) { return text_at(id); });
 }
 
-std::optional<std::int64_t> Vocabulary::id_of(std::string_view token) const {
-  const auto hash = hash_of(token);
-  const auto mask = slots_.size() - 1;
-  for (std::size_t i = hash & mask;; i = (i + 1) & mask) {
-    const auto& slot = slots_[i];
-    if (slot.id < 0) return std::nullopt;
-    if (slot.hash == hash && this->token(slot.id) == token) return slot.id;
-  }
+std::string_view Vocabulary::text_at(std::int64_t id) const {
+  const auto& place = places_[static_cast<std::size_t>(id)];
+  return std::string_view(text_).substr(place.begin, place.size);
 }
 
 std::optional<std::string_view> Vocabulary::token(std::int64_t id) const {
   if (id < 0 || id > largest_id()) return std::nullopt;
-  const auto& place = places_[static_cast<std::size_t>(id)];
-  if (place.begin == kUnused) return std::nullopt;
-  return std::string_view(text_).substr(place.begin, place.size);
+  if (places_[static_cast<std::size_t>(id)].begin == kUnused) return std::nullopt;
+  return text_at(id);
 }
 
 }  // namespace normtweak::text

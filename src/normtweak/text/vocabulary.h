@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "normtweak/text/json_part.h"
+#include "normtweak/text/token_index.h"
 
 namespace normtweak::text {
 
@@ -17,8 +18,7 @@ struct StringHash {
   std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
 };
 
-// The text of all tokens in one string, and a hash table of ids: a map of strings takes three times the memory, and
-// twice the time where it does not fit in the processor's cache.
+// The text of all tokens is held in one string.
 class Vocabulary {
  public:
   // {"token": id, ...}, or [["token", score], ...] with ids in order. Throws Error for an id that is not one, stands
@@ -43,22 +43,18 @@ class Vocabulary {
   struct Place {  // of a token in `text_`
     std::uint32_t begin = kUnused, size = 0;
   };
-  struct Slot {
-    std::uint32_t hash = 0;
-    std::int32_t id = -1;
-  };
   static constexpr std::uint32_t kUnused = 0xFFFFFFFF;
 
   void read_ids(const JsonPart& part);
   void read_list(const JsonPart& part);
   void make_room(const JsonPart& part, std::size_t count);
   void put(const JsonPart& part, std::string_view token, std::int64_t id);
-  Slot& slot_of(std::string_view token, std::uint32_t hash);  // that of the token, or an empty one
+  std::string_view text_at(std::int64_t id) const;
 
   std::string text_;
   std::vector<Place> places_;  // by id
-  std::vector<Slot> slots_;    // a power of two; more than half of them are empty
-  std::int64_t count_ = 0;     // of the entries
+  TokenIndex index_;
+  std::int64_t count_ = 0;  // of the entries
 };
 
 }  // namespace normtweak::text
