@@ -17,15 +17,18 @@ struct ScalingCase {
   const char* name;
   RotaryScaling scaling;
 };
+RotaryScaling scaling(RotaryScaling::Kind kind, double factor, double original_context = 0) {
+  RotaryScaling made;
+  made.kind = kind;
+  made.factor = factor;
+  made.original_context = original_context;
+  return made;
+}
+
 const ScalingCase kScalings[] = {
     {"none", {}},
-    {"linear", {.kind = RotaryScaling::Kind::linear, .factor = 4}},
-    {"llama3",
-     {.kind = RotaryScaling::Kind::llama3,
-      .factor = 8,
-      .low_frequency = 1,
-      .high_frequency = 4,
-      .original_context = 256}},
+    {"linear", scaling(RotaryScaling::Kind::linear, 4)},
+    {"llama3", scaling(RotaryScaling::Kind::llama3, 8, 256)},
 };
 
 // The frequency of pair `i`, as transformers' modeling_rope_utils.py has it.
