@@ -1,4 +1,5 @@
 """Folders of models with tokenizer files, and GGUF metadata, with the ids and texts that transformers makes of them."""
+import base64
 import json
 import pathlib
 import sys
@@ -6,6 +7,7 @@ import sys
 import gguf
 import transformers
 from sentencepiece import sentencepiece_model_pb2
+from tokenizers import processors
 from transformers import AutoTokenizer
 
 import text_samples
@@ -138,6 +140,36 @@ def gguf_fields(architecture, add_space_prefix, has_spaces):
     return fields
 
 
+def t5_fields(tokenizer):
+    """The metadata of a Unigram tokenizer, as llama.cpp's converter writes them."""
+    document = json.loads(tokenizer.to_str())
+    tokens, scores = zip(*document["model"]["vocab"])
+    special = {token["id"] for token in document["added_tokens"]}
+    return {"general.architecture": "t5", "tokenizer.ggml.model": "t5", "tokenizer.ggml.tokens": tokens,
+            "tokenizer.ggml.scores": scores, "tokenizer.ggml.add_eos_token": True,
+            "tokenizer.ggml.token_type": [3 if id in special else 1 for id in range(len(tokens))],
+            "tokenizer.ggml.precompiled_charsmap": list(base64.b64decode(document["normalizer"]["precompiled_charsmap"])),
+            "tokenizer.ggml.eos_token_id": tokens.index("</s>"), "tokenizer.ggml.unknown_token_id": tokens.index("<unk>"),
+            "tokenizer.ggml.add_space_prefix": True, "tokenizer.ggml.remove_extra_whitespaces": True}
+
+
+def write_t5(folder, lines):
+    """transformers leaves out the normalisation of such a file, so the tokenizer itself says what is expected."""
+    def name_apart(document):  # the trainer may list a special token again
+        seen = set()
+        for row in document["model"]["vocab"]:
+            row[0] = f"[again {row[0]}]" if row[0] in seen else row[0]
+            seen.add(row[0])
+
+    folder.mkdir(exist_ok=True)
+    tokenizer = text_tokenizers.change(text_subwords.t5(), name_apart)
+    write(folder / "metadata.json", t5_fields(tokenizer))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", pair=None, special_tokens=[("</s>", tokenizer.token_to_id("</s>"))])
+    ids = [encoding.ids for encoding in tokenizer.encode_batch(lines)]
+    write(folder / "expected.json", {"ids": ids, "texts": tokenizer.decode_batch(ids, skip_special_tokens=True)})
+
+
 def write_gguf(path, fields):
     architecture = fields["general.architecture"]
     writer = gguf.GGUFWriter(path, architecture)
@@ -183,7 +215,8 @@ def main(root):
         write_gguf(root / name / "model.gguf", fields)
         write_expectations(root / name, AutoTokenizer.from_pretrained(root / name, gguf_file="model.gguf"),
                            lines if name in MAIN else lines[:FEWER_LINES])
-    write(root / "names.json", {"folders": [*FROM_SENTENCEPIECE, *FROM_JSON], "gguf": list(FROM_GGUF)})
+    write_t5(root / "gguf_t5", lines[:FEWER_LINES])
+    write(root / "names.json", {"folders": [*FROM_SENTENCEPIECE, *FROM_JSON], "gguf": [*FROM_GGUF, "gguf_t5"]})
 
 
 if __name__ == "__main__":

@@ -93,6 +93,13 @@ def llama3():
     return tokenizer
 
 
+def falcon_like():
+    """ByteLevel stands in the middle: what follows sees its alphabet."""
+    steps = [pre_tokenizers.Punctuation("contiguous"), ByteLevel(add_prefix_space=False), Digits(False),
+             pre_tokenizers.Split(Regex("[0-9][0-9][0-9]"), "isolated")]
+    return train(Sequence(steps))
+
+
 # These can be written as GGUF: name, tokenizer.ggml.pre, maker.
 PLAIN = [
     ("gpt2", "gpt-2", lambda: train(ByteLevel(add_prefix_space=False))),
@@ -103,6 +110,8 @@ PLAIN = [
     ("deepseek3", "deepseek-v3", lambda: train(splits(*DEEPSEEK3))),
     ("default", "default", lambda: train(splits(*GGUF_DEFAULT))),
     ("bloom", "bloom", lambda: train(splits(BLOOM))),
+    ("falcon", "falcon", falcon_like),
+    ("superbpe", "superbpe", lambda: train(splits(r"\p{N}+", r"(?=(\d{3})+(?!\d))"))),
 ]
 
 
@@ -110,13 +119,6 @@ def roberta():
     tokenizer = add_demanding(train(ByteLevel(add_prefix_space=True), control=["<s>", "</s>"]))
     tokenizer.post_processor = processors.RobertaProcessing(("</s>", 1), ("<s>", 0))
     return tokenizer
-
-
-def falcon_like():
-    """ByteLevel stands in the middle: what follows sees its alphabet."""
-    steps = [pre_tokenizers.Punctuation("contiguous"), ByteLevel(add_prefix_space=False), Digits(False),
-             pre_tokenizers.Split(Regex("[0-9][0-9][0-9]"), "isolated")]
-    return train(Sequence(steps))
 
 
 def rewriting():
@@ -147,7 +149,6 @@ def demanding():
     yield "roberta", roberta()
     yield "added_nfc", add_demanding(train(splits(QWEN2), normalizers.NFC()))
     yield "added_nfd", add_demanding(train(ByteLevel(add_prefix_space=False), normalizers.NFD()))
-    yield "falcon_like", falcon_like()
     yield "rewriting", rewriting()
     yield "drops_bytes", without_all_bytes()
     yield "unknown", without_all_bytes(unk_token="<|endoftext|>", fuse_unk=False)
