@@ -126,8 +126,8 @@ HARM = {
     "unsupported": lambda folder: cli_models.edit_config(
         folder, lambda config: config.update(architectures=["MambaForCausalLM"])),
     "no_hidden": lambda folder: cli_models.edit_config(folder, lambda config: config.pop("hidden_size")),
-    "yarn": lambda folder: cli_models.edit_config(
-        folder, lambda config: config["rope_parameters"].update(rope_type="yarn", factor=2.0)),
+    "unknown_scaling": lambda folder: cli_models.edit_config(
+        folder, lambda config: config["rope_parameters"].update(rope_type="ntk", factor=2.0)),
 }
 
 QUANTIZE = "--method rtn --group-size 32 --tweak none --calibration ids.safetensors -o out"
@@ -229,9 +229,9 @@ CASES = [
     ("logits bias --tokens ids.safetensors -o out/x", 1, [BIAS]),
     ("inspect nan", 1, [UP, "NaN"]),
     ("inspect bad_json", 1, ["bad_json/config.json"]),
-    ("inspect unsupported", 1, ["MambaForCausalLM", "LlamaForCausalLM", "GPT2LMHeadModel"]),
+    ("inspect unsupported", 1, ["MambaForCausalLM", "llama", "mistral"]),
     ("inspect no_hidden", 1, ["config.json", "hidden_size"]),
-    ("inspect yarn", 1, ["yarn", "linear", "llama3"]),
+    ("inspect unknown_scaling", 1, ["ntk", "linear", "llama3"]),
     ("inspect other.gguf", 1, ["mamba", "llama", "gpt2"]),
     ("inspect truncated.gguf", 1, ["truncated.gguf"]),
     ("inspect wrong_magic.gguf", 1, ["wrong_magic.gguf", "GGUF"]),

@@ -109,7 +109,7 @@ NEUTRAL = [
 ]
 # Changes that are refused, though transformers computes something else, or nothing: and the words that name them.
 REFUSED = [
-    ("llama", {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "yarn"),
+    ("llama", {"rope_scaling": {"rope_type": "ntk", "factor": 4.0}}, "ntk"),
     ("llama", {"rope_scaling": "linear"}, "`rope_scaling` is \"linear\""),
     ("llama", {"rope_parameters": {"full_attention": {"rope_type": "linear"}}}, "`rope_parameters.full_attention`"),
     ("llama", {"rope_scaling": {"rope_type": "linear", "factor": 0}}, "`rope_scaling.factor` is 0"),

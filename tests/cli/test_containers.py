@@ -281,7 +281,7 @@ MANY_TOKENS = {
     "tokenizer of long tokens": ('{"id":%(id)d,"content":"<%(long)s>",%(flags)s}', 300_000),
     "tokenizer_config": ('"%(id)d":{"content":"<extra_%(i)d>",%(flags)s}', 300_000),
     "special_tokens_map": ('"<extra_%(i)d>"', 300_000),
-    "added_tokens": ('"<extra_%(i)d>":%(id)d', 1_000_000),
+    "added_tokens": ('"<extra_%(i)d>":%(id)d', 900_000),
 }
 
 

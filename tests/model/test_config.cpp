@@ -71,7 +71,7 @@ TEST(Config, ErrorsNameFileAndKey) {
       {"attention_bias", changed(llama, {{"attention_bias", 1}})},
       {"dtype", changed(llama, {{"torch_dtype", "int8"}})},
       {"rope_scaling", changed(llama, {{"rope_scaling", "linear"}})},
-      {"yarn", changed(llama, {{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4}}}})},
+      {"ntk", changed(llama, {{"rope_scaling", {{"rope_type", "ntk"}, {"factor", 4}}}})},
       {"factor", changed(llama, {{"rope_scaling", {{"type", "linear"}}}})},
       {"low_freq_factor", changed(llama, {{"rope_parameters", {{"rope_type", "llama3"}, {"factor", 8}}}})},
       {"intermediate_size", changed(llama, {{"intermediate_size", nullptr}})},

@@ -200,7 +200,6 @@ TEST_F(GgufCheckpoint, MetadataThatChangesThePassesIsRefused) {
   expect_metadata_refused("attention.scale", real(1), "1.0, which is not supported; 0.5 is");
   expect_metadata_refused("attention.causal", {7, std::string(1, '\0')}, "false, which is not supported; 1 is");
   expect_metadata_refused("attention.value_length", number(8), "8, which is not supported; 4 is");
-  expect_metadata_refused("expert_count", number(4), "4, which is not supported; 0 is");
   expect_metadata_refused("rope.dimension_count", number(2), "2, which is not supported; 4 is");
   expect_refused({{"llama.logit_scale", words("x")}}, tensors, "llama.logit_scale is \"x\", a number");
   open({{"llama.logit_scale", real(1)},
@@ -208,6 +207,14 @@ TEST_F(GgufCheckpoint, MetadataThatChangesThePassesIsRefused) {
         {"llama.attention.causal", {7, std::string(1, '\1')}},
         {"llama.expert_count", number(0)},
         {"llama.rope.dimension_count", number(4)}});
+}
+
+TEST_F(GgufCheckpoint, ExpertsTellFamiliesOfOneArchitectureApart) {
+  const auto experts = open({{"llama.expert_count", number(4)}, {"llama.expert_used_count", number(2)}});
+  EXPECT_EQ(experts.family->name, "mixtral");
+  EXPECT_EQ(experts.numbers.experts, 4);
+  expect_refused({{"general.architecture", words("gpt2")}, {"gpt2.expert_count", number(4)}}, {kEmbedding},
+                 "general.architecture gpt2 with experts is not supported");
 }
 
 TEST_F(GgufCheckpoint, LinearScalingHasTwoNames) {

@@ -169,9 +169,10 @@ class GgufTensors : public formats::TensorSource {
   void refuse_others(const Family& family, const ModelConfig& config) const {
     std::set<std::string> known;
     for (const auto& [name, origin] : origins_) known.insert(origin.gguf_name);
-    if (family.position == Position::rotary) {
-      for (const auto name : {kRotaryFactors, kLongFactors, kShortFactors}) known.emplace(name);
-    }
+    if (family.position == Position::rotary) known.emplace(kRotaryFactors);
+    const bool is_longrope = std::ranges::any_of(
+        config.rotary, [](const Rotary& rotary) { return rotary.scaling.kind == RotaryScaling::Kind::longrope; });
+    if (is_longrope) known.insert({std::string(kLongFactors), std::string(kShortFactors)});
     for (int i = 0; i < config.layers; ++i) {
       known.insert(fmt::format("{}.{}", numbered(family.block.gguf, i), family.gguf.idle_tensor));
     }

@@ -7,7 +7,7 @@
 namespace normtweak::model {
 namespace {
 
-// transformers takes the original context from beside the rotary settings, and 4096 if there is none.
+// As in transformers, which knows no other scaling for this family.
 void complete(const ConfigValues& values, ModelConfig& config) {
   using Kind = RotaryScaling::Kind;
   for (const auto& rotary : config.rotary) {
