@@ -286,7 +286,8 @@ Findings inspect_pytorch(const std::string& path, bool quick, ProgressSink& prog
 }
 
 Findings inspect(const std::string& path, bool quick, ProgressSink& progress) {
-  const bool is_folder = fs::is_directory(path);
+  std::error_code unknown;  // a name may be too long for a path, but not for what it is looked up in
+  const bool is_folder = fs::is_directory(path, unknown);
   if (!is_folder && has_ending(path, ".safetensors")) return inspect_safetensors(path, quick, progress);
   if (!is_folder && formats::is_named_as_pytorch(path) && path_exists(path))
     return inspect_pytorch(path, quick, progress);
