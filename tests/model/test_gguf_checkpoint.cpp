@@ -201,6 +201,7 @@ TEST_F(GgufCheckpoint, MetadataThatChangesThePassesIsRefused) {
   expect_metadata_refused("attention.causal", {7, std::string(1, '\0')}, "false, which is not supported; 1 is");
   expect_metadata_refused("attention.value_length", number(8), "8, which is not supported; 4 is");
   expect_metadata_refused("rope.dimension_count", number(2), "2, which is not supported; 4 is");
+  expect_metadata_refused("rope.scaling.yarn_ext_factor", real(0.5F), "0.5, which is not supported; 1 is");
   expect_refused({{"llama.logit_scale", words("x")}}, tensors, "llama.logit_scale is \"x\", a number");
   open({{"llama.logit_scale", real(1)},
         {"llama.attention.scale", real(0.5F)},

@@ -16,7 +16,7 @@ struct FixedFact {
   std::string_view key;
   double value;
 };
-constexpr std::array<FixedFact, 14> kFixedFacts = {{{"logit_scale", 1},
+constexpr std::array<FixedFact, 15> kFixedFacts = {{{"logit_scale", 1},
                                                     {"residual_scale", 1},
                                                     {"embedding_scale", 1},
                                                     {"attn_logit_softcapping", 0},
@@ -29,10 +29,11 @@ constexpr std::array<FixedFact, 14> kFixedFacts = {{{"logit_scale", 1},
                                                     {"attention.causal", 1},
                                                     {"attention.output_scale", 1},
                                                     {"attention.temperature_scale", 0},
-                                                    {"rope.scaling.attn_factor", 1}}};
+                                                    {"rope.scaling.attn_factor", 1},
+                                                    {"rope.scaling.yarn_ext_factor", 1}}};
 
 // Read elsewhere, or without effect on the passes of these families.
-constexpr std::array<std::string_view, 25> kOtherKeys = {"attention.head_count",
+constexpr std::array<std::string_view, 24> kOtherKeys = {"attention.head_count",
                                                          "attention.head_count_kv",
                                                          "attention.key_length",
                                                          "attention.layer_norm_epsilon",
@@ -53,7 +54,6 @@ constexpr std::array<std::string_view, 25> kOtherKeys = {"attention.head_count",
                                                          "rope.scaling.type",
                                                          "rope.scaling.yarn_beta_fast",
                                                          "rope.scaling.yarn_beta_slow",
-                                                         "rope.scaling.yarn_ext_factor",
                                                          "rope.scaling.yarn_log_multiplier",
                                                          "tensor_data_layout",
                                                          "vocab_size"};

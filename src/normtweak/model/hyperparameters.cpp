@@ -13,7 +13,6 @@ constexpr Range kSizes = {1, 1 << 24}, kLayers = {1, 1 << 11}, kContexts = {1, 2
 constexpr Range kEpsilons = {1e-38, 1};  // the least is a normal number in F32
 
 // `head_size` and `embedding`: 0 stands for what follows from other sizes.
-// `head_size` and `embedding`: 0 stands for what follows from other sizes.
 const auto kCommon = std::to_array<Hyperparameter>({
     {&Config::hidden, "hidden_size", "embedding_length", {}, kSizes},
     {&Config::layers, "num_hidden_layers", "block_count", {}, kLayers},

@@ -54,8 +54,8 @@ void complete(const ConfigValues& values, ModelConfig& config) {
 
 // llama.cpp knows the parallel layouts. Two norms and several key-value heads go together.
 void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
-  const auto* shared = metadata.find("attention.head_count_kv");
-  const auto count = shared == nullptr || !shared->is_number() ? 1 : shared->get<std::int64_t>();
+  constexpr std::string_view kShared = "attention.head_count_kv";
+  const Json count = metadata.find(kShared) == nullptr ? Json(1) : metadata.get_shared(kShared);
   config["multi_query"] = true;
   config["parallel_attn"] = true;
   const bool two_norms = metadata.has_tensor("blk.0.attn_norm_2.weight");

@@ -1,6 +1,7 @@
 // Gemma 2: Gemma with norms before and after each half, capped scores and logits, and windows in every second block.
 #include <cmath>
 
+#include "normtweak/base/error.h"
 #include "normtweak/model/config_values.h"
 #include "normtweak/model/families/families.h"
 #include "normtweak/model/gguf_metadata.h"
@@ -22,6 +23,10 @@ void complete(const ConfigValues& values, ModelConfig& config) {
 
 // llama.cpp derives the scale from the head, but for the model of 46 blocks.
 void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
+  const auto* period = metadata.find("attention.sliding_window_pattern");
+  if (period != nullptr && *period != 2) {
+    fail("{} is {}, which is not supported; 2 is", metadata.name("attention.sliding_window_pattern"), show(*period));
+  }
   config["sliding_window"] =
       metadata.find("attention.sliding_window") == nullptr ? Json(4096) : *metadata.find("attention.sliding_window");
   config[std::string(kScalar)] =

@@ -39,8 +39,7 @@ void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
     if (const auto* value = metadata.find(source)) config[std::string(key)] = *value;
   };
   copy("sliding_window", "attention.sliding_window");
-  if (const auto* period = metadata.find("attention.sliding_window_pattern"); period != nullptr && period->is_number())
-    config[std::string(kPattern)] = *period;
+  copy(kPattern, "attention.sliding_window_pattern");  // a list of layers is refused as no number
   copy(kLocalBase, "rope.freq_base_swa");
   config[std::string(kScalar)] =
       config.at("num_hidden_layers") == 62

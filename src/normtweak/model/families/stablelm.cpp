@@ -17,8 +17,9 @@ void complete(const ConfigValues& values, ModelConfig& config) {
   if (values.flag(kParallel, false)) config.topology = Topology::parallel;
 }
 
+// As llama.cpp decides it: its converter writes the key as true where the config lacks it, which means false there.
 void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
-  if (const auto* parallel = metadata.find(kParallel)) config[std::string(kParallel)] = *parallel;
+  config[std::string(kParallel)] = !metadata.has_tensor("blk.0.ffn_norm.weight");
 }
 
 }  // namespace
