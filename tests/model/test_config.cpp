@@ -129,6 +129,15 @@ TEST(Config, DefaultsAreTheFamilys) {
   EXPECT_TRUE(gpt2.query_key_value_bias && gpt2.attention_output_bias && gpt2.mlp_bias);
 }
 
+// Mistral-7B has had windows in its first version alone; later ones say null.
+TEST(Config, NullIsNoWindow) {
+  auto mistral = llama_config();
+  mistral["architectures"] = {"MistralForCausalLM"};
+  EXPECT_EQ(read(mistral).layer_facts.at(0).window, 4096);
+  mistral["sliding_window"] = nullptr;
+  EXPECT_EQ(read(mistral).layer_facts.at(0).window, 0);
+}
+
 TEST(Config, WholeNumbersMayBeSpelledAsFractions) {
   EXPECT_EQ(read(changed(llama_config(), {{"max_position_embeddings", 1e6}})).context, 1'000'000);
 }
