@@ -106,6 +106,30 @@ TEST(Config, KeysLeftOutAreWhatTransformersTakesThemFor) {
   EXPECT_EQ(gpt2.activation, Activation::gelu_tanh);
 }
 
+// The defaults of the family's own config class.
+TEST(Config, KeysOfChatglmLeftOut) {
+  const Json least = {{"model_type", "chatglm"},
+                      {"hidden_size", 64},
+                      {"num_layers", 2},
+                      {"num_attention_heads", 4},
+                      {"padded_vocab_size", 100}};
+  const auto own = read(least);
+  EXPECT_EQ(own.context, 2048);
+  EXPECT_EQ(own.norm_epsilon, 1e-5);
+  EXPECT_EQ(own.intermediate, 13696);
+  EXPECT_EQ(own.head_size, 128);
+  EXPECT_EQ(own.rotary.at(0).size, 64);
+  EXPECT_EQ(own.rotary.at(0).base, 10000);
+  EXPECT_EQ(own.key_value_heads, 4);
+  EXPECT_EQ(own.query_key_value_order, RowOrder::groups);
+  EXPECT_FALSE(own.query_key_value_bias || own.attention_output_bias || own.mlp_bias || own.tied_head);
+  EXPECT_TRUE(own.final_norm);
+  const auto shared = read(changed(least, {{"multi_query_attention", true}, {"rope_ratio", 500}}));
+  EXPECT_EQ(shared.key_value_heads, 1);
+  EXPECT_EQ(shared.query_key_value_order, RowOrder::parts);
+  EXPECT_EQ(shared.rotary.at(0).base, 5e6);
+}
+
 TEST(Config, WithoutArchitecturesTheModelTypeTellsTheFamily) {
   const auto config = changed(gpt2_config(), {{"architectures", nullptr}, {"model_type", "gpt2"}});
   EXPECT_EQ(find_family(config, "config.json").name, "gpt2");

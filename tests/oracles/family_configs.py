@@ -3,6 +3,8 @@ import dataclasses
 
 import transformers
 
+import chatglm
+
 VOCABULARY = 160
 BEGIN, END = 0, 1
 CONTEXT = 64
@@ -98,6 +100,18 @@ FAMILIES = {
         "biases, untied, yarn": {"num_hidden_layers": 2, "no_rope_layer_interval": 2, "attention_bias": True,
                                  "mlp_bias": True, "tie_word_embeddings": False, "rope_parameters": YARN},
     }),
+    "chatglm": Family(chatglm.ChatGLMForConditionalGeneration, chatglm.ChatGLMConfig, {
+        "padded_vocab_size": VOCABULARY, "bos_token_id": BEGIN, "eos_token_id": END, "initializer_range": 0.15,
+        "num_layers": 2, "hidden_size": 48, "num_attention_heads": 3, "kv_channels": 16, "ffn_hidden_size": 80,
+        "seq_length": CONTEXT, "add_qkv_bias": True, "multi_query_attention": True}, {
+            "one key": {},
+            "two keys, longer base, own head size": {"num_attention_heads": 6, "multi_query_group_num": 2,
+                                                     "kv_channels": 32, "rope_ratio": 50, "layernorm_epsilon": 1e-3},
+            "a key for each query, all biases": {"multi_query_attention": False, "add_bias_linear": True,
+                                                 "add_qkv_bias": False},
+            "no biases, residual from the norm, no final norm": {
+                "add_qkv_bias": False, "apply_residual_connection_post_layernorm": True, "post_layer_norm": False},
+        }),
     # The converter to GGUF writes this epsilon and this base whatever the config says.
     "glm": family("Glm", GATED | {"head_dim": 16, "rms_norm_eps": 1e-5}, {
         "half rotary": {},

@@ -110,6 +110,7 @@ LAYOUTS = {
                     metadata.llama, pairs_for_halves, llama3_factors),
     "mistral": Layout(ARCH.LLAMA, ["no window, own head size", "tied, yarn"], metadata.llama, pairs_for_halves),
     "smollm3": Layout(ARCH.SMOLLM3, ["every fourth without positions"], metadata.llama, pairs_for_halves),
+    "chatglm": Layout(ARCH.CHATGLM, ["one key"], metadata.chatglm),
     "glm": Layout(ARCH.CHATGLM, ["half rotary"], metadata.glm),
     "glm4": Layout(ARCH.GLM4, ["half rotary", "no biases, tied, own head size", "two keys, yarn"], metadata.glm4),
     "gpt_neox": Layout(ARCH.GPTNEOX, ["parallel"], metadata.gpt_neox,

@@ -79,6 +79,14 @@ def granite(writer, config):
     writer.add_logit_scale(config.logits_scaling)
 
 
+def chatglm(writer, config):
+    sizes(writer, config, config.seq_length, config.ffn_hidden_size)
+    writer.add_head_count_kv(config.multi_query_group_num)
+    writer.add_layer_norm_rms_eps(config.layernorm_epsilon)
+    writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads // 2)
+    writer.add_rope_freq_base(10000 * config.rope_ratio)
+
+
 def glm(writer, config):
     # The context, the epsilon and the base are not those of the config.
     sizes(writer, config, config.hidden_size, config.intermediate_size)

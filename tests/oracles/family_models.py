@@ -17,7 +17,8 @@ TRACE = 1.5e-4  # of the largest logit: three times the tests' tolerance. Exact 
 # The rows are no longer than the context, and than the window that is the default.
 UNSEEN_KEYS = {("llama", "dynamic", "rope_parameters"), ("mistral", "no window, own head size", "sliding_window"),
                ("mistral", "tied, yarn", "sliding_window"), ("opt", "norm after, projected embedding", "init_std"),
-               ("gemma", "gelu that means tanh", "hidden_act")}
+               ("gemma", "gelu that means tanh", "hidden_act"),
+               ("chatglm", "a key for each query, all biases", "add_qkv_bias")}
 
 
 def ids(samples, tokens, seed=0):

@@ -58,6 +58,8 @@ OLD_NAMES = {
     "gpt2": without("transformer."),
     "bloom": without("transformer."),
     "opt": without("model."),
+    "chatglm": lambda tensors: tensors | {
+        "transformer.rotary_pos_emb.inv_freq": 10000.0 ** -(torch.arange(0, 8, 2) / 8)},
     "gptj": with_more("transformer.h.", MASK),
     "gpt_neox": with_more("gpt_neox.layers.", {
         f"attention.{name.removeprefix('attn.')}": tensor for name, tensor in MASK.items()} | {

@@ -5,6 +5,7 @@
 namespace normtweak::model {
 
 extern const Family kBloom;
+extern const Family kChatglm;
 extern const Family kCohere;
 extern const Family kFalcon;
 extern const Family kGemma;
