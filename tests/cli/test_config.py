@@ -13,7 +13,7 @@ from family_configs import FAMILIES, VOCABULARY
 
 IDS = cli_models.ids(2, 48, vocabulary=VOCABULARY)
 MAKE = {"llama": cli_models.llama, "gpt2": cli_models.gpt2}
-OTHERS = ["chatglm"]  # the first config of each
+OTHERS = ["chatglm", "starcoder2"]  # the first config of each
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 DROP = "drop this key"
 
@@ -92,6 +92,10 @@ READ = [
     ("chatglm", {"rope_ratio": 500}),
     ("chatglm", {"layernorm_epsilon": 1e-2}),
     ("chatglm", {"apply_residual_connection_post_layernorm": True}),
+    ("starcoder2", {"norm_epsilon": 1e-2}),
+    ("starcoder2", {"hidden_act": "relu"}),
+    ("starcoder2", {"sliding_window": 8}),
+    ("starcoder2", {"rope_parameters": DROP, "rope_theta": 50.0}),
 ]
 # Keys that change nothing, there and here.
 NEUTRAL = [
@@ -119,6 +123,9 @@ NEUTRAL = [
                  "attention_dropout": 0.5, "hidden_act": "relu", "rope_theta": 5.0, "seq_length": 4096}),
     ("chatglm", {"rmsnorm": True, "original_rope": True, "pre_seq_len": None, "quantization_bit": 0,
                  "interleaved_qkv": False, "num_hidden_layers": 2}),
+    ("starcoder2", {"layer_norm_epsilon": 1e-2, "activation_function": "relu", "attention_softmax_in_fp32": False,
+                    "scale_attention_softmax_in_fp32": False, "scale_attn_weights": False, "mlp_type": "x",
+                    "norm_type": "y", "attention_dropout": 0.5, "residual_dropout": 0.5, "embedding_dropout": 0.5}),
 ]
 # Changes that are refused, though transformers computes something else, or nothing: and the words that name them.
 REFUSED = [
@@ -181,6 +188,11 @@ REFUSED = [
     ("gpt2", {"hidden_size": 32}, "`hidden_size` is 32"),  # wins over n_embd
     ("gpt2", {"n_positions": 64}, "[64, 64] expected, the file has [128, 64]; `n_positions` is 64"),
     ("gpt2", {"n_inner": 80}, "`n_inner` is 80"),
+    ("starcoder2", {"norm_epsilon": 0}, "`norm_epsilon` is 0"),
+    ("starcoder2", {"hidden_act": "mish"}, "`hidden_act` is \"mish\""),
+    ("starcoder2", {"use_bias": "yes"}, "`use_bias` is \"yes\""),
+    ("starcoder2", {"sliding_window": "8"}, "`sliding_window` is \"8\""),
+    ("starcoder2", {"intermediate_size": 96}, "`intermediate_size` is 96"),
 ]
 
 
@@ -267,6 +279,9 @@ PUBLISHED = {
                 "fp32_residual_connection": False, "pre_seq_len": None, "prefix_projection": False, "rmsnorm": True,
                 "quantization_bit": 0, "interleaved_qkv": False, "hidden_dropout": 0.0, "use_cache": True,
                 "num_hidden_layers": 2, "vocab_size": VOCABULARY},
+    "starcoder2": {"activation_function": "gelu", "attention_softmax_in_fp32": True, "layer_norm_epsilon": 1e-5,
+                   "mlp_type": "default", "norm_type": "layer_norm", "scale_attention_softmax_in_fp32": True,
+                   "scale_attn_weights": True},
 }
 
 
@@ -280,6 +295,8 @@ def test_keys_of_other_families_are_known(kind, home, changed):
 @pytest.mark.parametrize("kind, change, words", [
     ("chatglm", {"rope_ratio": 50}, "chatglm2-6b-32k divides positions by it"),
     ("chatglm", {"vocab_size": 99}, "`vocab_size` is 99, which has no effect here; `padded_vocab_size` is usual"),
+    ("starcoder2", {"norm_type": "rms"}, "`norm_type` is \"rms\", which has no effect here; \"layer_norm\" is usual"),
+    ("starcoder2", {"mlp_type": "gated"}, "`mlp_type` is \"gated\", which has no effect here; \"default\" is usual"),
 ])
 def test_notes_of_other_families(kind, change, words, changed):
     found = notes(changed(kind, change))

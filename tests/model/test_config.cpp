@@ -34,6 +34,15 @@ Json gpt2_config() {
           {"activation_function", "gelu_new"}};
 }
 
+// What no family has a fallback for.
+Json least_config(std::string_view model_type) {
+  return {{"model_type", model_type},
+          {"hidden_size", 64},
+          {"num_hidden_layers", 8},
+          {"num_attention_heads", 4},
+          {"vocab_size", 100}};
+}
+
 ModelConfig read(const Json& config) { return read_config(find_family(config, "config.json"), config, "config.json"); }
 
 Json changed(Json config, const Json& change) {
@@ -128,6 +137,20 @@ TEST(Config, KeysOfChatglmLeftOut) {
   EXPECT_EQ(shared.key_value_heads, 1);
   EXPECT_EQ(shared.query_key_value_order, RowOrder::parts);
   EXPECT_EQ(shared.rotary.at(0).base, 5e6);
+}
+
+TEST(Config, KeysOfStarcoder2LeftOut) {
+  const auto config = read(least_config("starcoder2"));
+  EXPECT_EQ(config.context, 4096);
+  EXPECT_EQ(config.norm_epsilon, 1e-5);
+  EXPECT_EQ(config.key_value_heads, 2);
+  EXPECT_EQ(config.head_size, 16);
+  EXPECT_EQ(config.intermediate, 12288);
+  EXPECT_EQ(config.activation, Activation::gelu_tanh);
+  EXPECT_EQ(config.layer_facts.at(0).window, 0);
+  EXPECT_EQ(config.rotary.at(0).base, 10000);
+  EXPECT_TRUE(config.tied_head && config.norm_bias);
+  EXPECT_TRUE(config.query_key_value_bias && config.attention_output_bias && config.mlp_bias);
 }
 
 TEST(Config, WithoutArchitecturesTheModelTypeTellsTheFamily) {

@@ -209,6 +209,13 @@ FAMILIES = {
         "parallel, norms of queries and keys": {"qk_layernorm": True, "use_parallel_residual": True},
         "biases, tied": {"use_qkv_bias": True, "tie_word_embeddings": True} | SIX_HEADS | base_and_scaled(0.5),
     }),
+    "starcoder2": family("Starcoder2", GATED, {
+        "one key": {},
+        "window, exact gelu": {"sliding_window": WINDOW, "hidden_act": "gelu", "norm_epsilon": 1e-3},
+        "no biases, untied, own head size, yarn": {"use_bias": False, "tie_word_embeddings": False, "head_dim": 32,
+                                                   "rope_parameters": YARN},
+        "two keys, untied, linear": SIX_HEADS | {"tie_word_embeddings": False, "rope_parameters": LINEAR},
+    }),
     "olmo2": family("Olmo2", GATED, {
         "one key": {},
         "biases, own head size, tied, yarn": {"attention_bias": True, "head_dim": 32, "tie_word_embeddings": True,

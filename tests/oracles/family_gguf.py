@@ -128,6 +128,7 @@ LAYOUTS = {
                                          lambda config: config.num_attention_heads // config.num_kv_heads)),
     "stablelm": Layout(ARCH.STABLELM, ["quarter rotary", "parallel, norms of queries and keys"], metadata.stablelm,
                        StackedNorms()),
+    "starcoder2": Layout(ARCH.STARCODER2, ["one key", "two keys, untied, linear"], metadata.starcoder2),
     "olmo2": Layout(ARCH.OLMO2, ["one key", "two keys"], metadata.common),
     "granite": Layout(ARCH.GRANITE, ["multipliers", "multipliers that are one, biases", "tied, two keys, linear"],
                       metadata.granite, pairs_for_halves),

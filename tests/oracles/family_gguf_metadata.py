@@ -167,6 +167,14 @@ def stablelm(writer, config):
     writer.add_layer_norm_eps(config.layer_norm_eps)
 
 
+def starcoder2(writer, config):
+    sizes(writer, config, config.max_position_embeddings, config.intermediate_size)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    scaling(writer, config.rope_parameters)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_layer_norm_eps(config.norm_epsilon)
+
+
 def cohere(writer, config):
     common(writer, config)
     writer.add_logit_scale(config.logit_scale)

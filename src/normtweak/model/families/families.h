@@ -30,5 +30,6 @@ extern const Family kQwen3;
 extern const Family kQwen3Moe;
 extern const Family kSmollm3;
 extern const Family kStablelm;
+extern const Family kStarcoder2;
 
 }  // namespace normtweak::model
