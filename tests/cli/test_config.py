@@ -13,7 +13,7 @@ from family_configs import FAMILIES, VOCABULARY
 
 IDS = cli_models.ids(2, 48, vocabulary=VOCABULARY)
 MAKE = {"llama": cli_models.llama, "gpt2": cli_models.gpt2}
-OTHERS = ["chatglm", "starcoder2"]  # the first config of each
+OTHERS = ["chatglm", "starcoder2", "olmo3"]  # the first config of each
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 DROP = "drop this key"
 
@@ -96,6 +96,11 @@ READ = [
     ("starcoder2", {"hidden_act": "relu"}),
     ("starcoder2", {"sliding_window": 8}),
     ("starcoder2", {"rope_parameters": DROP, "rope_theta": 50.0}),
+    ("olmo3", {"rope_parameters": DROP, "rope_theta": 50.0}),  # of full attention alone
+    ("olmo3", {"rope_parameters": DROP, "rope_scaling": {"rope_type": "linear", "factor": 4.0}}),
+    ("olmo3", {"sliding_window": 4}),
+    ("olmo3", {"layer_types": ["full_attention"] * 5}),
+    ("olmo3", {"rms_norm_eps": 1e-2}),
 ]
 # Keys that change nothing, there and here.
 NEUTRAL = [
@@ -126,6 +131,8 @@ NEUTRAL = [
     ("starcoder2", {"layer_norm_epsilon": 1e-2, "activation_function": "relu", "attention_softmax_in_fp32": False,
                     "scale_attention_softmax_in_fp32": False, "scale_attn_weights": False, "mlp_type": "x",
                     "norm_type": "y", "attention_dropout": 0.5, "residual_dropout": 0.5, "embedding_dropout": 0.5}),
+    ("olmo3", {"attention_dropout": 0.5, "max_position_embeddings": 4096, "layer_types": None}),
+    ("olmo3", {"rope_parameters": None}),
 ]
 # Changes that are refused, though transformers computes something else, or nothing: and the words that name them.
 REFUSED = [
@@ -193,6 +200,12 @@ REFUSED = [
     ("starcoder2", {"use_bias": "yes"}, "`use_bias` is \"yes\""),
     ("starcoder2", {"sliding_window": "8"}, "`sliding_window` is \"8\""),
     ("starcoder2", {"intermediate_size": 96}, "`intermediate_size` is 96"),
+    ("olmo3", {"rope_parameters": {"rope_type": "default", "rope_theta": 50.0}}, "an object with `full_attention` and"),
+    ("olmo3", {"rope_parameters": {"full_attention": {"rope_type": "default"}}},
+     "`rope_parameters.sliding_attention` is missing"),
+    ("olmo3", {"layer_types": ["full_attention"]}, "`layer_types` is"),
+    ("olmo3", {"sliding_window": None}, "`sliding_window` gives no window"),
+    ("olmo3", {"attention_bias": True}, "`attention_bias` asks for it"),
 ]
 
 
@@ -282,6 +295,7 @@ PUBLISHED = {
     "starcoder2": {"activation_function": "gelu", "attention_softmax_in_fp32": True, "layer_norm_epsilon": 1e-5,
                    "mlp_type": "default", "norm_type": "layer_norm", "scale_attention_softmax_in_fp32": True,
                    "scale_attn_weights": True},
+    "olmo3": {},
 }
 
 
@@ -297,6 +311,7 @@ def test_keys_of_other_families_are_known(kind, home, changed):
     ("chatglm", {"vocab_size": 99}, "`vocab_size` is 99, which has no effect here; `padded_vocab_size` is usual"),
     ("starcoder2", {"norm_type": "rms"}, "`norm_type` is \"rms\", which has no effect here; \"layer_norm\" is usual"),
     ("starcoder2", {"mlp_type": "gated"}, "`mlp_type` is \"gated\", which has no effect here; \"default\" is usual"),
+    ("olmo3", {"rope_parameters": DROP, "rope_theta": 50.0}, "the rotary base 50 is that of full attention alone"),
 ])
 def test_notes_of_other_families(kind, change, words, changed):
     found = notes(changed(kind, change))

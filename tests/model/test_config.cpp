@@ -153,6 +153,22 @@ TEST(Config, KeysOfStarcoder2LeftOut) {
   EXPECT_TRUE(config.query_key_value_bias && config.attention_output_bias && config.mlp_bias);
 }
 
+TEST(Config, KeysOfOlmo3LeftOut) {
+  const auto config = read(least_config("olmo3"));
+  EXPECT_EQ(config.context, 2048);
+  EXPECT_EQ(config.norm_epsilon, 1e-5);
+  EXPECT_EQ(config.key_value_heads, 4);
+  EXPECT_EQ(config.intermediate, 11008);
+  for (std::size_t i = 0; i < 8; ++i) {
+    const bool is_full = i == 3 || i == 7;
+    EXPECT_EQ(config.layer_facts.at(i).window, is_full ? 0 : 4096);
+    EXPECT_EQ(config.layer_facts.at(i).rotary, is_full ? 0 : 1);
+  }
+  EXPECT_EQ(config.rotary.at(0).base, 500000);
+  EXPECT_EQ(config.rotary.at(1).base, 500000);
+  EXPECT_FALSE(config.tied_head || config.query_key_value_bias || config.attention_output_bias);
+}
+
 TEST(Config, WithoutArchitecturesTheModelTypeTellsTheFamily) {
   const auto config = changed(gpt2_config(), {{"architectures", nullptr}, {"model_type", "gpt2"}});
   EXPECT_EQ(find_family(config, "config.json").name, "gpt2");

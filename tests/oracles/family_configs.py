@@ -222,6 +222,17 @@ FAMILIES = {
                                               "rope_parameters": YARN},
         "two keys": SIX_HEADS | {"rms_norm_eps": 1e-3},
     }),
+    "olmo3": family("Olmo3", GATED | {"num_hidden_layers": 5, "sliding_window": WINDOW}, {
+        "every fourth sees all": {},
+        "list of layers, both bases": {
+            "num_hidden_layers": 3, "layer_types": ["full_attention", "sliding_attention", "sliding_attention"],
+            "rope_parameters": {"full_attention": LINEAR,
+                                "sliding_attention": {"rope_type": "default", "rope_theta": 300.0}}} | SIX_HEADS,
+        "biases, own head size, tied, yarn": SIX_HEADS | {
+            "attention_bias": True, "head_dim": 32, "tie_word_embeddings": True,
+            "rms_norm_eps": 1e-3, "rope_parameters": {"full_attention": YARN, "sliding_attention": {
+                "rope_type": "default", "rope_theta": 500000.0}}},
+    }),
     "granite": family("Granite", GATED, {
         "multipliers": {"embedding_multiplier": 3.0, "residual_multiplier": 0.4, "attention_multiplier": 0.11,
                         "logits_scaling": 1.7},

@@ -130,6 +130,7 @@ LAYOUTS = {
                        StackedNorms()),
     "starcoder2": Layout(ARCH.STARCODER2, ["one key", "two keys, untied, linear"], metadata.starcoder2),
     "olmo2": Layout(ARCH.OLMO2, ["one key", "two keys"], metadata.common),
+    "olmo3": Layout(ARCH.OLMO2, ["every fourth sees all", "list of layers, both bases"], metadata.olmo3),
     "granite": Layout(ARCH.GRANITE, ["multipliers", "multipliers that are one, biases", "tied, two keys, linear"],
                       metadata.granite, pairs_for_halves),
     "cohere": Layout(ARCH.COMMAND_R, ["one key", "norms of queries and keys"], metadata.cohere),

@@ -71,6 +71,12 @@ def llama(writer, config):
     writer.add_rope_dimension_count(head_size(config))
 
 
+def olmo3(writer, config):
+    common(writer, config)
+    writer.add_sliding_window(config.sliding_window)
+    writer.add_sliding_window_pattern([kind == "sliding_attention" for kind in config.layer_types])
+
+
 def granite(writer, config):
     llama(writer, config)
     writer.add_attention_scale(config.attention_multiplier)

@@ -22,6 +22,7 @@ extern const Family kMistral;
 extern const Family kMixtral;
 extern const Family kMpt;
 extern const Family kOlmo2;
+extern const Family kOlmo3;
 extern const Family kOpt;
 extern const Family kPhi;
 extern const Family kPhi3;
