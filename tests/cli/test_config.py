@@ -13,7 +13,7 @@ from family_configs import FAMILIES, VOCABULARY
 
 IDS = cli_models.ids(2, 48, vocabulary=VOCABULARY)
 MAKE = {"llama": cli_models.llama, "gpt2": cli_models.gpt2}
-OTHERS = ["chatglm", "starcoder2", "olmo3"]  # the first config of each
+OTHERS = ["chatglm", "starcoder2", "olmo3", "ernie4_5"]  # the first config of each
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 DROP = "drop this key"
 
@@ -101,6 +101,8 @@ READ = [
     ("olmo3", {"sliding_window": 4}),
     ("olmo3", {"layer_types": ["full_attention"] * 5}),
     ("olmo3", {"rms_norm_eps": 1e-2}),
+    ("ernie4_5", {"rope_parameters": DROP, "rope_theta": 50.0}),
+    ("ernie4_5", {"rms_norm_eps": 1e-2}),
 ]
 # Keys that change nothing, there and here.
 NEUTRAL = [
@@ -133,6 +135,7 @@ NEUTRAL = [
                     "norm_type": "y", "attention_dropout": 0.5, "residual_dropout": 0.5, "embedding_dropout": 0.5}),
     ("olmo3", {"attention_dropout": 0.5, "max_position_embeddings": 4096, "layer_types": None}),
     ("olmo3", {"rope_parameters": None}),
+    ("ernie4_5", {"compression_ratio": 2.0, "use_rmsnorm": False, "max_position_embeddings": 4096}),
 ]
 # Changes that are refused, though transformers computes something else, or nothing: and the words that name them.
 REFUSED = [
@@ -206,6 +209,10 @@ REFUSED = [
     ("olmo3", {"layer_types": ["full_attention"]}, "`layer_types` is"),
     ("olmo3", {"sliding_window": None}, "`sliding_window` gives no window"),
     ("olmo3", {"attention_bias": True}, "`attention_bias` asks for it"),
+    ("ernie4_5", {"head_dim": 7}, "`head_dim` is 7"),
+    ("ernie4_5", {"use_bias": "no"}, "`use_bias` is \"no\""),
+    ("ernie4_5", {"use_bias": True}, "`use_bias` asks for it"),
+    ("ernie4_5", {"num_key_value_heads": 2}, "`num_key_value_heads` is 2, which does not divide"),
 ]
 
 
@@ -296,6 +303,7 @@ PUBLISHED = {
                    "mlp_type": "default", "norm_type": "layer_norm", "scale_attention_softmax_in_fp32": True,
                    "scale_attn_weights": True},
     "olmo3": {},
+    "ernie4_5": {"compression_ratio": 1.0, "use_rmsnorm": True},
 }
 
 
@@ -312,6 +320,7 @@ def test_keys_of_other_families_are_known(kind, home, changed):
     ("starcoder2", {"norm_type": "rms"}, "`norm_type` is \"rms\", which has no effect here; \"layer_norm\" is usual"),
     ("starcoder2", {"mlp_type": "gated"}, "`mlp_type` is \"gated\", which has no effect here; \"default\" is usual"),
     ("olmo3", {"rope_parameters": DROP, "rope_theta": 50.0}, "the rotary base 50 is that of full attention alone"),
+    ("ernie4_5", {"compression_ratio": 2.0}, "`compression_ratio` is 2.0, which has no effect here; 1 is usual"),
 ])
 def test_notes_of_other_families(kind, change, words, changed):
     found = notes(changed(kind, change))

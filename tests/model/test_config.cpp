@@ -169,6 +169,22 @@ TEST(Config, KeysOfOlmo3LeftOut) {
   EXPECT_FALSE(config.tied_head || config.query_key_value_bias || config.attention_output_bias);
 }
 
+TEST(Config, KeysOfErnie45LeftOut) {
+  const auto config = read(least_config("ernie4_5"));
+  EXPECT_EQ(config.context, 131072);
+  EXPECT_EQ(config.norm_epsilon, 1e-5);
+  EXPECT_EQ(config.key_value_heads, 2);
+  EXPECT_EQ(config.head_size, 128);
+  EXPECT_EQ(config.intermediate, 3072);
+  EXPECT_EQ(config.rotary.at(0).base, 500000);
+  EXPECT_TRUE(config.tied_head);
+  EXPECT_FALSE(config.query_key_value_bias || config.attention_output_bias || config.mlp_bias);
+  auto with_null = least_config("ernie4_5");
+  with_null["head_dim"] = with_null["num_key_value_heads"] = nullptr;
+  EXPECT_EQ(read(with_null).head_size, 16);
+  EXPECT_EQ(read(with_null).key_value_heads, 4);
+}
+
 TEST(Config, WithoutArchitecturesTheModelTypeTellsTheFamily) {
   const auto config = changed(gpt2_config(), {{"architectures", nullptr}, {"model_type", "gpt2"}});
   EXPECT_EQ(find_family(config, "config.json").name, "gpt2");

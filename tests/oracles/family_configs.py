@@ -233,6 +233,11 @@ FAMILIES = {
             "rms_norm_eps": 1e-3, "rope_parameters": {"full_attention": YARN, "sliding_attention": {
                 "rope_type": "default", "rope_theta": 500000.0}}},
     }),
+    "ernie4_5": family("Ernie4_5", GATED | {"head_dim": 16}, {
+        "one key": {},
+        "biases, untied, own head size": {"use_bias": True, "tie_word_embeddings": False, "head_dim": 32},
+        "two keys, yarn": SIX_HEADS | {"head_dim": 8, "rms_norm_eps": 1e-3, "rope_parameters": YARN},
+    }),
     "granite": family("Granite", GATED, {
         "multipliers": {"embedding_multiplier": 3.0, "residual_multiplier": 0.4, "attention_multiplier": 0.11,
                         "logits_scaling": 1.7},

@@ -131,6 +131,7 @@ LAYOUTS = {
     "starcoder2": Layout(ARCH.STARCODER2, ["one key", "two keys, untied, linear"], metadata.starcoder2),
     "olmo2": Layout(ARCH.OLMO2, ["one key", "two keys"], metadata.common),
     "olmo3": Layout(ARCH.OLMO2, ["every fourth sees all", "list of layers, both bases"], metadata.olmo3),
+    "ernie4_5": Layout(ARCH.ERNIE4_5, ["one key", "two keys, yarn"], metadata.common),
     "granite": Layout(ARCH.GRANITE, ["multipliers", "multipliers that are one, biases", "tied, two keys, linear"],
                       metadata.granite, pairs_for_halves),
     "cohere": Layout(ARCH.COMMAND_R, ["one key", "norms of queries and keys"], metadata.cohere),

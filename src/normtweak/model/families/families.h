@@ -7,6 +7,7 @@ namespace normtweak::model {
 extern const Family kBloom;
 extern const Family kChatglm;
 extern const Family kCohere;
+extern const Family kErnie45;
 extern const Family kFalcon;
 extern const Family kGemma;
 extern const Family kGemma2;
