@@ -13,7 +13,7 @@ from family_configs import FAMILIES, VOCABULARY
 
 IDS = cli_models.ids(2, 48, vocabulary=VOCABULARY)
 MAKE = {"llama": cli_models.llama, "gpt2": cli_models.gpt2}
-OTHERS = ["chatglm", "starcoder2", "olmo3", "ernie4_5"]  # the first config of each
+OTHERS = ["chatglm", "starcoder2", "olmo3", "ernie4_5", "seed_oss"]  # the first config of each
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 DROP = "drop this key"
 
@@ -103,6 +103,9 @@ READ = [
     ("olmo3", {"rms_norm_eps": 1e-2}),
     ("ernie4_5", {"rope_parameters": DROP, "rope_theta": 50.0}),
     ("ernie4_5", {"rms_norm_eps": 1e-2}),
+    ("seed_oss", {"rms_norm_eps": 1e-2}),
+    ("seed_oss", {"hidden_act": "gelu"}),
+    ("seed_oss", {"rope_parameters": DROP, "rope_theta": 50.0}),
 ]
 # Keys that change nothing, there and here.
 NEUTRAL = [
@@ -136,6 +139,7 @@ NEUTRAL = [
     ("olmo3", {"attention_dropout": 0.5, "max_position_embeddings": 4096, "layer_types": None}),
     ("olmo3", {"rope_parameters": None}),
     ("ernie4_5", {"compression_ratio": 2.0, "use_rmsnorm": False, "max_position_embeddings": 4096}),
+    ("seed_oss", {"pretraining_tp": 2, "attention_dropout": 0.5, "residual_dropout": 0.5}),
 ]
 # Changes that are refused, though transformers computes something else, or nothing: and the words that name them.
 REFUSED = [
@@ -213,6 +217,9 @@ REFUSED = [
     ("ernie4_5", {"use_bias": "no"}, "`use_bias` is \"no\""),
     ("ernie4_5", {"use_bias": True}, "`use_bias` asks for it"),
     ("ernie4_5", {"num_key_value_heads": 2}, "`num_key_value_heads` is 2, which does not divide"),
+    ("seed_oss", {"attention_out_bias": 1}, "`attention_out_bias` is 1"),
+    ("seed_oss", {"attention_out_bias": True}, "`attention_out_bias` asks for it"),
+    ("seed_oss", {"mlp_bias": True}, "`mlp_bias` asks for it"),
 ]
 
 
@@ -304,6 +311,7 @@ PUBLISHED = {
                    "scale_attn_weights": True},
     "olmo3": {},
     "ernie4_5": {"compression_ratio": 1.0, "use_rmsnorm": True},
+    "seed_oss": {},
 }
 
 

@@ -185,6 +185,18 @@ TEST(Config, KeysOfErnie45LeftOut) {
   EXPECT_EQ(read(with_null).key_value_heads, 4);
 }
 
+TEST(Config, KeysOfSeedOssLeftOut) {
+  const auto config = read(least_config("seed_oss"));
+  EXPECT_EQ(config.context, 524288);
+  EXPECT_EQ(config.norm_epsilon, 1e-6);
+  EXPECT_EQ(config.key_value_heads, 8);
+  EXPECT_EQ(config.head_size, 128);
+  EXPECT_EQ(config.intermediate, 27648);
+  EXPECT_EQ(config.rotary.at(0).base, 10000);
+  EXPECT_TRUE(config.query_key_value_bias);
+  EXPECT_FALSE(config.attention_output_bias || config.mlp_bias || config.tied_head);
+}
+
 TEST(Config, WithoutArchitecturesTheModelTypeTellsTheFamily) {
   const auto config = changed(gpt2_config(), {{"architectures", nullptr}, {"model_type", "gpt2"}});
   EXPECT_EQ(find_family(config, "config.json").name, "gpt2");

@@ -238,6 +238,13 @@ FAMILIES = {
         "biases, untied, own head size": {"use_bias": True, "tie_word_embeddings": False, "head_dim": 32},
         "two keys, yarn": SIX_HEADS | {"head_dim": 8, "rms_norm_eps": 1e-3, "rope_parameters": YARN},
     }),
+    "seed_oss": family("SeedOss", GATED | {"head_dim": 16}, {
+        "biases of query, key and value": {},
+        "all biases, own head size, tied": {"attention_out_bias": True, "mlp_bias": True, "head_dim": 32,
+                                            "tie_word_embeddings": True},
+        "no biases, two keys, yarn": SIX_HEADS | {"attention_bias": False, "head_dim": 8, "rms_norm_eps": 1e-3,
+                                                  "rope_parameters": YARN},
+    }),
     "granite": family("Granite", GATED, {
         "multipliers": {"embedding_multiplier": 3.0, "residual_multiplier": 0.4, "attention_multiplier": 0.11,
                         "logits_scaling": 1.7},

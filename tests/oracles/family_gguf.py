@@ -132,6 +132,7 @@ LAYOUTS = {
     "olmo2": Layout(ARCH.OLMO2, ["one key", "two keys"], metadata.common),
     "olmo3": Layout(ARCH.OLMO2, ["every fourth sees all", "list of layers, both bases"], metadata.olmo3),
     "ernie4_5": Layout(ARCH.ERNIE4_5, ["one key", "two keys, yarn"], metadata.common),
+    "seed_oss": Layout(ARCH.SEED_OSS, ["biases of query, key and value", "no biases, two keys, yarn"], metadata.common),
     "granite": Layout(ARCH.GRANITE, ["multipliers", "multipliers that are one, biases", "tied, two keys, linear"],
                       metadata.granite, pairs_for_halves),
     "cohere": Layout(ARCH.COMMAND_R, ["one key", "norms of queries and keys"], metadata.cohere),

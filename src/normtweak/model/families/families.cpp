@@ -14,9 +14,9 @@ namespace {
 
 // To add a family: its file, and its row here.
 constexpr auto kFamilies = std::to_array<const Family*>(
-    {&kBloom, &kChatglm, &kCohere, &kErnie45, &kFalcon, &kGemma,    &kGemma2,  &kGemma3,   &kGlm,       &kGlm4,
-     &kGpt2,  &kGptNeox, &kGptj,   &kGranite, &kLlama,  &kMistral,  &kMixtral, &kMpt,      &kOlmo2,     &kOlmo3,
-     &kOpt,   &kPhi,     &kPhi3,   &kQwen2,   &kQwen3,  &kQwen3Moe, &kSmollm3, &kStablelm, &kStarcoder2});
+    {&kBloom, &kChatglm, &kCohere, &kErnie45, &kFalcon, &kGemma,    &kGemma2,  &kGemma3,  &kGlm,      &kGlm4,
+     &kGpt2,  &kGptNeox, &kGptj,   &kGranite, &kLlama,  &kMistral,  &kMixtral, &kMpt,     &kOlmo2,    &kOlmo3,
+     &kOpt,   &kPhi,     &kPhi3,   &kQwen2,   &kQwen3,  &kQwen3Moe, &kSeedOss, &kSmollm3, &kStablelm, &kStarcoder2});
 
 // By their names, since there are more architectures than a line can hold.
 std::string supported_families() {

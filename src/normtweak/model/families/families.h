@@ -30,6 +30,7 @@ extern const Family kPhi3;
 extern const Family kQwen2;
 extern const Family kQwen3;
 extern const Family kQwen3Moe;
+extern const Family kSeedOss;
 extern const Family kSmollm3;
 extern const Family kStablelm;
 extern const Family kStarcoder2;
