@@ -1,7 +1,7 @@
 """ChatGLM2, ChatGLM3 and GLM-4 as their own repositories compute them, in plain torch.
 
-transformers has no class for them; their code comes with the checkpoints. This restates it, and makes transformers' Auto
-classes open such a folder, as that code does.
+transformers has no class for them; their code comes with the checkpoints. This restates it, and makes transformers'
+Auto classes open such a folder, as that code does.
 """
 import torch
 from torch import nn
