@@ -1,6 +1,7 @@
 // Mixtral: Mistral with a mixture of experts in each block.
 #include "normtweak/model/families/families.h"
 #include "normtweak/model/families/shared_rows.h"
+#include "normtweak/model/gguf_metadata.h"
 
 namespace normtweak::model {
 namespace {
@@ -10,6 +11,12 @@ constexpr Range kExperts = {1, 4096};
 void complete(const ConfigValues& /*values*/, ModelConfig& config) {
   config.expert_intermediate = config.intermediate;
   for (auto& layer : config.layer_facts) layer.experts = true;
+}
+
+// LLaMA, of the same architecture, has none.
+bool has_experts(const GgufMetadata& metadata) {
+  const auto* count = metadata.find("expert_count");
+  return count != nullptr && *count != 0;
 }
 
 }  // namespace
@@ -34,7 +41,7 @@ const Family kMixtral = like_llama({
                                           {LinearRole::gate, "block_sparse_moe.experts.{}.w1", "ffn_gate_exps"},
                                           {LinearRole::up, "block_sparse_moe.experts.{}.w3", "ffn_up_exps"},
                                           {LinearRole::down, "block_sparse_moe.experts.{}.w2", "ffn_down_exps"}}),
-    .gguf = {.architecture = "llama", .rotary_permuted = true, .with_experts = true},
+    .gguf = {.architecture = "llama", .rotary_permuted = true, .owns = has_experts},
 });
 
 }  // namespace normtweak::model

@@ -57,7 +57,7 @@ const Family kQwen3Moe = like_llama({
                                           {LinearRole::gate, "mlp.gate_proj", "ffn_gate", is_dense},
                                           {LinearRole::up, "mlp.up_proj", "ffn_up", is_dense},
                                           {LinearRole::down, "mlp.down_proj", "ffn_down", is_dense}}),
-    .gguf = {.architecture = "qwen3moe", .with_experts = true, .complete = complete_from_gguf},
+    .gguf = {.architecture = "qwen3moe", .complete = complete_from_gguf},
 });
 
 }  // namespace normtweak::model
