@@ -88,6 +88,20 @@ TEST(TokenizerFolder, GgufGivesTheIdsOfAutoTokenizer) {
   }
 }
 
+TEST(TokenizerFolder, GgufDetailsAreNamed) {
+  const auto notes_of = [](const char* name) {
+    return text::gguf_tokenizer_notes(read_json(folders() / name / "metadata.json"), "m.gguf");
+  };
+  const std::string missing = "m.gguf: tokenizer.ggml.add_space_prefix is missing; texts are assumed to begin with";
+  EXPECT_EQ(notes_of("gguf_llama"), std::vector<std::string>());
+  EXPECT_EQ(notes_of("gguf_llama_unsaid"), std::vector<std::string>{missing + " a space"});
+  EXPECT_EQ(notes_of("gguf_gemma_unsaid"), std::vector<std::string>{missing + "out a space"});
+  auto metadata = read_json(folders() / "gguf_llama" / "metadata.json");
+  metadata["tokenizer.ggml.tokens"][300] = std::string(1025, 'x');
+  EXPECT_EQ(message_of<Error>([&] { text::tokenizer_json_from_gguf(metadata, "m.gguf"); }),
+            "m.gguf: token 300 has 1025 bytes; 1024 is the most for a SentencePiece model");
+}
+
 // A text that goes on keeps the space that its first word begins with.
 TEST(TokenizerFolder, AContinuationKeepsItsSpace) {
   const auto tokenizer = Files(folders() / "spm_llama").load().tokenizer;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "normtweak/base/json/json.h"
@@ -21,9 +22,10 @@ enum class MergeOrder : std::uint8_t {
 };
 
 // tokens: all different. scores: one for each; not read with MergeOrder::id. The order is that of transformers'
-// generate_merges, with scores and without.
+// generate_merges, with scores and without. Throws Error naming `origin` for a token of more than 1024 bytes: the time
+// grows with the square of their lengths.
 std::vector<DerivedMerge> derive_merges(std::span<const std::string> tokens, std::span<const double> scores,
-                                        MergeOrder order);
+                                        MergeOrder order, std::string_view origin);
 
 // As tokenizer.json has them: "a b", or ["a", "b"] if a token has a space.
 Json merges_as_json(std::span<const std::string> tokens, std::span<const DerivedMerge> merges);

@@ -33,14 +33,6 @@ const GgufPreTokenizer& read_pre_tokenizer(const JsonPart& metadata) {
   return *row;
 }
 
-Json read_merges(const JsonPart& metadata) {
-  const auto part = metadata["tokenizer.ggml.merges"];
-  if (!part.is_array()) part.fail("is missing");
-  auto merges = Json::array();
-  for (const auto& element : part.elements()) merges.push_back(gguf_text(element));
-  return merges;
-}
-
 Json split_at(std::string_view regex) {
   return {{"type", "Split"}, {"pattern", {{"Regex", regex}}}, {"behavior", "Isolated"}, {"invert", false}};
 }
@@ -77,7 +69,7 @@ Json gpt2_tokenizer_json(const JsonPart& metadata) {
                        {"byte_fallback", false},
                        {"ignore_merges", row.ignore_merges}};
   document["model"]["vocab"] = vocabulary_as_json(tokens);
-  document["model"]["merges"] = read_merges(metadata);
+  document["model"]["merges"] = read_gguf_merges(metadata);
   return document;
 }
 

@@ -64,6 +64,14 @@ std::vector<double> read_gguf_scores(const JsonPart& metadata, std::size_t token
   return scores;
 }
 
+Json read_gguf_merges(const JsonPart& metadata) {
+  const auto part = metadata["tokenizer.ggml.merges"];
+  if (!part.is_array()) part.fail("is missing");
+  auto merges = Json::array();
+  for (const auto& element : part.elements()) merges.push_back(gguf_text(element));
+  return merges;
+}
+
 std::optional<std::size_t> read_gguf_id(const JsonPart& metadata, std::string_view key, std::size_t tokens) {
   const auto part = metadata[fmt::format("tokenizer.ggml.{}", key)];
   if (part.is_null()) return std::nullopt;

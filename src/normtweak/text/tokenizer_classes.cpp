@@ -194,7 +194,10 @@ void rebuild(Json& document, const RebuildingClass& row, const JsonPart& config,
   if (const auto type = model.value("type", Json("BPE")); type != "BPE") {
     fail("{}: model: type {}, but tokenizer_class {} is one of BPE", origin, show(type), row.name);
   }
-  for (const auto* const key : {"unk_token", "dropout", "fuse_unk", "ignore_merges"}) model.erase(key);
+  for (const auto* const key : {"unk_token", "dropout", "fuse_unk", "ignore_merges", "byte_fallback",
+                                "continuing_subword_prefix", "end_of_word_suffix"}) {
+    model.erase(key);
+  }
   const bool prefix_space = config["add_prefix_space"].flag(row.prefix_space);
   switch (row.form) {
     case Form::bytes:

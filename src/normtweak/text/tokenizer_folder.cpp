@@ -174,6 +174,12 @@ std::vector<std::string> note_on_own_code(const JsonPart& config, std::string_vi
       "{}: `auto_map` names code of its own for the tokenizer, which is not run; tokenizer.json is used", origin)};
 }
 
+// transformers then changes the pre-tokenizer of Mistral's models that were saved before its version 5.
+std::vector<std::string> note_on_mistral(const JsonPart& config, std::string_view origin) {
+  if (!config["fix_mistral_regex"].flag(false)) return {};
+  return {fmt::format("{}: fix_mistral_regex is not applied; tokenizer.json is used as it is", origin)};
+}
+
 void set_defaults(TokenRoles& roles, const RebuildingClass& row) {
   for (std::size_t i = 0; i < kRoles.size(); ++i) roles.set_default(kRoles[i], row.tokens[i]);
   if (row.mask_takes_space) roles.let_take_space("mask_token");
@@ -187,6 +193,7 @@ ChosenClass class_of(const TokenizerFolder& folder, const File& config, std::vec
                     .mentions_byte_level = folder.tokenizer.find("\"ByteLevel\"") != std::string_view::npos});
   if (chosen.is_refused) refuse_class(folder, config, name);
   append(notes, note_on_own_code(config.part(), config.origin));
+  append(notes, note_on_mistral(config.part(), config.origin));
   if (!chosen.is_known) notes.push_back(note_on_unknown_class(config.origin, name));
   return chosen;
 }
