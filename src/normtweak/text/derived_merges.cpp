@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 #include "normtweak/base/error.h"
 #include "normtweak/text/token_index.h"
@@ -44,10 +45,14 @@ std::vector<DerivedMerge> derive_merges(std::span<const std::string> tokens, std
   std::vector<Candidate> candidates;
   for (std::size_t id = 0; id < tokens.size(); ++id) {
     if (tokens[id].size() > kLongest) {
-      fail("{}: token {} has {} bytes; {} is the most for a SentencePiece model", origin, id, tokens[id].size(),
+      fail("{}: token {} has {} bytes; {} is the most that merges are derived from", origin, id, tokens[id].size(),
            kLongest);
     }
+    const auto first = static_cast<std::ptrdiff_t>(candidates.size());
     add_candidates(find, tokens[id], static_cast<std::int32_t>(id), candidates);
+    if (order != MergeOrder::rank) continue;
+    std::ranges::sort(candidates.begin() + first, candidates.end(), {},
+                      [](const Candidate& row) { return std::pair(row.halves.left, row.halves.right); });
   }
   const auto score = [&](const Candidate& row) { return scores[static_cast<std::size_t>(row.id)]; };
   if (order == MergeOrder::score) {

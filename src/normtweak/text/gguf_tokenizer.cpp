@@ -33,21 +33,19 @@ const GgufPreTokenizer& read_pre_tokenizer(const JsonPart& metadata) {
   return *row;
 }
 
-Json split_at(std::string_view regex) {
-  return {{"type", "Split"}, {"pattern", {{"Regex", regex}}}, {"behavior", "Isolated"}, {"invert", false}};
-}
-
 Json make_pre_tokenizer(const GgufPreTokenizer& row) {
   auto steps = Json::array();
-  for (const auto regex : row.regexes) steps.push_back(split_at(regex));
-  steps.push_back(
-      {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", row.gpt2_regex}});
-  for (const auto regex : row.byte_level_regexes) steps.push_back(split_at(regex));
+  for (const auto regex : row.regexes) steps.push_back(isolated_split(regex));
+  steps.push_back(byte_level(false, row.gpt2_regex));
+  for (const auto regex : row.byte_level_regexes) steps.push_back(isolated_split(regex));
   return {{"type", "Sequence"}, {"pretokenizers", std::move(steps)}};
 }
 
-Json byte_level(bool trim_offsets) {
-  return {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", trim_offsets}, {"use_regex", true}};
+// The post-processor, which adds nothing.
+Json untrimmed() {
+  auto step = byte_level(true, true);
+  step["trim_offsets"] = false;
+  return step;
 }
 
 Json gpt2_tokenizer_json(const JsonPart& metadata) {
@@ -58,8 +56,8 @@ Json gpt2_tokenizer_json(const JsonPart& metadata) {
   document["normalizer"] = row.nfc ? Json{{"type", "NFC"}} : Json();
   document["pre_tokenizer"] = make_pre_tokenizer(row);
   auto around = template_of(read_gguf_frame(metadata, row.add_bos, false));
-  document["post_processor"] = around.is_null() ? byte_level(false) : std::move(around);
-  document["decoder"] = byte_level(true);
+  document["post_processor"] = around.is_null() ? untrimmed() : std::move(around);
+  document["decoder"] = byte_level(true, true);
   document["model"] = {{"type", "BPE"},
                        {"dropout", nullptr},
                        {"unk_token", nullptr},
@@ -122,8 +120,8 @@ Json tokenizer_config_from_gguf(const Json& metadata, std::string_view origin) {
     if (const auto id = read_gguf_id(part, key, tokens.size())) config[std::string(name)] = gguf_token(part, *id);
   }
   const auto frame = read_gguf_frame(part, kind.adds_bos(part), kind.adds_eos);
-  config["add_bos_token"] = frame.before.has_value();
-  config["add_eos_token"] = frame.after.has_value();
+  config["add_bos_token"] = !frame.before.empty();
+  config["add_eos_token"] = !frame.after.empty();
   if (const auto architecture = part["general.architecture"]; !architecture.is_null()) {
     const auto limit = part[fmt::format("{}.context_length", architecture.text())];
     if (!limit.is_null()) config["model_max_length"] = limit.integer();

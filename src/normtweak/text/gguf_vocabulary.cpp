@@ -92,16 +92,14 @@ Json gguf_added_tokens(const std::vector<std::int64_t>& types, const std::vector
 Frame read_gguf_frame(const JsonPart& metadata, bool add_bos, bool add_eos) {
   const auto count = tokens_of(metadata).elements().size();
   Frame frame;
-  const auto put = [&](std::string_view flag, bool otherwise, std::string_view key, std::optional<std::string>& token,
-                       std::size_t& id) {
+  const auto put = [&](std::string_view flag, bool otherwise, std::string_view key, std::vector<PlacedToken>& tokens) {
     if (!metadata[flag].flag(otherwise)) return;
     const auto found = read_gguf_id(metadata, key, count);
     if (!found) return;
-    token = gguf_token(metadata, *found);
-    id = *found;
+    tokens.push_back({.token = gguf_token(metadata, *found), .id = *found});
   };
-  put("tokenizer.ggml.add_bos_token", add_bos, "bos_token_id", frame.before, frame.before_id);
-  put("tokenizer.ggml.add_eos_token", add_eos, "eos_token_id", frame.after, frame.after_id);
+  put("tokenizer.ggml.add_bos_token", add_bos, "bos_token_id", frame.before);
+  put("tokenizer.ggml.add_eos_token", add_eos, "eos_token_id", frame.after);
   return frame;
 }
 
