@@ -90,14 +90,20 @@ constexpr std::array<Kind, 3> kKinds = {
      {"llama", llama_tokenizer_json, llama_tokenizer_notes, llama_adds_bos},
      {.name = "t5", .make = t5_tokenizer_json, .notes = no_notes, .adds_bos = t5_adds_bos, .adds_eos = true}}};
 
+// llama.cpp's other kinds.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 3> kUnsupported = {
+    {{"bert", " (WordPiece)"}, {"rwkv", " (RWKV's World)"}, {"plamo2", " (PLaMo 2's Unigram of bytes)"}}};
+
 const Kind& kind_of(const JsonPart& metadata) {
   const auto model = metadata["tokenizer.ggml.model"];
   if (model.is_null()) model.fail("is missing; the file holds no tokenizer");
   const auto* const kind = std::ranges::find(kKinds, model.text(), &Kind::name);
-  if (kind == kKinds.end()) {
-    model.fail("{} is not supported; gpt2 (byte-level BPE), llama (SentencePiece) and t5 (Unigram) are", model.text());
-  }
-  return *kind;
+  if (kind != kKinds.end()) return *kind;
+  if (model.text() == "none" || model.text() == "no_vocab") model.fail("{}: the file holds no tokenizer", model.text());
+  using Row = std::pair<std::string_view, std::string_view>;
+  const auto* const other = std::ranges::find(kUnsupported, model.text(), &Row::first);
+  model.fail("{}{} is not supported; gpt2 (byte-level BPE), llama (SentencePiece) and t5 (Unigram) are", model.text(),
+             other == kUnsupported.end() ? "" : other->second);
 }
 
 }  // namespace
