@@ -1,5 +1,5 @@
-// Tokenizers of Hugging Face's tokenizer.json: BPE of bytes or characters, Unigram and WordLevel. What is not supported
-// (WordPiece, dropout) is refused by name; `truncation` and `padding` are ignored, as in transformers.
+// Tokenizers of Hugging Face's tokenizer.json: BPE of bytes or characters, Unigram, WordLevel and WordPiece. What is
+// not supported (dropout) is refused by name; `truncation` and `padding` are ignored, as in transformers.
 #pragma once
 #include <cstdint>
 #include <memory>
