@@ -220,7 +220,7 @@ TEST_F(GgufCheckpoint, ExpertsTellFamiliesOfOneArchitectureApart) {
                   {"gpt2.attention.head_count", number(2)},
                   {"gpt2.feed_forward_length", number(8)},
                   {"gpt2.context_length", number(16)},
-                  {"gpt2.attention.layer_norm_epsilon", real(1e-5F)},
+                  {"gpt2.attention.layer_norm_epsilon", {6, raw(1e-5F)}},
                   {"gpt2.expert_count", number(4)}},
                  {kEmbedding}, "metadata gpt2.expert_count is 4, which is not supported; 0 is");
 }
