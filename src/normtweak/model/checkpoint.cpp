@@ -4,6 +4,7 @@
 #include <array>
 #include <iterator>
 
+#include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
 #include "normtweak/base/files/file.h"
 #include "normtweak/base/files/out_of_memory.h"
@@ -12,6 +13,7 @@
 #include "normtweak/model/config_values.h"
 #include "normtweak/model/gguf_checkpoint.h"
 #include "normtweak/model/model_path.h"
+#include "normtweak/model/parts.h"
 #include "normtweak/model/token_ids.h"
 #include "normtweak/text/tokenizer_folder.h"
 
@@ -155,6 +157,32 @@ Checkpoint open_checkpoint(const std::string& model) {
   const auto [path, note] = find_model(model);
   auto checkpoint = fs::is_directory(path) ? open_directory(path) : open_gguf_checkpoint(path);
   if (!note.empty()) checkpoint.notes.push_back(note);
+  return checkpoint;
+}
+
+Checkpoint with_codes(Checkpoint checkpoint) {
+  checkpoint.keeps_codes = true;
+  std::string first;
+  const auto add = [&](const std::string& name) {
+    if (!checkpoint.tensors->contains(name)) return;
+    const auto info = checkpoint.tensors->info(name);
+    if (first.empty()) {
+      first = name;
+      checkpoint.numbers.stored_type = info.type;
+    } else if (info.type != checkpoint.numbers.stored_type) {
+      fail("{} is {}, and {} is {}; norms and biases of one type are needed", described(*checkpoint.tensors, first),
+           type_name(checkpoint.numbers.stored_type), checkpoint.tensors->name_in_file(name), type_name(info.type));
+    }
+  };
+  for (const auto& norm : all_norms(*checkpoint.family, checkpoint.numbers)) {
+    add(norm.name + ".weight");
+    add(norm.name + ".bias");
+  }
+  for (int block = 0; block < checkpoint.numbers.layers; ++block) {
+    for (const auto& linear : block_parts(*checkpoint.family, checkpoint.numbers, block).linears) {
+      add(linear.name + ".bias");
+    }
+  }
   return checkpoint;
 }
 

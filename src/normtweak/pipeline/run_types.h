@@ -89,7 +89,8 @@ struct QuantizeOptions {
 
 struct TweakRunOptions {
   std::string quantized, reference;
-  std::filesystem::path output;
+  std::filesystem::path output;  // a folder, or of a GGUF file a file; empty: only `patch` is written
+  std::filesystem::path patch;   // of a GGUF file: what changed, for pipeline::apply_patch(); empty: not written
   TweakOptions tweak;
   TextSource text;
   External external;
