@@ -62,7 +62,8 @@ constexpr std::array<std::string_view, 32> kArcade = {
     "<|reg1|>",       "<|reg2|>",         "<|reg3|>",        "<|reg4|>",        "<|reg5|>",        "<|reg6|>",
     "<|reg7|>",       "<|extra0|>"};
 
-// Sources: tokenization_qwen.py (Qwen-7B), tokenization_chatglm.py (glm-4-9b), tokenization_arcade100k.py
+// Kimi's class also cuts a text every 400,000 characters, and within runs of 25,000 without white space; here it is
+// whole. Sources: tokenization_qwen.py (Qwen-7B), tokenization_chatglm.py (glm-4-9b), tokenization_arcade100k.py
 // (stablelm-2-1_6b), tokenization_kimi.py (Moonlight, Kimi-K2).
 constexpr std::array<TiktokenClass, 4> kClasses = {
     {{.name = "QWenTokenizer",
