@@ -76,7 +76,7 @@ class Home:
         path = self.path(family, case, "model.gguf")
         if path not in self.logits:
             path.parent.mkdir(parents=True, exist_ok=True)
-            family_gguf.write(path, family, model)
+            family_llama_cpp.write(path, family, case, model)
             self.logits[path] = cli_program.logits(path, IDS, path.parent)
         return self.logits[path]
 

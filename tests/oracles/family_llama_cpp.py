@@ -4,19 +4,19 @@ bench/llama_cpp_logits.py runs llama.cpp and writes llama_cpp_logits.safetensors
 build llama.cpp. A case of family_configs.py whose weights have changed since is recognised and skipped.
 """
 import copy
+import dataclasses
 import pathlib
 
-import gguf
 import torch
 from safetensors import safe_open
 
 import family_gguf
 import family_models
-from family_configs import FAMILIES
+from family_configs import CONTEXT, FAMILIES, LINEAR, YARN, base_and_scaled, longrope
 
 KEPT = pathlib.Path(__file__).with_name("llama_cpp_logits.safetensors")
 WRITER = "bench/llama_cpp_logits.py"
-POSITIONS = slice(-8, None)  # of the last of family_models.IDS: those whose logits are kept
+POSITIONS = slice(-6, None)  # of the last of family_models.IDS: those whose logits are kept
 
 # Largest difference, of the largest logit.
 IN_F32 = 5e-5  # sums in another order; family_models.py finds no change that is as small
@@ -30,34 +30,77 @@ BY_TABLE_OFTEN = 5e-3  # the same in 46 and 62 blocks; 4e-6 without the table
 # argument falls on the other side of a step, and at nearly all behind so many blocks.
 TYPICAL_WITH_TABLE = IN_F32
 
-# llama.cpp decides by the number of blocks what no key says: norms of Cohere's queries and keys are read from 64 on,
-# the 27B models of Gemma 2 and 3 have 46 and 62 and scale scores by the width. name → case, what it changes
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One that family_gguf.py has not. case: of family_configs.py; config, keys: what is changed there and in the
+    metadata, where None takes a key out. The file and transformers' config then mean the same to llama.cpp."""
+    case: str
+    config: dict = dataclasses.field(default_factory=dict)
+    keys: dict = dataclasses.field(default_factory=dict)
+
+
+YARN_ELSEWHERE = YARN | {"original_max_position_embeddings": CONTEXT}
+YARN_BETAS = YARN | {"beta_fast": 16.0, "beta_slow": 2.0}
+FULL, SLIDING = "full_attention", "sliding_attention"
+
+# What llama.cpp decides by the number of blocks, and no key says: norms of Cohere's queries and keys are read from 64
+# blocks on, the 27B models of Gemma 2 and 3 have 46 and 62 and scale scores by the width.
 DEEP = {
-    ("cohere", "norms of queries and keys, 64 blocks"): ("norms of queries and keys", {
+    ("cohere", "norms of queries and keys, 64 blocks"): Case("norms of queries and keys", {
         "num_hidden_layers": 64, "initializer_range": 0.1}),
-    ("gemma2", "46 blocks"): ("caps", {"num_hidden_layers": 46, "query_pre_attn_scalar": 16}),
-    ("gemma3", "62 blocks"): ("every sixth sees all", {"num_hidden_layers": 62, "query_pre_attn_scalar": 16}),
+    ("gemma2", "46 blocks"): Case("caps", {"num_hidden_layers": 46, "query_pre_attn_scalar": 16}),
+    ("gemma3", "62 blocks"): Case("every sixth sees all", {"num_hidden_layers": 62, "query_pre_attn_scalar": 16}),
 }
+# Keys that few files have, and keys that older files lack.
+OTHER_KEYS = {
+    ("llama", "yarn, betas"): Case("yarn", {"rope_parameters": YARN_BETAS}, {
+        "rope.scaling.yarn_beta_fast": 16.0, "rope.scaling.yarn_beta_slow": 2.0}),
+    ("llama", "yarn, no original context"): Case("yarn", {"rope_parameters": YARN_ELSEWHERE}, {
+        "rope.scaling.original_context_length": None}),
+    ("llama", "old key of linear scaling"): Case("two keys, linear", {}, {
+        "rope.scaling.type": None, "rope.scaling.factor": None, "rope.scale_linear": 2.5}),
+    ("llama", "no scaling, whatever the factor"): Case("one key", {}, {
+        "rope.scaling.type": "none", "rope.scaling.factor": 2.0}),
+    ("smollm3", "yarn"): Case("every fourth without positions", {"rope_parameters": YARN}),
+    ("olmo2", "yarn"): Case("one key", {"rope_parameters": YARN}),
+    ("gpt_neox", "one after the other"): Case("parallel", {"use_parallel_residual": False}),
+    ("falcon", "linear"): Case("one key", {"rope_parameters": LINEAR}, {
+        "rope.scaling.type": "linear", "rope.scaling.factor": 2.5, "rope.freq_base": 5000.0}),
+    ("mpt", "not clipped"): Case("four heads, clipped", {"attn_config": {}}, {"attention.clamp_kqv": None}),
+    ("gemma3", "two bases, linear"): Case("every sixth sees all", {"rope_parameters": {
+        FULL: LINEAR, SLIDING: {"rope_type": "default", "rope_theta": 300.0}}}),
+    ("gemma3", "every third sees all"): Case("every sixth sees all", {
+        "layer_types": [FULL if i % 3 == 2 else SLIDING for i in range(7)]}, {"attention.sliding_window_pattern": 3}),
+    ("mixtral", "three of four"): Case("two of four", {"num_experts_per_tok": 3}),
+    ("glm", "number of rotated channels left out"): Case("half rotary", base_and_scaled(1.0, rope_theta=10000.0), {
+        "rope.dimension_count": None}),
+    ("phi", "number of rotated channels left out"): Case("half rotary", base_and_scaled(1.0, rope_theta=10000.0), {
+        "rope.dimension_count": None}),
+    ("phi3", "no attention factor"): Case("beyond the original context", {
+        "rope_parameters": longrope(8, attention_factor=1.0)}, {"rope.scaling.attn_factor": None}),
+}
+MORE = DEEP | OTHER_KEYS
 # (family, case) → why llama.cpp cannot open the file.
 REFUSED = {("cohere", "norms of queries and keys"): "has such norms in models of 64 blocks and more only"}
 CASES = [(family, case) for family, layout in family_gguf.LAYOUTS.items() for case in layout.cases
-         if (family, case) not in REFUSED] + list(DEEP)
+         if (family, case) not in REFUSED] + list(MORE)
 # llama.cpp chooses longrope's factors by the context that it has room for, a multiple of 256, and not by the row: the
 # original context must be as long for it to take the short ones. Nothing else is computed from this key here.
 METADATA = {("phi3", "within the original context"): {"phi3.rope.scaling.original_context_length": 256}}
 
 
 def make(family, case):
-    if (family, case) not in DEEP:
+    if (family, case) not in MORE:
         return family_models.make(family, case)
-    original, changes = DEEP[family, case]
-    facts = FAMILIES[family]
-    config = facts.config(**copy.deepcopy(facts.base | facts.cases[original] | changes))
-    return family_models.make(family, original, config)
+    facts, more = FAMILIES[family], MORE[family, case]
+    config = facts.config(**copy.deepcopy(facts.base | facts.cases[more.case] | more.config))
+    return family_models.make(family, more.case, config)
 
 
-def architecture(family):
-    return gguf.MODEL_ARCH_NAMES[family_gguf.LAYOUTS[family].architecture]
+def write(path, family, case, model):
+    family_gguf.write(path, family, model, MORE[family, case].keys if (family, case) in MORE else {})
 
 
 def gelus(model):
