@@ -74,10 +74,20 @@ OTHER_KEYS = {
     ("gemma3", "every third sees all"): Case("every sixth sees all", {
         "layer_types": [FULL if i % 3 == 2 else SLIDING for i in range(7)]}, {"attention.sliding_window_pattern": 3}),
     ("mixtral", "three of four"): Case("two of four", {"num_experts_per_tok": 3}),
+    ("gemma2", "caps left out"): Case("caps", {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}, {
+        "attn_logit_softcapping": None, "final_logit_softcapping": None}),
+    ("gemma2", "head size left out"): Case("caps", {"head_dim": 16, "query_pre_attn_scalar": 16}, {
+        "attention.key_length": None, "attention.value_length": None}),
+    ("gemma3", "no window"): Case("every sixth sees all", {"layer_types": 7 * [FULL]}, {
+        "attention.sliding_window": None}),
+    ("granite", "scale left out"): Case("multipliers", {"attention_multiplier": 0.25}, {"attention.scale": None}),
+    ("cohere", "scale left out"): Case("one key", {"logit_scale": 1.0}, {"logit_scale": None}),
     ("glm", "number of rotated channels left out"): Case("half rotary", base_and_scaled(1.0, rope_theta=10000.0), {
         "rope.dimension_count": None}),
     ("phi", "number of rotated channels left out"): Case("half rotary", base_and_scaled(1.0, rope_theta=10000.0), {
         "rope.dimension_count": None}),
+    ("falcon", "number of key heads left out"): Case("groups, two norms", {"num_kv_heads": 6}, {
+        "attention.head_count_kv": None}),
     ("phi3", "no attention factor"): Case("beyond the original context", {
         "rope_parameters": longrope(8, attention_factor=1.0)}, {"rope.scaling.attn_factor": None}),
 }

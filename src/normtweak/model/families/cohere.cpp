@@ -1,8 +1,15 @@
 // Cohere (Command-R): attention and MLP read one LayerNorm without bias; neighbouring channels are rotated together.
 #include "normtweak/model/families/families.h"
+#include "normtweak/model/gguf_metadata.h"
 
 namespace normtweak::model {
 namespace {
+
+// Without the key, or with 0, llama.cpp leaves logits as they are.
+void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
+  const auto* scale = metadata.find("logit_scale");
+  if (scale == nullptr || *scale == 0) config["logit_scale"] = 1;
+}
 
 bool has_head_norms(const ModelConfig& config, const LayerFacts& /*layer*/) { return config.query_key_norms; }
 
@@ -39,7 +46,7 @@ const Family kCohere = {
                 {LinearRole::gate, "mlp.gate_proj", "ffn_gate"},
                 {LinearRole::up, "mlp.up_proj", "ffn_up"},
                 {LinearRole::down, "mlp.down_proj", "ffn_down"}},
-    .gguf = {.architecture = "command-r"},
+    .gguf = {.architecture = "command-r", .complete = complete_from_gguf},
 };
 
 }  // namespace normtweak::model
