@@ -2,7 +2,7 @@
 """What the tweak wins back, by bits, by how floats are stored and by length of the text, over several seeds.
 
     bench/recovery.py MODEL --rows wiki.test.raw --text ptb.valid.txt [--bits 4 3 2] [--seeds 0 1 2]
-                      [--stored bf16 f32] [--lengths 1024] [--device cuda] [--context 512]
+                      [--stored bf16 f32] [--lengths 1024] [--device cuda] [--context 512] [--protocol gptq]
 
 For each seed the model writes a text, on which everything with that seed is quantized and tweaked. Prints the mean of
 untouched -> tweaked over the seeds, with the standard deviation of the tweaked one. A run whose report is in --out is not
@@ -30,6 +30,7 @@ def main():
     parser.add_argument("--rows", required=True, help="a data set with one row a line")
     parser.add_argument("--text", required=True, help="a text file")
     parser.add_argument("--context", type=int, default=512)
+    parser.add_argument("--protocol", default="gptq", help="of `normtweak eval`")
     parser.add_argument("--bits", type=int, nargs="+", default=[4, 3, 2])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--stored", nargs="+", default=["bf16", "f32"])
@@ -56,8 +57,8 @@ def main():
                     found.append(report(
                         name, "quantize", options.model, "-o", normtweak.out / name, "--bits", bits, "--group-size", 64,
                         "--calibration", normtweak.out / f"{length}-{seed}.safetensors", "--store-dtype", stored,
-                        "--seed", seed, "--context", options.context, "--eval-rows", options.rows, "--eval-text",
-                        options.text))
+                        "--seed", seed, "--context", options.context, "--protocol", options.protocol,
+                        "--eval-rows", options.rows, "--eval-text", options.text))
                 cells = []
                 for text in (0, 1):
                     for key, digits in (("perplexity", 2), ("kld", 4)):

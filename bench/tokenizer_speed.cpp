@@ -1,12 +1,13 @@
-// Encodes the lines of a text with a tokenizer.json or that of a GGUF file, on one thread. bench/compare_tokenizers.py
-// compares it with the `tokenizers` package.
+// Encodes the lines of a text with a tokenizer.json, a vocabulary of tiktoken or the tokenizer of a GGUF file, on one
+// thread. bench/compare_tokenizers.py compares it with the `tokenizers` and `tiktoken` packages.
 //
-//     bench_tokenizer TOKENIZER.json|MODEL.gguf TEXT [lines|whole] [ids]
+//     bench_tokenizer TOKENIZER.json|tokenizer.model|MODEL.gguf TEXT [lines|whole] [ids]
 //
 // Prints one line of JSON: the seconds to load and to encode, and the ids if asked for.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -41,8 +42,13 @@ std::string read_tokenizer(const std::string& path) {
 int run(const std::vector<std::string>& arguments) {
   const auto start = std::chrono::steady_clock::now();
   const auto file = read_tokenizer(arguments.at(1));
+  const auto name = std::filesystem::path(arguments.at(1)).filename().string();
   normtweak::text::TokenizerFolder folder;
-  folder.tokenizer = file;
+  if (normtweak::text::is_vocabulary_file(name)) {
+    folder.vocabulary = {.name = name, .content = file};
+  } else {
+    folder.tokenizer = file;
+  }
   folder.origin = arguments.at(1);
   const auto tokenizer = normtweak::text::load_tokenizer(folder).tokenizer;
   const auto loading = seconds_since(start);

@@ -23,8 +23,10 @@ COLUMNS = {
 NAMES = {
     "llama": "LLaMA 1, 2, 3", "mistral": "Mistral", "mixtral": "Mixtral", "qwen2": "Qwen2, Qwen2.5", "qwen3": "Qwen3",
     "qwen3_moe": "Qwen3-MoE", "gemma": "Gemma", "gemma2": "Gemma 2", "gemma3": "Gemma 3 (text)",
-    "phi": "Phi-1, Phi-1.5, Phi-2", "phi3": "Phi-3, Phi-4", "glm": "GLM", "glm4": "GLM-4", "smollm3": "SmolLM3",
-    "olmo2": "OLMo-2", "granite": "Granite", "cohere": "Cohere Command-R", "falcon": "Falcon", "stablelm": "StableLM",
+    "phi": "Phi-1, Phi-1.5, Phi-2", "phi3": "Phi-3, Phi-4", "glm": "GLM", "glm4": "GLM-4",
+    "chatglm": "ChatGLM2, ChatGLM3, GLM-4 (their own code)", "smollm3": "SmolLM3", "olmo2": "OLMo-2", "olmo3": "OLMo-3",
+    "ernie4_5": "ERNIE 4.5 (dense)", "seed_oss": "Seed-OSS", "starcoder2": "StarCoder2",
+    "granite": "Granite", "cohere": "Cohere Command-R", "falcon": "Falcon", "stablelm": "StableLM",
     "mpt": "MPT", "gpt_neox": "GPT-NeoX, Pythia", "gptj": "GPT-J", "gpt2": "GPT-2", "opt": "OPT", "bloom": "BLOOM",
 }
 CASE = re.compile(r"(?P<test>\w+)\[(?P<family>\w+): .*\]")

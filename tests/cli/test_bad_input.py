@@ -121,7 +121,7 @@ HARM = {
     "large_embedding": set_large("model.embed_tokens.weight"),
     "large_skipped": set_large("model.layers.0.mlp.down_proj.weight"),
     "no_tokenizer": lambda folder: (folder / "tokenizer.json").unlink(),
-    "bad_tokenizer": lambda folder: (folder / "tokenizer.json").write_text('{"model": {"type": "WordPiece"}}'),
+    "bad_tokenizer": lambda folder: (folder / "tokenizer.json").write_text('{"model": {"type": "Syllables"}}'),
     "bad_json": lambda folder: (folder / "config.json").write_text('{"hidden_size": '),
     "unsupported": lambda folder: cli_models.edit_config(
         folder, lambda config: config.update(architectures=["MambaForCausalLM"])),
@@ -389,7 +389,7 @@ def test_inspect_says_why_a_tokenizer_cannot_be_used(home, tmp_path):
     assert cli_program.report("inspect", home / "no_tokenizer", to=tmp_path)["tokenizer"] is False
     figures = cli_program.report("inspect", home / "bad_tokenizer", to=tmp_path)
     assert (figures["tokenizer"], figures["sound"]) == (False, True)
-    assert "WordPiece" in figures["tokenizer_problem"]
+    assert "Syllables" in figures["tokenizer_problem"]
 
 
 def limit_memory():

@@ -8,9 +8,12 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 import cli_models
 import cli_program
+import family_models
+from family_configs import FAMILIES, VOCABULARY
 
-IDS = cli_models.ids(2, 48)
+IDS = cli_models.ids(2, 48, vocabulary=VOCABULARY)
 MAKE = {"llama": cli_models.llama, "gpt2": cli_models.gpt2}
+OTHERS = ["chatglm", "starcoder2", "olmo3", "ernie4_5", "seed_oss"]  # the first config of each
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 DROP = "drop this key"
 
@@ -20,6 +23,8 @@ def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("config")
     for kind, make in MAKE.items():
         cli_models.save(make(), folder / kind)
+    for kind in OTHERS:
+        family_models.make(kind, next(iter(FAMILIES[kind].cases))).save_pretrained(folder / kind)
     return folder
 
 
@@ -84,6 +89,23 @@ READ = [
     ("gpt2", {"n_head": DROP, "num_attention_heads": 2}),
     ("gpt2", {"layer_norm_epsilon": 1e-2}),
     ("gpt2", {"activation_function": "silu"}),
+    ("chatglm", {"rope_ratio": 500}),
+    ("chatglm", {"layernorm_epsilon": 1e-2}),
+    ("chatglm", {"apply_residual_connection_post_layernorm": True}),
+    ("starcoder2", {"norm_epsilon": 1e-2}),
+    ("starcoder2", {"hidden_act": "relu"}),
+    ("starcoder2", {"sliding_window": 8}),
+    ("starcoder2", {"rope_parameters": DROP, "rope_theta": 50.0}),
+    ("olmo3", {"rope_parameters": DROP, "rope_theta": 50.0}),  # of full attention alone
+    ("olmo3", {"rope_parameters": DROP, "rope_scaling": {"rope_type": "linear", "factor": 4.0}}),
+    ("olmo3", {"sliding_window": 4}),
+    ("olmo3", {"layer_types": ["full_attention"] * 5}),
+    ("olmo3", {"rms_norm_eps": 1e-2}),
+    ("ernie4_5", {"rope_parameters": DROP, "rope_theta": 50.0}),
+    ("ernie4_5", {"rms_norm_eps": 1e-2}),
+    ("seed_oss", {"rms_norm_eps": 1e-2}),
+    ("seed_oss", {"hidden_act": "gelu"}),
+    ("seed_oss", {"rope_parameters": DROP, "rope_theta": 50.0}),
 ]
 # Keys that change nothing, there and here.
 NEUTRAL = [
@@ -106,6 +128,18 @@ NEUTRAL = [
     ("gpt2", {"n_ctx": 64, "n_inner": None, "reorder_and_upcast_attn": True}),
     ("gpt2", {"intermediate_size": 80, "rope_theta": 5.0, "num_key_value_heads": 2, "hidden_act": "relu",
               "head_dim": 8}),
+    ("chatglm", {"apply_query_key_layer_scaling": False, "attention_softmax_in_fp32": False, "vocab_size": 99,
+                 "bias_dropout_fusion": False, "fp32_residual_connection": True, "prefix_projection": True,
+                 "attention_dropout": 0.5, "hidden_act": "relu", "rope_theta": 5.0, "seq_length": 4096}),
+    ("chatglm", {"rmsnorm": True, "original_rope": True, "pre_seq_len": None, "quantization_bit": 0,
+                 "interleaved_qkv": False, "num_hidden_layers": 2}),
+    ("starcoder2", {"layer_norm_epsilon": 1e-2, "activation_function": "relu", "attention_softmax_in_fp32": False,
+                    "scale_attention_softmax_in_fp32": False, "scale_attn_weights": False, "mlp_type": "x",
+                    "norm_type": "y", "attention_dropout": 0.5, "residual_dropout": 0.5, "embedding_dropout": 0.5}),
+    ("olmo3", {"attention_dropout": 0.5, "max_position_embeddings": 4096, "layer_types": None}),
+    ("olmo3", {"rope_parameters": None}),
+    ("ernie4_5", {"compression_ratio": 2.0, "use_rmsnorm": False, "max_position_embeddings": 4096}),
+    ("seed_oss", {"pretraining_tp": 2, "attention_dropout": 0.5, "residual_dropout": 0.5}),
 ]
 # Changes that are refused, though transformers computes something else, or nothing: and the words that name them.
 REFUSED = [
@@ -139,7 +173,25 @@ REFUSED = [
     ("llama", {"dtype": "torch.int8"}, "`dtype` is \"torch.int8\""),
     ("llama", {"dtype": None, "torch_dtype": "float8_e4m3fn"}, "`torch_dtype` is \"float8_e4m3fn\""),
     ("llama", {"intermediate_size": DROP}, "`intermediate_size` is missing"),
+    ("chatglm", {"rmsnorm": False}, "`rmsnorm` is false"),
+    ("chatglm", {"original_rope": False}, "`original_rope` is false"),
+    ("chatglm", {"pre_seq_len": 128}, "`pre_seq_len` is 128"),
+    ("chatglm", {"quantization_bit": 4}, "`quantization_bit` is 4"),
+    ("chatglm", {"interleaved_qkv": True}, "`interleaved_qkv` is true"),
+    ("chatglm", {"position_encoding_2d": True}, "`position_encoding_2d` is true"),
+    ("chatglm", {"tie_word_embeddings": True}, "`tie_word_embeddings` is true"),
+    ("chatglm", {"rope_scaling": {"type": "linear", "factor": 2.0}}, "`rope_ratio` says how much"),
+    ("chatglm", {"rope_ratio": 0}, "`rope_ratio` is 0"),
+    ("chatglm", {"multi_query_attention": "yes"}, "`multi_query_attention` is \"yes\""),
+    ("chatglm", {"multi_query_group_num": 2}, "`multi_query_group_num` is 2, which does not divide"),
+    ("chatglm", {"num_layers": DROP}, "`num_layers` is missing"),
     # Against the tensors: the field and both shapes.
+    ("chatglm", {"padded_vocab_size": 170}, "[170, 48] expected, the file has [160, 48]; `padded_vocab_size` is 170"),
+    ("chatglm", {"kv_channels": 32}, "`kv_channels`"),
+    ("chatglm", {"ffn_hidden_size": 96}, "2 * `ffn_hidden_size` is 192"),
+    ("chatglm", {"multi_query_attention": False}, "`kv_channels` is 144, which is not so"),
+    ("chatglm", {"add_bias_linear": True}, "`add_bias_linear`"),
+    ("chatglm", {"post_layer_norm": False}, "final_layernorm.weight: no part of this chatglm model"),
     ("llama", {"vocab_size": 340}, "[340, 64] expected, the file has [320, 64]; `vocab_size` is 340"),
     ("llama", {"num_hidden_layers": 1}, "tensor model.layers.1.input_layernorm.weight: no part of this llama model"),
     ("llama", {"intermediate_size": 80}, "[80, 64] expected, the file has [96, 64]; `intermediate_size` is 80"),
@@ -150,6 +202,24 @@ REFUSED = [
     ("gpt2", {"hidden_size": 32}, "`hidden_size` is 32"),  # wins over n_embd
     ("gpt2", {"n_positions": 64}, "[64, 64] expected, the file has [128, 64]; `n_positions` is 64"),
     ("gpt2", {"n_inner": 80}, "`n_inner` is 80"),
+    ("starcoder2", {"norm_epsilon": 0}, "`norm_epsilon` is 0"),
+    ("starcoder2", {"hidden_act": "mish"}, "`hidden_act` is \"mish\""),
+    ("starcoder2", {"use_bias": "yes"}, "`use_bias` is \"yes\""),
+    ("starcoder2", {"sliding_window": "8"}, "`sliding_window` is \"8\""),
+    ("starcoder2", {"intermediate_size": 96}, "`intermediate_size` is 96"),
+    ("olmo3", {"rope_parameters": {"rope_type": "default", "rope_theta": 50.0}}, "an object with `full_attention` and"),
+    ("olmo3", {"rope_parameters": {"full_attention": {"rope_type": "default"}}},
+     "`rope_parameters.sliding_attention` is missing"),
+    ("olmo3", {"layer_types": ["full_attention"]}, "`layer_types` is"),
+    ("olmo3", {"sliding_window": None}, "`sliding_window` gives no window"),
+    ("olmo3", {"attention_bias": True}, "`attention_bias` asks for it"),
+    ("ernie4_5", {"head_dim": 7}, "`head_dim` is 7"),
+    ("ernie4_5", {"use_bias": "no"}, "`use_bias` is \"no\""),
+    ("ernie4_5", {"use_bias": True}, "`use_bias` asks for it"),
+    ("ernie4_5", {"num_key_value_heads": 2}, "`num_key_value_heads` is 2, which does not divide"),
+    ("seed_oss", {"attention_out_bias": 1}, "`attention_out_bias` is 1"),
+    ("seed_oss", {"attention_out_bias": True}, "`attention_out_bias` asks for it"),
+    ("seed_oss", {"mlp_bias": True}, "`mlp_bias` asks for it"),
 ]
 
 
@@ -227,6 +297,42 @@ def test_notes(change, words, changed):
     found = notes(changed("llama", change))
     assert any(words in line for line in found), found
     assert all(len(line.splitlines()) == 1 for line in found)
+
+
+# Keys of published checkpoints that are not those of the config class.
+PUBLISHED = {
+    "chatglm": {"bias_dropout_fusion": True, "attention_dropout": 0.0, "classifier_dropout": None,
+                "apply_query_key_layer_scaling": True, "attention_softmax_in_fp32": True, "original_rope": True,
+                "fp32_residual_connection": False, "pre_seq_len": None, "prefix_projection": False, "rmsnorm": True,
+                "quantization_bit": 0, "interleaved_qkv": False, "hidden_dropout": 0.0, "use_cache": True,
+                "num_hidden_layers": 2, "vocab_size": VOCABULARY},
+    "starcoder2": {"activation_function": "gelu", "attention_softmax_in_fp32": True, "layer_norm_epsilon": 1e-5,
+                   "mlp_type": "default", "norm_type": "layer_norm", "scale_attention_softmax_in_fp32": True,
+                   "scale_attn_weights": True},
+    "olmo3": {},
+    "ernie4_5": {"compression_ratio": 1.0, "use_rmsnorm": True},
+    "seed_oss": {},
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_keys_of_other_families_are_known(kind, home, changed):
+    saved = json.loads((home / kind / "config.json").read_text())
+    own = FAMILIES[kind].config().to_dict() | saved | PUBLISHED[kind]
+    assert notes(changed(kind, own)) == []
+
+
+@pytest.mark.parametrize("kind, change, words", [
+    ("chatglm", {"rope_ratio": 50}, "chatglm2-6b-32k divides positions by it"),
+    ("chatglm", {"vocab_size": 99}, "`vocab_size` is 99, which has no effect here; `padded_vocab_size` is usual"),
+    ("starcoder2", {"norm_type": "rms"}, "`norm_type` is \"rms\", which has no effect here; \"layer_norm\" is usual"),
+    ("starcoder2", {"mlp_type": "gated"}, "`mlp_type` is \"gated\", which has no effect here; \"default\" is usual"),
+    ("olmo3", {"rope_parameters": DROP, "rope_theta": 50.0}, "the rotary base 50 is that of full attention alone"),
+    ("ernie4_5", {"compression_ratio": 2.0}, "`compression_ratio` is 2.0, which has no effect here; 1 is usual"),
+])
+def test_notes_of_other_families(kind, change, words, changed):
+    found = notes(changed(kind, change))
+    assert any(words in line for line in found) and all(len(line.splitlines()) == 1 for line in found), found
 
 
 def test_ids_of_the_generation_config(changed, tmp_path):

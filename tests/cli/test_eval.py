@@ -107,6 +107,40 @@ def test_against_a_reference(models, text_file, tmp_path):
     assert 0 < agreement < 1 and divergence > 0.01
 
 
+def llama_cpp_windows(folder, text, context):
+    """As its tool makes them: special tokens spelled in the text are text, and each window begins with BOS."""
+    tokenizer = cli_models.load_tokenizer(folder / "exact")
+    tokenizer.encode_special_tokens = True
+    ids = tokenizer.encode(text).ids
+    ids = torch.tensor(ids[:len(ids) // context * context]).view(-1, context)
+    ids[:, 0] = cli_models.BEGIN
+    return ids
+
+
+@pytest.mark.parametrize("context", [None, 33, 40], ids=str)
+def test_protocol_of_llama_cpp(context, models, text_file, tmp_path):
+    """Figures of the positions from the middle of a window on whose next token is in it."""
+    folder, exact, noisy = models
+    spelled = tmp_path / "spelled.txt"
+    spelled.write_text(text_file.read_text(encoding="utf-8") * 3 + "<|begin|> a text, <|end|> it " * 9, encoding="utf-8")
+    ids = llama_cpp_windows(folder, spelled.read_text(encoding="utf-8"), context or min(512, cli_models.CONTEXT))
+    words = ["--context", context] if context else []
+    found = cli_program.report("eval", folder / "noisy", "--reference", folder / "exact", "--text", spelled,
+                               "--protocol", "llama.cpp", *words, to=tmp_path)
+    first = ids.shape[1] // 2
+    ours, theirs = (cli_models.logits(model, ids).double().log_softmax(-1)[:, first:-1] for model in (noisy, exact))
+    loss, error = mean_and_error(-ours.gather(2, ids[:, first + 1:, None]))
+    divergence, divergence_error = mean_and_error((theirs.exp() * (theirs - ours)).sum(-1))
+    reference = -theirs.gather(2, ids[:, first + 1:, None]).mean()
+    perplexity = torch.tensor(loss).exp().item()
+    assert found["perplexity"] == {"protocol": "llama.cpp", "quantized": close(perplexity),
+                                   "stderr": close(perplexity * error, 1e-3), "float": close(reference.exp().item())}
+    assert found["kld"] == {"mean": close(divergence), "stderr": close(divergence_error, 1e-3)}
+    assert found["top1_agreement"] == close((ours.argmax(-1) == theirs.argmax(-1)).double().mean().item())
+    assert found["tokens_scored"] == ids.shape[0] * (ids.shape[1] - 1 - first)
+    assert (found["windows"], found["context"]) == tuple(ids.shape)
+
+
 def test_model_against_itself(models, text_file, tmp_path):
     found = cli_program.report("eval", models[0] / "exact", "--reference", models[0] / "exact", "--text", text_file,
                                "--context", 40, "--seed", 7, to=tmp_path)

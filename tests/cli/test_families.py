@@ -39,7 +39,7 @@ def cases(families, thorough=True):
 
 ALL = cases(SUPPORTED)
 LONG = cases(SUPPORTED, "NORMTWEAK_EVERY_CASE" in os.environ)
-SCALED = [case for case in ALL if "rope_parameters" in FAMILIES[case.values[0]].cases[case.values[1]]]
+SCALED = [case for case in ALL if family_spellings.has_old_config(*case.values)]
 OLD_NAMED = cases([family for family in SUPPORTED if family in family_spellings.OLD_NAMES], thorough=False)
 IN_GGUF = [case for case in ALL if family_gguf.holds(*case.values)]
 IN_LLAMA_CPP = [pytest.param(family, case, id=f"{family}: {case}") for family, case in family_llama_cpp.CASES

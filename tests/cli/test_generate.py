@@ -174,7 +174,7 @@ def unreadable(home):
     cli_models.save(cli_models.llama(), home / "unreadable")
     tokens = [{"id": 5, "content": "<x>", "special": True}, {"id": 6, "content": "<y>", "special": False}, "not one"]
     (home / "unreadable" / "tokenizer.json").write_text(
-        json.dumps({"model": {"type": "WordPiece"}, "added_tokens": tokens}))
+        json.dumps({"model": {"type": "Syllables"}, "added_tokens": tokens}))
     return home / "unreadable"
 
 
@@ -185,12 +185,12 @@ def test_a_tokenizer_that_cannot_be_used_is_done_without(home, unreadable, tmp_p
     assert set(ids.unique().tolist()).isdisjoint({BEGIN, 5}) and {END, 6} <= set(ids.unique().tolist())
     arguments = ["generate", unreadable, "-o", tmp_path / "x", "--samples", 2, "--tokens", 8]
     said = cli_program.call(*arguments, "--strategy", "llm-qat")
-    assert said.returncode == 0 and "WordPiece" in said.stderr
+    assert said.returncode == 0 and "Syllables" in said.stderr
     by_default = cli_program.call(*arguments)
     assert by_default.returncode == 0 and by_default.stderr.splitlines()[0] == said.stderr.splitlines()[0]
     refused = cli_program.call(*arguments, "--strategy", "language")
     assert refused.returncode == 1 and len(refused.stderr.splitlines()) == 1
-    assert "WordPiece" in refused.stderr and "--strategy llm-qat" in refused.stderr
+    assert "Syllables" in refused.stderr and "--strategy llm-qat" in refused.stderr
 
 
 def test_cut_from_a_text(home, tokenizer, tmp_path):

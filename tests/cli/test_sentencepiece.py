@@ -83,7 +83,7 @@ def test_what_is_assumed_is_noted(home, tmp_path):
 
 
 @pytest.mark.parametrize("content, message", [
-    (b"IQ== 0\nIg== 1\n", "a tiktoken vocabulary, which is not supported; save a tokenizer.json beside it"),
+    (b"IQ== 0\nIg== 1\n", "the byte 0x00 is no token, so that not every text can be spelled"),
     (b"\x0a\xff\xff", "not a SentencePiece model, or a damaged one")])
 def test_other_files_are_named(content, message, home, tmp_path):
     shutil.copytree(home / "folder", tmp_path / "model")

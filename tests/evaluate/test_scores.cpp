@@ -26,26 +26,29 @@ struct WindowCase {
   std::int64_t found, context, max_tokens, windows;
 };
 
-TEST(GptqWindows, AreWholeAndDoNotOverlap) {
+TEST(Windows, AreWholeAndDoNotOverlap) {
   const WindowCase cases[] = {{10, 4, 0, 2}, {10, 4, 100, 2}, {10, 4, 9, 2},  {10, 4, 7, 1},
                               {10, 4, 4, 1}, {8, 4, 0, 2},    {10, 10, 0, 1}, {2, 2, 0, 1}};
   for (const auto& row : cases) {
     std::vector<std::int64_t> ids(static_cast<std::size_t>(row.found));
     std::iota(ids.begin(), ids.end(), 100);
-    const auto batch = gptq_windows(ids, row.context, row.max_tokens, "text");
+    const auto windows = cut(find_protocol("gptq"), ids, {1}, {row.context, row.max_tokens}, "text");
     const auto expected = at::arange(100, 100 + row.windows * row.context).view({row.windows, row.context});
-    EXPECT_TRUE(batch.ids.equal(expected)) << row.found << " in windows of " << row.context;
-    EXPECT_FALSE(batch.mask.defined());
+    EXPECT_TRUE(windows.rows.ids.equal(expected)) << row.found << " in windows of " << row.context;
+    EXPECT_FALSE(windows.rows.mask.defined());
   }
 }
 
-TEST(GptqWindows, RefusesLessThanOne) {
+TEST(Windows, AreAtLeastOne) {
   const WindowCase cases[] = {{3, 4, 0, 0}, {0, 4, 0, 0}, {10, 4, 3, 0}, {10, 1, 0, 0}, {10, 0, 0, 0}};
   for (const auto& row : cases) {
     const std::vector<std::int64_t> ids(static_cast<std::size_t>(row.found));
-    EXPECT_THROW(gptq_windows(ids, row.context, row.max_tokens, "text"), Error);
+    EXPECT_THROW(cut(find_protocol("gptq"), ids, {}, {row.context, row.max_tokens}, "text"), Error);
   }
-  const auto message = tests::message_of<Error>([] { gptq_windows({1, 2, 3}, 2048, 0, "book.txt"); });
+  EXPECT_THROW(cut(find_protocol("llama.cpp"), {1, 2, 3}, {}, {.context = 2}, "text"), Error);  // nothing to predict
+  const auto message = tests::message_of<Error>([] {
+    cut(find_protocol("gptq"), {1, 2, 3}, {}, {.context = 2048}, "book.txt");
+  });
   EXPECT_TRUE(message.starts_with("book.txt: 3 tokens")) << message;
   EXPECT_NE(message.find("2048"), std::string::npos) << message;
 }

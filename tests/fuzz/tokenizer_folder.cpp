@@ -16,19 +16,25 @@ void read(std::string_view bytes) {
   };
   const auto tokenizer = content("tokenizer"), config = content("config"), map = content("special_tokens_map"),
              added = content("added_tokens");
-  const bool has_model = all.is_object() && all.contains("sentencepiece") && all.at("sentencepiece").is_string();
-  const auto model =
-      has_model ? text::from_base64(all.at("sentencepiece").get<std::string>()) : std::optional<std::string>();
-  const text::TokenizerFolder folder = {.tokenizer = tokenizer ? *tokenizer
-                                                     : model   ? std::string_view()
-                                                               : bytes,
-                                        .sentencepiece = model,
-                                        .config = config,
-                                        .special_tokens_map = map,
-                                        .added_tokens = added,
-                                        .model_type = all.is_object() && all.contains("model_type") ? "gpt2" : "llama",
-                                        .tokenizer_class = "",
-                                        .origin = "memory"};
+  const auto string = [&](const char* key) -> std::optional<std::string> {
+    const bool is_there = all.is_object() && all.contains(key) && all.at(key).is_string();
+    return is_there ? std::optional(all.at(key).get<std::string>()) : std::nullopt;
+  };
+  const auto tokenizer_class = string("tokenizer_class").value_or("");
+  const auto file = string("file").value_or(std::string(text::kSentencePieceFile));
+  auto model = string("vocabulary");  // of lines that fit in a string of JSON; others in base64
+  if (const auto spelled = string("sentencepiece")) model = text::from_base64(*spelled);
+  const text::TokenizerFolder folder = {
+      .tokenizer = tokenizer ? *tokenizer
+                   : model   ? std::string_view()
+                             : bytes,
+      .vocabulary = model ? std::optional(text::VocabularyFile{file, *model}) : std::nullopt,
+      .config = config,
+      .special_tokens_map = map,
+      .added_tokens = added,
+      .model_type = all.is_object() && all.contains("model_type") ? "gpt2" : "llama",
+      .tokenizer_class = tokenizer_class,
+      .origin = "memory"};
   const auto loaded = text::load_tokenizer(folder).tokenizer;
   loaded.decode(loaded.encode("abc <x><y> <s>the<w> \xe6\x97\xa5", true), true);
 }

@@ -79,7 +79,7 @@ struct Streamed {
 
 TEST(BlockStore, EveryResidenceGivesTheSameBits) {
   const c10::NoGradGuard no_gradients;
-  for (const auto weights : {Weights::floats, Weights::groups, Weights::codebook}) {
+  for (const auto weights : {Weights::floats, Weights::groups, Weights::codebook, Weights::nested}) {
     const auto original = tests::quantized(tiny_decoder({.biases = true, .layers = 4}), weights);
     const auto ids = tests::random_ids(original, 2, 10);
     const auto expected = last_hidden_state(original, ids);

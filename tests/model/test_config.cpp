@@ -34,6 +34,15 @@ Json gpt2_config() {
           {"activation_function", "gelu_new"}};
 }
 
+// What no family has a fallback for.
+Json least_config(std::string_view model_type) {
+  return {{"model_type", model_type},
+          {"hidden_size", 64},
+          {"num_hidden_layers", 8},
+          {"num_attention_heads", 4},
+          {"vocab_size", 100}};
+}
+
 ModelConfig read(const Json& config) { return read_config(find_family(config, "config.json"), config, "config.json"); }
 
 Json changed(Json config, const Json& change) {
@@ -106,6 +115,90 @@ TEST(Config, KeysLeftOutAreWhatTransformersTakesThemFor) {
   EXPECT_EQ(gpt2.activation, Activation::gelu_tanh);
 }
 
+// The defaults of the family's own config class.
+TEST(Config, KeysOfChatglmLeftOut) {
+  const Json least = {{"model_type", "chatglm"},
+                      {"hidden_size", 64},
+                      {"num_layers", 2},
+                      {"num_attention_heads", 4},
+                      {"padded_vocab_size", 100}};
+  const auto own = read(least);
+  EXPECT_EQ(own.context, 2048);
+  EXPECT_EQ(own.norm_epsilon, 1e-5);
+  EXPECT_EQ(own.intermediate, 13696);
+  EXPECT_EQ(own.head_size, 128);
+  EXPECT_EQ(own.rotary.at(0).size, 64);
+  EXPECT_EQ(own.rotary.at(0).base, 10000);
+  EXPECT_EQ(own.key_value_heads, 4);
+  EXPECT_EQ(own.query_key_value_order, RowOrder::groups);
+  EXPECT_FALSE(own.query_key_value_bias || own.attention_output_bias || own.mlp_bias || own.tied_head);
+  EXPECT_TRUE(own.final_norm);
+  const auto shared = read(changed(least, {{"multi_query_attention", true}, {"rope_ratio", 500}}));
+  EXPECT_EQ(shared.key_value_heads, 1);
+  EXPECT_EQ(shared.query_key_value_order, RowOrder::parts);
+  EXPECT_EQ(shared.rotary.at(0).base, 5e6);
+}
+
+TEST(Config, KeysOfStarcoder2LeftOut) {
+  const auto config = read(least_config("starcoder2"));
+  EXPECT_EQ(config.context, 4096);
+  EXPECT_EQ(config.norm_epsilon, 1e-5);
+  EXPECT_EQ(config.key_value_heads, 2);
+  EXPECT_EQ(config.head_size, 16);
+  EXPECT_EQ(config.intermediate, 12288);
+  EXPECT_EQ(config.activation, Activation::gelu_tanh);
+  EXPECT_EQ(config.layer_facts.at(0).window, 0);
+  EXPECT_EQ(config.rotary.at(0).base, 10000);
+  EXPECT_TRUE(config.tied_head && config.norm_bias);
+  EXPECT_TRUE(config.query_key_value_bias && config.attention_output_bias && config.mlp_bias);
+}
+
+TEST(Config, KeysOfOlmo3LeftOut) {
+  const auto config = read(least_config("olmo3"));
+  EXPECT_EQ(config.context, 2048);
+  EXPECT_EQ(config.norm_epsilon, 1e-5);
+  EXPECT_EQ(config.key_value_heads, 4);
+  EXPECT_EQ(config.intermediate, 11008);
+  for (std::size_t i = 0; i < 8; ++i) {
+    const bool is_full = i == 3 || i == 7;
+    EXPECT_EQ(config.layer_facts.at(i).window, is_full ? 0 : 4096);
+    EXPECT_EQ(config.layer_facts.at(i).rotary, is_full ? 0 : 1);
+  }
+  EXPECT_EQ(config.rotary.at(0).base, 500000);
+  EXPECT_EQ(config.rotary.at(1).base, 500000);
+  EXPECT_FALSE(config.tied_head || config.query_key_value_bias || config.attention_output_bias);
+}
+
+TEST(Config, KeysOfErnie45LeftOut) {
+  const auto config = read(least_config("ernie4_5"));
+  EXPECT_EQ(config.context, 131072);
+  EXPECT_EQ(config.norm_epsilon, 1e-5);
+  EXPECT_EQ(config.key_value_heads, 2);
+  EXPECT_EQ(config.head_size, 128);
+  EXPECT_EQ(config.intermediate, 3072);
+  EXPECT_EQ(config.rotary.at(0).base, 500000);
+  EXPECT_TRUE(config.tied_head);
+  EXPECT_FALSE(config.query_key_value_bias || config.attention_output_bias || config.mlp_bias);
+  auto with_null = least_config("ernie4_5");
+  with_null["head_dim"] = with_null["num_key_value_heads"] = nullptr;
+  EXPECT_EQ(read(with_null).head_size, 16);
+  EXPECT_EQ(read(with_null).key_value_heads, 4);
+}
+
+TEST(Config, KeysOfSeedOssLeftOut) {
+  auto least = least_config("seed_oss");
+  least["num_attention_heads"] = 16;
+  const auto config = read(least);
+  EXPECT_EQ(config.context, 524288);
+  EXPECT_EQ(config.norm_epsilon, 1e-6);
+  EXPECT_EQ(config.key_value_heads, 8);
+  EXPECT_EQ(config.head_size, 128);
+  EXPECT_EQ(config.intermediate, 27648);
+  EXPECT_EQ(config.rotary.at(0).base, 10000);
+  EXPECT_TRUE(config.query_key_value_bias);
+  EXPECT_FALSE(config.attention_output_bias || config.mlp_bias || config.tied_head);
+}
+
 TEST(Config, WithoutArchitecturesTheModelTypeTellsTheFamily) {
   const auto config = changed(gpt2_config(), {{"architectures", nullptr}, {"model_type", "gpt2"}});
   EXPECT_EQ(find_family(config, "config.json").name, "gpt2");
@@ -127,6 +220,15 @@ TEST(Config, DefaultsAreTheFamilys) {
   EXPECT_EQ(gpt2.intermediate, 256);
   EXPECT_TRUE(gpt2.tied_head);
   EXPECT_TRUE(gpt2.query_key_value_bias && gpt2.attention_output_bias && gpt2.mlp_bias);
+}
+
+// Mistral-7B has had windows in its first version alone; later ones say null.
+TEST(Config, NullIsNoWindow) {
+  auto mistral = llama_config();
+  mistral["architectures"] = {"MistralForCausalLM"};
+  EXPECT_EQ(read(mistral).layer_facts.at(0).window, 4096);
+  mistral["sliding_window"] = nullptr;
+  EXPECT_EQ(read(mistral).layer_facts.at(0).window, 0);
 }
 
 TEST(Config, WholeNumbersMayBeSpelledAsFractions) {

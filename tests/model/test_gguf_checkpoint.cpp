@@ -214,8 +214,15 @@ TEST_F(GgufCheckpoint, ExpertsTellFamiliesOfOneArchitectureApart) {
   const auto experts = open({{"llama.expert_count", number(4)}, {"llama.expert_used_count", number(2)}});
   EXPECT_EQ(experts.family->name, "mixtral");
   EXPECT_EQ(experts.numbers.experts, 4);
-  expect_refused({{"general.architecture", words("gpt2")}, {"gpt2.expert_count", number(4)}}, {kEmbedding},
-                 "general.architecture gpt2 with experts is not supported");
+  expect_refused({{"general.architecture", words("gpt2")},
+                  {"gpt2.embedding_length", number(8)},
+                  {"gpt2.block_count", number(1)},
+                  {"gpt2.attention.head_count", number(2)},
+                  {"gpt2.feed_forward_length", number(8)},
+                  {"gpt2.context_length", number(16)},
+                  {"gpt2.attention.layer_norm_epsilon", {6, raw(1e-5F)}},
+                  {"gpt2.expert_count", number(4)}},
+                 {kEmbedding}, "metadata gpt2.expert_count is 4, which is not supported; 0 is");
 }
 
 TEST_F(GgufCheckpoint, LinearScalingHasTwoNames) {

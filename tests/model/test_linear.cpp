@@ -21,6 +21,9 @@ const LinearCase kCases[] = {
     {"affine in groups", tests::Weights::groups, at::kFloat, 2e-6},
     {"affine per channel", tests::Weights::channels, at::kFloat, 2e-6},
     {"codebook", tests::Weights::codebook, at::kFloat, 2e-6},
+    {"blocks", tests::Weights::blocks, at::kFloat, 2e-6},
+    {"nested blocks", tests::Weights::nested, at::kFloat, 2e-6},
+    {"nested blocks in bf16", tests::Weights::nested, at::kBFloat16, 2e-2},
     {"affine in bf16", tests::Weights::groups, at::kBFloat16, 2e-2},
     {"codebook in bf16", tests::Weights::codebook, at::kBFloat16, 2e-2},
 };
@@ -32,6 +35,9 @@ std::vector<at::Tensor> make_leaves(Linear& linear, at::ScalarType type) {
     fields.insert(fields.end(), {&affine->scales, &affine->zeros});
   } else if (auto* table = std::get_if<weights::CodebookWeight>(&linear.weight)) {
     fields.push_back(&table->codebook);
+  } else if (auto* blocks = std::get_if<weights::BlockWeight>(&linear.weight)) {
+    fields.push_back(&blocks->scales);
+    if (blocks->minima.defined()) fields.push_back(&blocks->minima);
   }
   std::vector<at::Tensor> leaves;
   for (auto* field : fields) leaves.push_back(*field = field->detach().to(type).clone().requires_grad_());

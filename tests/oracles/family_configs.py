@@ -3,6 +3,8 @@ import dataclasses
 
 import transformers
 
+import chatglm
+
 VOCABULARY = 160
 BEGIN, END = 0, 1
 CONTEXT = 64
@@ -98,6 +100,18 @@ FAMILIES = {
         "biases, untied, yarn": {"num_hidden_layers": 2, "no_rope_layer_interval": 2, "attention_bias": True,
                                  "mlp_bias": True, "tie_word_embeddings": False, "rope_parameters": YARN},
     }),
+    "chatglm": Family(chatglm.ChatGLMForConditionalGeneration, chatglm.ChatGLMConfig, {
+        "padded_vocab_size": VOCABULARY, "bos_token_id": BEGIN, "eos_token_id": END, "initializer_range": 0.15,
+        "num_layers": 2, "hidden_size": 48, "num_attention_heads": 3, "kv_channels": 16, "ffn_hidden_size": 80,
+        "seq_length": CONTEXT, "add_qkv_bias": True, "multi_query_attention": True}, {
+            "one key": {},
+            "two keys, longer base, own head size": {"num_attention_heads": 6, "multi_query_group_num": 2,
+                                                     "kv_channels": 32, "rope_ratio": 50, "layernorm_epsilon": 1e-3},
+            "a key for each query, all biases": {"multi_query_attention": False, "add_bias_linear": True,
+                                                 "add_qkv_bias": False},
+            "no biases, residual from the norm, no final norm": {
+                "add_qkv_bias": False, "apply_residual_connection_post_layernorm": True, "post_layer_norm": False},
+        }),
     # The converter to GGUF writes this epsilon and this base whatever the config says.
     "glm": family("Glm", GATED | {"head_dim": 16, "rms_norm_eps": 1e-5}, {
         "half rotary": {},
@@ -195,11 +209,41 @@ FAMILIES = {
         "parallel, norms of queries and keys": {"qk_layernorm": True, "use_parallel_residual": True},
         "biases, tied": {"use_qkv_bias": True, "tie_word_embeddings": True} | SIX_HEADS | base_and_scaled(0.5),
     }),
+    "starcoder2": family("Starcoder2", GATED, {
+        "one key": {},
+        "window, exact gelu": {"sliding_window": WINDOW, "hidden_act": "gelu", "norm_epsilon": 1e-3},
+        "no biases, untied, own head size, yarn": {"use_bias": False, "tie_word_embeddings": False, "head_dim": 32,
+                                                   "rope_parameters": YARN},
+        "two keys, untied, linear": SIX_HEADS | {"tie_word_embeddings": False, "rope_parameters": LINEAR},
+    }),
     "olmo2": family("Olmo2", GATED, {
         "one key": {},
         "biases, own head size, tied, yarn": {"attention_bias": True, "head_dim": 32, "tie_word_embeddings": True,
                                               "rope_parameters": YARN},
         "two keys": SIX_HEADS | {"rms_norm_eps": 1e-3},
+    }),
+    "olmo3": family("Olmo3", GATED | {"num_hidden_layers": 5, "sliding_window": WINDOW}, {
+        "every fourth sees all": {},
+        "list of layers, both bases": {
+            "num_hidden_layers": 3, "layer_types": ["full_attention", "sliding_attention", "sliding_attention"],
+            "rope_parameters": {"full_attention": LINEAR,
+                                "sliding_attention": {"rope_type": "default", "rope_theta": 300.0}}} | SIX_HEADS,
+        "biases, own head size, tied, yarn": SIX_HEADS | {
+            "attention_bias": True, "head_dim": 32, "tie_word_embeddings": True,
+            "rms_norm_eps": 1e-3, "rope_parameters": {"full_attention": YARN, "sliding_attention": {
+                "rope_type": "default", "rope_theta": 500000.0}}},
+    }),
+    "ernie4_5": family("Ernie4_5", GATED | {"head_dim": 16}, {
+        "one key": {},
+        "biases, untied, own head size": {"use_bias": True, "tie_word_embeddings": False, "head_dim": 32},
+        "two keys, yarn": SIX_HEADS | {"head_dim": 8, "rms_norm_eps": 1e-3, "rope_parameters": YARN},
+    }),
+    "seed_oss": family("SeedOss", GATED | {"head_dim": 16}, {
+        "biases of query, key and value": {},
+        "all biases, own head size, tied": {"attention_out_bias": True, "mlp_bias": True, "head_dim": 32,
+                                            "tie_word_embeddings": True},
+        "no biases, two keys, yarn": SIX_HEADS | {"attention_bias": False, "head_dim": 8, "rms_norm_eps": 1e-3,
+                                                  "rope_parameters": YARN},
     }),
     "granite": family("Granite", GATED, {
         "multipliers": {"embedding_multiplier": 3.0, "residual_multiplier": 0.4, "attention_multiplier": 0.11,

@@ -1,6 +1,6 @@
 """Compares the files of family_gguf.py with those of llama.cpp's converter. Run by hand:
 
-    PYTHONPATH=LLAMA_CPP:LLAMA_CPP/gguf-py python tests/oracles/family_gguf_check.py
+    PYTHONPATH=LLAMA_CPP:LLAMA_CPP/gguf-py python tests/oracles/family_gguf_check.py [FAMILY...]
 
 LLAMA_CPP: the folder with llama.cpp's sources (the source package llama-cpp-python has them in vendor/). The vocabulary
 is left out on both sides.
@@ -8,6 +8,7 @@ is left out on both sides.
 import json
 import logging
 import pathlib
+import sys
 import tempfile
 
 import gguf
@@ -68,8 +69,8 @@ def main():
     logging.disable()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    for family, layout in family_gguf.LAYOUTS.items():
-        for case in layout.cases:
+    for family in sys.argv[1:] or family_gguf.LAYOUTS:
+        for case in family_gguf.LAYOUTS[family].cases:
             with tempfile.TemporaryDirectory() as folder:
                 folder = pathlib.Path(folder)
                 model = family_models.make(family, case)

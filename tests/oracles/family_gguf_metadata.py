@@ -71,12 +71,26 @@ def llama(writer, config):
     writer.add_rope_dimension_count(head_size(config))
 
 
+def olmo3(writer, config):
+    common(writer, config)
+    writer.add_sliding_window(config.sliding_window)
+    writer.add_sliding_window_pattern([kind == "sliding_attention" for kind in config.layer_types])
+
+
 def granite(writer, config):
     llama(writer, config)
     writer.add_attention_scale(config.attention_multiplier)
     writer.add_embedding_scale(config.embedding_multiplier)
     writer.add_residual_scale(config.residual_multiplier)
     writer.add_logit_scale(config.logits_scaling)
+
+
+def chatglm(writer, config):
+    sizes(writer, config, config.seq_length, config.ffn_hidden_size)
+    writer.add_head_count_kv(config.multi_query_group_num)
+    writer.add_layer_norm_rms_eps(config.layernorm_epsilon)
+    writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads // 2)
+    writer.add_rope_freq_base(10000 * config.rope_ratio)
 
 
 def glm(writer, config):
@@ -157,6 +171,14 @@ def stablelm(writer, config):
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_parallel_residual(config.use_parallel_residual)
     writer.add_layer_norm_eps(config.layer_norm_eps)
+
+
+def starcoder2(writer, config):
+    sizes(writer, config, config.max_position_embeddings, config.intermediate_size)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    scaling(writer, config.rope_parameters)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_layer_norm_eps(config.norm_epsilon)
 
 
 def cohere(writer, config):

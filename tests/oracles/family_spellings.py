@@ -15,12 +15,20 @@ def short_config(family, case):
         facts.base | facts.cases[case])
 
 
+def has_old_config(family, case):
+    """Whether the case has rotary parameters that could be written so: OLMo 3 had no key for the base of windows."""
+    rule = FAMILIES[family].cases[case].get("rope_parameters")
+    return rule is not None and (family != "olmo3" or rule["sliding_attention"]["rope_theta"] == 500000)
+
+
 def old_config(family, case):
     """The rotary parameters as before transformers 5: beside each other, with `type` for the kind of scaling."""
     config = short_config(family, case)
     rule = config.pop("rope_parameters")
     nested = "sliding_attention" in rule
-    if nested:
+    if nested and family == "olmo3":
+        rule = rule["full_attention"]
+    elif nested:
         config["rope_local_base_freq"] = rule["sliding_attention"]["rope_theta"]
         rule = rule["full_attention"]
     base, part = ("rotary_emb_base", "rotary_pct") if family == "gpt_neox" else ("rope_theta", "partial_rotary_factor")
@@ -58,6 +66,8 @@ OLD_NAMES = {
     "gpt2": without("transformer."),
     "bloom": without("transformer."),
     "opt": without("model."),
+    "chatglm": lambda tensors: tensors | {
+        "transformer.rotary_pos_emb.inv_freq": 10000.0 ** -(torch.arange(0, 8, 2) / 8)},
     "gptj": with_more("transformer.h.", MASK),
     "gpt_neox": with_more("gpt_neox.layers.", {
         f"attention.{name.removeprefix('attn.')}": tensor for name, tensor in MASK.items()} | {

@@ -10,15 +10,18 @@ from safetensors.torch import save_file
 
 SMALL = [Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0, Type.BF16]
 # The package only decodes these, so their blocks are random bytes, with sound numbers where the f16 scales are.
-K_HALVES = {Type.Q2_K: (80, 82), Type.Q3_K: (108,), Type.Q4_K: (0, 2), Type.Q5_K: (0, 2), Type.Q6_K: (208,)}
+HALVES = {Type.Q2_K: (80, 82), Type.Q3_K: (108,), Type.Q4_K: (0, 2), Type.Q5_K: (0, 2), Type.Q6_K: (208,),
+          Type.IQ4_NL: (0,), Type.IQ4_XS: (0,), Type.TQ1_0: (52,), Type.TQ2_0: (64,), Type.MXFP4: ()}
 ROWS, COLUMNS = 5, 512
 
 
 def random_blocks(rng, kind):
     block_size, block_bytes = gguf.GGML_QUANT_SIZES[kind]
     blocks = rng.integers(0, 256, (ROWS * COLUMNS // block_size, block_bytes), dtype=np.uint8)
-    for at in K_HALVES[kind]:
+    for at in HALVES[kind]:
         blocks[:, at:at + 2] = rng.normal(0, 0.01, (len(blocks), 1)).astype(np.float16).view(np.uint8)
+    if kind == Type.MXFP4:
+        blocks[:, 0] = rng.integers(110, 140, len(blocks))  # powers of two near 1
     return blocks.reshape(ROWS, -1)
 
 
@@ -53,11 +56,11 @@ def write(path, alignment):
     writer.add_tensor("t.cube", values[:, :32].reshape(5, 2, 16).copy())
     expected["t.F32"], expected["t.F16"] = values[:, :3], values[0].astype(np.float16).astype(np.float32)
     expected["t.cube"] = values[:, :32].reshape(5, 2, 16)
-    for kind in [*SMALL, *K_HALVES]:
+    for kind in [*SMALL, *HALVES]:
         blocks = gguf.quantize(values, kind) if kind in SMALL else random_blocks(rng, kind)
         writer.add_tensor(f"t.{kind.name}", blocks, raw_dtype=kind)
         expected[f"t.{kind.name}"] = gguf.dequantize(blocks, kind).reshape(ROWS, COLUMNS)
-    writer.add_tensor("t.IQ4_NL", np.zeros((1, 18), dtype=np.uint8), raw_dtype=Type.IQ4_NL)
+    writer.add_tensor("t.IQ2_XS", np.zeros((1, 74), dtype=np.uint8), raw_dtype=Type.IQ2_XS)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -21,6 +21,7 @@ import formats_gguf
 import formats_pytorch
 import formats_safetensors
 import text_oracle
+import text_ranked
 import text_subwords
 import text_tokenizers
 
@@ -125,11 +126,23 @@ def tokenizer_folder_seeds():
             "special_tokens_map": {"bos_token": {"content": "<s>", **flags}, "unk_token": "a"},
             "added_tokens": {"<w>": 40, "<s>": 41}})
     yield from sentencepiece_seeds()
+    yield from ranked_seeds()
 
 
 def sentencepiece_seeds():
     for kind, config in ((1, {}), (2, {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True})):
         yield f"sentencepiece_{kind}.json", json.dumps({"sentencepiece": sentencepiece_model(kind), "config": config})
+
+
+def ranked_seeds():
+    tokens = [*(bytes([byte]) for byte in range(256)), b" t", b"he", b" the", b"ab", b"\xe6\x97", b"\xe6\x97\xa5"]
+    lines = text_ranked.tiktoken_file(tokens).decode()
+    config = {"added_tokens_decoder": {"264": {"content": "<x>", "special": True}}, "extra_special_tokens": ["<y>"]}
+    yield "tiktoken.json", json.dumps({"vocabulary": lines, "config": config})
+    for name in ("QWenTokenizer", "ChatGLM4Tokenizer", "Arcade100kTokenizer", "TikTokenTokenizer"):
+        yield f"tiktoken_{name}.json", json.dumps({"vocabulary": lines, "file": "a.tiktoken", "tokenizer_class": name})
+    tekken = text_ranked.tekken_file(tokens).decode()
+    yield "tekken.json", json.dumps({"vocabulary": tekken, "file": "tekken.json", "config": {"add_bos_token": False}})
 
 
 def small_models():
@@ -178,7 +191,7 @@ def write_blocks(path):
     formats_gguf.add_metadata(writer)
     writer.add_array("test.long", list(range(1100)))
     rng = np.random.default_rng(7)
-    for block_type in formats_gguf.K_HALVES:
+    for block_type in formats_gguf.HALVES:
         writer.add_tensor(f"t.{block_type.name}", formats_gguf.random_blocks(rng, block_type)[:1], raw_dtype=block_type)
     for block_type in formats_gguf.SMALL:
         blocks = gguf.quantize(rng.normal(0, 1, (1, 64)).astype(np.float32), block_type)

@@ -10,6 +10,7 @@ from sentencepiece import sentencepiece_model_pb2
 from tokenizers import processors
 from transformers import AutoTokenizer
 
+import text_ranked
 import text_samples
 import text_subwords
 import text_tokenizers
@@ -205,18 +206,24 @@ def main(root):
     for name, (model_type, make, config) in FROM_JSON.items():
         make_folder(root / name, model_type, config)
         make().save(str(root / name / "tokenizer.json"))
+    def lines_of(name):
+        return lines if name in MAIN | text_ranked.MAIN else lines[:FEWER_LINES]
+
     for name in [*FROM_SENTENCEPIECE, *FROM_JSON]:
-        write_expectations(root / name, AutoTokenizer.from_pretrained(root / name),
-                           lines if name in MAIN else lines[:FEWER_LINES])
+        write_expectations(root / name, AutoTokenizer.from_pretrained(root / name), lines_of(name))
+    for name, tokenizer in text_ranked.folders(root):
+        write_expectations(root / name, tokenizer, lines_of(name))
+    for name, expected in text_ranked.folders_of_classes(root, lines_of):
+        write(root / name / "expected.json", expected)
     for name, case in FROM_GGUF.items():
         (root / name).mkdir(exist_ok=True)
         fields = gguf_fields(*case)
         write(root / name / "metadata.json", fields)
         write_gguf(root / name / "model.gguf", fields)
-        write_expectations(root / name, AutoTokenizer.from_pretrained(root / name, gguf_file="model.gguf"),
-                           lines if name in MAIN else lines[:FEWER_LINES])
+        write_expectations(root / name, AutoTokenizer.from_pretrained(root / name, gguf_file="model.gguf"), lines_of(name))
     write_t5(root / "gguf_t5", lines[:FEWER_LINES])
-    write(root / "names.json", {"folders": [*FROM_SENTENCEPIECE, *FROM_JSON], "gguf": [*FROM_GGUF, "gguf_t5"]})
+    write(root / "names.json", {
+        "folders": [*FROM_SENTENCEPIECE, *FROM_JSON, *text_ranked.READ, *text_ranked.TEKKEN, *text_ranked.OWN], "gguf": [*FROM_GGUF, "gguf_t5"]})
 
 
 if __name__ == "__main__":

@@ -18,11 +18,15 @@ def write(path, content):
 def write_expectations(folder, name, tokenizer, lines):
     plain = [encoding.ids for encoding in tokenizer.encode_batch(lines, add_special_tokens=False)]
     marked = [encoding.ids for encoding in tokenizer.encode_batch(lines, add_special_tokens=True)]
+    tokenizer.encode_special_tokens = True
+    spelled = [encoding.ids for encoding in tokenizer.encode_batch(lines, add_special_tokens=False)]
+    tokenizer.encode_special_tokens = False
     cut = [ids[1:-1] for ids in marked]  # characters lose bytes where a token ends within one
     write(folder / f"{name}.expected.json", {
         "size": tokenizer.get_vocab_size(),
         "plain": plain,
         "marked": marked,
+        "spelled": {str(i): ids for i, ids in enumerate(spelled) if ids != plain[i]},  # special tokens as text
         "decoded": tokenizer.decode_batch(cut, skip_special_tokens=False),
         "decoded_for_people": tokenizer.decode_batch(cut, skip_special_tokens=True)})
 

@@ -134,7 +134,23 @@ def bert(normalizer):
     return word_level(normalizer, pre_tokenizers.BertPreTokenizer())
 
 
-MAIN = {"llama", "llama_legacy", "gemma", "some_bytes", "t5", "unigram_fallback", "bert"}  # met often: on all lines
+def word_piece(normalizer=None, cleanup=True, **options):
+    trainer = trainers.WordPieceTrainer(vocab_size=1500, special_tokens=SPECIAL, show_progress=False, limit_alphabet=200)
+    tokenizer = build(models.WordPiece(unk_token="<unk>"), trainer, normalizer, pre_tokenizers.BertPreTokenizer(),
+                      decoders.WordPiece("##", cleanup))
+    return change(tokenizer, set_model(**options))
+
+
+def scripts():
+    """Without characters that the package's tables lack, which are of no script: such a character splits nothing."""
+    splitter = pre_tokenizers.UnicodeScripts()
+    characters = sorted(set("".join(text_samples.lines(10_500))) - {" "})
+    young = [c for c in characters if all(len(splitter.pre_tokenize_str(a + c)) == 1 for a in "aΩ")]
+    drop = normalizers.Replace(Regex("[" + "".join(rf"\x{{{ord(c):x}}}" for c in young) + "]"), "")
+    return bpe(drop, splitter, fallback=False)
+
+
+MAIN = {"llama", "llama_legacy", "gemma", "some_bytes", "t5", "unigram_fallback", "bert", "word_piece"}  # met often: on all lines
 
 # name, maker
 KINDS = [
@@ -171,6 +187,10 @@ KINDS = [
     ("bert_accents", lambda: bert(normalizers.BertNormalizer(handle_chinese_chars=False, strip_accents=False))),
     ("stripped", lambda: word_level(normalizers.Sequence([normalizers.Strip(), normalizers.NFKC()]),
                                     Sequence([pre_tokenizers.CharDelimiterSplit("e"), Metaspace(SPACE, "first")]))),
+    ("word_piece", lambda: word_piece(normalizers.BertNormalizer())),
+    ("word_piece_cased", lambda: add_demanding(word_piece(cleanup=False, max_input_chars_per_word=7))),
+    ("scripts", scripts),
+    ("fixed_length", lambda: bpe(None, pre_tokenizers.FixedLength(3), fallback=False)),
     ("words", lambda: word_level(normalizers.Nmt(), Sequence([pre_tokenizers.WhitespaceSplit(),
                                                               pre_tokenizers.Punctuation("removed"),
                                                               pre_tokenizers.Digits(True)]))),

@@ -99,6 +99,14 @@ at::Tensor explicit_weight(const weights::Weight& weight) {
     return table->codebook.gather(1, table->codes.to(at::kLong)).to(at::kDouble);
   }
   if (const auto* values = std::get_if<weights::FloatWeight>(&weight)) return values->values.to(at::kDouble);
+  if (const auto* blocks = std::get_if<weights::BlockWeight>(&weight)) {
+    const auto spread = [&](const at::Tensor& x) {
+      return x.to(at::kDouble).repeat_interleave(blocks->codes.size(1) / x.size(1), 1);
+    };
+    auto values = (blocks->codes.to(at::kDouble) - 128) * spread(blocks->scales);
+    if (blocks->sub_scales.defined()) values = values * spread(blocks->sub_scales);
+    return blocks->minima.defined() ? values + spread(blocks->minima) * spread(blocks->sub_minima) : values;
+  }
   const auto& affine = std::get<weights::AffineWeight>(weight);
   const auto columns = affine.codes.size(1) / affine.scales.size(1);
   const auto spread = [&](const at::Tensor& x) { return x.to(at::kDouble).repeat_interleave(columns, 1); };

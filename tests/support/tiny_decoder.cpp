@@ -5,6 +5,7 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/zeros.h>
 
 #include <cmath>
 
@@ -94,8 +95,44 @@ model::Decoder tiny_decoder(const TinyModel& options) {
   return decoder;
 }
 
+namespace {
+
+// Blocks of 8 columns, with sub-blocks of 4 if they are nested.
+weights::BlockWeight blocks(const at::Tensor& weight, bool nested) {
+  constexpr std::int64_t kBlock = 8, kSub = 4;
+  constexpr double kMost = 15;  // of an integer scale
+  const auto size = nested ? kSub : kBlock;
+  const auto groups = weight.view({weight.size(0), -1, size});
+  const auto of_blocks = [&](const at::Tensor& sizes) {
+    return sizes.view({weight.size(0), -1, kBlock / size}).amax(-1) / (nested ? kMost : 1);
+  };
+  const auto spread = [&](const at::Tensor& floats) { return floats.repeat_interleave(kBlock / size, 1); };
+  weights::BlockWeight made;
+  made.sub_size = static_cast<int>(size);
+  made.block_size = static_cast<int>(kBlock);
+  made.scale_type = at::kFloat;
+  const auto minima = nested ? groups.amin(-1).clamp_max(0) : at::zeros({weight.size(0), groups.size(1)});
+  const auto sizes = ((groups - minima.unsqueeze(-1)).abs().amax(-1) / 7).clamp_min(1e-3);
+  made.scales = of_blocks(sizes);
+  auto steps = spread(made.scales);
+  auto offsets = minima;
+  if (nested) {
+    made.sub_scales = (sizes / steps).round().clamp(1, kMost).to(at::kChar);
+    made.minima = of_blocks(-minima).clamp_min(1e-3);
+    made.sub_minima = (minima / spread(made.minima)).round().to(at::kChar);
+    steps = steps * made.sub_scales;
+    offsets = spread(made.minima) * made.sub_minima;
+  }
+  const auto codes = ((groups - offsets.unsqueeze(-1)) / steps.unsqueeze(-1)).round().clamp(-8, 7);
+  made.codes = (codes + 128).view(weight.sizes()).to(at::kByte);
+  return made;
+}
+
+}  // namespace
+
 weights::Weight quantized(const at::Tensor& weight, Weights weights) {
   if (weights == Weights::floats) return weights::FloatWeight{weight};
+  if (weights == Weights::blocks || weights == Weights::nested) return blocks(weight, weights == Weights::nested);
   const auto size = weights == Weights::groups ? kGroup : weight.size(1);
   const auto grouped = weight.view({weight.size(0), -1, size});
   const auto low = grouped.amin(-1), scales = (grouped.amax(-1) - low) / ((1 << kBits) - 1), zeros = -low / scales;

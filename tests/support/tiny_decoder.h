@@ -6,7 +6,8 @@
 
 namespace normtweak::tests {
 
-enum class Weights { floats, groups, channels, codebook };
+// blocks: with a scale each; nested: with sub-blocks, whose scales and minima are integers
+enum class Weights { floats, groups, channels, codebook, blocks, nested };
 
 struct TinyModel {
   bool llama = true;    // RMSNorm, rotary positions, shared key-value heads, gated MLP; false: like GPT-2

@@ -105,8 +105,20 @@ TEST(GgufTokenizer, WhatIsNotSupportedIsNamed) {
   const Case cases[] = {
       {R"({"tokenizer.ggml.model": null})", "tokenizer.ggml.model: is missing; the file holds no tokenizer"},
       {R"({"tokenizer.ggml.model": "bert"})",
-       "tokenizer.ggml.model: bert is not supported; gpt2 (byte-level BPE), llama (SentencePiece) and t5 (Unigram) "
-       "are"},
+       "tokenizer.ggml.model: bert (WordPiece) is not supported; gpt2 (byte-level BPE), llama (SentencePiece) and t5 "
+       "(Unigram) are"},
+      {R"({"tokenizer.ggml.model": "rwkv"})",
+       "tokenizer.ggml.model: rwkv (RWKV's World) is not supported; gpt2 (byte-level BPE), llama (SentencePiece) and "
+       "t5 "
+       "(Unigram) are"},
+      {R"({"tokenizer.ggml.model": "plamo2"})",
+       "tokenizer.ggml.model: plamo2 (PLaMo 2's Unigram of bytes) is not supported; gpt2 (byte-level BPE), llama "
+       "(SentencePiece) and t5 "
+       "(Unigram) are"},
+      {R"({"tokenizer.ggml.model": "other"})",
+       "tokenizer.ggml.model: other is not supported; gpt2 (byte-level BPE), llama (SentencePiece) and t5 "
+       "(Unigram) are"},
+      {R"({"tokenizer.ggml.model": "none"})", "tokenizer.ggml.model: none: the file holds no tokenizer"},
       {R"({"tokenizer.ggml.model": "llama"})", "tokenizer.ggml.scores: 0 scores for 2008 tokens"},
       {R"({"tokenizer.ggml.model": "llama", "tokenizer.ggml.scores": ["x"]})",
        "tokenizer.ggml.scores[0]: expected a number, found string"},

@@ -43,6 +43,24 @@ TEST(Tokenizer, EncodesAsTheTokenizersPackage) {
   }
 }
 
+TEST(Tokenizer, TakesSpecialTokensForTextWhereAsked) {
+  const auto lines = read_oracle("lines.json").get<std::vector<std::string>>();
+  std::size_t different = 0;
+  for (const auto& name : names()) {
+    const auto tokenizer = open_tokenizer(name);
+    const auto expected = read_oracle(name + ".expected.json");
+    const auto& spelled = expected["spelled"];
+    for (std::size_t i = 0; i < expected["plain"].size(); ++i) {
+      const auto at = spelled.find(std::to_string(i));
+      const auto& ids = at == spelled.end() ? expected["plain"][i] : *at;
+      ASSERT_EQ(tokenizer.encode(lines[i], false, {}, text::SpecialSpellings::as_text), ids.get<Ids>())
+          << name << ", line " << i << ": " << brief(lines[i]);
+    }
+    different += spelled.size();
+  }
+  EXPECT_GT(different, 100U);
+}
+
 TEST(Tokenizer, DecodesAsTheTokenizersPackage) {
   for (const auto& name : names()) {
     const auto tokenizer = open_tokenizer(name);

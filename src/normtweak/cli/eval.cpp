@@ -6,6 +6,7 @@
 #include "normtweak/cli/model_help.h"
 #include "normtweak/cli/named_files.h"
 #include "normtweak/cli/number_checks.h"
+#include "normtweak/cli/report_options.h"
 #include "normtweak/evaluate/lambada.h"
 #include "normtweak/evaluate/scores.h"
 #include "normtweak/pipeline/calibration_text.h"
@@ -18,8 +19,9 @@ namespace normtweak::cli {
 namespace {
 
 struct Choices {
-  std::string model, reference, text, rows, lambada, protocol = "gptq";
-  std::int64_t context = 0, max_tokens = 0, max_examples = 0, batch_rows = 0;
+  std::string model, reference, text, rows, lambada;
+  WindowChoice windows;
+  std::int64_t max_examples = 0, batch_rows = 0;
   Common common;
 };
 
@@ -67,7 +69,7 @@ Models open(const Choices& choices, ProgressSink& progress) {
 
 // The texts to score, tokenized.
 struct Tokens {
-  std::optional<calibrate::TokenBatch> windows;
+  std::optional<evaluate::Windows> windows;
   std::vector<evaluate::LambadaExample> lambada;
 };
 
@@ -84,9 +86,12 @@ Tokens tokenize(const Choices& choices, const Models& models, ProgressSink& prog
   Tokens tokens;
   if (!choices.text.empty() || !choices.rows.empty()) {
     const bool rows = choices.text.empty();
-    tokens.windows = external_windows(
-        pipeline::ExternalText{rows ? choices.rows : choices.text, rows, choices.context, choices.max_tokens},
-        tokenizer, limit, progress);
+    tokens.windows = external_windows(pipeline::ExternalText{.path = rows ? choices.rows : choices.text,
+                                                             .rows = rows,
+                                                             .protocol = choices.windows.protocol,
+                                                             .context = choices.windows.context,
+                                                             .max_tokens = choices.windows.max_tokens},
+                                      tokenizer, limit, progress);
   }
   if (!choices.lambada.empty())
     tokens.lambada = evaluate::read_lambada(choices.lambada, tokenizer, limit, choices.max_examples);
@@ -102,7 +107,7 @@ void run(const CLI::App& command, const Choices& choices) {
   const auto compute = start(choices.common, false);
   const auto progress = progress_for(choices.common);
   if (choices.text.empty() && choices.rows.empty()) {
-    note_unread(command, "with --lambada alone", {"--protocol", "--context", "--max-tokens"}, *progress);
+    note_unread(command, "with --lambada alone", kWindowOptions, *progress);
   }
   if (choices.lambada.empty()) note_unread(command, "with no --lambada", {"--max-examples"}, *progress);
   note_unread_general(command, {.no_chance = "with eval"}, compute, *progress);
@@ -118,11 +123,11 @@ void run(const CLI::App& command, const Choices& choices) {
 
   report::Evaluation found;
   found.with_reference = reference.has_value();
-  found.protocol = choices.protocol;
+  found.protocol = choices.windows.protocol;
   if (tokens.windows) {
     const Stopwatch watch;
-    found.text = evaluate::score(decoder, reference ? &*reference : nullptr, *tokens.windows,
-                                 {.batch_rows = choices.batch_rows}, *progress);
+    found.text = evaluate::score(decoder, reference ? &*reference : nullptr, tokens.windows->rows,
+                                 {.batch_rows = choices.batch_rows, .scored = tokens.windows->scored}, *progress);
     found.text_seconds = watch.seconds();
   }
   if (!tokens.lambada.empty()) {
@@ -135,8 +140,8 @@ void run(const CLI::App& command, const Choices& choices) {
   auto figures = report::evaluation_report(found);
   figures["model"] = choices.model;
   if (tokens.windows) {
-    figures["context"] = tokens.windows->tokens();
-    figures["windows"] = tokens.windows->samples();
+    figures["context"] = tokens.windows->rows.tokens();
+    figures["windows"] = tokens.windows->rows.samples();
   }
   finish(figures, choices.common, compute, summary(found));
 }
@@ -146,10 +151,11 @@ void run(const CLI::App& command, const Choices& choices) {
 Job add_eval(CLI::App& command) {
   auto choices = std::make_shared<Choices>();
   command.footer(
-      "Protocol gptq: the text is tokenized once and cut into non-overlapping windows. Figures of different\n"
-      "protocols are not comparable. LAMBADA follows lm_eval's task lambada_openai; with --reference, --json has\n"
-      "lambada.float and lambada.quantized, each with accuracy, stderr, perplexity and examples. The compute\n"
-      "dtype is f32 unless --dtype bf16 is given.");
+      "The text is tokenized once and cut into non-overlapping windows. Figures of different protocols are not\n"
+      "comparable: llama.cpp's, those of its own tool, begin each window with BOS if the model has one and score\n"
+      "only tokens that have half a window before them. LAMBADA follows lm_eval's task lambada_openai; with\n"
+      "--reference, --json has lambada.float and lambada.quantized, each with accuracy, stderr, perplexity and\n"
+      "examples. The compute dtype is f32 unless --dtype bf16 is given.");
   command.add_option("MODEL", choices->model, model_help("The model to score", true))->required();
   command.add_option("--reference", choices->reference,
                      "The model it was made from, of the same kinds: adds KL divergence and top-1 agreement");
@@ -160,16 +166,7 @@ Job add_eval(CLI::App& command) {
   tasks->add_option("--lambada", choices->lambada,
                     "JSON lines with a key \"text\": accuracy and perplexity of each text's last word");
   tasks->require_option(1, 0);
-  command.add_option("--protocol", choices->protocol, "How the text is cut into windows")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"gptq"}));
-  command
-      .add_option("--context", choices->context,
-                  "Tokens per window (default: 2048, or the model's context if that is shorter)")
-      ->check(within(kWindow));
-  command.add_option("--max-tokens", choices->max_tokens, "At most this many tokens; 0: all")
-      ->capture_default_str()
-      ->check(within(kCount));
+  add_windows(command, choices->windows, "OPTIONS");
   command.add_option("--max-examples", choices->max_examples, "At most this many LAMBADA examples; 0: all")
       ->capture_default_str()
       ->check(within(kCount));

@@ -32,9 +32,10 @@ struct Command {
 
 // To add a subcommand: its file, its line in commands.h, and its row here.
 constexpr const char* kLessText = "use fewer --samples or --tokens, or --dtype bf16";
-constexpr std::array<Command, 7> kCommands = {{
+constexpr std::array<Command, 8> kCommands = {{
     {"quantize", "Quantize a float model, tweak it, evaluate it, save it", &add_quantize, kLessText},
     {"tweak", "Tweak an already quantized model; its codes stay unchanged", &add_tweak_command, kLessText},
+    {"apply", "Put what a tweak changed (tweak --patch) into a copy of the quantized file", &add_apply, ""},
     {"generate", "Generate calibration text with a model", &add_generate, kLessText},
     {"eval", "Perplexity, and KL divergence from a reference", &add_eval,
      "use a smaller --batch-rows or --context, or --dtype bf16"},
@@ -96,9 +97,9 @@ int run(int argc, char** argv) {
       "  normtweak quantize MODEL -o OUT --bits 4 --group-size 64\n"
       "  normtweak eval OUT --reference MODEL --rows wiki.test.raw\n\n"
       "MODEL is a folder in Hugging Face layout, a .gguf file, or the id of a hub model in the local cache. Read are\n"
-      "safetensors, also packed by compressed-tensors, pytorch_model.bin, and GGUF in F32, F16, BF16, Q4_0 to Q8_0 "
-      "and\n"
-      "Q2_K to Q6_K (no IQ, TQ or MXFP4 types).\n\n"
+      "safetensors, also packed by compressed-tensors, pytorch_model.bin, and GGUF in F32, F16, BF16, Q4_0 to Q8_0, "
+      "\n"
+      "Q2_K to Q6_K, IQ4_NL, IQ4_XS, TQ1_0, TQ2_0 and MXFP4 (not the other IQ types).\n\n"
       "With torchrun, several processes, one per GPU, share the work of generate, quantize and tweak:\n"
       "  torchrun --no-python --nproc-per-node 2 normtweak quantize MODEL -o OUT ...",
       "normtweak");

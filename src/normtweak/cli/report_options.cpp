@@ -2,11 +2,26 @@
 
 #include "normtweak/cli/choices.h"
 #include "normtweak/cli/number_checks.h"
+#include "normtweak/evaluate/protocols.h"
 
 namespace normtweak::cli {
 
+void add_windows(CLI::App& command, WindowChoice& choice, const std::string& group) {
+  add_choice(command, "--protocol", choice.protocol, "How a text is cut into windows", evaluate::protocols())
+      ->group(group);
+  command
+      .add_option("--context", choice.context,
+                  "Tokens per window (default: the protocol's, or the model's context if that is shorter)")
+      ->check(within(kWindow))
+      ->group(group);
+  command.add_option("--max-tokens", choice.max_tokens, "At most this many tokens of each text; 0: all")
+      ->capture_default_str()
+      ->check(within(kCount))
+      ->group(group);
+}
+
 void add_external(CLI::App& command, ExternalChoice& choice) {
-  command.add_option("--eval-text", choice.texts, "Also report perplexity on this text file (gptq protocol)")
+  command.add_option("--eval-text", choice.texts, "Also report perplexity on this text file")
       ->allow_extra_args(false)
       ->group("Report");
   command.add_option("--eval-rows,--rows", choice.rows, "The same for a data set with one row per line")
@@ -16,15 +31,7 @@ void add_external(CLI::App& command, ExternalChoice& choice) {
       .add_option("--eval-lambada", choice.lambada,
                   "Also report LAMBADA: a file of JSON lines with a key \"text\" (see eval --help)")
       ->group("Report");
-  command
-      .add_option("--context", choice.context,
-                  "Tokens per window of these texts (default: 2048, or the model's context if that is shorter)")
-      ->check(within(kWindow))
-      ->group("Report");
-  command.add_option("--max-tokens", choice.max_tokens, "At most this many tokens of each text; 0: all")
-      ->capture_default_str()
-      ->check(within(kCount))
-      ->group("Report");
+  add_windows(command, choice.windows, "Report");
   command.add_option("--max-examples", choice.max_examples, "At most this many LAMBADA examples; 0: all")
       ->capture_default_str()
       ->check(within(kCount))
@@ -33,12 +40,17 @@ void add_external(CLI::App& command, ExternalChoice& choice) {
 
 pipeline::External external(const CLI::App& command, const ExternalChoice& choice, ProgressSink& progress) {
   if (choice.rows.empty() && choice.texts.empty()) {
-    note_unread(command, "with no --eval-text or --eval-rows", {"--context", "--max-tokens"}, progress);
+    note_unread(command, "with no --eval-text or --eval-rows", kWindowOptions, progress);
   }
   if (choice.lambada.empty()) note_unread(command, "with no --eval-lambada", {"--max-examples"}, progress);
   pipeline::External all;
-  for (const auto& path : choice.rows) all.texts.push_back({path, true, choice.context, choice.max_tokens});
-  for (const auto& path : choice.texts) all.texts.push_back({path, false, choice.context, choice.max_tokens});
+  const auto& windows = choice.windows;
+  const auto add = [&](const std::vector<std::string>& paths, bool rows) {
+    for (const auto& path : paths)
+      all.texts.push_back({path, rows, windows.protocol, windows.context, windows.max_tokens});
+  };
+  add(choice.rows, true);
+  add(choice.texts, false);
   if (!choice.lambada.empty()) all.lambada = {.path = choice.lambada, .max_examples = choice.max_examples};
   return all;
 }

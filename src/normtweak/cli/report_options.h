@@ -11,10 +11,19 @@
 
 namespace normtweak::cli {
 
+// How texts are cut into windows.
+struct WindowChoice {
+  std::string protocol = "gptq";
+  std::int64_t context = 0, max_tokens = 0;
+};
+void add_windows(CLI::App& command, WindowChoice& choice, const std::string& group);
+inline const std::vector<std::string> kWindowOptions = {"--protocol", "--context", "--max-tokens"};
+
 struct ExternalChoice {
   std::vector<std::string> texts, rows;
+  WindowChoice windows;
   std::string lambada;
-  std::int64_t context = 0, max_tokens = 0, max_examples = 0;
+  std::int64_t max_examples = 0;
 };
 void add_external(CLI::App& command, ExternalChoice& choice);
 // Adds a note for each option that was given but has no effect.

@@ -1,6 +1,8 @@
+#include "normtweak/base/error.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
 #include "normtweak/cli/model_help.h"
+#include "normtweak/cli/named_files.h"
 #include "normtweak/cli/report_options.h"
 #include "normtweak/cli/run_summary.h"
 #include "normtweak/cli/text_options.h"
@@ -25,13 +27,18 @@ Job add_tweak_command(CLI::App& command) {
   auto choices = std::make_shared<Choices>();
   command.footer(
       "The result has the format of QUANTIZED, and byte-identical codes. Of an export without codes (--format hf)\n"
-      "only the norms can be tuned.");
+      "only the norms can be tuned. A GGUF file gives a GGUF file of the same size, in which only norms, biases and\n"
+      "the scales of blocks differ, and --patch writes just these: `normtweak apply` puts them into a copy of\n"
+      "QUANTIZED. --reference may be the same model in another format.");
   command.add_option("QUANTIZED", choices->options.quantized, model_help("The quantized model", true))->required();
   command
       .add_option("--reference", choices->options.reference, model_help("The float model that it was made from", false))
       ->required();
-  command.add_option("-o,--output", choices->options.output, "Output folder; an earlier result there is replaced")
-      ->required();
+  command.add_option("-o,--output", choices->options.output,
+                     "Output: a folder, or a file if QUANTIZED is one (GGUF); an earlier result there is "
+                     "replaced");
+  command.add_option("--patch", choices->options.patch,
+                     "Of a GGUF file: write what changed to this file, with or without -o");
   add_tweak(command, choices->tweak, "--method", false);
   add_text_source(command, choices->text);
   add_external(command, choices->external);
@@ -47,10 +54,15 @@ Job add_tweak_command(CLI::App& command) {
     check_report_apart(choices->common, options.output,
                        {{"QUANTIZED", options.quantized}, {"--reference", options.reference}}, options.text,
                        options.external);
+    check_apart({{"--patch", options.patch}, {"-o", options.output}, {"--json", choices->common.json}},
+                {{"QUANTIZED", options.quantized}, {"--reference", options.reference}});
+    if (options.output.empty() && options.patch.empty()) {
+      fail_usage("-o is missing: where to save the result; of a GGUF file, --patch may save what changed");
+    }
     options.compute = start(choices->common, true, true);
     note_unread_general(command, {}, options.compute, *progress);
     const auto result = pipeline::tweak_model(options, *progress);
-    finish(report::run_report(result), choices->common, options.compute, run_summary(result, options.output.string()));
+    finish(report::run_report(result), choices->common, options.compute, run_summary(result, result.output.string()));
   };
 }
 

@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/ones.h>
 
 #include <algorithm>
 #include <cmath>
@@ -15,23 +16,35 @@
 namespace normtweak::evaluate {
 namespace {
 
-// Rows concatenated without padding.
+// The positions that are scored, row after row.
 struct FlatRows {
-  std::vector<std::int64_t> lengths;  // tokens in each row
+  std::vector<std::int64_t> lengths;  // positions in each row
   at::Tensor ids;                     // i64 [rows, tokens] on the device, padding included
-  at::Tensor places;                  // i64 [all tokens]: positions in the flattened `ids`; undefined: all
-  at::Tensor next;                    // i64 [all tokens]: the next token; meaningless for a row's last one
+  at::Tensor places;                  // i64 [all positions]: in the flattened `ids`; undefined: all of them
+  at::Tensor next;                    // i64 [all positions]: the next token; meaningless for a row's last one
 };
 
-FlatRows flatten(const calibrate::TokenBatch& batch, c10::Device device) {
+// bool [rows, tokens], or undefined: every position. Padding is on the right: a row's tokens are its first ones.
+at::Tensor positions(const calibrate::TokenBatch& batch, const Scored& scored) {
+  if (!batch.mask.defined() && scored.first == 0 && scored.last) return {};
+  auto mask = batch.mask.defined() ? batch.mask.clone() : at::ones(batch.ids.sizes(), at::kBool);
+  if (!scored.last) {
+    const auto count = batch.tokens() - 1;
+    mask.narrow(1, 0, count).logical_and_(mask.narrow(1, 1, count).clone());
+    mask.select(1, count).fill_(false);
+  }
+  mask.narrow(1, 0, std::min(scored.first, batch.tokens())).fill_(false);
+  return mask;
+}
+
+FlatRows flatten(const calibrate::TokenBatch& batch, const Scored& scored, c10::Device device) {
   FlatRows flat;
   flat.ids = batch.ids.to(device);
   auto next = batch.ids.roll(-1, 1).flatten();
-  if (batch.mask.defined()) {
-    // Padding is on the right: a row's tokens are its first ones.
-    const auto lengths = batch.mask.sum(1);
+  if (const auto mask = positions(batch, scored); mask.defined()) {
+    const auto lengths = mask.sum(1);
     for (std::int64_t i = 0; i < batch.samples(); ++i) flat.lengths.push_back(lengths[i].item<std::int64_t>());
-    const auto places = batch.mask.flatten().nonzero().squeeze(1);
+    const auto places = mask.flatten().nonzero().squeeze(1);
     next = next.index_select(0, places);
     flat.places = places.to(device);
   } else {
@@ -60,11 +73,11 @@ Figures figures_of(const at::Tensor& table, std::size_t model) {
 
 class Scorer {
  public:
-  Scorer(const std::vector<const model::Decoder*>& models, const model::Decoder* reference)
-      : models_(models), reference_(reference), scores_(models.size()) {}
+  Scorer(const std::vector<const model::Decoder*>& models, const model::Decoder* reference, const Scored& scored)
+      : models_(models), reference_(reference), scored_(scored), scores_(models.size()) {}
 
   void add(const calibrate::TokenBatch& batch) {
-    const auto rows = flatten(batch, models_.front()->device);
+    const auto rows = flatten(batch, scored_, models_.front()->device);
     const auto tokens = rows.next.size(0);
     // The last lines are the reference's.
     const auto lines = static_cast<std::int64_t>(models_.size() + 1) * kFigures;
@@ -124,7 +137,7 @@ class Scorer {
   // A row's last token has no next token, hence no likelihood.
   void add_row(const Figures& ours, const Figures& theirs, Scores& scores) const {
     const auto tokens = ours.likelihood.size(0);
-    const auto predicted = std::max<std::int64_t>(0, tokens - 1);
+    const auto predicted = scored_.last ? std::max<std::int64_t>(0, tokens - 1) : tokens;
     scores.negative_log_likelihood.add(-ours.likelihood.narrow(0, 0, predicted));
     if (reference_ == nullptr) return;
     scores.reference_negative_log_likelihood.add(-theirs.likelihood.narrow(0, 0, predicted));
@@ -136,6 +149,7 @@ class Scorer {
 
   const std::vector<const model::Decoder*>& models_;
   const model::Decoder* reference_;
+  Scored scored_;
   std::vector<Scores> scores_;
 };
 
@@ -150,7 +164,7 @@ std::vector<Scores> score(const std::vector<const model::Decoder*>& models, cons
   const c10::NoGradGuard no_gradients;
   Stage stage(progress, options.stage, batch.ids.numel(), "tokens");
   const auto step = options.batch_rows > 0 ? options.batch_rows : rows_in_pass(*models.front(), batch.tokens());
-  Scorer scorer(models, reference);
+  Scorer scorer(models, reference, options.scored);
   for (std::int64_t begin = 0; begin < batch.samples(); begin += step) {
     const auto part = rows(batch, begin, std::min(step, batch.samples() - begin));
     scorer.add(part);

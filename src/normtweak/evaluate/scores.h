@@ -14,18 +14,25 @@ namespace normtweak::evaluate {
 struct Scores {
   Statistic negative_log_likelihood;            // nats, of each next token
   Statistic reference_negative_log_likelihood;  // the same of the reference
-  Statistic divergence;                         // KL(reference ‖ model) in nats, at every token
+  Statistic divergence;                         // KL(reference ‖ model) in nats, at every position scored
   Statistic agreement;                          // 1 if both have the same likeliest next token
-  std::vector<double> divergence_by_row;        // mean over each row's tokens; empty without a reference
+  std::vector<double> divergence_by_row;        // mean over each row's positions; empty without a reference
 
   double perplexity() const;
   double perplexity_error() const;  // one standard error
   double reference_perplexity() const;
 };
 
+// The positions of a row whose figures count.
+struct Scored {
+  std::int64_t first = 0;  // and those after it
+  bool last = true;        // also a row's last token, which predicts nothing: its divergence counts
+};
+
 struct ScoreOptions {
   std::int64_t batch_rows = 0;  // rows per pass; 0: chosen for the device
   std::string_view stage = "evaluate";
+  Scored scored = {};
 };
 
 // The scores of each of `models`, which share device and vocabulary, with the reference run once for all of them.

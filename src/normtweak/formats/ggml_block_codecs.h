@@ -1,17 +1,25 @@
-// Decoders of ggml block types; the table is in ggml_blocks.cpp. Each source file documents the byte layout of its
-// blocks.
+// The integers of ggml's block types; the table is in ggml_blocks.cpp. Each source file documents the byte layout of
+// its blocks.
 #pragma once
+#include <array>
+#include <cstddef>
 #include <cstdint>
-
-#include "normtweak/formats/ggml_blocks.h"
 
 namespace normtweak::formats {
 
-using BlockDecoder = void(const std::byte* source, std::int64_t blocks, float* values);
+// What a block holds besides its floats: weight i of sub-block g is d * scales[g] * codes[i] + m * minima[g], where d
+// and m are the block's floats and what a type lacks is 1, or for m 0.
+struct BlockNumbers {
+  std::array<std::int8_t, 256> codes;
+  std::array<std::int8_t, 16> scales, minima;
+};
+using BlockUnpacker = void(const std::byte* block, BlockNumbers& numbers);
 
 // Blocks of 32: ggml_small_blocks.cpp
-BlockDecoder dequantize_q4_0, dequantize_q4_1, dequantize_q5_0, dequantize_q5_1, dequantize_q8_0;
+BlockUnpacker unpack_q4_0, unpack_q4_1, unpack_q5_0, unpack_q5_1, unpack_q8_0;
 // Blocks of 256: ggml_k_blocks.cpp
-BlockDecoder dequantize_q2_k, dequantize_q3_k, dequantize_q4_k, dequantize_q5_k, dequantize_q6_k;
+BlockUnpacker unpack_q2_k, unpack_q3_k, unpack_q4_k, unpack_q5_k, unpack_q6_k;
+// Codes that stand for the values of a fixed table: ggml_table_blocks.cpp
+BlockUnpacker unpack_iq4_nl, unpack_iq4_xs, unpack_tq1_0, unpack_tq2_0, unpack_mxfp4;
 
 }  // namespace normtweak::formats

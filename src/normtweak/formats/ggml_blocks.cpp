@@ -2,27 +2,31 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <c10/util/Half.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 
+#include "normtweak/base/device/finite.h"
 #include "normtweak/base/error.h"
-#include "normtweak/formats/ggml_block_codecs.h"
 #include "normtweak/formats/tensor_bytes.h"
 
 namespace normtweak::formats {
 namespace {
 
 constexpr GgmlType plain(std::uint32_t id, std::string_view name, at::ScalarType type, std::int64_t bytes) {
-  return {id, name, 1, bytes, type, nullptr};
+  return {id, name, 1, bytes, type};
 }
 
 constexpr GgmlType blocks(std::uint32_t id, std::string_view name, std::int64_t size, std::int64_t bytes,
-                          BlockDecoder* decoder) {
-  return {id, name, size, bytes, at::kFloat, decoder};
+                          const BlockLayout& layout) {
+  return {id, name, size, bytes, at::kFloat, layout};
 }
 
 constexpr GgmlType unreadable(std::uint32_t id, std::string_view name, std::int64_t size, std::int64_t bytes) {
-  return {id, name, size, bytes, std::nullopt, nullptr};
+  return {id, name, size, bytes, std::nullopt};
 }
 
 constexpr GgmlType kTypes[] = {
@@ -34,31 +38,91 @@ constexpr GgmlType kTypes[] = {
     plain(25, "I16", at::kShort, 2),
     plain(26, "I32", at::kInt, 4),
     plain(27, "I64", at::kLong, 8),
-    blocks(2, "Q4_0", 32, 18, &dequantize_q4_0),
-    blocks(3, "Q4_1", 32, 20, &dequantize_q4_1),
-    blocks(6, "Q5_0", 32, 22, &dequantize_q5_0),
-    blocks(7, "Q5_1", 32, 24, &dequantize_q5_1),
-    blocks(8, "Q8_0", 32, 34, &dequantize_q8_0),
-    blocks(10, "Q2_K", 256, 84, &dequantize_q2_k),
-    blocks(11, "Q3_K", 256, 110, &dequantize_q3_k),
-    blocks(12, "Q4_K", 256, 144, &dequantize_q4_k),
-    blocks(13, "Q5_K", 256, 176, &dequantize_q5_k),
-    blocks(14, "Q6_K", 256, 210, &dequantize_q6_k),
+    blocks(2, "Q4_0", 32, 18, {&unpack_q4_0, 32, 0}),
+    blocks(3, "Q4_1", 32, 20, {&unpack_q4_1, 32, 0, 2}),
+    blocks(6, "Q5_0", 32, 22, {&unpack_q5_0, 32, 0}),
+    blocks(7, "Q5_1", 32, 24, {&unpack_q5_1, 32, 0, 2}),
+    blocks(8, "Q8_0", 32, 34, {&unpack_q8_0, 32, 0}),
+    blocks(10, "Q2_K", 256, 84, {&unpack_q2_k, 16, 80, 82}),
+    blocks(11, "Q3_K", 256, 110, {&unpack_q3_k, 16, 108}),
+    blocks(12, "Q4_K", 256, 144, {&unpack_q4_k, 32, 0, 2}),
+    blocks(13, "Q5_K", 256, 176, {&unpack_q5_k, 32, 0, 2}),
+    blocks(14, "Q6_K", 256, 210, {&unpack_q6_k, 16, 208}),
+    blocks(20, "IQ4_NL", 32, 18, {&unpack_iq4_nl, 32, 0}),
+    blocks(23, "IQ4_XS", 256, 136, {&unpack_iq4_xs, 32, 0}),
+    blocks(34, "TQ1_0", 256, 54, {&unpack_tq1_0, 256, 52}),
+    blocks(35, "TQ2_0", 256, 66, {&unpack_tq2_0, 256, 64}),
+    blocks(39, "MXFP4", 32, 17, {&unpack_mxfp4, 32, -1}),
     unreadable(9, "Q8_1", 32, 36),
     unreadable(15, "Q8_K", 256, 292),
     unreadable(16, "IQ2_XXS", 256, 66),
     unreadable(17, "IQ2_XS", 256, 74),
     unreadable(18, "IQ3_XXS", 256, 98),
     unreadable(19, "IQ1_S", 256, 50),
-    unreadable(20, "IQ4_NL", 32, 18),
     unreadable(21, "IQ3_S", 256, 110),
     unreadable(22, "IQ2_S", 256, 82),
-    unreadable(23, "IQ4_XS", 256, 136),
     unreadable(29, "IQ1_M", 256, 56),
-    unreadable(34, "TQ1_0", 256, 54),
-    unreadable(35, "TQ2_0", 256, 66),
-    unreadable(39, "MXFP4", 32, 17),
+    unreadable(40, "NVFP4", 64, 36),
+    unreadable(41, "Q1_0", 128, 18),
+    unreadable(42, "Q2_0", 64, 18),
 };
+
+constexpr std::int64_t kWeightsPerTask = 16384;
+
+float load_half(const std::byte* source) {
+  c10::Half value;
+  std::memcpy(&value, source, sizeof value);
+  return value;
+}
+
+// 2^(byte - 128); the least one is no normal number.
+float power_of_two(std::byte exponent) { return std::ldexp(1.0F, std::to_integer<int>(exponent) - 128); }
+
+// The block's floats.
+float scale_of(const BlockLayout& layout, const std::byte* block) {
+  return layout.scale_at < 0 ? power_of_two(block[0]) : load_half(block + layout.scale_at);
+}
+float minimum_of(const BlockLayout& layout, const std::byte* block) {
+  return layout.minimum_at < 0 ? 0 : load_half(block + layout.minimum_at);
+}
+
+void dequantize(const GgmlType& type, const std::byte* block, BlockNumbers& numbers, float* values) {
+  const auto& layout = *type.layout;
+  layout.unpack(block, numbers);
+  const auto d = scale_of(layout, block), m = minimum_of(layout, block);
+  const bool nested = type.has_sub_blocks(), has_minimum = layout.minimum_at >= 0;
+  const auto size = static_cast<std::size_t>(layout.sub_size);
+  for (std::size_t first = 0; first < static_cast<std::size_t>(type.block_size); first += size) {
+    const auto group = first / size;
+    const float scale = nested ? d * static_cast<float>(numbers.scales.at(group)) : d;
+    const float minimum = nested ? m * static_cast<float>(numbers.minima.at(group)) : m;
+    const auto* codes = numbers.codes.data() + first;
+    for (std::size_t i = 0; i < size; ++i) {
+      const auto product = scale * static_cast<float>(codes[i]);
+      *values++ = has_minimum ? product + minimum : product;  // or -0 would become 0
+    }
+  }
+}
+
+// Blocks in `bytes`. Throws Error unless they make `weights` weights.
+std::int64_t count_blocks(const GgmlType& type, std::span<const std::byte> bytes, std::optional<std::uint64_t> weights,
+                          at::IntArrayRef shape) {
+  const auto count = static_cast<std::int64_t>(bytes.size()) / type.block_bytes;
+  if (!weights || *weights != static_cast<std::uint64_t>(count * type.block_size) ||
+      count * type.block_bytes != static_cast<std::int64_t>(bytes.size())) {
+    fail("{} bytes of {} do not make a tensor of shape {}", bytes.size(), type.name, c10::str(shape));
+  }
+  return count;
+}
+
+// work(block number, its bytes, scratch), in parallel.
+template <class Work>
+void for_blocks(const GgmlType& type, std::span<const std::byte> bytes, std::int64_t count, const Work& work) {
+  at::parallel_for(0, count, kWeightsPerTask / type.block_size, [&](std::int64_t begin, std::int64_t end) {
+    BlockNumbers numbers = {};
+    for (auto i = begin; i < end; ++i) work(i, bytes.data() + i * type.block_bytes, numbers);
+  });
+}
 
 }  // namespace
 
@@ -70,19 +134,80 @@ const GgmlType* find_ggml_type(std::uint32_t id) {
 }
 
 at::Tensor dequantize_blocks(const GgmlType& type, std::span<const std::byte> bytes, at::IntArrayRef shape) {
-  const auto weights = element_count(shape);
-  const auto count = static_cast<std::int64_t>(bytes.size()) / type.block_bytes;
-  if (!weights || *weights != static_cast<std::uint64_t>(count * type.block_size) ||
-      count * type.block_bytes != static_cast<std::int64_t>(bytes.size())) {
-    fail("{} bytes of {} do not make a tensor of shape {}", bytes.size(), type.name, c10::str(shape));
-  }
+  const auto count = count_blocks(type, bytes, element_count(shape), shape);
   auto values = at::empty(shape, at::kFloat);
   auto* target = values.mutable_data_ptr<float>();
-  const auto grain = 16384 / type.block_size;
-  at::parallel_for(0, count, grain, [&](std::int64_t begin, std::int64_t end) {
-    type.dequantize(bytes.data() + begin * type.block_bytes, end - begin, target + begin * type.block_size);
+  for_blocks(type, bytes, count, [&](std::int64_t i, const std::byte* block, BlockNumbers& numbers) {
+    dequantize(type, block, numbers, target + i * type.block_size);
   });
   return values;
+}
+
+namespace {
+
+weights::BlockWeight empty_blocks(const GgmlType& type, std::int64_t rows, std::int64_t columns,
+                                  const at::TensorOptions& options) {
+  const auto& layout = *type.layout;
+  weights::BlockWeight weight;
+  weight.sub_size = static_cast<int>(layout.sub_size);
+  weight.block_size = static_cast<int>(type.block_size);
+  weight.bits = 8.0 * static_cast<double>(type.block_bytes) / static_cast<double>(type.block_size);
+  weight.type_name = type.name;
+  weight.codes = at::empty({rows, columns}, options.dtype(at::kByte));
+  weight.scales = at::empty({rows, columns / type.block_size}, options.dtype(at::kFloat));
+  if (layout.minimum_at >= 0) weight.minima = at::empty_like(weight.scales);
+  if (type.has_sub_blocks()) {
+    weight.sub_scales = at::empty({rows, columns / layout.sub_size}, options.dtype(at::kChar));
+    if (layout.minimum_at >= 0) weight.sub_minima = at::empty_like(weight.sub_scales);
+  }
+  return weight;
+}
+
+}  // namespace
+
+weights::BlockWeight outline_blocks(const GgmlType& type, std::int64_t rows, std::int64_t columns) {
+  return empty_blocks(type, rows, columns, at::TensorOptions(at::kMeta));
+}
+
+weights::BlockWeight unpack_blocks(const GgmlType& type, std::span<const std::byte> bytes, std::int64_t rows) {
+  const auto& layout = *type.layout;
+  const auto columns = static_cast<std::int64_t>(bytes.size()) / type.block_bytes * type.block_size / rows;
+  const auto count = count_blocks(type, bytes, static_cast<std::uint64_t>(rows * columns), {rows, columns});
+  const auto subs = type.block_size / layout.sub_size;
+  auto weight = empty_blocks(type, rows, columns, at::TensorOptions(at::kCPU));
+  auto* codes = weight.codes.mutable_data_ptr<std::uint8_t>();
+  auto* scales = weight.scales.mutable_data_ptr<float>();
+  auto* minima = weight.minima.defined() ? weight.minima.mutable_data_ptr<float>() : nullptr;
+  auto* sub_scales = weight.sub_scales.defined() ? weight.sub_scales.mutable_data_ptr<std::int8_t>() : nullptr;
+  auto* sub_minima = weight.sub_minima.defined() ? weight.sub_minima.mutable_data_ptr<std::int8_t>() : nullptr;
+  for_blocks(type, bytes, count, [&](std::int64_t i, const std::byte* block, BlockNumbers& numbers) {
+    layout.unpack(block, numbers);
+    for (std::int64_t j = 0; j < type.block_size; ++j) {
+      codes[i * type.block_size + j] = static_cast<std::uint8_t>(numbers.codes[static_cast<std::size_t>(j)] + 128);
+    }
+    scales[i] = scale_of(layout, block);
+    if (minima != nullptr) minima[i] = minimum_of(layout, block);
+    if (sub_scales != nullptr) std::copy_n(numbers.scales.begin(), subs, sub_scales + i * subs);
+    if (sub_minima != nullptr) std::copy_n(numbers.minima.begin(), subs, sub_minima + i * subs);
+  });
+  return weight;
+}
+
+std::vector<BytePatch> patch_blocks(const weights::BlockWeight& weight, const GgmlType& type, std::uint64_t offset) {
+  std::vector<BytePatch> patches;
+  const auto add = [&](const at::Tensor& floats, std::int64_t place) {
+    const auto halves = floats.detach().cpu().to(at::kHalf).contiguous();
+    if (!all_finite(halves)) fail("a scale does not fit into float16");
+    const auto bytes =
+        std::as_bytes(std::span(halves.const_data_ptr<c10::Half>(), static_cast<std::size_t>(halves.numel())));
+    patches.push_back({.offset = offset + static_cast<std::uint64_t>(place),
+                       .stride = static_cast<std::uint64_t>(type.block_bytes),
+                       .width = sizeof(c10::Half),
+                       .bytes = {bytes.begin(), bytes.end()}});
+  };
+  add(weight.scales, type.layout->scale_at);
+  if (weight.minima.defined()) add(weight.minima, type.layout->minimum_at);
+  return patches;
 }
 
 }  // namespace normtweak::formats

@@ -1,13 +1,27 @@
-// Tensor types of a GGUF file: plain numbers, or blocks of a few scales and many small integers.
+// Tensor types of a GGUF file: plain numbers, or blocks of a few floats and many small integers.
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <string_view>
+#include <vector>
+
+#include "normtweak/formats/byte_patch.h"
+#include "normtweak/formats/ggml_block_codecs.h"
+#include "normtweak/weights/block_weight.h"
 
 namespace normtweak::formats {
+
+// How the weights of a block follow from its floats and integers; see BlockNumbers.
+struct BlockLayout {
+  BlockUnpacker* unpack;
+  std::int64_t sub_size;         // weights that share one of the block's integer scales, or its size if it has none
+  std::int64_t scale_at;         // the byte where d (f16) stands; -1: d is the power of two 2^(byte 0 - 128)
+  std::int64_t minimum_at = -1;  // the same of m; -1: there is none
+};
 
 struct GgmlType {
   std::uint32_t id;  // as in the file
@@ -16,15 +30,28 @@ struct GgmlType {
   std::int64_t block_bytes;  // bytes of a block
   // dtype that read() returns; nullopt if the type is known only by name.
   std::optional<at::ScalarType> read_as;
-  // Block types: writes block_size * `blocks` values. Plain types: null.
-  void (*dequantize)(const std::byte* source, std::int64_t blocks, float* values);
+  std::optional<BlockLayout> layout = {};  // of block types that are read
+
+  bool has_sub_blocks() const { return layout && layout->sub_size < block_size; }
+  bool has_floats() const { return layout && layout->scale_at >= 0; }  // that may be tuned
 };
 
 // All ggml types, including unsupported ones, so that errors can name them.
 std::span<const GgmlType> ggml_types();
 const GgmlType* find_ggml_type(std::uint32_t id);  // null: unknown
 
-// f32 of `shape`, from blocks in row-major order. Throws Error if the size of `bytes` does not match the shape.
+// Each throws Error if the size of `bytes` does not match the shape.
+// f32 of `shape`, from blocks in row-major order.
 at::Tensor dequantize_blocks(const GgmlType& type, std::span<const std::byte> bytes, at::IntArrayRef shape);
+
+// The same blocks with their codes kept, of a type that has floats: a matrix of `rows` rows.
+weights::BlockWeight unpack_blocks(const GgmlType& type, std::span<const std::byte> bytes, std::int64_t rows);
+
+// The same without data (tensors of the meta device).
+weights::BlockWeight outline_blocks(const GgmlType& type, std::int64_t rows, std::int64_t columns);
+
+// The weight's floats, rounded to f16, in the place of those of its blocks, of which the first is at `offset`. Throws
+// Error if one of them is not finite in f16.
+std::vector<BytePatch> patch_blocks(const weights::BlockWeight& weight, const GgmlType& type, std::uint64_t offset);
 
 }  // namespace normtweak::formats

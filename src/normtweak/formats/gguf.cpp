@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "normtweak/base/device/finite.h"
 #include "normtweak/base/error.h"
 #include "normtweak/base/files/file_kind.h"
 #include "normtweak/base/files/out_of_memory.h"
@@ -153,8 +154,75 @@ TensorInfo GgufFile::info(const std::string& name) const {
 at::Tensor GgufFile::read(const std::string& name) const {
   const auto& type = stored_type(name);
   const auto& found = entry(name);
-  if (type.dequantize != nullptr) return dequantize_blocks(type, found.bytes, found.shape);
+  if (type.layout) return dequantize_blocks(type, found.bytes, found.shape);
   return tensor_over(found.bytes, *type.read_as, found.shape);
+}
+
+namespace {
+
+// Of all matrices together.
+std::int64_t rows_of(at::IntArrayRef shape) {
+  return shape.size() < 2 ? 1 : c10::multiply_integers(shape.slice(0, shape.size() - 1));
+}
+
+}  // namespace
+
+std::uint64_t GgufFile::offset_of(const Entry& entry, std::int64_t row) const {
+  const auto start = static_cast<std::uint64_t>(entry.bytes.data() - bytes_.data());
+  return start +
+         entry.bytes.size() / static_cast<std::uint64_t>(rows_of(entry.shape)) * static_cast<std::uint64_t>(row);
+}
+
+std::optional<weights::Weight> GgufFile::read_weight(const std::string& name) const {
+  return read_rows(name, 0, rows_of(entry(name).shape));
+}
+
+std::optional<weights::Weight> GgufFile::outline(const std::string& name) const {
+  const auto& type = stored_type(name);
+  const auto& shape = entry(name).shape;
+  if (!type.has_floats() || shape.size() < 2) return std::nullopt;
+  return outline_blocks(type, rows_of(shape), shape.back());
+}
+
+std::optional<weights::Weight> GgufFile::read_rows(const std::string& name, std::int64_t first,
+                                                   std::int64_t count) const {
+  const auto& type = stored_type(name);
+  const auto& found = entry(name);
+  if (!type.has_floats() || found.shape.size() < 2 || found.bytes.empty()) return std::nullopt;
+  const auto row_bytes = found.bytes.size() / static_cast<std::size_t>(rows_of(found.shape));
+  const auto begin = row_bytes * static_cast<std::size_t>(first), size = row_bytes * static_cast<std::size_t>(count);
+  return unpack_blocks(type, found.bytes.subspan(begin, size), count);
+}
+
+std::vector<BytePatch> GgufFile::patch(const std::string& name, const at::Tensor& values) const {
+  return patch_rows(name, 0, values);
+}
+
+std::vector<BytePatch> GgufFile::patch(const std::string& name, const weights::Weight& weight) const {
+  return patch_rows(name, 0, weight);
+}
+
+std::vector<BytePatch> GgufFile::patch_rows(const std::string& name, std::int64_t first,
+                                            const at::Tensor& values) const {
+  const auto& type = stored_type(name);
+  if (type.layout) fail("{}: tensor {}: of type {}, of which only the scales can change", origin_, name, type.name);
+  const auto stored = values.detach().cpu().to(*type.read_as).contiguous();
+  if (!all_finite(stored)) {
+    fail("{}: tensor {}: a value does not fit into {}; its float type is too narrow", origin_, name, type.name);
+  }
+  const auto* data = static_cast<const std::byte*>(stored.const_data_ptr());
+  const auto size = static_cast<std::uint64_t>(stored.nbytes());
+  return {{.offset = offset_of(entry(name), first), .stride = size, .width = size, .bytes = {data, data + size}}};
+}
+
+std::vector<BytePatch> GgufFile::patch_rows(const std::string& name, std::int64_t first,
+                                            const weights::Weight& weight) const {
+  const auto& blocks = std::get<weights::BlockWeight>(weight);
+  try {
+    return patch_blocks(blocks, stored_type(name), offset_of(entry(name), first));
+  } catch (const Error& error) {
+    fail("{}: tensor {}: {}", origin_, name, error.what());
+  }
 }
 
 }  // namespace normtweak::formats

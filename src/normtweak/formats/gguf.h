@@ -39,6 +39,19 @@ class GgufFile : public TensorSource {
   TensorInfo info(const std::string& name) const override;
   at::Tensor read(const std::string& name) const override;
   std::string file_of(const std::string&) const override { return origin_; }
+  std::span<const std::byte> bytes() const { return bytes_; }  // the whole file
+
+  // Codes are kept of types that have floats beside them. A tensor of several matrices is one of all their rows.
+  std::optional<weights::Weight> read_weight(const std::string& name) const override;
+  std::optional<weights::Weight> outline(const std::string& name) const override;
+  // The same of `count` rows from `first` on.
+  std::optional<weights::Weight> read_rows(const std::string& name, std::int64_t first, std::int64_t count) const;
+
+  std::vector<BytePatch> patch(const std::string& name, const at::Tensor& values) const override;
+  std::vector<BytePatch> patch(const std::string& name, const weights::Weight& weight) const override;
+  // The same of the rows from `first` on.
+  std::vector<BytePatch> patch_rows(const std::string& name, std::int64_t first, const at::Tensor& values) const;
+  std::vector<BytePatch> patch_rows(const std::string& name, std::int64_t first, const weights::Weight& weight) const;
 
   // key -> value; arrays as JSON arrays. Strings are as in the file, and not validated as UTF-8. Null stands for an
   // array of more than kLongArray values, such as those of a vocabulary: these stay in the file.
@@ -71,6 +84,7 @@ class GgufFile : public TensorSource {
   // Throws Error if there is no tensor of that name or if its type is unsupported.
   const GgmlType& stored_type(const std::string& name) const;
   const Entry& entry(const std::string& name) const;
+  std::uint64_t offset_of(const Entry& entry, std::int64_t row) const;  // in the file
 
   std::optional<MappedFile> file_;
   std::string origin_;

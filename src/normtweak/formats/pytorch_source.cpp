@@ -123,7 +123,7 @@ void PytorchFile::add(std::string name, const PytorchTensor& tensor, std::span<c
   for (const auto& size : tensor.sizes) extents_.push_back(size.integer);
   for (const auto& stride : tensor.strides) extents_.push_back(stride.integer);
   if (added.problem.empty()) {
-    check_bounds(name, added);
+    measure(name, added);
     count_bytes(added);
     if (repeats_too_much(added)) added.problem = "is expanded from few values to more bytes than its file has";
   }
@@ -131,13 +131,19 @@ void PytorchFile::add(std::string name, const PytorchTensor& tensor, std::span<c
   tensors_.push_back(added);
 }
 
-void PytorchFile::check_bounds(const std::string& name, const Tensor& tensor) const {
+// Finds the elements and the reach.
+void PytorchFile::measure(const std::string& name, Tensor& tensor) const {
   const auto is_negative = [](std::int64_t extent) { return extent < 0; };
   const auto room = tensor.storage.size() / c10::elementSize(tensor.type);
-  const bool is_sound = element_count(sizes(tensor)) && std::ranges::none_of(strides(tensor), is_negative) &&
-                        tensor.offset >= 0 && static_cast<std::uint64_t>(tensor.offset) <= room;
+  const auto elements = element_count(sizes(tensor));
+  const bool is_sound = elements && std::ranges::none_of(strides(tensor), is_negative) && tensor.offset >= 0 &&
+                        static_cast<std::uint64_t>(tensor.offset) <= room;
   const auto needed = is_sound ? reach(sizes(tensor), strides(tensor)) : std::nullopt;
-  if (needed && *needed <= room - static_cast<std::uint64_t>(tensor.offset)) return;
+  if (elements && needed && *needed <= room - static_cast<std::uint64_t>(tensor.offset)) {
+    tensor.elements = *elements;
+    tensor.reach = *needed;
+    return;
+  }
   fail(
       "{}: tensor {}: shape {} with strides {} from element {} on reaches beyond the {} elements of its storage; the "
       "file is damaged",
@@ -145,16 +151,15 @@ void PytorchFile::check_bounds(const std::string& name, const Tensor& tensor) co
 }
 
 void PytorchFile::count_bytes(const Tensor& tensor) {
-  tensor_bytes_ += *reach(sizes(tensor), strides(tensor)) * c10::elementSize(tensor.type);
+  tensor_bytes_ += tensor.reach * c10::elementSize(tensor.type);
   if (tensor_bytes_ / kMostShares <= std::max<std::uint64_t>(kMostRepeatedBytes, bytes_.size())) return;
   fail("{}: its tensors share their storages {} times over; the file is damaged, or made to take forever", origin_,
        kMostShares);
 }
 
 bool PytorchFile::repeats_too_much(const Tensor& tensor) const {
-  const auto count = *element_count(sizes(tensor));
-  return count > *reach(sizes(tensor), strides(tensor)) &&
-         count > std::max<std::uint64_t>(kMostRepeatedBytes, bytes_.size()) / c10::elementSize(tensor.type);
+  return tensor.elements > tensor.reach &&
+         tensor.elements > std::max<std::uint64_t>(kMostRepeatedBytes, bytes_.size()) / c10::elementSize(tensor.type);
 }
 
 const PytorchFile::Tensor& PytorchFile::entry(const std::string& name) const {
@@ -174,17 +179,16 @@ const PytorchFile::Tensor& PytorchFile::entry(const std::string& name) const {
 
 TensorInfo PytorchFile::info(const std::string& name) const {
   const auto& found = entry(name);
-  const auto bytes = *element_count(sizes(found)) * c10::elementSize(found.type);
+  const auto bytes = found.elements * c10::elementSize(found.type);
   return {found.type, sizes(found).vec(), type_name(found.type), static_cast<std::int64_t>(bytes)};
 }
 
 at::Tensor PytorchFile::read(const std::string& name) const {
   const auto& found = entry(name);
   const auto element = c10::elementSize(found.type);
-  const auto needed = *reach(sizes(found), strides(found)), count = *element_count(sizes(found));
-  const auto part = found.storage.subspan(static_cast<std::size_t>(found.offset) * element, needed * element);
-  if (count == 0) return tensor_over({}, found.type, sizes(found));
-  const auto tensor = tensor_over(part, found.type, {static_cast<std::int64_t>(needed)})
+  const auto part = found.storage.subspan(static_cast<std::size_t>(found.offset) * element, found.reach * element);
+  if (found.elements == 0) return tensor_over({}, found.type, sizes(found));
+  const auto tensor = tensor_over(part, found.type, {static_cast<std::int64_t>(found.reach)})
                           .as_strided(sizes(found), strides(found))
                           .contiguous();
   return is_big_endian_ ? with_swapped_bytes(tensor) : tensor;

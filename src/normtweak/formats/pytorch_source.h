@@ -36,6 +36,8 @@ class PytorchFile : public TensorSource {
     std::string_view problem;
     at::ScalarType type = at::kFloat;
     std::int64_t offset = 0;
+    std::uint64_t elements = 0;      // of the tensor
+    std::uint64_t reach = 0;         // elements of the storage from the first to the last that it has
     std::uint64_t first_extent = 0;  // its part of `extents_`: sizes, then strides
     std::uint32_t rank = 0;
   };
@@ -43,7 +45,7 @@ class PytorchFile : public TensorSource {
   void parse();
   void collect(const PickleValue& state_dict, PytorchObjects& objects, PickleMemory& memory);
   void add(std::string name, const PytorchTensor& tensor, std::span<const std::byte> storage);
-  void check_bounds(const std::string& name, const Tensor& tensor) const;
+  void measure(const std::string& name, Tensor& tensor) const;
   void count_bytes(const Tensor& tensor);
   bool repeats_too_much(const Tensor& tensor) const;
   const Tensor& entry(const std::string& name) const;  // throws Error for those that cannot be read

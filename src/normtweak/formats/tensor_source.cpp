@@ -4,6 +4,14 @@
 
 namespace normtweak::formats {
 
+std::vector<BytePatch> TensorSource::patch(const std::string& name, const at::Tensor& /*values*/) const {
+  fail("{}: files of this kind are not changed in place", file_of(name));
+}
+
+std::vector<BytePatch> TensorSource::patch(const std::string& name, const weights::Weight& /*weight*/) const {
+  fail("{}: files of this kind are not changed in place", file_of(name));
+}
+
 std::string described(const TensorSource& source, const std::string& name) {
   return fmt::format("{}: tensor {}", source.file_of(name), source.name_in_file(name));
 }

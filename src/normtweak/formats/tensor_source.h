@@ -2,10 +2,14 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "normtweak/formats/byte_patch.h"
+#include "normtweak/weights/weight.h"
 
 namespace normtweak::formats {
 
@@ -30,6 +34,18 @@ class TensorSource {
   virtual TensorInfo info(const std::string& name) const = 0;
   // CPU tensor; it may alias the file's memory map, so it must not be written to. The source must outlive it.
   virtual at::Tensor read(const std::string& name) const = 0;
+
+  // The matrix with its codes kept, [out, in], if the file stores it as codes with floats beside them; nullopt: read()
+  // is all there is. Whatever dtype read() has, it returns what these codes stand for.
+  virtual std::optional<weights::Weight> read_weight(const std::string& /*name*/) const { return std::nullopt; }
+  // The same without data (tensors of the meta device), for sizes.
+  virtual std::optional<weights::Weight> outline(const std::string& /*name*/) const { return std::nullopt; }
+
+  // What to change in the file so that read(), or read_weight(), returns these values, rounded to the stored dtype. The
+  // codes of `weight` must be those of the file. Throws Error if a value does not fit into that dtype, or if this kind
+  // of file cannot be changed in place.
+  virtual std::vector<BytePatch> patch(const std::string& name, const at::Tensor& values) const;
+  virtual std::vector<BytePatch> patch(const std::string& name, const weights::Weight& weight) const;
 
   // The file that holds `name`, for messages.
   virtual std::string file_of(const std::string& name) const = 0;

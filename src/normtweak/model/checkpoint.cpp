@@ -4,6 +4,7 @@
 #include <array>
 #include <iterator>
 
+#include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
 #include "normtweak/base/files/file.h"
 #include "normtweak/base/files/out_of_memory.h"
@@ -12,6 +13,7 @@
 #include "normtweak/model/config_values.h"
 #include "normtweak/model/gguf_checkpoint.h"
 #include "normtweak/model/model_path.h"
+#include "normtweak/model/parts.h"
 #include "normtweak/model/token_ids.h"
 #include "normtweak/text/tokenizer_folder.h"
 
@@ -19,9 +21,12 @@ namespace normtweak::model {
 namespace fs = std::filesystem;
 namespace {
 
-// Everything besides config.json and the weights that readers of a checkpoint look for. The first make the tokenizer.
-constexpr std::array<std::string_view, 11> kSideFiles = {"tokenizer.json",
+// Everything besides config.json and the weights that readers of a checkpoint look for, with NAME.tiktoken. The first
+// make the tokenizer.
+constexpr std::array<std::string_view, 13> kSideFiles = {"tokenizer.json",
                                                          "tokenizer.model",
+                                                         "tiktoken.model",
+                                                         "tekken.json",
                                                          "tokenizer_config.json",
                                                          "special_tokens_map.json",
                                                          "added_tokens.json",
@@ -31,18 +36,25 @@ constexpr std::array<std::string_view, 11> kSideFiles = {"tokenizer.json",
                                                          "LICENSE",
                                                          "chat_template.jinja",
                                                          "chat_template.json"};
-constexpr auto kTokenizerFiles = std::span(kSideFiles).first<5>();
+constexpr auto kTokenizerFiles = std::span(kSideFiles).first<7>();
 
 // A file that cannot be read does not stop work that does without it: those of the tokenizer are missed where text is
 // read, those that are only copied never. generation_config.json is read with the model.
 void read_side_files(const fs::path& directory, Checkpoint& checkpoint) {
-  for (const auto name : kSideFiles) {
+  std::vector<std::string> names(kSideFiles.begin(), kSideFiles.end());
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    auto name = entry.path().filename().string();
+    if (name.ends_with(text::kTiktokenEnding)) names.push_back(std::move(name));
+  }
+  for (const auto& name : names) {
     const auto path = directory / name;
     try {
       if (path_exists(path)) checkpoint.side_files.emplace(name, read_file(path));
     } catch (const Error& error) {
       if (name == "generation_config.json") throw;
-      if (std::ranges::find(kTokenizerFiles, name) != kTokenizerFiles.end()) {
+      const bool is_of_tokenizer =
+          text::is_vocabulary_file(name) || std::ranges::find(kTokenizerFiles, name) != kTokenizerFiles.end();
+      if (is_of_tokenizer) {
         checkpoint.tokenizer_problem = error.what();
       } else {
         checkpoint.notes.push_back(fmt::format("{}; a result will lack it", error.what()));
@@ -82,12 +94,16 @@ void untie_other_head(Checkpoint& checkpoint) {
   checkpoint.config["tie_word_embeddings"] = false;
 }
 
-bool names_tokenizer(const Checkpoint& checkpoint) {
-  return checkpoint.side_files.contains("tokenizer.json") || checkpoint.side_files.contains("tokenizer.model");
+// The file that has the vocabulary.
+std::optional<std::string> vocabulary_file(const Checkpoint& checkpoint) {
+  if (checkpoint.side_files.contains("tokenizer.json")) return "tokenizer.json";
+  std::vector<std::string> names;
+  for (const auto& [name, content] : checkpoint.side_files) names.push_back(name);
+  return text::find_vocabulary_file(names, checkpoint.path);
 }
 
-// The files that make the tokenizer. Views of the checkpoint's strings.
-text::TokenizerFolder tokenizer_folder(const Checkpoint& checkpoint) {
+// The files that make the tokenizer. Views of the checkpoint's strings, and of `vocabulary`, the name of a file.
+text::TokenizerFolder tokenizer_folder(const Checkpoint& checkpoint, const std::string& vocabulary) {
   const auto content = [&](const char* name) -> std::optional<std::string_view> {
     const auto found = checkpoint.side_files.find(name);
     return found == checkpoint.side_files.end() ? std::nullopt : std::optional<std::string_view>(found->second);
@@ -97,7 +113,7 @@ text::TokenizerFolder tokenizer_folder(const Checkpoint& checkpoint) {
     return found != checkpoint.config.end() && found->is_string() ? found->get<std::string>() : std::string();
   };
   return {.tokenizer = content("tokenizer.json").value_or(""),
-          .sentencepiece = content("tokenizer.model"),
+          .vocabulary = text::VocabularyFile{.name = vocabulary, .content = checkpoint.side_files.at(vocabulary)},
           .config = content("tokenizer_config.json"),
           .special_tokens_map = content("special_tokens_map.json"),
           .added_tokens = content("added_tokens.json"),
@@ -144,18 +160,46 @@ Checkpoint open_checkpoint(const std::string& model) {
   return checkpoint;
 }
 
+Checkpoint with_codes(Checkpoint checkpoint) {
+  checkpoint.keeps_codes = true;
+  std::string first;
+  const auto add = [&](const std::string& name) {
+    if (!checkpoint.tensors->contains(name)) return;
+    const auto info = checkpoint.tensors->info(name);
+    if (first.empty()) {
+      first = name;
+      checkpoint.numbers.stored_type = info.type;
+    } else if (info.type != checkpoint.numbers.stored_type) {
+      fail("{} is {}, and {} is {}; norms and biases of one type are needed", described(*checkpoint.tensors, first),
+           type_name(checkpoint.numbers.stored_type), checkpoint.tensors->name_in_file(name), type_name(info.type));
+    }
+  };
+  for (const auto& norm : all_norms(*checkpoint.family, checkpoint.numbers)) {
+    add(norm.name + ".weight");
+    add(norm.name + ".bias");
+  }
+  for (int block = 0; block < checkpoint.numbers.layers; ++block) {
+    for (const auto& linear : block_parts(*checkpoint.family, checkpoint.numbers, block).linears) {
+      add(linear.name + ".bias");
+    }
+  }
+  return checkpoint;
+}
+
 void report_notes(const Checkpoint& checkpoint, ProgressSink& progress) {
   for (const auto& line : checkpoint.notes) progress.note(line);
 }
 
-bool is_side_file(std::string_view name) { return std::ranges::find(kSideFiles, name) != kSideFiles.end(); }
+bool is_side_file(std::string_view name) {
+  return text::is_vocabulary_file(name) || std::ranges::find(kSideFiles, name) != kSideFiles.end();
+}
 
 void add_tokenizer(Checkpoint& checkpoint) {
-  if (!names_tokenizer(checkpoint)) return;
   try {
-    const auto* const file = checkpoint.side_files.contains("tokenizer.json") ? "tokenizer.json" : "tokenizer.model";
-    auto loaded = within_memory(fmt::format("{}/{}", checkpoint.path, file),
-                                [&] { return text::load_tokenizer(tokenizer_folder(checkpoint)); });
+    const auto file = vocabulary_file(checkpoint);
+    if (!file) return;
+    auto loaded = within_memory(fmt::format("{}/{}", checkpoint.path, *file),
+                                [&] { return text::load_tokenizer(tokenizer_folder(checkpoint, *file)); });
     loaded.tokenizer.limit_ids(checkpoint.numbers.vocabulary);
     checkpoint.tokenizer = std::make_shared<const text::Tokenizer>(std::move(loaded.tokenizer));
     std::ranges::move(loaded.notes, std::back_inserter(checkpoint.notes));
@@ -167,13 +211,13 @@ void add_tokenizer(Checkpoint& checkpoint) {
 text::Tokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view advice) {
   const auto ending = advice.empty() ? "" : fmt::format("; {}", advice);
   if (!checkpoint.tokenizer_problem.empty()) fail("{}{}", checkpoint.tokenizer_problem, ending);
-  if (!names_tokenizer(checkpoint)) {
+  if (!checkpoint.tokenizer_refusal.empty()) fail("{}{}", checkpoint.tokenizer_refusal, ending);
+  if (checkpoint.tokenizer == nullptr) {
     fail(
         "{}: no tokenizer.json and no tokenizer.model, and text cannot be read without; save one beside the model "
         "(AutoTokenizer.from_pretrained(...).save_pretrained(...)){}{}",
         checkpoint.path, advice.empty() ? "" : ", or ", advice);
   }
-  if (checkpoint.tokenizer == nullptr) fail("{}{}", checkpoint.tokenizer_refusal, ending);
   return *checkpoint.tokenizer;
 }
 

@@ -25,6 +25,7 @@ struct Checkpoint {
   Json config;         // content of config.json; built from the metadata of a GGUF file
   KeyNames key_names;  // how messages call keys of `config`, if not by their own names
   ModelConfig numbers;
+  bool keeps_codes = false;  // linears are loaded with the codes that the file stores, and not dequantized
   at::ScalarType result_type = at::kFloat;  // dtype of floats in what is made from it, unless --store-dtype is given
   std::shared_ptr<const formats::TensorSource> tensors;
   std::map<std::string, std::string> side_files;  // name → content: tokenizer.json, generation_config.json, ...
@@ -37,6 +38,11 @@ struct Checkpoint {
 // `model`: a directory in Hugging Face layout, a .gguf file, or the id of a hub model that is in the local cache.
 // Throws Error saying what was expected.
 Checkpoint open_checkpoint(const std::string& model);
+
+// The checkpoint of a single file (GGUF) as one that is changed in place: its linears are loaded with their codes, and
+// `numbers.stored_type` is the dtype in which the file stores norms and biases. Throws Error naming two tensors if they
+// are stored in several.
+Checkpoint with_codes(Checkpoint checkpoint);
 
 // Passes the checkpoint's notes on to the user.
 void report_notes(const Checkpoint& checkpoint, ProgressSink& progress);

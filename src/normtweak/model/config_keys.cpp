@@ -49,6 +49,7 @@ constexpr auto kRules = std::to_array<KeyRule>({
     {"unsloth_fixed"},
     {"unsloth_version"},
     // training
+    {"attention_dropout"},
     {"attention_probs_dropout_prob"},
     {"gradient_checkpointing"},
     {"hidden_dropout"},

@@ -125,10 +125,11 @@ struct LinearRow {
 struct GgufFacts {
   std::string_view architecture = {};  // `general.architecture`, also the prefix of its keys; empty: llama.cpp has none
   bool rotary_permuted = false;        // rows of query and key are stored with the two halves of each head interleaved
-  bool with_experts = false;           // of the families of one architecture, the one with a mixture of experts
-  std::string_view idle_tensor = {};   // of a block, in some files; redundant with the metadata
-  std::string_view activation = {};    // for the config; GGUF does not record it
-  std::vector<std::string_view> known_keys = {};  // without effect, besides those of all families
+  bool (*owns)(const GgufMetadata& metadata) = nullptr;  // whether a file is this family's, where families share an
+                                                         // architecture; null: if it is none of the others'
+  std::string_view idle_tensor = {};                     // of a block, in some files; redundant with the metadata
+  std::string_view activation = {};                      // for the config; GGUF does not record it
+  std::vector<std::string_view> known_keys = {};         // without effect, besides those of all families
   // What llama.cpp holds fixed, or has under keys of its own: writes it to config.json. Null: nothing.
   void (*complete)(const GgufMetadata& metadata, Json& config) = nullptr;
 };
@@ -179,8 +180,8 @@ class UnsupportedFamily : public Error {
 // By config.json's `architectures`, or its `model_type` if there are none. Throws UnsupportedFamily.
 const Family& find_family(const Json& config, std::string_view origin);
 
-// By GGUF's `general.architecture`, and whether the model has a mixture of experts. Throws UnsupportedFamily.
-const Family& find_gguf_family(std::string_view architecture, bool has_experts, std::string_view origin);
+// By GGUF's `general.architecture`, which the metadata are read for. Throws UnsupportedFamily.
+const Family& find_gguf_family(const GgufMetadata& metadata, std::string_view origin);
 
 // How messages call a key of the config, if not by its own name: those that were built from a GGUF file's metadata.
 using KeyNames = std::map<std::string, std::string, std::less<>>;

@@ -24,7 +24,9 @@ struct BuiltConfig {  // NOLINT(bugprone-exception-escape): nlohmann declares th
   Json json;
   KeyNames names;
 
+  // A key that the family lacks is empty, and left out.
   void put(std::string_view key, const Json& value, const std::string& source = {}) {
+    if (key.empty()) return;
     json[std::string(key)] = value;
     if (!source.empty()) names[std::string(key)] = source;
   }
@@ -112,6 +114,18 @@ void copy_rotary(const formats::GgufFile& file, const GgufMetadata& metadata, co
   }
 }
 
+// Where the family's `complete` gives windows settings of their own, those of the file are full attention's.
+void nest_rotary(const Family& family, Json& config) {
+  const auto settings = config.find("rope_parameters");
+  if (settings == config.end()) return;
+  auto& full = (*settings)["full_attention"];
+  full.update(config.value("rope_scaling", Json::object()));
+  const std::string base_key(family.rotary.base_key);
+  full["rope_theta"] = config.at(base_key);
+  config.erase(base_key);
+  config.erase("rope_scaling");
+}
+
 std::int64_t rows_of_matrix(const formats::GgufFile& file, const std::string& name) {
   const auto shape = file.info(name).shape;
   if (shape.size() == 2) return shape.front();
@@ -182,14 +196,17 @@ BuiltConfig make_config(const formats::GgufFile& file, const Family& family) {
   const auto embedding = fmt::format("{}.weight", family.embedding.gguf);
   const auto rows = rows_of_matrix(file, embedding);
   check_vocabulary(metadata, embedding, rows, file.file_of({}));
-  config.put("vocab_size", rows, fmt::format("the number of rows of tensor {}", embedding));
-  config.put("tie_word_embeddings", !file.contains(fmt::format("{}.weight", family.head.gguf)));
+  config.put(key_of(family, &ModelConfig::vocabulary), rows, fmt::format("the number of rows of tensor {}", embedding));
+  config.put(key_of(family, &ModelConfig::tied_head), !file.contains(fmt::format("{}.weight", family.head.gguf)));
   put_parts(file, family, config);
   if (family.gguf.complete != nullptr) family.gguf.complete(metadata, config.json);
   // refuses invalid numbers
   const auto numbers = read_config(family, config.json, file.file_of({}), nullptr, config.names);
   put_derived(metadata, family, numbers, config);
-  if (family.position == Position::rotary) copy_rotary(file, metadata, family, numbers.head_size, config);
+  if (family.position == Position::rotary) {
+    copy_rotary(file, metadata, family, numbers.head_size, config);
+    nest_rotary(family, config.json);
+  }
   for (const auto* which : {"bos", "eos"}) {
     const auto key = fmt::format("tokenizer.ggml.{}_token_id", which);
     const auto found = file.metadata().find(key);
@@ -235,9 +252,7 @@ Checkpoint open_gguf_checkpoint(const std::filesystem::path& path) {
   Checkpoint checkpoint;
   checkpoint.path = path.string();
   const auto name = architecture->get<std::string>();
-  const auto experts = metadata.find(name + ".expert_count");
-  const bool has_experts = experts != metadata.end() && *experts != 0;
-  checkpoint.family = &find_gguf_family(name, has_experts, path.string());
+  checkpoint.family = &find_gguf_family(GgufMetadata(*file, name), path.string());
   auto config = make_config(*file, *checkpoint.family);
   checkpoint.config = std::move(config.json);
   checkpoint.key_names = std::move(config.names);

@@ -16,6 +16,8 @@ class GgufMetadata {
   GgufMetadata(const formats::GgufFile& file, std::string_view architecture)
       : file_(file), architecture_(architecture) {}
 
+  const std::string& architecture() const { return architecture_; }
+
   // How messages call the key.
   std::string name(std::string_view key) const { return fmt::format("metadata {}.{}", architecture_, key); }
 

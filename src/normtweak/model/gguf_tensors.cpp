@@ -1,6 +1,7 @@
 #include "normtweak/model/gguf_tensors.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 
 #include <algorithm>
@@ -69,18 +70,75 @@ class GgufTensors : public formats::TensorSource {
     const auto& origin = find(name);
     auto tensor = origin.slice < 0 ? file_->read(origin.gguf_name) : slice_of(origin);
     check(origin, tensor.sizes());
-    if (origin.rotary_heads > 0) {
-      // stored: [head, half position, which half, ...] flattened; wanted: [head, which half, half position, ...]
-      const auto shape = tensor.sizes().vec();
-      const auto half = shape[0] / origin.rotary_heads / 2;
-      tensor = tensor.reshape({origin.rotary_heads, half, 2, -1}).transpose(1, 2).reshape(shape);
-    }
-    if (origin.groups > 0) tensor = grouped(tensor, origin.groups, origin.head_size);
+    tensor = in_order(origin, tensor);
     if (origin.shift != 0) tensor = tensor - origin.shift;
     return origin.transpose ? tensor.t().contiguous() : tensor;
   }
 
+  std::optional<weights::Weight> read_weight(const std::string& name) const override {
+    const auto& origin = find(name);
+    const auto [first, count] = rows_of(origin);
+    auto weight = file_->read_rows(origin.gguf_name, first, count);
+    if (!weight || !reorders(origin)) return weight;
+    return weights::map_tensors(
+        *weight, [rows = order(origin, count)](const at::Tensor& tensor) { return tensor.index_select(0, rows); });
+  }
+
+  std::optional<weights::Weight> outline(const std::string& name) const override {
+    const auto& origin = find(name);
+    auto weight = file_->outline(origin.gguf_name);
+    if (!weight) return weight;
+    return weights::map_tensors(
+        *weight, [count = rows_of(origin).second](const at::Tensor& tensor) { return tensor.narrow(0, 0, count); });
+  }
+
+  std::vector<formats::BytePatch> patch(const std::string& name, const at::Tensor& values) const override {
+    const auto& origin = find(name);
+    auto stored = origin.transpose ? values.t() : values;
+    if (reorders(origin)) stored = stored.index_select(0, order(origin, stored.size(0)).argsort());
+    if (origin.shift != 0) stored = stored + origin.shift;
+    return file_->patch_rows(origin.gguf_name, rows_of(origin).first, stored);
+  }
+
+  std::vector<formats::BytePatch> patch(const std::string& name, const weights::Weight& weight) const override {
+    const auto& origin = find(name);
+    const auto [first, count] = rows_of(origin);
+    if (!reorders(origin)) return file_->patch_rows(origin.gguf_name, first, weight);
+    const auto in_file = weights::map_tensors(
+        weight,
+        [rows = order(origin, count).argsort()](const at::Tensor& tensor) { return tensor.index_select(0, rows); });
+    return file_->patch_rows(origin.gguf_name, first, in_file);
+  }
+
  private:
+  static bool reorders(const Origin& origin) { return origin.rotary_heads > 0 || origin.groups > 0; }
+
+  // The rows in Hugging Face's order.
+  static at::Tensor in_order(const Origin& origin, at::Tensor rows) {
+    if (origin.rotary_heads > 0) {
+      // stored: [head, half position, which half, ...] flattened; wanted: [head, which half, half position, ...]
+      const auto shape = rows.sizes().vec();
+      const auto half = shape[0] / origin.rotary_heads / 2;
+      rows = rows.reshape({origin.rotary_heads, half, 2, -1}).transpose(1, 2).reshape(shape);
+    }
+    return origin.groups > 0 ? grouped(rows, origin.groups, origin.head_size) : rows;
+  }
+
+  // i64 [count]: for each row in Hugging Face's order, its number in the file.
+  static at::Tensor order(const Origin& origin, std::int64_t count) {
+    return in_order(origin, at::arange(count, at::kLong).unsqueeze(1)).flatten();
+  }
+
+  // The first of a tensor's rows in the file, and how many there are: a slice is one of several matrices, or vectors.
+  std::pair<std::int64_t, std::int64_t> rows_of(const Origin& origin) const {
+    const auto shape = file_->info(origin.gguf_name).shape;
+    std::int64_t rows = 1;
+    for (std::size_t i = 0; i + 1 < shape.size(); ++i) rows *= shape[i];
+    if (origin.slice < 0) return {0, rows};
+    const auto count = rows / std::max<std::int64_t>(1, shape.front());
+    return {origin.slice * count, count};
+  }
+
   const Origin& find(const std::string& name) const {
     const auto found = origins_.find(name);
     if (found == origins_.end()) {

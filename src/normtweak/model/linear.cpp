@@ -1,11 +1,14 @@
 #include "normtweak/model/linear.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/zeros.h>
+#include <ATen/ops/empty.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/custom_class.h>
+
+#include <array>
+#include <utility>
 
 #include "normtweak/base/device/matrix_product.h"
-#include "normtweak/weights/group_kernels.h"
 
 namespace normtweak::model {
 namespace {
@@ -22,72 +25,51 @@ at::Tensor weight_gradient(const at::Tensor& output_gradient, const at::Tensor& 
   return matmul_transposed(flat(output_gradient).t(), flat(x).t());
 }
 
-struct AffineLinear : Function<AffineLinear> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& scales,
-                            const at::Tensor& zeros, const weights::AffineWeight& weight) {
-    context->save_for_backward({x, weight.codes, scales, zeros});
-    context->saved_data["bits"] = weight.bits;
-    context->saved_data["group_size"] = weight.group_size;
-    context->saved_data["float_zeros"] = weight.float_zeros;
+// Carried from a forward pass to its backward pass.
+struct HeldWeight : torch::CustomClassHolder {
+  explicit HeldWeight(weights::Weight held) : weight(std::move(held)) {}
+  weights::Weight weight;  // its floats are replaced by those that autograd saved, and knows not to have changed
+};
+
+// Of any quantized weight. In the place of floats beside its codes that it lacks is an empty tensor.
+struct QuantizedLinear : Function<QuantizedLinear> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& first,
+                            const at::Tensor& second, const weights::Weight& weight) {
+    context->save_for_backward({x, first, second});
+    context->saved_data["weight"] = c10::IValue::make_capsule(c10::make_intrusive<HeldWeight>(weight));
     return matmul_transposed(x, values(weight, x.scalar_type()));
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const auto saved = context->get_saved_variables();
-    weights::AffineWeight weight;
-    weight.codes = saved[1];
-    weight.scales = saved[2];
-    weight.zeros = saved[3];
-    weight.bits = static_cast<int>(context->saved_data["bits"].toInt());
-    weight.group_size = static_cast<int>(context->saved_data["group_size"].toInt());
-    weight.float_zeros = context->saved_data["float_zeros"].toBool();
     const auto& x = saved[0];
+    auto weight = c10::static_intrusive_pointer_cast<HeldWeight>(context->saved_data["weight"].toCapsule())->weight;
+    const auto floats = weights::code_floats(weight);
+    for (std::size_t i = 0; i < floats.size(); ++i) *floats[i].values = saved[i + 1];
     at::Tensor x_gradient, dequantized;
-    weights::GroupGradients of_groups;
     if (context->needs_input_grad(0)) {
       dequantized = dequantize_for_gradients(weight, x.scalar_type());
       x_gradient = matmul_transposed(gradients[0], dequantized.t());
     }
-    if (context->needs_input_grad(1) || context->needs_input_grad(2)) {
-      of_groups = reduce_to_groups(weight_gradient(gradients[0], x), weight, context->needs_input_grad(2), dequantized);
+    std::vector<at::Tensor> of_floats(2);
+    const std::vector<bool> wanted = {context->needs_input_grad(1), context->needs_input_grad(2)};
+    if (wanted[0] || wanted[1]) {
+      of_floats = code_float_gradients(weight, weight_gradient(gradients[0], x), wanted, dequantized);
+      of_floats.resize(2);
     }
-    return {x_gradient, of_groups.scales, of_groups.zeros, {}};
+    return {x_gradient, of_floats[0], of_floats[1], {}};
   }
 };
 
-struct CodebookLinear : Function<CodebookLinear> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& codebook,
-                            const weights::CodebookWeight& weight) {
-    context->save_for_backward({x, weight.codes, codebook});
-    context->saved_data["bits"] = weight.bits;
-    return matmul_transposed(x, values(weight, x.scalar_type()));
+at::Tensor product(const at::Tensor& x, const weights::Weight& weight) {
+  if (const auto* floats = std::get_if<weights::FloatWeight>(&weight)) {
+    return matmul_transposed(x, floats->values.to(x.scalar_type()));
   }
-
-  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    const auto saved = context->get_saved_variables();
-    weights::CodebookWeight weight;
-    weight.codes = saved[1];
-    weight.codebook = saved[2];
-    weight.bits = static_cast<int>(context->saved_data["bits"].toInt());
-    const auto& x = saved[0];
-    at::Tensor x_gradient, codebook_gradient;
-    if (context->needs_input_grad(0)) x_gradient = matmul_transposed(gradients[0], values(weight, x.scalar_type()).t());
-    if (context->needs_input_grad(1)) {
-      codebook_gradient = at::zeros(weight.codebook.sizes(), weight.codebook.options());
-      codebook_gradient.scatter_add_(1, weight.codes.to(at::kLong), weight_gradient(gradients[0], x).to(at::kFloat));
-    }
-    return {x_gradient, codebook_gradient, {}};
-  }
-};
-
-at::Tensor product(const at::Tensor& x, const weights::FloatWeight& weight) {
-  return matmul_transposed(x, weight.values.to(x.scalar_type()));
-}
-at::Tensor product(const at::Tensor& x, const weights::AffineWeight& weight) {
-  return AffineLinear::apply(x, weight.scales, weight.zeros, weight);
-}
-at::Tensor product(const at::Tensor& x, const weights::CodebookWeight& weight) {
-  return CodebookLinear::apply(x, weight.codebook, weight);
+  auto copy = weight;
+  std::array<at::Tensor, 2> floats = {at::empty({0}), at::empty({0})};  // autograd takes no undefined ones
+  std::size_t count = 0;
+  for (const auto& found : weights::code_floats(copy)) floats.at(count++) = *found.values;
+  return QuantizedLinear::apply(x, floats[0], floats[1], weight);
 }
 
 }  // namespace
@@ -95,7 +77,7 @@ at::Tensor product(const at::Tensor& x, const weights::CodebookWeight& weight) {
 at::Tensor values(const weights::Weight& weight, at::ScalarType type) { return weights::dequantize(weight, type); }
 
 at::Tensor forward(const Linear& linear, const at::Tensor& x) {
-  auto y = std::visit([&](const auto& weight) { return product(x, weight); }, linear.weight);
+  auto y = product(x, linear.weight);
   return linear.bias.defined() ? y + linear.bias.to(y.scalar_type()) : y;
 }
 

@@ -61,14 +61,19 @@ void derive_sizes(const ConfigValues& values, const Family& family, ModelConfig&
        config.heads, values.name(key_of(family, &ModelConfig::hidden)), config.hidden);
 }
 
+// In tokens; 0: none, as false and null say.
+std::int64_t read_window(const ConfigValues& values, const WindowFacts& facts) {
+  constexpr Range kWindows = {0, 2147483648.0};
+  if (!values.has(facts.key)) return values.is_null(facts.key) ? 0 : facts.fallback;
+  return values.at(facts.key) == false ? 0 : values.count(facts.key, kWindows);
+}
+
 // Which layers attend to a window of tokens: as `layer_types` says, or else the family's rule.
 void read_windows(const ConfigValues& values, const Family& family, ModelConfig& config) {
   const auto& facts = family.window;
   config.layer_facts.resize(static_cast<std::size_t>(config.layers));
   if (facts.key.empty()) return;
-  constexpr Range kWindows = {0, 2147483648.0};
-  const bool off = !values.has(facts.key) || values.at(facts.key) == false;
-  const auto window = values.has(facts.key) ? (off ? 0 : values.count(facts.key, kWindows)) : facts.fallback;
+  const auto window = read_window(values, facts);
   constexpr std::string_view kTypes = "layer_types";
   const Json types = values.has(kTypes) ? values.at(kTypes) : Json();
   if (!types.is_null() && (!types.is_array() || types.size() < config.layer_facts.size())) {

@@ -72,6 +72,19 @@ weights::Weight TensorLoader::packed_weight(const LinearShape& shape, const form
   return weights::to_device(weight, device_);
 }
 
+std::optional<weights::Weight> TensorLoader::coded_weight(const LinearShape& shape, Layout layout) const {
+  const auto name = shape.name + ".weight", stored = stored_name(checkpoint_, name);
+  const bool turned = layout == Layout::in_out;
+  check(name, stored, {turned ? shape.columns : shape.rows, turned ? shape.rows : shape.columns});
+  auto weight = checkpoint_.tensors->read_weight(stored);
+  if (!weight) return std::nullopt;
+  for (const auto& floats : weights::code_floats(*weight)) {
+    if (all_finite(*floats.values)) continue;
+    fail("{}: its {} hold NaN or infinity; the file is damaged", described(*checkpoint_.tensors, stored), floats.name);
+  }
+  return weights::to_device(*weight, device_);
+}
+
 Norm TensorLoader::norm(const NormShape& shape) const {
   Norm norm;
   norm.name = shape.name;
@@ -86,6 +99,9 @@ Norm TensorLoader::norm(const NormShape& shape) const {
 weights::Weight TensorLoader::weight(const LinearShape& shape, Layout layout) const {
   if (packed_) {
     if (const auto settings = packed_->settings_of(shape.name)) return packed_weight(shape, *settings);
+  }
+  if (checkpoint_.keeps_codes) {
+    if (auto weight = coded_weight(shape, layout)) return *weight;
   }
   const auto name = shape.name + ".weight";
   if (layout == Layout::out_in) return weights::FloatWeight{floats(name, {shape.rows, shape.columns}, type_)};

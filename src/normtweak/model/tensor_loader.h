@@ -25,6 +25,8 @@ class TensorLoader {
 
  private:
   weights::Weight weight(const LinearShape& shape, Layout layout) const;
+  // With the codes that the file stores; nullopt if it stores none.
+  std::optional<weights::Weight> coded_weight(const LinearShape& shape, Layout layout) const;
   weights::Weight packed_weight(const LinearShape& shape, const formats::PackedSettings& settings) const;
   std::string formula(Dimension dimension) const;
 

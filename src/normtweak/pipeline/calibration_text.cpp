@@ -7,7 +7,6 @@
 #include "normtweak/base/error.h"
 #include "normtweak/base/strings/wording.h"
 #include "normtweak/calibrate/seen_rows.h"
-#include "normtweak/evaluate/protocols.h"
 #include "normtweak/text/corpus.h"
 
 namespace normtweak::pipeline {
@@ -77,17 +76,19 @@ RunCalibration read_calibration(const TextSource& source, const model::Checkpoin
   return text;
 }
 
-calibrate::TokenBatch external_windows(const ExternalText& text, const text::Tokenizer& tokenizer,
-                                       std::int64_t context_limit, ProgressSink& progress) {
-  constexpr std::int64_t kStandard = 2048;
+evaluate::Windows external_windows(const ExternalText& text, const text::Tokenizer& tokenizer,
+                                   std::int64_t context_limit, ProgressSink& progress) {
+  const auto& protocol = evaluate::find_protocol(text.protocol);
   if (text.context > context_limit) {
     progress.note(fmt::format("--context {}: the model's context holds {}, and so does a window of {}", text.context,
                               counted(context_limit, "token"), text.path.string()));
   }
-  const auto context = std::min(text.context > 0 ? text.context : kStandard, context_limit);
+  const auto context = std::min(text.context > 0 ? text.context : protocol.context, context_limit);
   const auto corpus = text.rows ? text::read_rows(text.path) : text::read_text(text.path);
-  return evaluate::gptq_windows(tokenizer.encode(corpus.text, true, text.path.string()), context, text.max_tokens,
-                                text.path.string());
+  const auto special = protocol.special_as_text ? text::SpecialSpellings::as_text : text::SpecialSpellings::recognised;
+  const auto ids = tokenizer.encode(corpus.text, true, text.path.string(), special);
+  return cut(protocol, ids, tokenizer.prefix(), {.context = context, .max_tokens = text.max_tokens},
+             text.path.string());
 }
 
 ExternalTokens read_external(const External& external, const model::Checkpoint& checkpoint, ProgressSink& progress) {
@@ -96,7 +97,9 @@ ExternalTokens read_external(const External& external, const model::Checkpoint& 
   const auto tokenizer = load_tokenizer(checkpoint, "leave out --eval-text, --eval-rows and --eval-lambada");
   const auto context = checkpoint.numbers.context;
   for (const auto& text : external.texts) {
-    tokens.texts.push_back({text.path.filename().string(), external_windows(text, tokenizer, context, progress)});
+    tokens.texts.push_back({.name = text.path.filename().string(),
+                            .protocol = text.protocol,
+                            .windows = external_windows(text, tokenizer, context, progress)});
   }
   if (external.lambada) {
     const auto& [path, max_examples] = *external.lambada;
@@ -114,7 +117,7 @@ void note_texts_seen(const ExternalTokens& external, const calibrate::TokenBatch
         "{}: holds {} of the {} of the calibration text; figures on a text seen in training flatter the result", name,
         seen, counted(calibration.samples(), "row")));
   };
-  for (const auto& text : external.texts) note(text.name, text.windows.ids);
+  for (const auto& text : external.texts) note(text.name, text.windows.rows.ids);
   if (!external.lambada.empty()) note(external.lambada_name, ids_of(external.lambada));
 }
 

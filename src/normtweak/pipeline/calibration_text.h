@@ -2,6 +2,7 @@
 #pragma once
 #include <optional>
 
+#include "normtweak/evaluate/protocols.h"
 #include "normtweak/model/checkpoint.h"
 #include "normtweak/pipeline/run_types.h"
 
@@ -25,16 +26,17 @@ RunCalibration known_text(const TextSource& source, const model::Checkpoint& che
 RunCalibration read_calibration(const TextSource& source, const model::Checkpoint& checkpoint,
                                 const Processes& processes);
 
-// Windows of the `gptq` protocol over a text. context_limit: the model's context, which caps the window; a longer one
-// that was asked for is noted.
-calibrate::TokenBatch external_windows(const ExternalText& text, const text::Tokenizer& tokenizer,
-                                       std::int64_t context_limit, ProgressSink& progress);
+// Windows over a text. context_limit: the model's context, which caps the window; a longer one that was asked for is
+// noted.
+evaluate::Windows external_windows(const ExternalText& text, const text::Tokenizer& tokenizer,
+                                   std::int64_t context_limit, ProgressSink& progress);
 
 // The texts to report figures on, tokenized.
 struct ExternalTokens {
   struct Text {
     std::string name;  // of the file
-    calibrate::TokenBatch windows;
+    std::string protocol;
+    evaluate::Windows windows;
   };
   std::vector<Text> texts;
   std::string lambada_name;

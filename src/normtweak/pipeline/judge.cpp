@@ -6,13 +6,13 @@ namespace normtweak::pipeline {
 namespace {
 
 TextFigures score_both(const model::Decoder& exact, const model::Decoder& untouched, const model::Decoder* tweaked,
-                       const calibrate::TokenBatch& text, std::string_view stage, ProgressSink& progress) {
-  const evaluate::ScoreOptions options = {.batch_rows = 0, .stage = stage};
+                       const evaluate::Windows& text, std::string_view stage, ProgressSink& progress) {
+  const evaluate::ScoreOptions options = {.batch_rows = 0, .stage = stage, .scored = text.scored};
   TextFigures figures;
-  figures.tokens = text.ids.numel();
+  figures.tokens = text.rows.ids.numel();
   std::vector<const model::Decoder*> models = {&untouched};
   if (tweaked != nullptr) models.push_back(tweaked);
-  auto scores = evaluate::score(models, &exact, text, options, progress);
+  auto scores = evaluate::score(models, &exact, text.rows, options, progress);
   figures.tweaked = scores.back();
   figures.quantized = std::move(scores.front());
   return figures;
@@ -33,7 +33,8 @@ Judged judge_on_held_out(const model::Decoder& exact, const model::Decoder& unto
                          const std::optional<Tweaked>& tweaked, const tweak::TextSplit& text, ProgressSink& progress) {
   Judged judged = {.kept = untouched, .held_out = {}, .rejected = {}, .verdict = {}};
   auto& figures = judged.held_out;
-  figures = score_both(exact, untouched, tweaked ? &tweaked->model : nullptr, text.confirm, "judge", progress);
+  const evaluate::Windows rows = {.rows = text.confirm, .scored = {}};
+  figures = score_both(exact, untouched, tweaked ? &tweaked->model : nullptr, rows, "judge", progress);
   figures.name = held_out_name(text.confirm);
   figures.protocol = "rows";
   if (!tweaked) return judged;
@@ -56,7 +57,7 @@ std::vector<TextFigures> score_external(const model::Decoder& exact, const model
   for (const auto& text : texts) {
     all.push_back(score_both(exact, untouched, tweaked, text.windows, "evaluate " + text.name, progress));
     all.back().name = text.name;
-    all.back().protocol = "gptq";
+    all.back().protocol = text.protocol;
   }
   return all;
 }

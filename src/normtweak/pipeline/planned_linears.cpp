@@ -7,6 +7,13 @@
 #include <utility>
 
 namespace normtweak::pipeline {
+
+std::optional<weights::Weight> coded_outline(const model::Checkpoint& checkpoint, const model::LinearShape& shape) {
+  const auto name = stored_name(checkpoint, shape.name + ".weight");
+  if (!checkpoint.keeps_codes || !checkpoint.tensors->contains(name)) return std::nullopt;
+  return checkpoint.tensors->outline(name);
+}
+
 namespace {
 
 std::int64_t bytes_of(const weights::Weight& weight) {
@@ -50,6 +57,7 @@ class Sizes {
 // Codes take a byte each, and scales, zero-points and codebooks are F32, whatever the file stores. Zero-points are in
 // memory even if the file has none.
 std::int64_t bytes_of_packed(const model::Checkpoint& checkpoint, const model::LinearShape& shape) {
+  if (const auto coded = coded_outline(checkpoint, shape)) return bytes_of(*coded);
   constexpr std::int64_t kFloat = 4;
   auto bytes = shape.out * shape.in;
   const auto add = [&](const char* part, std::int64_t copies) {
@@ -152,7 +160,8 @@ QuantizedSize size_in_memory(const model::Checkpoint& checkpoint, at::ScalarType
   Sizes sizes;
   for (int block = 0; block < checkpoint.numbers.layers; ++block) {
     for (const auto& shape : linear_shapes(checkpoint, block)) {
-      const bool is_float = checkpoint.tensors->contains(stored_name(checkpoint, shape.name + ".weight"));
+      const bool is_float = checkpoint.tensors->contains(stored_name(checkpoint, shape.name + ".weight")) &&
+                            !coded_outline(checkpoint, shape);
       const auto element = static_cast<std::int64_t>(c10::elementSize(type));
       sizes.add(block, shape, is_float ? shape.out * shape.in * element : bytes_of_packed(checkpoint, shape));
     }
@@ -163,7 +172,9 @@ QuantizedSize size_in_memory(const model::Checkpoint& checkpoint, at::ScalarType
 std::int64_t packed_head_bytes(const model::Checkpoint& checkpoint) {
   const auto& numbers = checkpoint.numbers;
   const auto head = head_shape(*checkpoint.family, numbers);
-  if (numbers.tied_head || checkpoint.tensors->contains(stored_name(checkpoint, head.name + ".weight"))) return 0;
+  if (numbers.tied_head) return 0;
+  const bool is_coded = coded_outline(checkpoint, head).has_value();
+  if (!is_coded && checkpoint.tensors->contains(stored_name(checkpoint, head.name + ".weight"))) return 0;
   return bytes_of_packed(checkpoint, head);
 }
 

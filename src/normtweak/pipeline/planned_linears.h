@@ -29,6 +29,10 @@ quantize::LinearPlan main_plan(const quantize::LinearPlan& standard, const std::
 // The quantized weight with the shapes and types that it will have, and no data (tensors of the meta device).
 weights::Weight outline(const model::LinearShape& shape, const quantize::LinearPlan& plan);
 
+// The weight that a checkpoint which keeps its codes has for this linear, without data; nullopt if it is float. Reads
+// only headers.
+std::optional<weights::Weight> coded_outline(const model::Checkpoint& checkpoint, const model::LinearShape& shape);
+
 // Whether any linear needs the Hessian of its input.
 bool wants_hessians(const std::vector<PlannedLinear>& linears);
 

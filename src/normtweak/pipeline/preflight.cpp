@@ -189,6 +189,17 @@ void check_output(const fs::path& output, const std::vector<fs::path>& inputs, s
   check_room(output, bytes);
 }
 
+void check_output_file(const fs::path& output, const std::vector<fs::path>& inputs, std::int64_t bytes) {
+  if (output.empty()) return;
+  check_file_target(output);
+  const auto place = resolve_output(output);
+  for (const auto& input : inputs) {
+    if (place != fs::weakly_canonical(input)) continue;
+    fail_usage("{}: is read by this run, and would be replaced; name another output", output.string());
+  }
+  check_room(output, bytes);
+}
+
 void note_missing_tokenizer(const model::Checkpoint& checkpoint, ProgressSink& progress) {
   if (checkpoint.tokenizer_problem.empty()) return;
   progress.note(fmt::format("{}; the result is saved without a tokenizer", checkpoint.tokenizer_problem));

@@ -37,6 +37,10 @@ std::vector<std::filesystem::path> inputs(std::initializer_list<const model::Che
 void check_output(const std::filesystem::path& output, const std::vector<std::filesystem::path>& inputs,
                   std::int64_t bytes);
 
+// The same for an output that is a file; an empty path is none.
+void check_output_file(const std::filesystem::path& output, const std::vector<std::filesystem::path>& inputs,
+                       std::int64_t bytes);
+
 // Adds a note if `checkpoint` has a tokenizer that a saved copy will lack.
 void note_missing_tokenizer(const model::Checkpoint& checkpoint, ProgressSink& progress);
 

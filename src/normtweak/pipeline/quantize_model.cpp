@@ -145,7 +145,10 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
       run_tweak(floats, start, quantized, text.split, options.tweak, &plan, result, progress, processes);
   if (!processes.is_first()) return result;  // rank 0 judges and saves
   const auto outside = converts ? with_stored_outside(floats.exact, stored) : floats.exact;
-  finish(floats, quantized, tweaked, text, external, {outside, original, options.output, format}, result, progress);
+  finish(floats, quantized, tweaked, text, external,
+         {outside, options.output,
+          [&](const model::Decoder& kept) { save_checkpoint(original, kept, options.output, format); }},
+         result, progress);
   if (copy) copy->remove();
   return result;
 }

@@ -28,6 +28,7 @@ std::vector<formats::Reader> readers_of_quantized(const model::Checkpoint& origi
 }
 
 std::vector<formats::Reader> readers_of_tweaked(const model::Checkpoint& quantized) {
+  if (quantized.keeps_codes) return formats::gguf_readers();
   if (!model::is_quantized(quantized)) return formats::float_readers();
   return readers_of(quantized, model::packed_linears(quantized));
 }

@@ -37,9 +37,10 @@ struct TextSource {
 // A text to report figures on, other than the calibration text.
 struct ExternalText {
   std::filesystem::path path;
-  bool rows = false;            // a data set with one row per line
-  std::int64_t context = 0;     // tokens in a window; 0: 2048, or the model's context if that is shorter
-  std::int64_t max_tokens = 0;  // at most this many; 0: all
+  bool rows = false;              // a data set with one row per line
+  std::string protocol = "gptq";  // a row of evaluate::protocols()
+  std::int64_t context = 0;       // tokens in a window; 0: the protocol's, or the model's context if that is shorter
+  std::int64_t max_tokens = 0;    // at most this many; 0: all
 };
 
 struct LambadaFile {
@@ -88,7 +89,8 @@ struct QuantizeOptions {
 
 struct TweakRunOptions {
   std::string quantized, reference;
-  std::filesystem::path output;
+  std::filesystem::path output;  // a folder, or of a GGUF file a file; empty: only `patch` is written
+  std::filesystem::path patch;   // of a GGUF file: what changed, for pipeline::apply_patch(); empty: not written
   TweakOptions tweak;
   TextSource text;
   External external;

@@ -42,8 +42,13 @@ std::optional<Tweaked> tweak_end_to_end(const FloatModel& floats, const model::D
   return tweaked;
 }
 
+// Of a file, or of all below a folder.
 std::int64_t bytes_below(const std::filesystem::path& folder) {
   std::int64_t bytes = 0;
+  std::error_code none;
+  if (std::filesystem::is_regular_file(folder, none)) {
+    return static_cast<std::int64_t>(std::filesystem::file_size(folder, none));
+  }
   std::error_code gone;  // the folder is in place, and whoever changes it now changes its size
   for (auto entry = std::filesystem::recursive_directory_iterator(folder, gone);
        entry != std::filesystem::recursive_directory_iterator(); entry.increment(gone)) {
@@ -104,8 +109,7 @@ void finish(const FloatModel& floats, const model::Decoder& quantized, std::opti
     result.verdict.reason = tweak::kNoneBetter;  // nor any different, with a finite score
   }
   result.bits_per_weight = bits_per_weight(judged.kept);
-  timed(result.seconds, "save",
-        [&] { save_checkpoint(destination.original, judged.kept, destination.output, destination.format); });
+  timed(result.seconds, "save", [&] { destination.save(judged.kept); });
   result.output = destination.output;
   result.output_bytes = bytes_below(destination.output);
   result.float_bytes = stored_bytes(*floats.checkpoint.tensors);

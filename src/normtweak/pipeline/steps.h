@@ -3,7 +3,6 @@
 #include "normtweak/pipeline/calibration_text.h"
 #include "normtweak/pipeline/judge.h"
 #include "normtweak/pipeline/run_types.h"
-#include "normtweak/pipeline/save_checkpoint.h"
 #include "normtweak/pipeline/session.h"
 
 namespace normtweak::pipeline {
@@ -19,10 +18,9 @@ std::optional<Tweaked> run_tweak(const FloatModel& floats, const model::Decoder&
 
 // What to save, and where.
 struct Destination {
-  const model::Decoder& outside;      // F32: everything outside the blocks, as the file will hold it
-  const model::Checkpoint& original;  // source of the unchanged tensors
+  const model::Decoder& outside;  // F32: everything outside the blocks, as the file will hold it
   std::filesystem::path output;
-  const SaveFormat& format;
+  std::function<void(const model::Decoder& kept)> save;
 };
 
 // Judges on held-out rows in F32, scores the external texts, and saves what the guard kept.

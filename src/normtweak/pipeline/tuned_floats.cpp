@@ -20,15 +20,25 @@ struct Floats {
   std::int64_t scales = 0, zeros = 0, codebooks = 0;
 };
 
+Floats floats_of(weights::Weight weight) {
+  Floats found;
+  for (const auto& floats : weights::code_floats(weight)) {
+    using Kind = weights::CodeFloats::Kind;
+    auto& count = floats.kind == Kind::scales  ? found.scales
+                  : floats.kind == Kind::zeros ? found.zeros
+                                               : found.codebooks;
+    count += floats.values->numel();
+  }
+  return found;
+}
+
 Floats floats_of(const model::LinearShape& linear, const std::optional<quantize::LinearPlan>& plan) {
   if (!plan) return {};
-  const auto weight = outline(linear, *plan);
-  if (const auto* table = std::get_if<weights::CodebookWeight>(&weight)) return {.codebooks = table->codebook.numel()};
-  const auto& affine = std::get<weights::AffineWeight>(weight);
-  return {.scales = affine.scales.numel(), .zeros = affine.float_zeros ? affine.zeros.numel() : 0};
+  return floats_of(outline(linear, *plan));
 }
 
 Floats floats_of(const model::LinearShape& linear, const model::Checkpoint& quantized) {
+  if (const auto coded = coded_outline(quantized, linear)) return floats_of(*coded);
   const auto count = [&](const char* part) {
     const auto name = stored_name(quantized, linear.name + part);
     if (!quantized.tensors->contains(name)) return std::int64_t{0};

@@ -1,10 +1,12 @@
 #include "normtweak/base/error.h"
 #include "normtweak/pipeline/calibration_text.h"
+#include "normtweak/pipeline/patched_file.h"
 #include "normtweak/pipeline/preflight.h"
 #include "normtweak/pipeline/result_readers.h"
 #include "normtweak/pipeline/run.h"
 #include "normtweak/pipeline/run_needs.h"
 #include "normtweak/pipeline/same_model.h"
+#include "normtweak/pipeline/save_checkpoint.h"
 #include "normtweak/pipeline/steps.h"
 #include "normtweak/pipeline/tuned_floats.h"
 
@@ -28,7 +30,40 @@ void describe_weights(const model::Decoder& decoder, RunResult& result) {
       result.bits = table->bits;
       return;
     }
+    if (const auto* blocks = std::get_if<weights::BlockWeight>(&linear.weight)) {
+      result.method = blocks->type_name;
+      result.bits = static_cast<int>(blocks->bits);
+      result.group_size = blocks->sub_size;
+      return;
+    }
   }
+}
+
+bool is_file(const model::Checkpoint& checkpoint) { return !std::filesystem::is_directory(checkpoint.path); }
+
+model::Checkpoint open_quantized(const std::string& model) {
+  auto checkpoint = model::open_checkpoint(model);
+  return is_file(checkpoint) ? with_codes(std::move(checkpoint)) : checkpoint;
+}
+
+// Where the result goes, in the format that it has.
+void check_outputs(const TweakRunOptions& options, const model::Checkpoint& quantized, const SaveFormat& format,
+                   const std::vector<std::filesystem::path>& read) {
+  if (is_file(quantized)) {
+    const auto bytes = static_cast<std::int64_t>(std::filesystem::file_size(quantized.path));
+    check_output_file(options.output, read, bytes);
+    check_output_file(options.patch, read, 0);
+    return;
+  }
+  if (!options.patch.empty()) {
+    fail_usage("--patch: {} is a folder, and only a GGUF file is changed in place; leave it out", quantized.path);
+  }
+  if (options.output.empty()) fail_usage("-o is missing: the folder for the result");
+  check_output(options.output, read, estimated_bytes(quantized, quantized.numbers.stored_type, format, {}));
+}
+
+std::string output_name(const TweakRunOptions& options) {
+  return (options.output.empty() ? options.patch : options.output).string();
 }
 
 }  // namespace
@@ -36,7 +71,7 @@ void describe_weights(const model::Decoder& decoder, RunResult& result) {
 RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
   RunResult result;
   const auto& processes = options.compute.processes;
-  const auto quantized_checkpoint = model::open_checkpoint(options.quantized);
+  const auto quantized_checkpoint = open_quantized(options.quantized);
   auto reference = model::open_checkpoint(options.reference);
   report_notes(quantized_checkpoint, progress);
   report_notes(reference, progress);
@@ -47,8 +82,8 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
     fail("{}: is --reference itself; give the quantized model", options.quantized);
   }
   const auto& format = find_save_format(model::is_quantized(quantized_checkpoint) ? "compressed-tensors" : "hf");
-  check_output(options.output, inputs({&quantized_checkpoint, &reference}, options.text, options.external),
-               estimated_bytes(quantized_checkpoint, quantized_checkpoint.numbers.stored_type, format, {}));
+  check_outputs(options, quantized_checkpoint, format,
+                inputs({&quantized_checkpoint, &reference}, options.text, options.external));
   note_missing_tokenizer(quantized_checkpoint, progress);
   const auto external = read_external(options.external, reference, progress);
   const auto calibration = read_calibration(options.text, reference, processes);
@@ -66,7 +101,7 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
                                                          .residence = memory.quantized,
                                                          .workspace = memory.workspace});
   const auto quantized = with_type(exact, options.compute.type);
-  progress.note(fmt::format("{}: {}", options.output.string(), formats::readers_line(result.readers)));
+  progress.note(fmt::format("{}: {}", output_name(options), formats::readers_line(result.readers)));
   result.model = options.quantized;
   describe_weights(quantized, result);
 
@@ -79,8 +114,14 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
   const auto tweaked =
       run_tweak(floats, quantized, quantized, text.split, options.tweak, nullptr, result, progress, processes);
   if (!processes.is_first()) return result;  // rank 0 judges and saves
-  finish(floats, quantized, tweaked, text, external, {exact, quantized_checkpoint, options.output, format}, result,
-         progress);
+  const auto save = [&](const model::Decoder& kept) {
+    if (is_file(quantized_checkpoint)) {
+      save_patched(quantized_checkpoint, kept, {.file = options.output, .patch = options.patch});
+    } else {
+      save_checkpoint(quantized_checkpoint, kept, options.output, format);
+    }
+  };
+  finish(floats, quantized, tweaked, text, external, {exact, output_name(options), save}, result, progress);
   return result;
 }
 

@@ -141,11 +141,12 @@ bool AddedTokens::is_special(std::string_view token) const {
   return row && by_content_[*row].special;
 }
 
-std::vector<Piece> AddedTokens::split(std::string_view text, bool normalized) const {
+std::vector<Piece> AddedTokens::split(std::string_view text, bool normalized, SpecialSpellings special) const {
   std::vector<Piece> pieces;
   std::size_t done = 0;
   for (const auto& match : tables_.at(normalized ? 1 : 0).find_all(text)) {
     const auto& token = tokens_[place_of(match.value).value_or(0)];
+    if (special == SpecialSpellings::as_text && is_special(token.content)) continue;
     auto span = match.span;
     if (token.single_word && !stands_alone(text, span)) continue;
     // The white space may already belong to the previous token.

@@ -12,6 +12,7 @@
 
 #include "normtweak/text/json_part.h"
 #include "normtweak/text/normalizer.h"
+#include "normtweak/text/special_spellings.h"
 #include "normtweak/text/token_table.h"
 #include "normtweak/text/vocabulary.h"
 
@@ -55,7 +56,7 @@ class AddedTokens {
   ~AddedTokens() = default;
 
   // normalized: match the tokens that apply after normalisation, instead of those before.
-  std::vector<Piece> split(std::string_view text, bool normalized) const;
+  std::vector<Piece> split(std::string_view text, bool normalized, SpecialSpellings special) const;
 
   std::optional<std::string_view> content(std::int64_t id) const;   // as matched; none if no added token has this id
   std::optional<std::int64_t> id_of(std::string_view token) const;  // as spelled in the file

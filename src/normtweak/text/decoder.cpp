@@ -151,18 +151,58 @@ Step bpe(const JsonPart& part) {
           .within = [=](std::string_view token) { return replace_all(mark, " ", token); }};
 }
 
+// Spaces before signs and within contractions go, one after the other as `tokenizers` has them.
+std::string cleaned(std::string text) {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kChanges = {{{" .", "."},
+                                                                                       {" ?", "?"},
+                                                                                       {" !", "!"},
+                                                                                       {" ,", ","},
+                                                                                       {" ' ", "'"},
+                                                                                       {" n't", "n't"},
+                                                                                       {" 'm", "'m"},
+                                                                                       {" do not", " don't"},
+                                                                                       {" 's", "'s"},
+                                                                                       {" 've", "'ve"},
+                                                                                       {" 're", "'re"}}};
+  for (const auto& [from, to] : kChanges) {
+    std::string changed;
+    std::size_t at = 0;
+    for (auto found = text.find(from); found != std::string::npos; found = text.find(from, at)) {
+      changed.append(text, at, found - at).append(to);
+      at = found + from.size();
+    }
+    text = changed.append(text, at);
+  }
+  return text;
+}
+
+// Tokens are words, or parts of words that begin with a prefix.
+Step word_piece(const JsonPart& part) {
+  const auto within = [prefix = part["prefix"].text(), cleans = part["cleanup"].flag(true)](std::string token) {
+    token = token.starts_with(prefix) ? token.substr(prefix.size()) : fmt::format(" {}", token);
+    return cleans ? cleaned(std::move(token)) : token;
+  };
+  return {.change =
+              [within, cleans = part["cleanup"].flag(true)](Tokens& tokens) {
+                for (std::size_t i = 1; i < tokens.size(); ++i) tokens[i] = within(std::move(tokens[i]));
+                if (!tokens.empty() && cleans) tokens.front() = cleaned(std::move(tokens.front()));
+              },
+          .within = within};
+}
+
 struct Kind {
   std::string_view name;
   Step (*make)(const JsonPart& part);
 };
 
-constexpr std::array<Kind, 7> kKinds = {{{"ByteLevel", byte_level},
+constexpr std::array<Kind, 8> kKinds = {{{"ByteLevel", byte_level},
                                          {"ByteFallback", byte_fallback},
                                          {"Fuse", fuse},
                                          {"Replace", replace},
                                          {"Strip", strip},
                                          {"Metaspace", metaspace},
-                                         {"BPEDecoder", bpe}}};
+                                         {"BPEDecoder", bpe},
+                                         {"WordPiece", word_piece}}};
 
 }  // namespace
 
@@ -186,7 +226,8 @@ void Decoder::add(const JsonPart& part) {
   if (kind == kKinds.end()) {
     std::string names = "Sequence";
     for (const auto& row : kKinds) names += fmt::format(", {}", row.name);
-    part.fail("the decoder {} is not supported; these are: {}", type, names);
+    part.fail("the decoder {} is not supported{}; these are: {}", type,
+              type == "CTC" ? ", being for the frames of speech" : "", names);
   }
   steps_.push_back(kind->make(part));
 }

@@ -9,7 +9,7 @@
 
 namespace normtweak::text {
 
-// Reads null and the decoders of the `tokenizers` package but WordPiece and CTC, which no language model has.
+// Reads null and the decoders of the `tokenizers` package but CTC, which is for the frames of speech.
 class Decoder {
  public:
   // is_byte_level: the tokens are spelled in the byte-level alphabet. Without a decoder this spelling alone is undone,

@@ -1,15 +1,17 @@
 #include "normtweak/text/derived_merges.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
+#include "normtweak/base/error.h"
 #include "normtweak/text/token_index.h"
 #include "normtweak/text/utf8.h"
 
 namespace normtweak::text {
 namespace {
+
+constexpr std::size_t kLongest = 1024;  // bytes; runs of spaces take some hundred
 
 struct Candidate {
   DerivedMerge halves;
@@ -35,14 +37,22 @@ void add_candidates(Find find, std::string_view token, std::int32_t id, std::vec
 }  // namespace
 
 std::vector<DerivedMerge> derive_merges(std::span<const std::string> tokens, std::span<const double> scores,
-                                        MergeOrder order) {
+                                        MergeOrder order, std::string_view origin) {
   const auto text_of = [&](std::int32_t id) -> std::string_view { return tokens[static_cast<std::size_t>(id)]; };
   TokenIndex index(tokens.size());
   for (std::size_t id = 0; id < tokens.size(); ++id) index.put(tokens[id], static_cast<std::int32_t>(id), text_of);
   const auto find = [&](std::string_view token) { return index.find(token, text_of); };
   std::vector<Candidate> candidates;
   for (std::size_t id = 0; id < tokens.size(); ++id) {
+    if (tokens[id].size() > kLongest) {
+      fail("{}: token {} has {} bytes; {} is the most that merges are derived from", origin, id, tokens[id].size(),
+           kLongest);
+    }
+    const auto first = static_cast<std::ptrdiff_t>(candidates.size());
     add_candidates(find, tokens[id], static_cast<std::int32_t>(id), candidates);
+    if (order != MergeOrder::rank) continue;
+    std::ranges::sort(candidates.begin() + first, candidates.end(), {},
+                      [](const Candidate& row) { return std::pair(row.halves.left, row.halves.right); });
   }
   const auto score = [&](const Candidate& row) { return scores[static_cast<std::size_t>(row.id)]; };
   if (order == MergeOrder::score) {

@@ -88,7 +88,10 @@ Json llama_tokenizer_json(const JsonPart& metadata) {
   const auto unknown = prefix ? std::nullopt : read_gguf_id(metadata, "unknown_token_id", tokens.size());
   document["model"] = character_bpe(unknown ? std::string_view(tokens[*unknown]) : "", true);
   document["model"]["vocab"] = vocabulary_as_json(tokens);
-  document["model"]["merges"] = merges_as_json(tokens, derive_merges(tokens, scores, MergeOrder::score));
+  const bool has_merges = !metadata["tokenizer.ggml.merges"].is_null();  // few files do
+  document["model"]["merges"] =
+      has_merges ? read_gguf_merges(metadata)
+                 : merges_as_json(tokens, derive_merges(tokens, scores, MergeOrder::score, metadata.origin()));
   return document;
 }
 

@@ -1,10 +1,14 @@
 // SentencePiece's tokenizers in GGUF metadata, as the `model` and the other parts of a tokenizer.json.
 #pragma once
+#include <string>
+#include <vector>
+
 #include "normtweak/text/json_part.h"
 
 namespace normtweak::text {
 
-// tokenizer.ggml.model "llama": BPE of characters. The file has no merges; they follow from the tokens and scores.
+// tokenizer.ggml.model "llama": BPE of characters. Merges that the file does not have follow from
+// the tokens and scores.
 Json llama_tokenizer_json(const JsonPart& metadata);
 
 // "t5": Unigram.

@@ -33,29 +33,19 @@ const GgufPreTokenizer& read_pre_tokenizer(const JsonPart& metadata) {
   return *row;
 }
 
-Json read_merges(const JsonPart& metadata) {
-  const auto part = metadata["tokenizer.ggml.merges"];
-  if (!part.is_array()) part.fail("is missing");
-  auto merges = Json::array();
-  for (const auto& element : part.elements()) merges.push_back(gguf_text(element));
-  return merges;
-}
-
-Json split_at(std::string_view regex) {
-  return {{"type", "Split"}, {"pattern", {{"Regex", regex}}}, {"behavior", "Isolated"}, {"invert", false}};
-}
-
 Json make_pre_tokenizer(const GgufPreTokenizer& row) {
   auto steps = Json::array();
-  for (const auto regex : row.regexes) steps.push_back(split_at(regex));
-  steps.push_back(
-      {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", row.gpt2_regex}});
-  for (const auto regex : row.byte_level_regexes) steps.push_back(split_at(regex));
+  for (const auto regex : row.regexes) steps.push_back(isolated_split(regex));
+  steps.push_back(byte_level(false, row.gpt2_regex));
+  for (const auto regex : row.byte_level_regexes) steps.push_back(isolated_split(regex));
   return {{"type", "Sequence"}, {"pretokenizers", std::move(steps)}};
 }
 
-Json byte_level(bool trim_offsets) {
-  return {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", trim_offsets}, {"use_regex", true}};
+// The post-processor, which adds nothing.
+Json untrimmed() {
+  auto step = byte_level(true, true);
+  step["trim_offsets"] = false;
+  return step;
 }
 
 Json gpt2_tokenizer_json(const JsonPart& metadata) {
@@ -66,8 +56,8 @@ Json gpt2_tokenizer_json(const JsonPart& metadata) {
   document["normalizer"] = row.nfc ? Json{{"type", "NFC"}} : Json();
   document["pre_tokenizer"] = make_pre_tokenizer(row);
   auto around = template_of(read_gguf_frame(metadata, row.add_bos, false));
-  document["post_processor"] = around.is_null() ? byte_level(false) : std::move(around);
-  document["decoder"] = byte_level(true);
+  document["post_processor"] = around.is_null() ? untrimmed() : std::move(around);
+  document["decoder"] = byte_level(true, true);
   document["model"] = {{"type", "BPE"},
                        {"dropout", nullptr},
                        {"unk_token", nullptr},
@@ -77,7 +67,7 @@ Json gpt2_tokenizer_json(const JsonPart& metadata) {
                        {"byte_fallback", false},
                        {"ignore_merges", row.ignore_merges}};
   document["model"]["vocab"] = vocabulary_as_json(tokens);
-  document["model"]["merges"] = read_merges(metadata);
+  document["model"]["merges"] = read_gguf_merges(metadata);
   return document;
 }
 
@@ -100,14 +90,20 @@ constexpr std::array<Kind, 3> kKinds = {
      {"llama", llama_tokenizer_json, llama_tokenizer_notes, llama_adds_bos},
      {.name = "t5", .make = t5_tokenizer_json, .notes = no_notes, .adds_bos = t5_adds_bos, .adds_eos = true}}};
 
+// llama.cpp's other kinds.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 3> kUnsupported = {
+    {{"bert", " (WordPiece)"}, {"rwkv", " (RWKV's World)"}, {"plamo2", " (PLaMo 2's Unigram of bytes)"}}};
+
 const Kind& kind_of(const JsonPart& metadata) {
   const auto model = metadata["tokenizer.ggml.model"];
   if (model.is_null()) model.fail("is missing; the file holds no tokenizer");
   const auto* const kind = std::ranges::find(kKinds, model.text(), &Kind::name);
-  if (kind == kKinds.end()) {
-    model.fail("{} is not supported; gpt2 (byte-level BPE), llama (SentencePiece) and t5 (Unigram) are", model.text());
-  }
-  return *kind;
+  if (kind != kKinds.end()) return *kind;
+  if (model.text() == "none" || model.text() == "no_vocab") model.fail("{}: the file holds no tokenizer", model.text());
+  using Row = std::pair<std::string_view, std::string_view>;
+  const auto* const other = std::ranges::find(kUnsupported, model.text(), &Row::first);
+  model.fail("{}{} is not supported; gpt2 (byte-level BPE), llama (SentencePiece) and t5 (Unigram) are", model.text(),
+             other == kUnsupported.end() ? "" : other->second);
 }
 
 }  // namespace
@@ -130,8 +126,8 @@ Json tokenizer_config_from_gguf(const Json& metadata, std::string_view origin) {
     if (const auto id = read_gguf_id(part, key, tokens.size())) config[std::string(name)] = gguf_token(part, *id);
   }
   const auto frame = read_gguf_frame(part, kind.adds_bos(part), kind.adds_eos);
-  config["add_bos_token"] = frame.before.has_value();
-  config["add_eos_token"] = frame.after.has_value();
+  config["add_bos_token"] = !frame.before.empty();
+  config["add_eos_token"] = !frame.after.empty();
   if (const auto architecture = part["general.architecture"]; !architecture.is_null()) {
     const auto limit = part[fmt::format("{}.context_length", architecture.text())];
     if (!limit.is_null()) config["model_max_length"] = limit.integer();

@@ -3,7 +3,6 @@
 //
 //     tokenizer.ggml.model    gpt2: byte-level BPE; llama: BPE of SentencePiece; t5: Unigram
 //     tokenizer.ggml.pre      for gpt2, the pre-tokenizer by name, see gguf_pre_tokenizers.h
-//     tokenizer.ggml.merges   for gpt2: "a b"
 //
 // The other keys are listed in gguf_vocabulary.h.
 #pragma once

@@ -64,6 +64,14 @@ std::vector<double> read_gguf_scores(const JsonPart& metadata, std::size_t token
   return scores;
 }
 
+Json read_gguf_merges(const JsonPart& metadata) {
+  const auto part = metadata["tokenizer.ggml.merges"];
+  if (!part.is_array()) part.fail("is missing");
+  auto merges = Json::array();
+  for (const auto& element : part.elements()) merges.push_back(gguf_text(element));
+  return merges;
+}
+
 std::optional<std::size_t> read_gguf_id(const JsonPart& metadata, std::string_view key, std::size_t tokens) {
   const auto part = metadata[fmt::format("tokenizer.ggml.{}", key)];
   if (part.is_null()) return std::nullopt;
@@ -84,16 +92,14 @@ Json gguf_added_tokens(const std::vector<std::int64_t>& types, const std::vector
 Frame read_gguf_frame(const JsonPart& metadata, bool add_bos, bool add_eos) {
   const auto count = tokens_of(metadata).elements().size();
   Frame frame;
-  const auto put = [&](std::string_view flag, bool otherwise, std::string_view key, std::optional<std::string>& token,
-                       std::size_t& id) {
+  const auto put = [&](std::string_view flag, bool otherwise, std::string_view key, std::vector<PlacedToken>& tokens) {
     if (!metadata[flag].flag(otherwise)) return;
     const auto found = read_gguf_id(metadata, key, count);
     if (!found) return;
-    token = gguf_token(metadata, *found);
-    id = *found;
+    tokens.push_back({.token = gguf_token(metadata, *found), .id = *found});
   };
-  put("tokenizer.ggml.add_bos_token", add_bos, "bos_token_id", frame.before, frame.before_id);
-  put("tokenizer.ggml.add_eos_token", add_eos, "eos_token_id", frame.after, frame.after_id);
+  put("tokenizer.ggml.add_bos_token", add_bos, "bos_token_id", frame.before);
+  put("tokenizer.ggml.add_eos_token", add_eos, "eos_token_id", frame.after);
   return frame;
 }
 

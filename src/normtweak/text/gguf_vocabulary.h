@@ -3,6 +3,7 @@
 //     tokens          spelled as the kind does, but control and user-defined ones as they are
 //     token_type      1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte
 //     scores          of SentencePiece's kinds
+//     merges          "a b"
 //     ..._token_id    BOS, EOS, ...
 //     add_bos_token, add_eos_token
 #pragma once
@@ -32,6 +33,9 @@ std::string gguf_token(const JsonPart& metadata, std::size_t id);
 
 std::vector<std::int64_t> read_gguf_types(const JsonPart& metadata, std::size_t tokens);  // empty if there are none
 std::vector<double> read_gguf_scores(const JsonPart& metadata, std::size_t tokens);       // must be there
+
+// As tokenizer.json has them. Must be there.
+Json read_gguf_merges(const JsonPart& metadata);
 
 // The id under tokenizer.ggml.KEY.
 std::optional<std::size_t> read_gguf_id(const JsonPart& metadata, std::string_view key, std::size_t tokens);

@@ -25,6 +25,27 @@ constexpr std::string_view kPunctuation =
     R"(\x{11C70}-\x{11C71}\x{11EF7}-\x{11EF8}\x{11F43}-\x{11F4F}\x{11FFF}\x{12FF1}-\x{12FF2}\x{16E97}-\x{16E9A})"
     R"(\x{16FE2}\x{1E95E}-\x{1E95F}])[\p{P}\x{166D}\x{111C9}!-/:-@\[-`{-~])";
 
+// Of UnicodeScripts: those that are not as Unicode has them, and those that are.
+constexpr std::array<std::string_view, 6> kScriptRows = {R"(\p{Han}\p{Hiragana}\p{Katakana}\x{30FC})",
+                                                         R"([\p{Common}\x{589}\x{61C}&&[^ \x{30FC}]])",
+                                                         R"([\p{Armenian}&&[^\x{589}]])",
+                                                         R"([\p{Arabic}&&[^\x{61C}]])",
+                                                         R"(\p{Devanagari}\x{953}\x{954})",
+                                                         R"([\p{Inherited}&&[^\x{953}\x{954}]])"};
+constexpr std::string_view kScripts =
+    "Adlam Ahom Anatolian_Hieroglyphs Avestan Balinese Bamum Bassa_Vah Batak Bengali Bhaiksuki Bopomofo Brahmi "
+    "Braille Buginese Buhid Canadian_Aboriginal Carian Caucasian_Albanian Chakma Cham Cherokee Coptic Cuneiform "
+    "Cypriot Cyrillic Deseret Duployan Egyptian_Hieroglyphs Elbasan Ethiopic Georgian Glagolitic Gothic Grantha "
+    "Greek Gujarati Gurmukhi Hangul Hanunoo Hatran Hebrew Imperial_Aramaic Inscriptional_Pahlavi "
+    "Inscriptional_Parthian Javanese Kaithi Kannada Kayah_Li Kharoshthi Khmer Khojki Khudawadi Lao Latin Lepcha "
+    "Limbu Linear_A Linear_B Lisu Lycian Lydian Mahajani Malayalam Mandaic Manichaean Marchen Meetei_Mayek "
+    "Mende_Kikakui Meroitic_Cursive Meroitic_Hieroglyphs Miao Modi Mongolian Mro Multani Myanmar Nabataean "
+    "New_Tai_Lue Newa Nko Ogham Ol_Chiki Old_Hungarian Old_Italic Old_North_Arabian Old_Permic Old_Persian "
+    "Old_South_Arabian Old_Turkic Oriya Osage Osmanya Pahawh_Hmong Palmyrene Pau_Cin_Hau Phags_Pa Phoenician "
+    "Psalter_Pahlavi Rejang Runic Samaritan Saurashtra Sharada Shavian Siddham SignWriting Sinhala Sora_Sompeng "
+    "Sundanese Syloti_Nagri Syriac Tagalog Tagbanwa Tai_Le Tai_Tham Tai_Viet Takri Tamil Tangut Telugu Thaana "
+    "Thai Tibetan Tifinagh Tirhuta Ugaritic Vai Warang_Citi Yi";
+
 constexpr std::array<std::pair<std::string_view, SplitBehavior>, 5> kBehaviors = {{
     {"Isolated", SplitBehavior::isolated},
     {"Removed", SplitBehavior::removed},
@@ -64,17 +85,43 @@ SplitRule read_delimiter(const JsonPart& part) {
   return {Regex::literal(read_character(part["delimiter"])), SplitBehavior::removed};
 }
 
+SplitRule read_fixed_length(const JsonPart& part) {
+  constexpr std::int64_t kMost = 65'535;  // of PCRE2
+  const auto length = part["length"];
+  const auto characters = length.is_null() ? 5 : length.integer();
+  if (characters < 1 || characters > kMost) length.fail("{} is not within 1 to {} characters", characters, kMost);
+  return {Regex(fmt::format(R"([\s\S]{{1,{}}})", characters)), SplitBehavior::isolated};
+}
+
+// Runs of one script, with the spaces and unassigned characters behind them; those in front of the first run are
+// dropped, as in `tokenizers`. Its tables end with Unicode 9: younger characters are of no script there.
+SplitRule read_scripts(const JsonPart& /*part*/) {
+  std::string pattern;
+  const auto add = [&](std::string_view characters) {
+    pattern += fmt::format(R"({}[{}][{} \p{{Cn}}\p{{Co}}]*)", pattern.empty() ? "" : "|", characters, characters);
+  };
+  for (const auto& row : kScriptRows) add(row);
+  for (auto names = kScripts; !names.empty();) {
+    const auto end = std::min(names.find(' '), names.size());
+    add(fmt::format(R"(\p{{{}}})", names.substr(0, end)));
+    names.remove_prefix(std::min(end + 1, names.size()));
+  }
+  return {Regex(pattern), SplitBehavior::removed, true};
+}
+
 struct Reader {
   std::string_view name;
   SplitRule (*read)(const JsonPart& part);
 };
 
-constexpr std::array<Reader, 6> kReaders = {{{"Split", read_split},
+constexpr std::array<Reader, 8> kReaders = {{{"Split", read_split},
                                              {"Digits", read_digits},
                                              {"Punctuation", read_punctuation},
                                              {"Whitespace", read_whitespace},
                                              {"WhitespaceSplit", read_whitespace_split},
-                                             {"CharDelimiterSplit", read_delimiter}}};
+                                             {"CharDelimiterSplit", read_delimiter},
+                                             {"FixedLength", read_fixed_length},
+                                             {"UnicodeScripts", read_scripts}}};
 
 }  // namespace
 

@@ -19,8 +19,8 @@ struct Words {
   std::deque<std::string> storage;  // a deque, so that elements never move
 };
 
-// Reads null and the pre-tokenizers of kReaders, which are those of the `tokenizers` package but for a few that no
-// language model has. Offsets are not tracked, so trim_offsets has no effect.
+// Reads null and the pre-tokenizers of the `tokenizers` package. Offsets are not tracked, so trim_offsets has no
+// effect.
 class PreTokenizer {
  public:
   // takes_bytes: the model that the words are for takes them as bytes. Throws Error naming what is unsupported.

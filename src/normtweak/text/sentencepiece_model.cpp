@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "normtweak/base/error.h"
-#include "normtweak/text/base64.h"
 #include "normtweak/text/token_index.h"
 #include "normtweak/text/utf8.h"
 
@@ -130,24 +129,9 @@ void check(const SentencePieceModel& model, std::string_view origin) {
   }
 }
 
-// "aGVsbG8= 17" in the first line.
-bool is_tiktoken(std::string_view bytes) {
-  const auto line = bytes.substr(0, std::min(bytes.find('\n'), bytes.size()));
-  const auto space = line.find(' ');
-  if (space == 0 || space == std::string_view::npos || line.size() == space + 1) return false;
-  return from_base64(line.substr(0, space)) &&
-         line.find_first_not_of("0123456789\r", space + 1) == std::string_view::npos;
-}
-
 }  // namespace
 
 SentencePieceModel read_sentencepiece_model(std::string_view bytes, std::string_view origin) {
-  if (is_tiktoken(bytes)) {
-    fail(
-        "{}: a tiktoken vocabulary, which is not supported; save a tokenizer.json beside it "
-        "(AutoTokenizer.from_pretrained(...).save_pretrained(...))",
-        origin);
-  }
   SentencePieceModel model;
   Message message(bytes, origin);
   message.for_each([&](const Field& field) {

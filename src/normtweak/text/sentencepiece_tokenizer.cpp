@@ -56,7 +56,7 @@ std::vector<std::string> rename(const SentencePieceModel& model, const std::vect
 }
 
 Json bpe_model(const SentencePieceModel& model, const Renamed& renamed, std::string_view origin) {
-  const auto merges = derive_merges(model.pieces, {}, MergeOrder::id);
+  const auto merges = derive_merges(model.pieces, {}, MergeOrder::id, origin);
   const auto tokens = rename(model, merges, renamed, origin);
   auto document = character_bpe(model.unknown, model.byte_fallback);
   document["vocab"] = vocabulary_as_json(tokens);

@@ -223,6 +223,13 @@ std::string TokenRoles::content(std::string_view role) const {
   return "";
 }
 
+std::vector<std::string> TokenRoles::extra() const {
+  std::vector<std::string> contents;
+  if (!extra_) return contents;
+  for (const auto& given : *extra_) contents.push_back(given.token.content);
+  return contents;
+}
+
 std::map<std::int64_t, std::string> TokenRoles::added_by_id() const {
   std::map<std::int64_t, std::string> tokens;
   for (const auto& [token, id] : added_) tokens.insert_or_assign(id, token.content);

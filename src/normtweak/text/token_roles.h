@@ -40,6 +40,9 @@ class TokenRoles {
   // Whether a file names special tokens without a role.
   bool has_extra() const { return (extra_ && !extra_->empty()) || (additional_ && !additional_->empty()); }
 
+  // Those of them that extra_special_tokens lists, or in tokenizer_config.json additional_special_tokens.
+  std::vector<std::string> extra() const;
+
   // The added tokens of the files beside tokenizer.json by the ids that these give.
   std::map<std::int64_t, std::string> added_by_id() const;
 

@@ -86,16 +86,16 @@ struct Tokenizer::State {
     }
   }
 
-  std::vector<std::int64_t> encode(std::string_view text, bool add_special_tokens) const {
+  std::vector<std::int64_t> encode(std::string_view text, bool add_special_tokens, SpecialSpellings in_text) const {
     std::vector<std::int64_t> ids;
     if (add_special_tokens) ids = special.before;
     std::string storage;
     const auto valid = valid_utf8(text, storage);
-    for (const auto& piece : added.split(valid, false)) {
+    for (const auto& piece : added.split(valid, false, in_text)) {
       if (piece.token >= 0) {
         ids.push_back(piece.token);
       } else {
-        encode_between_tokens(slice(valid, piece.span), piece.span.begin == 0, ids);
+        encode_between_tokens(slice(valid, piece.span), piece.span.begin == 0, in_text, ids);
       }
     }
     if (add_special_tokens) ids.insert(ids.end(), special.after.begin(), special.after.end());
@@ -103,10 +103,11 @@ struct Tokenizer::State {
   }
 
   // is_first: it is the start of the whole text.
-  void encode_between_tokens(std::string_view text, bool is_first, std::vector<std::int64_t>& ids) const {
+  void encode_between_tokens(std::string_view text, bool is_first, SpecialSpellings in_text,
+                             std::vector<std::int64_t>& ids) const {
     std::string storage;
     const auto normal = normalizer.normalize(text, storage, is_first);
-    for (const auto& piece : added.split(normal, true)) {
+    for (const auto& piece : added.split(normal, true, in_text)) {
       if (piece.token >= 0) {
         ids.push_back(piece.token);
         continue;
@@ -146,11 +147,11 @@ void Tokenizer::surround(std::string_view before, std::string_view after) {
   state_->special = {ids(before), ids(after)};
 }
 
-std::vector<std::int64_t> Tokenizer::encode(std::string_view text, bool add_special_tokens,
-                                            std::string_view name) const {
+std::vector<std::int64_t> Tokenizer::encode(std::string_view text, bool add_special_tokens, std::string_view name,
+                                            SpecialSpellings special) const {
   std::vector<std::int64_t> ids;
   try {
-    ids = state_->encode(text, add_special_tokens);
+    ids = state_->encode(text, add_special_tokens, special);
   } catch (const Error& error) {
     fail("{}{}{}: {}", state_->origin, name.empty() ? "" : ", on the text ", name, error.what());
   }

@@ -1,5 +1,5 @@
-// Tokenizers of Hugging Face's tokenizer.json: BPE of bytes or characters, Unigram and WordLevel. What is not supported
-// (WordPiece, dropout) is refused by name; `truncation` and `padding` are ignored, as in transformers.
+// Tokenizers of Hugging Face's tokenizer.json: BPE of bytes or characters, Unigram, WordLevel and WordPiece. What is
+// not supported (dropout) is refused by name; `truncation` and `padding` are ignored, as in transformers.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "normtweak/base/json/json.h"
+#include "normtweak/text/special_spellings.h"
 
 namespace normtweak::text {
 
@@ -33,7 +34,8 @@ class Tokenizer {
   // The same ids as the `tokenizers` package. add_special_tokens: add those of the post-processor (BOS, ...). Invalid
   // UTF-8 is read as U+FFFD, as in Python with errors="replace". `name`: what messages call the text, usually its file.
   // Throws Error naming the tokenizer's file and `name` if a regex or the normalizer gives up on the text. Thread-safe.
-  std::vector<std::int64_t> encode(std::string_view text, bool add_special_tokens, std::string_view name = {}) const;
+  std::vector<std::int64_t> encode(std::string_view text, bool add_special_tokens, std::string_view name = {},
+                                   SpecialSpellings special = SpecialSpellings::recognised) const;
 
   // The text of the ids, as the decoder of tokenizer.json makes it; of a byte-level model their bytes, which are not
   // valid UTF-8 if a character is split. Ids without a token, as in models with padded embeddings, contribute nothing.

@@ -143,16 +143,11 @@ ChosenClass of_name(std::string_view name) {
 }
 
 Json byte_level_pre_tokenizer(const RebuildingClass& row, bool add_prefix_space) {
-  Json byte_level = {{"type", "ByteLevel"},
-                     {"add_prefix_space", add_prefix_space},
-                     {"trim_offsets", true},
-                     {"use_regex", row.regex.empty()}};
-  if (row.regex.empty() && !row.digits) return byte_level;
+  auto bytes = byte_level(add_prefix_space, row.regex.empty());
+  if (row.regex.empty() && !row.digits) return bytes;
   Json first = {{"type", "Digits"}, {"individual_digits", true}};
-  if (!row.digits) {
-    first = {{"type", "Split"}, {"pattern", {{"Regex", row.regex}}}, {"behavior", "Isolated"}, {"invert", false}};
-  }
-  return sequence("pretokenizers", {std::move(first), std::move(byte_level)});
+  if (!row.digits) first = isolated_split(row.regex);
+  return sequence("pretokenizers", {std::move(first), std::move(bytes)});
 }
 
 void rebuild_bytes(Json& document, const RebuildingClass& row, bool prefix_space) {
@@ -194,7 +189,10 @@ void rebuild(Json& document, const RebuildingClass& row, const JsonPart& config,
   if (const auto type = model.value("type", Json("BPE")); type != "BPE") {
     fail("{}: model: type {}, but tokenizer_class {} is one of BPE", origin, show(type), row.name);
   }
-  for (const auto* const key : {"unk_token", "dropout", "fuse_unk", "ignore_merges"}) model.erase(key);
+  for (const auto* const key : {"unk_token", "dropout", "fuse_unk", "ignore_merges", "byte_fallback",
+                                "continuing_subword_prefix", "end_of_word_suffix"}) {
+    model.erase(key);
+  }
   const bool prefix_space = config["add_prefix_space"].flag(row.prefix_space);
   switch (row.form) {
     case Form::bytes:

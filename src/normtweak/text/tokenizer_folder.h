@@ -1,15 +1,16 @@
 // The tokenizer that transformers' AutoTokenizer makes of a folder. It is not that of tokenizer.json alone:
 //
 //     tokenizer_config.json    more added tokens, the tokens with a role (BOS, EOS, ...), and the class. Some classes
-//     use
-//                              of tokenizer.json no more than vocabulary, merges and post-processor
-//     tokenizer.model          SentencePiece's vocabulary, in folders without tokenizer.json
+//                              use of tokenizer.json no more than vocabulary, merges and post-processor
+//     tokenizer.model          the vocabulary in folders without tokenizer.json: SentencePiece's or tiktoken's
+//     tiktoken.model           tiktoken's; also NAME.tiktoken, which code in the folder reads, not transformers itself
+//     tekken.json              Mistral's
 //     special_tokens_map.json  tokens with a role, in older folders
 //     added_tokens.json        added tokens, in older folders
 //
 // Tokens with a role are matched in the text, and take new ids at the end if the vocabulary lacks them. The source is
 // transformers 5 (TokenizersBackend and _from_pretrained). As there, add_bos_token and add_eos_token mean nothing
-// beside a tokenizer.json, whose post-processor decides; beside a tokenizer.model they alone do.
+// beside a tokenizer.json, whose post-processor decides; beside another vocabulary they alone do.
 #pragma once
 #include <optional>
 #include <string>
@@ -20,10 +21,24 @@
 
 namespace normtweak::text {
 
+inline constexpr std::string_view kSentencePieceFile = "tokenizer.model", kTiktokenFile = "tiktoken.model",
+                                  kTekkenFile = "tekken.json", kTiktokenEnding = ".tiktoken";
+
+// Whether a file of this name may hold the vocabulary of a folder without tokenizer.json.
+bool is_vocabulary_file(std::string_view name);
+
+// The one of these names that is such a file, if any. Throws Error naming `origin`, the folder, if there are two:
+// transformers takes the one that the system lists first.
+std::optional<std::string> find_vocabulary_file(const std::vector<std::string>& names, std::string_view origin);
+
+struct VocabularyFile {
+  std::string_view name, content;
+};
+
 // The content of files, as far as they are there.
 struct TokenizerFolder {
   std::string_view tokenizer;                          // tokenizer.json; may be empty
-  std::optional<std::string_view> sentencepiece;       // tokenizer.model, read where there is no tokenizer.json
+  std::optional<VocabularyFile> vocabulary;            // read where there is no tokenizer.json
   std::optional<std::string_view> config;              // tokenizer_config.json
   std::optional<std::string_view> special_tokens_map;  // special_tokens_map.json
   std::optional<std::string_view> added_tokens;        // added_tokens.json

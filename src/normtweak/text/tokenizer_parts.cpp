@@ -40,6 +40,15 @@ Json metaspace(std::string_view prepend_scheme, bool split) {
   return {{"type", "Metaspace"}, {"replacement", kMetaspace}, {"prepend_scheme", prepend_scheme}, {"split", split}};
 }
 
+Json byte_level(bool add_prefix_space, bool use_regex) {
+  return {
+      {"type", "ByteLevel"}, {"add_prefix_space", add_prefix_space}, {"trim_offsets", true}, {"use_regex", use_regex}};
+}
+
+Json isolated_split(std::string_view regex) {
+  return {{"type", "Split"}, {"pattern", {{"Regex", regex}}}, {"behavior", "Isolated"}, {"invert", false}};
+}
+
 Json replace_string(std::string_view from, std::string_view to) {
   return {{"type", "Replace"}, {"pattern", {{"String", from}}}, {"content", to}};
 }
@@ -51,18 +60,19 @@ Json fallback_decoder(bool strips) {
 }
 
 Json template_of(const Frame& frame) {
-  if (!frame.before && !frame.after) return nullptr;
+  if (frame.before.empty() && frame.after.empty()) return nullptr;
   auto single = Json::array(), pair = Json::array();
   auto special = Json::object();
-  const auto put_token = [&](Json& target, const std::optional<std::string>& token, std::size_t id, int type_id) {
-    if (!token) return;
-    target.push_back({{"SpecialToken", {{"id", *token}, {"type_id", type_id}}}});
-    special[*token] = {{"id", *token}, {"ids", Json::array({id})}, {"tokens", Json::array({*token})}};
+  const auto put_tokens = [&](Json& target, const std::vector<PlacedToken>& tokens, int type_id) {
+    for (const auto& [token, id] : tokens) {
+      target.push_back({{"SpecialToken", {{"id", token}, {"type_id", type_id}}}});
+      special[token] = {{"id", token}, {"ids", Json::array({id})}, {"tokens", Json::array({token})}};
+    }
   };
   const auto put_text = [&](Json& target, std::string_view name, int type_id) {
-    put_token(target, frame.before, frame.before_id, type_id);
+    put_tokens(target, frame.before, type_id);
     target.push_back({{"Sequence", {{"id", name}, {"type_id", type_id}}}});
-    put_token(target, frame.after, frame.after_id, type_id);
+    put_tokens(target, frame.after, type_id);
   };
   put_text(single, "A", 0);
   put_text(pair, "A", 0);

@@ -1,7 +1,6 @@
 // Parts of a tokenizer.json that are written where a model comes without one.
 #pragma once
 #include <cstddef>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,14 +23,20 @@ Json sequence(std::string_view name, Json::array_t steps);
 Json character_bpe(std::string_view unknown, bool byte_fallback);
 
 Json metaspace(std::string_view prepend_scheme, bool split);
+Json byte_level(bool add_prefix_space, bool use_regex);
+Json isolated_split(std::string_view regex);
 Json replace_string(std::string_view from, std::string_view to);
 
 // Spaces for their marks and bytes for their tokens. strips: takes off the space that was put in front of the text.
 Json fallback_decoder(bool strips);
 
-struct Frame {  // tokens around a text, if there are any
-  std::optional<std::string> before, after;
-  std::size_t before_id = 0, after_id = 0;
+struct PlacedToken {
+  std::string token;
+  std::size_t id = 0;
+};
+
+struct Frame {  // tokens around a text
+  std::vector<PlacedToken> before, after;
 };
 
 // TemplateProcessing; null without such tokens.

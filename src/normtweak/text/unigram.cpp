@@ -1,6 +1,7 @@
 #include "normtweak/text/unigram.h"
 
 #include <algorithm>
+#include <ranges>
 #include <utility>
 
 #include "normtweak/text/utf8.h"
@@ -83,7 +84,7 @@ void Unigram::encode_word(std::string_view word, std::vector<std::int64_t>& ids)
     end -= step.size;
   }
   ids.clear();
-  for (auto piece = pieces.rbegin(); piece != pieces.rend(); ++piece) append(*piece, ids);
+  for (const auto piece : std::views::reverse(pieces)) append(piece, ids);
 }
 
 void Unigram::append(std::string_view piece, std::vector<std::int64_t>& ids) const {

@@ -6,6 +6,7 @@
 #include "normtweak/text/bpe.h"
 #include "normtweak/text/unigram.h"
 #include "normtweak/text/word_level.h"
+#include "normtweak/text/word_piece.h"
 
 namespace normtweak::text {
 namespace {
@@ -23,8 +24,10 @@ struct Kind {
   bool has_scores = false;  // `vocab` is a list of tokens and scores, not an object with ids
 };
 
-constexpr std::array<Kind, 3> kKinds = {
-    {{"BPE", make<Bpe>}, {"Unigram", make<Unigram>, true}, {"WordLevel", make<WordLevel>}}};
+constexpr std::array<Kind, 4> kKinds = {{{"BPE", make<Bpe>},
+                                         {"Unigram", make<Unigram>, true},
+                                         {"WordLevel", make<WordLevel>},
+                                         {"WordPiece", make<WordPiece>}}};
 
 // Early files do not name the type: only BPE has merges, and only Unigram a list of tokens.
 std::string type_of(const JsonPart& model) {
@@ -37,7 +40,7 @@ std::string type_of(const JsonPart& model) {
 const Kind& kind_of(const JsonPart& model) {
   const auto type = type_of(model);
   const auto* const kind = std::ranges::find(kKinds, type, &Kind::name);
-  if (kind == kKinds.end()) model.fail("type {} is not supported; BPE, Unigram and WordLevel are", type);
+  if (kind == kKinds.end()) model.fail("type {} is not supported; BPE, Unigram, WordLevel and WordPiece are", type);
   return *kind;
 }
 

@@ -46,12 +46,22 @@ void visit(model::Norm& norm, at::ScalarType stored, const Visitor& visitor) {
   visit(norm, TunableGroup::norms, stored, visitor);
 }
 
+TunableGroup group_of_floats(weights::CodeFloats::Kind kind) {
+  switch (kind) {
+    case weights::CodeFloats::Kind::scales:
+      return TunableGroup::scales;
+    case weights::CodeFloats::Kind::zeros:
+      return TunableGroup::zeros;
+    case weights::CodeFloats::Kind::codebook:
+      return TunableGroup::codebooks;
+  }
+  return TunableGroup::scales;
+}
+
 void visit(model::Linear& linear, at::ScalarType stored, const Visitor& visitor) {
-  if (auto* affine = std::get_if<weights::AffineWeight>(&linear.weight)) {
-    visitor({linear.name + ".scales", TunableGroup::scales, affine->scales, affine->scale_type});
-    if (affine->float_zeros) visitor({linear.name + ".zeros", TunableGroup::zeros, affine->zeros, affine->scale_type});
-  } else if (auto* table = std::get_if<weights::CodebookWeight>(&linear.weight)) {
-    visitor({linear.name + ".codebook", TunableGroup::codebooks, table->codebook, table->codebook_type});
+  for (const auto& floats : weights::code_floats(linear.weight)) {
+    visitor({fmt::format("{}.{}", linear.name, floats.name), group_of_floats(floats.kind), *floats.values,
+             floats.stored_type});
   }
   if (linear.bias.defined()) visitor({linear.name + ".bias", TunableGroup::biases, linear.bias, stored});
 }

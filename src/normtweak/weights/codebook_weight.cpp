@@ -2,6 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/gather.h>
+#include <ATen/ops/zeros.h>
 
 #include "normtweak/base/error.h"
 
@@ -15,6 +16,12 @@ at::Tensor dequantize(const CodebookWeight& weight, at::ScalarType type) {
          c10::str(weight.codebook.sizes()));
   }
   return weight.codebook.to(type).gather(1, weight.codes.to(at::kLong));
+}
+
+at::Tensor reduce_to_codebook(const at::Tensor& gradient, const CodebookWeight& weight) {
+  auto sums = at::zeros(weight.codebook.sizes(), weight.codebook.options());
+  sums.scatter_add_(1, weight.codes.to(at::kLong), gradient.to(at::kFloat));
+  return sums;
 }
 
 double bits_per_weight(const CodebookWeight& weight) {

@@ -15,6 +15,9 @@ struct CodebookWeight {
 // [out, in] in `type`. No gradients: model/linear.h has them. Throws Error if the shapes disagree.
 at::Tensor dequantize(const CodebookWeight& weight, at::ScalarType type = at::kFloat);
 
+// The gradient of the codebook, f32 [out, 2^bits], from that of the dequantized weight ([out, in], f32 or bf16).
+at::Tensor reduce_to_codebook(const at::Tensor& gradient, const CodebookWeight& weight);
+
 // Stored bits per weight: codes and codebook.
 double bits_per_weight(const CodebookWeight& weight);
 

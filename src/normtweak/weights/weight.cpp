@@ -1,6 +1,6 @@
 #include "normtweak/weights/weight.h"
 
-#include "normtweak/base/error.h"
+#include "normtweak/weights/group_kernels.h"
 
 namespace normtweak::weights {
 namespace {
@@ -42,8 +42,55 @@ std::vector<at::Tensor> tensors(const Weight& weight) {
                           },
                           [](const CodebookWeight& w) -> Tensors {
                             return {w.codes, w.codebook};
+                          },
+                          [](const BlockWeight& w) {
+                            Tensors all = {w.codes, w.sub_scales, w.sub_minima, w.scales, w.minima};
+                            std::erase_if(all, [](const at::Tensor& tensor) { return !tensor.defined(); });
+                            return all;
                           }},
                     weight);
+}
+
+std::vector<CodeFloats> code_floats(Weight& weight) {
+  using Floats = std::vector<CodeFloats>;
+  using Kind = CodeFloats::Kind;
+  return std::visit(Match{[](FloatWeight&) -> Floats { return {}; },
+                          [](AffineWeight& w) {
+                            Floats floats = {{Kind::scales, "scales", &w.scales, w.scale_type}};
+                            if (w.float_zeros) floats.push_back({Kind::zeros, "zeros", &w.zeros, w.scale_type});
+                            return floats;
+                          },
+                          [](CodebookWeight& w) -> Floats {
+                            return {{Kind::codebook, "codebook", &w.codebook, w.codebook_type}};
+                          },
+                          [](BlockWeight& w) {
+                            Floats floats = {{Kind::scales, "scales", &w.scales, w.scale_type}};
+                            if (w.minima.defined()) floats.push_back({Kind::scales, "minima", &w.minima, w.scale_type});
+                            return floats;
+                          }},
+                    weight);
+}
+
+std::vector<at::Tensor> code_float_gradients(const Weight& weight, const at::Tensor& gradient,
+                                             const std::vector<bool>& wanted, const at::Tensor& dequantized) {
+  using Tensors = std::vector<at::Tensor>;
+  const bool second = wanted.size() > 1 && wanted[1];
+  return std::visit(Match{[](const FloatWeight&) { return Tensors(); },
+                          [&](const AffineWeight& w) {
+                            const auto found = reduce_to_groups(gradient, w, second, dequantized);
+                            return Tensors{found.scales, found.zeros};
+                          },
+                          [&](const CodebookWeight& w) -> Tensors { return {reduce_to_codebook(gradient, w)}; },
+                          [&](const BlockWeight& w) {
+                            const auto found = reduce_to_blocks(gradient, w, second);
+                            return Tensors{found.scales, found.minima};
+                          }},
+                    weight);
+}
+
+at::Tensor dequantize_for_gradients(const Weight& weight, at::ScalarType type) {
+  const auto* affine = std::get_if<AffineWeight>(&weight);
+  return affine != nullptr ? dequantize_for_gradients(*affine, type) : dequantize(weight, type);
 }
 
 Weight map_tensors(const Weight& weight, const std::function<at::Tensor(const at::Tensor&)>& change) {
@@ -57,6 +104,11 @@ Weight map_tensors(const Weight& weight, const std::function<at::Tensor(const at
                    [&](CodebookWeight& w) {
                      w.codes = change(w.codes);
                      w.codebook = change(w.codebook);
+                   },
+                   [&](BlockWeight& w) {
+                     for (auto* tensor : {&w.codes, &w.sub_scales, &w.sub_minima, &w.scales, &w.minima}) {
+                       if (tensor->defined()) *tensor = change(*tensor);
+                     }
                    }},
              changed);
   return changed;

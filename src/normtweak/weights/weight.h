@@ -1,10 +1,12 @@
-// The weight of a linear: float, affine codes or codebook.
+// The weight of a linear: float, affine codes, codebook or blocks.
 #pragma once
 #include <functional>
+#include <string_view>
 #include <variant>
 #include <vector>
 
 #include "normtweak/weights/affine_weight.h"
+#include "normtweak/weights/block_weight.h"
 #include "normtweak/weights/codebook_weight.h"
 
 namespace normtweak::weights {
@@ -13,7 +15,7 @@ struct FloatWeight {
   at::Tensor values;  // [out, in], in the compute dtype
 };
 
-using Weight = std::variant<FloatWeight, AffineWeight, CodebookWeight>;
+using Weight = std::variant<FloatWeight, AffineWeight, CodebookWeight, BlockWeight>;
 
 // [out, in] in `type`; a float weight that already has that dtype is returned without a copy.
 at::Tensor dequantize(const Weight& weight, at::ScalarType type = at::kFloat);
@@ -25,6 +27,27 @@ at::IntArrayRef shape(const Weight& weight);
 double bits_per_weight(const Weight& weight);
 
 bool is_quantized(const Weight& weight);
+
+// A float tensor beside the codes of a quantized weight, which may be tuned.
+struct CodeFloats {
+  enum class Kind { scales, zeros, codebook };
+  Kind kind;
+  std::string_view name;       // "scales", "minima", ...
+  at::Tensor* values;          // f32, a field of the weight
+  at::ScalarType stored_type;  // dtype in the file
+};
+
+// Those of a weight, at most two; none of a float one. Whole zero-points are codes.
+std::vector<CodeFloats> code_floats(Weight& weight);
+
+// Gradients of code_floats(), in their order, from the gradient of the dequantized weight ([out, in], f32 or bf16).
+// wanted: which of them are needed; the others are undefined. dequantized: the result of dequantize_for_gradients() in
+// the gradient's dtype, if the caller has it.
+std::vector<at::Tensor> code_float_gradients(const Weight& weight, const at::Tensor& gradient,
+                                             const std::vector<bool>& wanted, const at::Tensor& dequantized);
+
+// dequantize() for a backward pass that also asks for the gradients above.
+at::Tensor dequantize_for_gradients(const Weight& weight, at::ScalarType type);
 
 // All its tensors, in a fixed order for each kind of weight.
 std::vector<at::Tensor> tensors(const Weight& weight);

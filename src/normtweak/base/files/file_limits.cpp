@@ -18,7 +18,7 @@ struct FileLimit {
 
 // The largest known: a config.json that names 50,000 linears has 8 MB, a tokenizer.json with 262,000 tokens 34 MB, the
 // index of a million tensors 100 MB.
-constexpr std::array<FileLimit, 15> kLimits = {{{"refs/main", 4 * kKiB},
+constexpr std::array<FileLimit, 18> kLimits = {{{"refs/main", 4 * kKiB},
                                                 {"config.json", 16 * kMiB},
                                                 {"generation_config.json", kMiB},
                                                 {"tokenizer.json", 256 * kMiB},
@@ -28,6 +28,9 @@ constexpr std::array<FileLimit, 15> kLimits = {{{"refs/main", 4 * kKiB},
                                                 {"vocab.json", 64 * kMiB},
                                                 {"merges.txt", 64 * kMiB},
                                                 {"tokenizer.model", 64 * kMiB},
+                                                {"tiktoken.model", 64 * kMiB},
+                                                {".tiktoken", 64 * kMiB},
+                                                {"tekken.json", 64 * kMiB},
                                                 {"LICENSE", 16 * kMiB},
                                                 {"chat_template.jinja", 16 * kMiB},
                                                 {"chat_template.json", 16 * kMiB},
@@ -35,7 +38,9 @@ constexpr std::array<FileLimit, 15> kLimits = {{{"refs/main", 4 * kKiB},
                                                 {"pytorch_model.bin.index.json", 256 * kMiB}}};
 
 bool is_named(std::string_view path, std::string_view name) {
-  return path.ends_with(name) && (path.size() == name.size() || path[path.size() - name.size() - 1] == '/');
+  const bool is_ending = name.starts_with('.');
+  return path.ends_with(name) &&
+         (is_ending || path.size() == name.size() || path[path.size() - name.size() - 1] == '/');
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // Cohere (Command-R): attention and MLP read one LayerNorm without bias; neighbouring channels are rotated together.
 #include "normtweak/model/families/families.h"
+#include "normtweak/model/families/shared_rows.h"
 #include "normtweak/model/gguf_metadata.h"
 
 namespace normtweak::model {
@@ -15,7 +16,7 @@ bool has_head_norms(const ModelConfig& config, const LayerFacts& /*layer*/) { re
 
 }  // namespace
 
-const Family kCohere = {
+const Family kCohere = like_llama({
     .name = "cohere",
     .architectures = {"CohereForCausalLM"},
     .norm = NormKind::layer,
@@ -30,23 +31,10 @@ const Family kCohere = {
                 {&ModelConfig::attention_output_bias, "attention_bias"},
                 {&ModelConfig::query_key_norms, "use_qk_norm"},
                 {&ModelConfig::logit_scale, "logit_scale", "logit_scale", 0.0625, Range{1e-6, 1e6}}},
-    .key_rules = {{"attention_dropout"}},
-    .base_prefix = "model.",
-    .embedding = {"model.embed_tokens", "token_embd"},
-    .final_norm = {"model.norm", "output_norm"},
-    .head = {"lm_head", "output"},
-    .block = {"model.layers.{}", "blk.{}"},
     .norms = {{NormRole::attention, "input_layernorm", "attn_norm"},
               {NormRole::query, "self_attn.q_norm", "attn_q_norm", has_head_norms},
               {NormRole::key, "self_attn.k_norm", "attn_k_norm", has_head_norms}},
-    .linears = {{LinearRole::query, "self_attn.q_proj", "attn_q"},
-                {LinearRole::key, "self_attn.k_proj", "attn_k"},
-                {LinearRole::value, "self_attn.v_proj", "attn_v"},
-                {LinearRole::attention_output, "self_attn.o_proj", "attn_output"},
-                {LinearRole::gate, "mlp.gate_proj", "ffn_gate"},
-                {LinearRole::up, "mlp.up_proj", "ffn_up"},
-                {LinearRole::down, "mlp.down_proj", "ffn_down"}},
     .gguf = {.architecture = "command-r", .complete = complete_from_gguf},
-};
+});
 
 }  // namespace normtweak::model

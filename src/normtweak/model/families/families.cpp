@@ -7,15 +7,16 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/model/families/check_family.h"
+#include "normtweak/model/gguf_metadata.h"
 
 namespace normtweak::model {
 namespace {
 
 // To add a family: its file, and its row here.
 constexpr auto kFamilies = std::to_array<const Family*>(
-    {&kBloom,   &kCohere, &kFalcon,  &kGemma, &kGemma2,   &kGemma3,  &kGlm,     &kGlm4,  &kGpt2,
-     &kGptNeox, &kGptj,   &kGranite, &kLlama, &kMistral,  &kMixtral, &kMpt,     &kOlmo2, &kOpt,
-     &kPhi,     &kPhi3,   &kQwen2,   &kQwen3, &kQwen3Moe, &kSmollm3, &kStablelm});
+    {&kBloom, &kChatglm, &kCohere, &kErnie45, &kFalcon, &kGemma,    &kGemma2,  &kGemma3,  &kGlm,      &kGlm4,
+     &kGpt2,  &kGptNeox, &kGptj,   &kGranite, &kLlama,  &kMistral,  &kMixtral, &kMpt,     &kOlmo2,    &kOlmo3,
+     &kOpt,   &kPhi,     &kPhi3,   &kQwen2,   &kQwen3,  &kQwen3Moe, &kSeedOss, &kSmollm3, &kStablelm, &kStarcoder2});
 
 // By their names, since there are more architectures than a line can hold.
 std::string supported_families() {
@@ -56,17 +57,23 @@ const Family& find_family(const Json& config, std::string_view origin) {
   throw UnsupportedFamily(origin, fmt::format("architecture {} is not supported", architecture), supported_families());
 }
 
-const Family& find_gguf_family(std::string_view architecture, bool has_experts, std::string_view origin) {
+const Family& find_gguf_family(const GgufMetadata& metadata, std::string_view origin) {
   std::vector<std::string_view> known;
+  const Family* usual = nullptr;
   for (const auto* family : families()) {
-    if (family->gguf.architecture.empty()) continue;
-    if (family->gguf.architecture == architecture && family->gguf.with_experts == has_experts) return *family;
-    if (std::ranges::find(known, family->gguf.architecture) == known.end()) known.push_back(family->gguf.architecture);
+    const auto& facts = family->gguf;
+    if (facts.architecture.empty()) continue;
+    if (std::ranges::find(known, facts.architecture) == known.end()) known.push_back(facts.architecture);
+    if (facts.architecture != metadata.architecture()) continue;
+    if (facts.owns == nullptr) {
+      usual = family;
+    } else if (facts.owns(metadata)) {
+      return *family;
+    }
   }
-  throw UnsupportedFamily(
-      origin,
-      fmt::format("general.architecture {}{} is not supported", architecture, has_experts ? " with experts" : ""),
-      fmt::format("{}", fmt::join(known, ", ")));
+  if (usual != nullptr) return *usual;
+  throw UnsupportedFamily(origin, fmt::format("general.architecture {} is not supported", metadata.architecture()),
+                          fmt::format("{}", fmt::join(known, ", ")));
 }
 
 }  // namespace normtweak::model

@@ -5,7 +5,9 @@
 namespace normtweak::model {
 
 extern const Family kBloom;
+extern const Family kChatglm;
 extern const Family kCohere;
+extern const Family kErnie45;
 extern const Family kFalcon;
 extern const Family kGemma;
 extern const Family kGemma2;
@@ -21,13 +23,16 @@ extern const Family kMistral;
 extern const Family kMixtral;
 extern const Family kMpt;
 extern const Family kOlmo2;
+extern const Family kOlmo3;
 extern const Family kOpt;
 extern const Family kPhi;
 extern const Family kPhi3;
 extern const Family kQwen2;
 extern const Family kQwen3;
 extern const Family kQwen3Moe;
+extern const Family kSeedOss;
 extern const Family kSmollm3;
 extern const Family kStablelm;
+extern const Family kStarcoder2;
 
 }  // namespace normtweak::model

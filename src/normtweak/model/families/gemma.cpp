@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "normtweak/model/families/families.h"
+#include "normtweak/model/families/shared_rows.h"
 
 namespace normtweak::model {
 namespace {
@@ -14,7 +15,7 @@ void complete(const ConfigValues& /*values*/, ModelConfig& config) {
 
 }  // namespace
 
-const Family kGemma = {
+const Family kGemma = like_llama({
     .name = "gemma",
     .architectures = {"GemmaForCausalLM"},
     .norm_shift = 1,
@@ -27,25 +28,10 @@ const Family kGemma = {
                 {&ModelConfig::tied_head, {}, {}, 1},
                 {&ModelConfig::query_key_value_bias, "attention_bias"},
                 {&ModelConfig::attention_output_bias, "attention_bias"}},
-    .key_rules = {{"attention_dropout"},
-                  {"hidden_activation"},  // hidden_act counts
+    .key_rules = {{"hidden_activation"},  // hidden_act counts
                   {"use_bidirectional_attention", KeyRule::Use::only, "false", equals<false>}},
     .complete = complete,
-    .base_prefix = "model.",
-    .embedding = {"model.embed_tokens", "token_embd"},
-    .final_norm = {"model.norm", "output_norm"},
-    .head = {"lm_head", "output"},
-    .block = {"model.layers.{}", "blk.{}"},
-    .norms = {{NormRole::attention, "input_layernorm", "attn_norm"},
-              {NormRole::mlp, "post_attention_layernorm", "ffn_norm"}},
-    .linears = {{LinearRole::query, "self_attn.q_proj", "attn_q"},
-                {LinearRole::key, "self_attn.k_proj", "attn_k"},
-                {LinearRole::value, "self_attn.v_proj", "attn_v"},
-                {LinearRole::attention_output, "self_attn.o_proj", "attn_output"},
-                {LinearRole::gate, "mlp.gate_proj", "ffn_gate"},
-                {LinearRole::up, "mlp.up_proj", "ffn_up"},
-                {LinearRole::down, "mlp.down_proj", "ffn_down"}},
     .gguf = {.architecture = "gemma"},
-};
+});
 
 }  // namespace normtweak::model

@@ -1,25 +1,18 @@
 // Gemma 2: Gemma with norms before and after each half, capped scores and logits, and windows in every second block.
-#include <cmath>
-
 #include "normtweak/base/error.h"
 #include "normtweak/model/config_values.h"
 #include "normtweak/model/families/families.h"
 #include "normtweak/model/families/gguf_sizes.h"
+#include "normtweak/model/families/shared_rows.h"
 #include "normtweak/model/gguf_metadata.h"
 
 namespace normtweak::model {
 namespace {
 
 constexpr Range kFactors = {1e-6, 1e6};
-constexpr std::string_view kScalar = "query_pre_attn_scalar";
 
 bool has_window(const ConfigValues& /*values*/, const ModelConfig& /*config*/, std::int64_t layer) {
   return layer % 2 == 0;
-}
-
-void complete(const ConfigValues& values, ModelConfig& config) {
-  config.embedding_scale = std::sqrt(static_cast<double>(config.hidden));
-  config.attention_scale = 1 / std::sqrt(values.has(kScalar) ? values.number(kScalar, kFactors) : 256);
 }
 
 // llama.cpp derives the scale from the head, but for the model of 46 blocks. Files of its first version lack the caps.
@@ -33,12 +26,12 @@ void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
   if (metadata.find("attn_logit_softcapping") == nullptr) config["attn_logit_softcapping"] = 50;
   if (metadata.find("final_logit_softcapping") == nullptr) config["final_logit_softcapping"] = 30;
   const bool by_width = config.at("num_hidden_layers") == 46 || config.at("head_dim").is_null();
-  config[std::string(kScalar)] = by_width ? Json(hidden_per_head(config)) : config.at("head_dim");
+  config[std::string(kGemmaScalar)] = by_width ? Json(hidden_per_head(config)) : config.at("head_dim");
 }
 
 }  // namespace
 
-const Family kGemma2 = {
+const Family kGemma2 = like_llama({
     .name = "gemma2",
     .architectures = {"Gemma2ForCausalLM"},
     .norm_shift = 1,
@@ -57,30 +50,14 @@ const Family kGemma2 = {
                  Fallback(0)},
                 {&ModelConfig::logit_cap, "final_logit_softcapping", "final_logit_softcapping", 30, kFactors,
                  Fallback(0)}},
-    .key_rules = {{"attention_dropout"},
-                  {"hidden_act"},  // hidden_activation counts
+    .key_rules = {{"hidden_act"},  // hidden_activation counts
                   {"cache_implementation"},
                   {"use_bidirectional_attention", KeyRule::Use::only, "false", equals<false>}},
-    .complete = complete,
-    .base_prefix = "model.",
-    .embedding = {"model.embed_tokens", "token_embd"},
-    .final_norm = {"model.norm", "output_norm"},
-    .head = {"lm_head", "output"},
-    .block = {"model.layers.{}", "blk.{}"},
-    .norms = {{NormRole::attention, "input_layernorm", "attn_norm"},
-              {NormRole::attention_output, "post_attention_layernorm", "post_attention_norm"},
-              {NormRole::mlp, "pre_feedforward_layernorm", "ffn_norm"},
-              {NormRole::mlp_output, "post_feedforward_layernorm", "post_ffw_norm"}},
-    .linears = {{LinearRole::query, "self_attn.q_proj", "attn_q"},
-                {LinearRole::key, "self_attn.k_proj", "attn_k"},
-                {LinearRole::value, "self_attn.v_proj", "attn_v"},
-                {LinearRole::attention_output, "self_attn.o_proj", "attn_output"},
-                {LinearRole::gate, "mlp.gate_proj", "ffn_gate"},
-                {LinearRole::up, "mlp.up_proj", "ffn_up"},
-                {LinearRole::down, "mlp.down_proj", "ffn_down"}},
+    .complete = set_gemma_factors,
+    .norms = sandwich_norms(),
     .gguf = {.architecture = "gemma2",
              .known_keys = {"attention.sliding_window", "attention.sliding_window_pattern", "attention.scale"},
              .complete = complete_from_gguf},
-};
+});
 
 }  // namespace normtweak::model

@@ -1,10 +1,9 @@
 // Gemma 3 (text): Gemma 2 without caps of scores, with norms of each query and key head, and rotary bases for windows
 // and for full attention.
-#include <cmath>
-
 #include "normtweak/model/config_values.h"
 #include "normtweak/model/families/families.h"
 #include "normtweak/model/families/gguf_sizes.h"
+#include "normtweak/model/families/shared_rows.h"
 #include "normtweak/model/gguf_metadata.h"
 
 namespace normtweak::model {
@@ -12,8 +11,7 @@ namespace {
 
 constexpr Range kFactors = {1e-6, 1e6};
 constexpr Range kBases = {1, 1e30};
-constexpr std::string_view kScalar = "query_pre_attn_scalar", kPattern = "sliding_window_pattern",
-                           kLocalBase = "rope_local_base_freq";
+constexpr std::string_view kPattern = "sliding_window_pattern", kLocalBase = "rope_local_base_freq";
 
 // The last block of each period attends to everything.
 bool has_window(const ConfigValues& values, const ModelConfig& /*config*/, std::int64_t layer) {
@@ -22,8 +20,7 @@ bool has_window(const ConfigValues& values, const ModelConfig& /*config*/, std::
 }
 
 void complete(const ConfigValues& values, ModelConfig& config) {
-  config.embedding_scale = std::sqrt(static_cast<double>(config.hidden));
-  config.attention_scale = 1 / std::sqrt(values.has(kScalar) ? values.number(kScalar, kFactors) : 256);
+  set_gemma_factors(values, config);
   values.has(kPattern);  // `layer_types` may say it instead
   const bool has_local = values.has(kLocalBase);
   if (config.rotary.size() > 1) return;
@@ -45,12 +42,12 @@ void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
   if (window == nullptr || *window == 0) config[std::string(kPattern)] = 1;
   copy(kLocalBase, "rope.freq_base_swa");
   const bool by_width = config.at("num_hidden_layers") == 62 || config.at("head_dim").is_null();
-  config[std::string(kScalar)] = by_width ? Json(hidden_per_head(config)) : config.at("head_dim");
+  config[std::string(kGemmaScalar)] = by_width ? Json(hidden_per_head(config)) : config.at("head_dim");
 }
 
 }  // namespace
 
-const Family kGemma3 = {
+const Family kGemma3 = like_llama({
     .name = "gemma3_text",
     .architectures = {"Gemma3ForCausalLM"},
     .norm_shift = 1,
@@ -67,34 +64,16 @@ const Family kGemma3 = {
                 {&ModelConfig::query_key_value_bias, "attention_bias"},
                 {&ModelConfig::attention_output_bias, "attention_bias"},
                 {&ModelConfig::logit_cap, "final_logit_softcapping", "final_logit_softcapping", 0, kFactors}},
-    .key_rules = {{"attention_dropout"},
-                  {"hidden_act"},              // hidden_activation counts
+    .key_rules = {{"hidden_act"},              // hidden_activation counts
                   {"attn_logit_softcapping"},  // not applied
                   {"cache_implementation"},
                   {"use_bidirectional_attention", KeyRule::Use::only, "false", equals<false>}},
     .complete = complete,
-    .base_prefix = "model.",
-    .embedding = {"model.embed_tokens", "token_embd"},
-    .final_norm = {"model.norm", "output_norm"},
-    .head = {"lm_head", "output"},
-    .block = {"model.layers.{}", "blk.{}"},
-    .norms = {{NormRole::attention, "input_layernorm", "attn_norm"},
-              {NormRole::attention_output, "post_attention_layernorm", "post_attention_norm"},
-              {NormRole::mlp, "pre_feedforward_layernorm", "ffn_norm"},
-              {NormRole::mlp_output, "post_feedforward_layernorm", "post_ffw_norm"},
-              {NormRole::query, "self_attn.q_norm", "attn_q_norm"},
-              {NormRole::key, "self_attn.k_norm", "attn_k_norm"}},
-    .linears = {{LinearRole::query, "self_attn.q_proj", "attn_q"},
-                {LinearRole::key, "self_attn.k_proj", "attn_k"},
-                {LinearRole::value, "self_attn.v_proj", "attn_v"},
-                {LinearRole::attention_output, "self_attn.o_proj", "attn_output"},
-                {LinearRole::gate, "mlp.gate_proj", "ffn_gate"},
-                {LinearRole::up, "mlp.up_proj", "ffn_up"},
-                {LinearRole::down, "mlp.down_proj", "ffn_down"}},
+    .norms = with_head_norms(sandwich_norms()),
     .gguf = {.architecture = "gemma3",
              .known_keys = {"attention.sliding_window", "attention.sliding_window_pattern", "attention.scale",
                             "rope.freq_base_swa"},
              .complete = complete_from_gguf},
-};
+});
 
 }  // namespace normtweak::model

@@ -1,9 +1,10 @@
 // GLM: LLaMA with gate and up in one linear, and half of each head rotated, by neighbouring channels.
 #include "normtweak/model/families/families.h"
+#include "normtweak/model/families/shared_rows.h"
 
 namespace normtweak::model {
 
-const Family kGlm = {
+const Family kGlm = like_llama({
     .name = "glm",
     .architectures = {"GlmForCausalLM"},
     .rotary = {.interleaved = true, .share = 0.5, .share_key = "partial_rotary_factor"},
@@ -13,21 +14,9 @@ const Family kGlm = {
                 {&ModelConfig::head_size, {}, {}, 128},
                 {&ModelConfig::intermediate, {}, {}, 13696},
                 {&ModelConfig::query_key_value_bias, "attention_bias", {}, 1}},
-    .key_rules = {{"attention_dropout"}},
-    .base_prefix = "model.",
-    .embedding = {"model.embed_tokens", "token_embd"},
-    .final_norm = {"model.norm", "output_norm"},
-    .head = {"lm_head", "output"},
-    .block = {"model.layers.{}", "blk.{}"},
-    .norms = {{NormRole::attention, "input_layernorm", "attn_norm"},
-              {NormRole::mlp, "post_attention_layernorm", "ffn_norm"}},
-    .linears = {{LinearRole::query, "self_attn.q_proj", "attn_q"},
-                {LinearRole::key, "self_attn.k_proj", "attn_k"},
-                {LinearRole::value, "self_attn.v_proj", "attn_v"},
-                {LinearRole::attention_output, "self_attn.o_proj", "attn_output"},
-                {LinearRole::gate_up, "mlp.gate_up_proj", "ffn_up"},
-                {LinearRole::down, "mlp.down_proj", "ffn_down"}},
+    .linears = joined(llama_attention(), {{LinearRole::gate_up, "mlp.gate_up_proj", "ffn_up"},
+                                          {LinearRole::down, "mlp.down_proj", "ffn_down"}}),
     .gguf = {.architecture = "chatglm"},
-};
+});
 
 }  // namespace normtweak::model

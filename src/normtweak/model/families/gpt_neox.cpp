@@ -35,7 +35,6 @@ const Family kGptNeox = {
                 {&ModelConfig::attention_output_bias, "attention_bias", {}, 1},
                 {&ModelConfig::mlp_bias, {}, {}, 1},
                 {&ModelConfig::norm_bias, {}, {}, 1}},
-    .key_rules = {{"attention_dropout"}},
     .complete = complete,
     .base_prefix = "gpt_neox.",
     .embedding = {"gpt_neox.embed_in", "token_embd"},

@@ -5,6 +5,7 @@
 #include "normtweak/model/config_values.h"
 #include "normtweak/model/families/families.h"
 #include "normtweak/model/families/gguf_sizes.h"
+#include "normtweak/model/families/shared_rows.h"
 #include "normtweak/model/gguf_metadata.h"
 
 namespace normtweak::model {
@@ -29,7 +30,7 @@ void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
 
 }  // namespace
 
-const Family kGranite = {
+const Family kGranite = like_llama({
     .name = "granite",
     .architectures = {"GraniteForCausalLM"},
     .numbers = {{&ModelConfig::context, {}, {}, 2048},
@@ -41,26 +42,11 @@ const Family kGranite = {
                 {&ModelConfig::attention_scale, "attention_multiplier", "attention.scale", 1, kFactors},
                 {&ModelConfig::embedding_scale, "embedding_multiplier", "embedding_scale", 1, kFactors},
                 {&ModelConfig::residual_scale, "residual_multiplier", "residual_scale", 1, kFactors}},
-    .key_rules = {{"attention_dropout"}},
     .complete = complete,
-    .base_prefix = "model.",
-    .embedding = {"model.embed_tokens", "token_embd"},
-    .final_norm = {"model.norm", "output_norm"},
-    .head = {"lm_head", "output"},
-    .block = {"model.layers.{}", "blk.{}"},
-    .norms = {{NormRole::attention, "input_layernorm", "attn_norm"},
-              {NormRole::mlp, "post_attention_layernorm", "ffn_norm"}},
-    .linears = {{LinearRole::query, "self_attn.q_proj", "attn_q"},
-                {LinearRole::key, "self_attn.k_proj", "attn_k"},
-                {LinearRole::value, "self_attn.v_proj", "attn_v"},
-                {LinearRole::attention_output, "self_attn.o_proj", "attn_output"},
-                {LinearRole::gate, "mlp.gate_proj", "ffn_gate"},
-                {LinearRole::up, "mlp.up_proj", "ffn_up"},
-                {LinearRole::down, "mlp.down_proj", "ffn_down"}},
     .gguf = {.architecture = "granite",
              .rotary_permuted = true,
              .known_keys = {"logit_scale"},
              .complete = complete_from_gguf},
-};
+});
 
 }  // namespace normtweak::model

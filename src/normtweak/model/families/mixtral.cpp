@@ -1,5 +1,7 @@
 // Mixtral: Mistral with a mixture of experts in each block.
 #include "normtweak/model/families/families.h"
+#include "normtweak/model/families/shared_rows.h"
+#include "normtweak/model/gguf_metadata.h"
 
 namespace normtweak::model {
 namespace {
@@ -11,9 +13,15 @@ void complete(const ConfigValues& /*values*/, ModelConfig& config) {
   for (auto& layer : config.layer_facts) layer.experts = true;
 }
 
+// LLaMA, of the same architecture, has none.
+bool has_experts(const GgufMetadata& metadata) {
+  const auto* count = metadata.find("expert_count");
+  return count != nullptr && *count != 0;
+}
+
 }  // namespace
 
-const Family kMixtral = {
+const Family kMixtral = like_llama({
     .name = "mixtral",
     .architectures = {"MixtralForCausalLM"},
     .rotary = {.base = 1000000},
@@ -25,27 +33,15 @@ const Family kMixtral = {
                 {&ModelConfig::experts, "num_local_experts", "expert_count", 8, kExperts},
                 {&ModelConfig::experts_per_token, "num_experts_per_tok", "expert_used_count", 2, kExperts}},
     .aliases = {{"num_experts", "num_local_experts"}},
-    .key_rules = {{"attention_dropout"},
-                  {"output_router_logits"},  // of training
+    .key_rules = {{"output_router_logits"},  // of training
                   {"router_aux_loss_coef"},
                   {"router_jitter_noise"}},
     .complete = complete,
-    .base_prefix = "model.",
-    .embedding = {"model.embed_tokens", "token_embd"},
-    .final_norm = {"model.norm", "output_norm"},
-    .head = {"lm_head", "output"},
-    .block = {"model.layers.{}", "blk.{}"},
-    .norms = {{NormRole::attention, "input_layernorm", "attn_norm"},
-              {NormRole::mlp, "post_attention_layernorm", "ffn_norm"}},
-    .linears = {{LinearRole::query, "self_attn.q_proj", "attn_q"},
-                {LinearRole::key, "self_attn.k_proj", "attn_k"},
-                {LinearRole::value, "self_attn.v_proj", "attn_v"},
-                {LinearRole::attention_output, "self_attn.o_proj", "attn_output"},
-                {LinearRole::router, "block_sparse_moe.gate", "ffn_gate_inp"},
-                {LinearRole::gate, "block_sparse_moe.experts.{}.w1", "ffn_gate_exps"},
-                {LinearRole::up, "block_sparse_moe.experts.{}.w3", "ffn_up_exps"},
-                {LinearRole::down, "block_sparse_moe.experts.{}.w2", "ffn_down_exps"}},
-    .gguf = {.architecture = "llama", .rotary_permuted = true, .with_experts = true},
-};
+    .linears = joined(llama_attention(), {{LinearRole::router, "block_sparse_moe.gate", "ffn_gate_inp"},
+                                          {LinearRole::gate, "block_sparse_moe.experts.{}.w1", "ffn_gate_exps"},
+                                          {LinearRole::up, "block_sparse_moe.experts.{}.w3", "ffn_up_exps"},
+                                          {LinearRole::down, "block_sparse_moe.experts.{}.w2", "ffn_down_exps"}}),
+    .gguf = {.architecture = "llama", .rotary_permuted = true, .owns = has_experts},
+});
 
 }  // namespace normtweak::model

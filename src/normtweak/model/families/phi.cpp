@@ -1,5 +1,6 @@
 // Phi (1, 1.5 and 2): attention and MLP read one norm, half of each head is rotated, everything has a bias.
 #include "normtweak/model/families/families.h"
+#include "normtweak/model/families/shared_rows.h"
 
 namespace normtweak::model {
 namespace {
@@ -8,7 +9,7 @@ bool has_head_norms(const ModelConfig& config, const LayerFacts& /*layer*/) { re
 
 }  // namespace
 
-const Family kPhi = {
+const Family kPhi = like_llama({
     .name = "phi",
     .architectures = {"PhiForCausalLM"},
     .norm = NormKind::layer,
@@ -24,12 +25,8 @@ const Family kPhi = {
                 {&ModelConfig::head_bias, {}, {}, 1},
                 {&ModelConfig::norm_bias, {}, {}, 1},
                 {&ModelConfig::query_key_norms, "qk_layernorm"}},
-    .key_rules = {{"attention_dropout"}, {"embd_pdrop"}, {"resid_pdrop"}},
-    .base_prefix = "model.",
-    .embedding = {"model.embed_tokens", "token_embd"},
+    .key_rules = {{"embd_pdrop"}, {"resid_pdrop"}},
     .final_norm = {"model.final_layernorm", "output_norm"},
-    .head = {"lm_head", "output"},
-    .block = {"model.layers.{}", "blk.{}"},
     .norms = {{NormRole::attention, "input_layernorm", "attn_norm"},
               {NormRole::query, "self_attn.q_layernorm", {}, has_head_norms},
               {NormRole::key, "self_attn.k_layernorm", {}, has_head_norms}},
@@ -40,6 +37,6 @@ const Family kPhi = {
                 {LinearRole::up, "mlp.fc1", "ffn_up"},
                 {LinearRole::down, "mlp.fc2", "ffn_down"}},
     .gguf = {.architecture = "phi2"},
-};
+});
 
 }  // namespace normtweak::model

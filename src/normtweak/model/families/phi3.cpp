@@ -2,6 +2,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/model/config_values.h"
 #include "normtweak/model/families/families.h"
+#include "normtweak/model/families/shared_rows.h"
 #include "normtweak/model/gguf_metadata.h"
 
 namespace normtweak::model {
@@ -23,7 +24,7 @@ void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
 
 }  // namespace
 
-const Family kPhi3 = {
+const Family kPhi3 = like_llama({
     .name = "phi3",
     .architectures = {"Phi3ForCausalLM"},
     .rotary = {.share_key = "partial_rotary_factor"},
@@ -31,15 +32,8 @@ const Family kPhi3 = {
     .numbers = {{&ModelConfig::context, {}, {}, 4096},
                 {&ModelConfig::norm_epsilon, {}, {}, 1e-5},
                 {&ModelConfig::intermediate, {}, {}, 8192}},
-    .key_rules = {{"attention_dropout"}, {"embd_pdrop"}, {"resid_pdrop"}},
+    .key_rules = {{"embd_pdrop"}, {"resid_pdrop"}},
     .complete = complete,
-    .base_prefix = "model.",
-    .embedding = {"model.embed_tokens", "token_embd"},
-    .final_norm = {"model.norm", "output_norm"},
-    .head = {"lm_head", "output"},
-    .block = {"model.layers.{}", "blk.{}"},
-    .norms = {{NormRole::attention, "input_layernorm", "attn_norm"},
-              {NormRole::mlp, "post_attention_layernorm", "ffn_norm"}},
     .linears = {{LinearRole::query_key_value, "self_attn.qkv_proj", "attn_qkv"},
                 {LinearRole::attention_output, "self_attn.o_proj", "attn_output"},
                 {LinearRole::gate_up, "mlp.gate_up_proj", "ffn_up"},
@@ -47,6 +41,6 @@ const Family kPhi3 = {
     .gguf = {.architecture = "phi3",
              .known_keys = {"attention.sliding_window", "rope.scaling.attn_factor"},
              .complete = complete_from_gguf},
-};
+});
 
 }  // namespace normtweak::model

@@ -3,6 +3,7 @@
 
 #include "normtweak/model/config_values.h"
 #include "normtweak/model/families/families.h"
+#include "normtweak/model/families/shared_rows.h"
 
 namespace normtweak::model {
 namespace {
@@ -31,7 +32,7 @@ void complete_from_gguf(const GgufMetadata& /*metadata*/, Json& config) { config
 
 }  // namespace
 
-const Family kQwen3Moe = {
+const Family kQwen3Moe = like_llama({
     .name = "qwen3_moe",
     .architectures = {"Qwen3MoeForCausalLM"},
     .window = {.key = "sliding_window", .fallback = 4096, .applies = has_window},
@@ -46,29 +47,17 @@ const Family kQwen3Moe = {
                 {&ModelConfig::expert_intermediate, "moe_intermediate_size", "expert_feed_forward_length", 768, kSizes},
                 {&ModelConfig::normalized_experts, "norm_topk_prob", {}, 0}},
     .aliases = {{"num_local_experts", "num_experts"}},
-    .key_rules = {{"attention_dropout"}, {"output_router_logits"}, {"router_aux_loss_coef"}, {"max_window_layers"}},
+    .key_rules = {{"output_router_logits"}, {"router_aux_loss_coef"}, {"max_window_layers"}},
     .complete = complete,
-    .base_prefix = "model.",
-    .embedding = {"model.embed_tokens", "token_embd"},
-    .final_norm = {"model.norm", "output_norm"},
-    .head = {"lm_head", "output"},
-    .block = {"model.layers.{}", "blk.{}"},
-    .norms = {{NormRole::attention, "input_layernorm", "attn_norm"},
-              {NormRole::mlp, "post_attention_layernorm", "ffn_norm"},
-              {NormRole::query, "self_attn.q_norm", "attn_q_norm"},
-              {NormRole::key, "self_attn.k_norm", "attn_k_norm"}},
-    .linears = {{LinearRole::query, "self_attn.q_proj", "attn_q"},
-                {LinearRole::key, "self_attn.k_proj", "attn_k"},
-                {LinearRole::value, "self_attn.v_proj", "attn_v"},
-                {LinearRole::attention_output, "self_attn.o_proj", "attn_output"},
-                {LinearRole::router, "mlp.gate", "ffn_gate_inp", has_experts},
-                {LinearRole::gate, "mlp.experts.{}.gate_proj", "ffn_gate_exps", has_experts},
-                {LinearRole::up, "mlp.experts.{}.up_proj", "ffn_up_exps", has_experts},
-                {LinearRole::down, "mlp.experts.{}.down_proj", "ffn_down_exps", has_experts},
-                {LinearRole::gate, "mlp.gate_proj", "ffn_gate", is_dense},
-                {LinearRole::up, "mlp.up_proj", "ffn_up", is_dense},
-                {LinearRole::down, "mlp.down_proj", "ffn_down", is_dense}},
-    .gguf = {.architecture = "qwen3moe", .with_experts = true, .complete = complete_from_gguf},
-};
+    .norms = with_head_norms(llama_norms()),
+    .linears = joined(llama_attention(), {{LinearRole::router, "mlp.gate", "ffn_gate_inp", has_experts},
+                                          {LinearRole::gate, "mlp.experts.{}.gate_proj", "ffn_gate_exps", has_experts},
+                                          {LinearRole::up, "mlp.experts.{}.up_proj", "ffn_up_exps", has_experts},
+                                          {LinearRole::down, "mlp.experts.{}.down_proj", "ffn_down_exps", has_experts},
+                                          {LinearRole::gate, "mlp.gate_proj", "ffn_gate", is_dense},
+                                          {LinearRole::up, "mlp.up_proj", "ffn_up", is_dense},
+                                          {LinearRole::down, "mlp.down_proj", "ffn_down", is_dense}}),
+    .gguf = {.architecture = "qwen3moe", .complete = complete_from_gguf},
+});
 
 }  // namespace normtweak::model

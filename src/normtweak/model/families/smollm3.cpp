@@ -2,6 +2,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/model/config_values.h"
 #include "normtweak/model/families/families.h"
+#include "normtweak/model/families/shared_rows.h"
 
 namespace normtweak::model {
 namespace {
@@ -35,7 +36,7 @@ void complete(const ConfigValues& values, ModelConfig& config) {
 
 }  // namespace
 
-const Family kSmollm3 = {
+const Family kSmollm3 = like_llama({
     .name = "smollm3",
     .architectures = {"SmolLM3ForCausalLM"},
     .rotary = {.base = 2000000},
@@ -48,23 +49,8 @@ const Family kSmollm3 = {
                 {&ModelConfig::query_key_value_bias, "attention_bias"},
                 {&ModelConfig::attention_output_bias, "attention_bias"},
                 {&ModelConfig::mlp_bias, "mlp_bias"}},
-    .key_rules = {{"attention_dropout"}},
     .complete = complete,
-    .base_prefix = "model.",
-    .embedding = {"model.embed_tokens", "token_embd"},
-    .final_norm = {"model.norm", "output_norm"},
-    .head = {"lm_head", "output"},
-    .block = {"model.layers.{}", "blk.{}"},
-    .norms = {{NormRole::attention, "input_layernorm", "attn_norm"},
-              {NormRole::mlp, "post_attention_layernorm", "ffn_norm"}},
-    .linears = {{LinearRole::query, "self_attn.q_proj", "attn_q"},
-                {LinearRole::key, "self_attn.k_proj", "attn_k"},
-                {LinearRole::value, "self_attn.v_proj", "attn_v"},
-                {LinearRole::attention_output, "self_attn.o_proj", "attn_output"},
-                {LinearRole::gate, "mlp.gate_proj", "ffn_gate"},
-                {LinearRole::up, "mlp.up_proj", "ffn_up"},
-                {LinearRole::down, "mlp.down_proj", "ffn_down"}},
     .gguf = {.architecture = "smollm3", .rotary_permuted = true},
-};
+});
 
 }  // namespace normtweak::model

@@ -1,6 +1,7 @@
 // StableLM: LLaMA with LayerNorms, and a quarter of each head rotated.
 #include "normtweak/model/config_values.h"
 #include "normtweak/model/families/families.h"
+#include "normtweak/model/families/shared_rows.h"
 #include "normtweak/model/gguf_metadata.h"
 
 namespace normtweak::model {
@@ -24,7 +25,7 @@ void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
 
 }  // namespace
 
-const Family kStablelm = {
+const Family kStablelm = like_llama({
     .name = "stablelm",
     .architectures = {"StableLmForCausalLM"},
     .norm = NormKind::layer,
@@ -37,25 +38,12 @@ const Family kStablelm = {
                 {&ModelConfig::query_key_value_bias, "use_qkv_bias"},
                 {&ModelConfig::query_key_norms, "qk_layernorm"},
                 {&ModelConfig::head_size, ""}},
-    .key_rules = {{"attention_dropout"}},
     .complete = complete,
-    .base_prefix = "model.",
-    .embedding = {"model.embed_tokens", "token_embd"},
-    .final_norm = {"model.norm", "output_norm"},
-    .head = {"lm_head", "output"},
-    .block = {"model.layers.{}", "blk.{}"},
     .norms = {{NormRole::attention, "input_layernorm", "attn_norm"},
               {NormRole::mlp, "post_attention_layernorm", "ffn_norm", has_mlp_norm},
               {NormRole::query, "self_attn.q_layernorm.norms.{}", "attn_q_norm", has_head_norms, false},
               {NormRole::key, "self_attn.k_layernorm.norms.{}", "attn_k_norm", has_head_norms, false}},
-    .linears = {{LinearRole::query, "self_attn.q_proj", "attn_q"},
-                {LinearRole::key, "self_attn.k_proj", "attn_k"},
-                {LinearRole::value, "self_attn.v_proj", "attn_v"},
-                {LinearRole::attention_output, "self_attn.o_proj", "attn_output"},
-                {LinearRole::gate, "mlp.gate_proj", "ffn_gate"},
-                {LinearRole::up, "mlp.up_proj", "ffn_up"},
-                {LinearRole::down, "mlp.down_proj", "ffn_down"}},
     .gguf = {.architecture = "stablelm", .known_keys = {"use_parallel_residual"}, .complete = complete_from_gguf},
-};
+});
 
 }  // namespace normtweak::model

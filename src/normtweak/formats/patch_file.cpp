@@ -1,0 +1,176 @@
+#include "normtweak/formats/patch_file.h"
+
+#include <ATen/ops/empty.h>
+#include <fmt/format.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <ostream>
+#include <streambuf>
+
+#include "normtweak/base/error.h"
+#include "normtweak/base/strings/wording.h"
+#include "normtweak/formats/safetensors.h"
+
+namespace normtweak::formats {
+namespace {
+
+constexpr const char *kFormat = "normtweak-patch", *kVersion = "1";
+constexpr const char *kPieces = "pieces", *kBytes = "bytes";
+constexpr std::int64_t kFields = 4;
+
+// A running XXH3 of 128 bits.
+class Hash {
+ public:
+  Hash() : state_(XXH3_createState(), XXH3_freeState) { XXH3_128bits_reset(state_.get()); }
+  void add(std::span<const std::byte> bytes) { XXH3_128bits_update(state_.get(), bytes.data(), bytes.size()); }
+  std::string text() const {
+    const auto value = XXH3_128bits_digest(state_.get());
+    return fmt::format("{:016x}{:016x}", value.high64, value.low64);
+  }
+
+ private:
+  std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state_;
+};
+
+// Hashes what is written to it.
+class HashBuffer : public std::streambuf {
+ public:
+  std::string text() const { return hash_.text(); }
+
+ protected:
+  std::streamsize xsputn(const char* bytes, std::streamsize count) override {
+    hash_.add(std::as_bytes(std::span(bytes, static_cast<std::size_t>(count))));
+    return count;
+  }
+  int_type overflow(int_type letter) override {
+    const auto byte = static_cast<char>(letter);
+    xsputn(&byte, 1);
+    return letter;
+  }
+
+ private:
+  Hash hash_;
+};
+
+std::string hash_of(std::span<const std::byte> base, const std::vector<BytePatch>& patches) {
+  HashBuffer buffer;
+  std::ostream stream(&buffer);
+  write_patched(base, patches, stream);
+  return buffer.text();
+}
+
+std::string text_of(const SafetensorsFile& file, const std::string& key, const std::filesystem::path& path) {
+  const auto found = file.metadata().find(key);
+  if (found == file.metadata().end()) fail("{}: no patch of normtweak: its metadata lacks {}", path.string(), key);
+  return found->second;
+}
+
+std::uint64_t number_of(const std::string& text, const std::filesystem::path& path) {
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || text.empty()) {
+    fail("{}: base_bytes is {}, a number of bytes is needed", path.string(), text);
+  }
+  return value;
+}
+
+// The next patch, of which `fields` are the numbers; takes its bytes off `left`.
+BytePatch read_patch(const std::int64_t* fields, std::span<const std::byte>& left, std::uint64_t base_bytes,
+                     const std::filesystem::path& path) {
+  for (std::int64_t i = 0; i < kFields; ++i) {
+    if (fields[i] < 0) fail("{}: a negative number in its pieces; the file is damaged", path.string());
+  }
+  BytePatch patch = {.offset = static_cast<std::uint64_t>(fields[0]),
+                     .stride = static_cast<std::uint64_t>(fields[1]),
+                     .width = static_cast<std::uint64_t>(fields[2]),
+                     .bytes = {}};
+  const auto count = static_cast<std::uint64_t>(fields[3]);
+  if (patch.width == 0 || count == 0 || patch.stride < patch.width || count > left.size() / patch.width) {
+    fail("{}: its pieces do not fit its bytes; the file is damaged", path.string());
+  }
+  const auto bytes = left.first(count * patch.width);
+  left = left.subspan(bytes.size());
+  const auto room = base_bytes < patch.width ? 0 : base_bytes - patch.width;
+  if (base_bytes < patch.width || patch.offset > room || (count - 1) > (room - patch.offset) / patch.stride) {
+    fail("{}: its pieces lie outside the {} of its base; the file is damaged", path.string(),
+         counted(static_cast<std::int64_t>(base_bytes), "byte"));
+  }
+  patch.bytes.assign(bytes.begin(), bytes.end());
+  return patch;
+}
+
+}  // namespace
+
+void save_patch(const std::filesystem::path& path, std::span<const std::byte> base,
+                const std::vector<BytePatch>& patches) {
+  const auto changed = changes_only(base, patches);
+  auto pieces = at::empty({static_cast<std::int64_t>(changed.size()), kFields}, at::kLong);
+  std::int64_t total = 0;
+  for (const auto& patch : changed) total += static_cast<std::int64_t>(patch.bytes.size());
+  auto bytes = at::empty({total}, at::kByte);
+  auto* field = pieces.mutable_data_ptr<std::int64_t>();
+  auto* target = bytes.mutable_data_ptr<std::uint8_t>();
+  for (const auto& patch : changed) {
+    for (const auto value : {patch.offset, patch.stride, patch.width, patch.pieces()}) {
+      *field++ = static_cast<std::int64_t>(value);
+    }
+    std::memcpy(target, patch.bytes.data(), patch.bytes.size());
+    target += patch.bytes.size();
+  }
+  Hash of_base;
+  of_base.add(base);
+  write_safetensors(path, to_write({{kPieces, pieces}, {kBytes, bytes}}),
+                    {{"format", kFormat},
+                     {"version", kVersion},
+                     {"base_bytes", std::to_string(base.size())},
+                     {"base_xxh3", of_base.text()},
+                     {"result_xxh3", hash_of(base, changed)}});
+}
+
+PatchFile load_patch(const std::filesystem::path& path) {
+  const SafetensorsFile file(path);
+  if (text_of(file, "format", path) != kFormat) fail("{}: no patch of normtweak", path.string());
+  if (const auto version = text_of(file, "version", path); version != kVersion) {
+    fail("{}: a patch of version {}, and this program reads {}; use a newer normtweak", path.string(), version,
+         kVersion);
+  }
+  PatchFile patch;
+  patch.base_bytes = number_of(text_of(file, "base_bytes", path), path);
+  patch.base_hash = text_of(file, "base_xxh3", path);
+  patch.result_hash = text_of(file, "result_xxh3", path);
+  const auto pieces = file.read(kPieces).contiguous(), bytes = file.read(kBytes).contiguous();
+  if (pieces.scalar_type() != at::kLong || pieces.dim() != 2 || pieces.size(1) != kFields ||
+      bytes.scalar_type() != at::kByte || bytes.dim() != 1) {
+    fail("{}: tensors {} i64 [patches, {}] and {} u8 [bytes] expected; the file is damaged", path.string(), kPieces,
+         kFields, kBytes);
+  }
+  auto left = std::as_bytes(std::span(bytes.const_data_ptr<std::uint8_t>(), static_cast<std::size_t>(bytes.numel())));
+  for (std::int64_t i = 0; i < pieces.size(0); ++i) {
+    patch.patches.push_back(
+        read_patch(pieces.const_data_ptr<std::int64_t>() + i * kFields, left, patch.base_bytes, path));
+  }
+  if (!left.empty()) fail("{}: more bytes than its pieces need; the file is damaged", path.string());
+  return patch;
+}
+
+void check_base(const PatchFile& patch, std::span<const std::byte> base, const std::filesystem::path& name,
+                const std::filesystem::path& patch_name) {
+  if (base.size() != patch.base_bytes) {
+    fail("{}: not the file that {} was made for: it has {}, and that had {}", name.string(), patch_name.string(),
+         counted(static_cast<std::int64_t>(base.size()), "byte"), patch.base_bytes);
+  }
+  Hash hash;
+  hash.add(base);
+  if (hash.text() == patch.base_hash) return;
+  fail("{}: not the file that {} was made for: its size is the same, but not its content", name.string(),
+       patch_name.string());
+}
+
+}  // namespace normtweak::formats
