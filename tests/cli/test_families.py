@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 import cli_program
 import family_gguf
+import family_llama_cpp
 import family_models
 import family_spellings
 from family_configs import BEGIN, END, FAMILIES
@@ -21,7 +22,7 @@ from family_configs import BEGIN, END, FAMILIES
 SUPPORTED = list(FAMILIES)
 SCALINGS = ["default", "linear", "dynamic", "llama3", "yarn", "longrope"]
 
-IDS = family_models.ids(2, 40)  # longer than any window, than the original contexts and than a period of layers
+IDS = family_models.IDS
 TOLERANCE = 5e-5  # of the largest logit: sums in another order; family_models.py finds no change that is as small
 GROUP = ["--group-size", 16]
 GUARD_KEYS = {"kept", "accepted", "gain", "stderr", "reason", "candidates"}
@@ -41,6 +42,8 @@ LONG = cases(SUPPORTED, "NORMTWEAK_EVERY_CASE" in os.environ)
 SCALED = [case for case in ALL if family_spellings.has_old_config(*case.values)]
 OLD_NAMED = cases([family for family in SUPPORTED if family in family_spellings.OLD_NAMES], thorough=False)
 IN_GGUF = [case for case in ALL if family_gguf.holds(*case.values)]
+IN_LLAMA_CPP = [pytest.param(family, case, id=f"{family}: {case}") for family, case in family_llama_cpp.CASES
+                if family in SUPPORTED]
 
 
 class Home:
@@ -49,6 +52,7 @@ class Home:
     def __init__(self, folder):
         self.folder = folder
         self.calibration = cli_program.save_ids(folder / "calibration.safetensors", family_models.ids(16, 16, seed=3))
+        self.logits = {}
 
     def path(self, family, case, name):
         return self.folder / family / case.replace(" ", "-").replace(",", "") / name
@@ -66,6 +70,15 @@ class Home:
                             *GROUP, "--tweak", "none", "--format", format, "--calibration", self.calibration,
                             "--dtype", "f32")
         return path
+
+    def gguf_logits(self, family, case, model):
+        """Of the file that llama.cpp's converter would write."""
+        path = self.path(family, case, "model.gguf")
+        if path not in self.logits:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            family_llama_cpp.write(path, family, case, model)
+            self.logits[path] = cli_program.logits(path, IDS, path.parent)
+        return self.logits[path]
 
 
 @pytest.fixture(scope="module")
@@ -229,8 +242,21 @@ def test_layer_wise_tweak(family, case, home, tmp_path):
 
 
 @pytest.mark.parametrize("family, case", IN_GGUF)
-def test_gguf(family, case, tmp_path):
+def test_gguf(family, case, home):
     """The same weights, as llama.cpp's converter lays them out."""
     model = family_models.make(family, case)
-    family_gguf.write(tmp_path / "model.gguf", family, model)
-    compare(cli_program.logits(tmp_path / "model.gguf", IDS, tmp_path), family_models.logits(model, IDS))
+    compare(home.gguf_logits(family, case, model), family_models.logits(model, IDS))
+
+
+@pytest.mark.parametrize("family, case", IN_LLAMA_CPP)
+def test_gguf_in_llama_cpp(family, case, home):
+    """llama.cpp itself computes the same from that file."""
+    model = family_llama_cpp.make(family, case)
+    expected, missing = family_llama_cpp.kept(family, case, model)
+    if missing:
+        pytest.skip(missing)
+    positions, bounds = family_llama_cpp.POSITIONS, family_llama_cpp.Bounds(family, case, model)
+    compare(home.gguf_logits(family, case, model)[-1, positions], expected, bounds.largest)
+    if bounds.with_table:  # the bound above is for the coarse GELU, and nothing else differs
+        found = family_models.logits(family_llama_cpp.with_table(model), IDS)[-1, positions]
+        assert family_llama_cpp.typical_difference(found, expected) <= bounds.with_table

@@ -235,6 +235,9 @@ TEST_F(GgufCheckpoint, LinearScalingHasTwoNames) {
   EXPECT_EQ(factor({{"llama.rope.scaling.type", words("none")}, {"llama.rope.scaling.factor", four}}), 1);
   expect_refused({{"llama.rope.scale_linear", four}}, {kEmbedding, {"rope_freqs.weight", {2}}},
                  "tensor rope_freqs.weight beside");
+  expect_refused({{"llama.rope.scaling.type", words("yarn")}, {"llama.rope.scaling.factor", four}},
+                 {kEmbedding, {"rope_factors_long.weight", {2}}, {"rope_factors_short.weight", {2}}},
+                 "tensor rope_factors_long.weight beside");
 }
 
 // Token ids go through the model all the same.

@@ -164,10 +164,27 @@ def tensors(family, model):
     return found | layout.more_tensors(model.config)
 
 
-def write(path, family, model):
+def architecture(family):
+    """The prefix of the family's keys."""
+    return gguf.MODEL_ARCH_NAMES[LAYOUTS[family].architecture]
+
+
+def change_metadata(writer, keys):
+    """keys: name without the prefix → what stands there instead; None: nothing."""
+    for key, value in keys.items():
+        key = f"{writer.arch}.{key}"
+        writer.kv_data[0].pop(key, None)
+        if value is not None:
+            add = {str: writer.add_string, int: writer.add_uint32, float: writer.add_float32}[type(value)]
+            add(key, value)
+
+
+def write(path, family, model, keys=None):
+    """keys: changes of the metadata that the converter writes."""
     layout = LAYOUTS[family]
-    writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[layout.architecture])
+    writer = gguf.GGUFWriter(path, architecture(family))
     layout.metadata(writer, model.config)
+    change_metadata(writer, keys or {})
     for name, values in tensors(family, model).items():
         writer.add_tensor(name, values.numpy())
     writer.write_header_to_file()

@@ -52,12 +52,12 @@ Json list_of(const formats::GgufFile& file, std::string_view name) {
   return list;
 }
 
-// The file has the share of the rotated channels as their number.
+// The file has the share of the rotated channels as their number. Without it, llama.cpp rotates all of a head.
 void copy_rotated_channels(const GgufMetadata& metadata, const RotaryFacts& facts, std::int64_t head_size,
                            BuiltConfig& config) {
   constexpr std::string_view kKey = "rope.dimension_count";
   const auto* given = metadata.find(kKey);
-  const auto count = given == nullptr ? std::nullopt : whole_number(*given);
+  const auto count = given == nullptr ? std::optional(head_size) : whole_number(*given);
   if (!count || *count > head_size) return;  // the check of the metadata refuses it
   if (!facts.size_key.empty()) config.put(facts.size_key, *count, metadata.name(kKey));
   if (facts.share_key.empty()) return;
@@ -89,24 +89,26 @@ void copy_rotary(const formats::GgufFile& file, const GgufMetadata& metadata, co
   const Json kind = given_kind != nullptr ? *given_kind : Json(factor.value == 1 ? "none" : "linear");
   const bool scales = kind != "none" && !(kind == "linear" && factor.value == 1);
   config.names["factor"] = metadata.name(factor.key);
+  const auto refuse_scaling_beside = [&](std::string_view tensor) {
+    fail("{}: tensor {} beside {} scaling by {}: one is supported", file.file_of({}), tensor, show(kind),
+         show(factor.value));
+  };
   if (const std::string factors(kRotaryFactors); file.contains(factors)) {
-    if (scales) {
-      fail("{}: tensor {} beside {} scaling by {}: one is supported", file.file_of({}), factors, show(kind),
-           show(factor.value));
-    }
+    if (scales) refuse_scaling_beside(factors);
     config.names["factor"] = fmt::format("the largest number of tensor {}", factors);
     config.json["rope_scaling"] =
         rotary_scaling_from_factors(file.read(factors), base.get<double>(), head_size, file.file_of({}));
   } else if (file.contains(std::string(kLongFactors)) && file.contains(std::string(kShortFactors))) {
+    if (kind == "longrope" ? factor.value != 1 : scales) refuse_scaling_beside(kLongFactors);
     config.json["rope_scaling"] = {{"rope_type", "longrope"},
                                    {"long_factor", list_of(file, kLongFactors)},
                                    {"short_factor", list_of(file, kShortFactors)}};
-    if (const auto* attention = metadata.find("rope.scaling.attn_factor")) {
-      config.json["rope_scaling"]["attention_factor"] = *attention;
-    }
-    if (const auto* original = metadata.find("rope.scaling.original_context_length")) {
-      config.json["original_max_position_embeddings"] = *original;
-    }
+    // Absent keys mean no attention factor and the whole context to llama.cpp, and other things to transformers.
+    const auto* attention = metadata.find("rope.scaling.attn_factor");
+    config.json["rope_scaling"]["attention_factor"] = attention == nullptr ? Json(1) : *attention;
+    const auto* original = metadata.find("rope.scaling.original_context_length");
+    config.json["original_max_position_embeddings"] =
+        original == nullptr ? metadata.get_shared("context_length") : *original;
   } else if (scales) {
     config.json["rope_scaling"] = scaling_of(metadata, kind, factor.value);
   }

@@ -1,9 +1,16 @@
 // Cohere (Command-R): attention and MLP read one LayerNorm without bias; neighbouring channels are rotated together.
 #include "normtweak/model/families/families.h"
 #include "normtweak/model/families/shared_rows.h"
+#include "normtweak/model/gguf_metadata.h"
 
 namespace normtweak::model {
 namespace {
+
+// Without the key, or with 0, llama.cpp leaves logits as they are.
+void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
+  const auto* scale = metadata.find("logit_scale");
+  if (scale == nullptr || *scale == 0) config["logit_scale"] = 1;
+}
 
 bool has_head_norms(const ModelConfig& config, const LayerFacts& /*layer*/) { return config.query_key_norms; }
 
@@ -27,7 +34,7 @@ const Family kCohere = like_llama({
     .norms = {{NormRole::attention, "input_layernorm", "attn_norm"},
               {NormRole::query, "self_attn.q_norm", "attn_q_norm", has_head_norms},
               {NormRole::key, "self_attn.k_norm", "attn_k_norm", has_head_norms}},
-    .gguf = {.architecture = "command-r"},
+    .gguf = {.architecture = "command-r", .complete = complete_from_gguf},
 });
 
 }  // namespace normtweak::model

@@ -55,7 +55,7 @@ void complete(const ConfigValues& values, ModelConfig& config) {
 // llama.cpp knows the parallel layouts. Two norms and several key-value heads go together.
 void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
   constexpr std::string_view kShared = "attention.head_count_kv";
-  const Json count = metadata.find(kShared) == nullptr ? Json(1) : metadata.get_shared(kShared);
+  const Json count = metadata.get_shared(metadata.find(kShared) == nullptr ? "attention.head_count" : kShared);
   config["multi_query"] = true;
   config["parallel_attn"] = true;
   const bool two_norms = metadata.has_tensor("blk.0.attn_norm_2.weight");

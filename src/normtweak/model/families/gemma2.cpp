@@ -2,6 +2,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/model/config_values.h"
 #include "normtweak/model/families/families.h"
+#include "normtweak/model/families/gguf_sizes.h"
 #include "normtweak/model/families/shared_rows.h"
 #include "normtweak/model/gguf_metadata.h"
 
@@ -14,7 +15,7 @@ bool has_window(const ConfigValues& /*values*/, const ModelConfig& /*config*/, s
   return layer % 2 == 0;
 }
 
-// llama.cpp derives the scale from the head, but for the model of 46 blocks.
+// llama.cpp derives the scale from the head, but for the model of 46 blocks. Files of its first version lack the caps.
 void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
   const auto* period = metadata.find("attention.sliding_window_pattern");
   if (period != nullptr && *period != 2) {
@@ -22,10 +23,10 @@ void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
   }
   config["sliding_window"] =
       metadata.find("attention.sliding_window") == nullptr ? Json(4096) : *metadata.find("attention.sliding_window");
-  config[std::string(kGemmaScalar)] =
-      config.at("num_hidden_layers") == 46
-          ? Json(config.at("hidden_size").get<std::int64_t>() / config.at("num_attention_heads").get<std::int64_t>())
-          : config.at("head_dim");
+  if (metadata.find("attn_logit_softcapping") == nullptr) config["attn_logit_softcapping"] = 50;
+  if (metadata.find("final_logit_softcapping") == nullptr) config["final_logit_softcapping"] = 30;
+  const bool by_width = config.at("num_hidden_layers") == 46 || config.at("head_dim").is_null();
+  config[std::string(kGemmaScalar)] = by_width ? Json(hidden_per_head(config)) : config.at("head_dim");
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 // and for full attention.
 #include "normtweak/model/config_values.h"
 #include "normtweak/model/families/families.h"
+#include "normtweak/model/families/gguf_sizes.h"
 #include "normtweak/model/families/shared_rows.h"
 #include "normtweak/model/gguf_metadata.h"
 
@@ -30,18 +31,18 @@ void complete(const ConfigValues& values, ModelConfig& config) {
   for (auto& layer : config.layer_facts) layer.rotary = layer.window > 0 ? 1 : 0;
 }
 
-// llama.cpp derives the scale from the head, but for the model of 62 blocks.
+// llama.cpp derives the scale from the head, but for the model of 62 blocks, and has no windows without their key.
 void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
   const auto copy = [&](std::string_view key, std::string_view source) {
     if (const auto* value = metadata.find(source)) config[std::string(key)] = *value;
   };
   copy("sliding_window", "attention.sliding_window");
   copy(kPattern, "attention.sliding_window_pattern");  // a list of layers is refused as no number
+  const auto* window = metadata.find("attention.sliding_window");
+  if (window == nullptr || *window == 0) config[std::string(kPattern)] = 1;
   copy(kLocalBase, "rope.freq_base_swa");
-  config[std::string(kGemmaScalar)] =
-      config.at("num_hidden_layers") == 62
-          ? Json(config.at("hidden_size").get<std::int64_t>() / config.at("num_attention_heads").get<std::int64_t>())
-          : config.at("head_dim");
+  const bool by_width = config.at("num_hidden_layers") == 62 || config.at("head_dim").is_null();
+  config[std::string(kGemmaScalar)] = by_width ? Json(hidden_per_head(config)) : config.at("head_dim");
 }
 
 }  // namespace

@@ -1,6 +1,10 @@
 // Granite: LLaMA with factors of embedding, attention, residual stream and logits.
+#include <algorithm>
+#include <cmath>
+
 #include "normtweak/model/config_values.h"
 #include "normtweak/model/families/families.h"
+#include "normtweak/model/families/gguf_sizes.h"
 #include "normtweak/model/families/shared_rows.h"
 #include "normtweak/model/gguf_metadata.h"
 
@@ -14,7 +18,13 @@ void complete(const ConfigValues& values, ModelConfig& config) {
   if (values.has(kLogitDivisor)) config.logit_scale = 1 / values.number(kLogitDivisor, kFactors);
 }
 
+// Without its scale, or with 0, llama.cpp divides scores by the root of the head's size, as in LLaMA.
 void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
+  const auto* scale = metadata.find("attention.scale");
+  if (scale == nullptr || *scale == 0) {
+    const auto size = whole_number(config.value("head_dim", Json())).value_or(hidden_per_head(config));
+    config["attention_multiplier"] = 1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(size, 1)));
+  }
   if (const auto* divisor = metadata.find("logit_scale")) config[std::string(kLogitDivisor)] = *divisor;
 }
 

@@ -45,7 +45,11 @@ void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
   config["attn_config"] = Json::object();
   if (const auto* limit = metadata.find("attention.clamp_kqv")) config["attn_config"]["clip_qkv"] = *limit;
   const auto* steepest = metadata.find("attention.max_alibi_bias");
-  if (steepest == nullptr || *steepest == kSteepest) return;
+  if (steepest == nullptr) {
+    fail("{} is missing, which means 0 to llama.cpp; {} is supported", metadata.name("attention.max_alibi_bias"),
+         kSteepest);
+  }
+  if (*steepest == kSteepest) return;
   fail("{} is {}, which is not supported; {} is", metadata.name("attention.max_alibi_bias"), show(*steepest),
        kSteepest);
 }
