@@ -250,7 +250,7 @@ TEST_F(GgufCheckpoint, ATokenizerThatCannotBeUsedMattersWhereTextIsRead) {
   };
   expect_no_tokenizer(
       {{"tokenizer.ggml.model", words("bert")}},
-      "tokenizer.ggml.model: bert is not supported; gpt2 (byte-level BPE), llama (SentencePiece) and t5 "
+      "tokenizer.ggml.model: bert (WordPiece) is not supported; gpt2 (byte-level BPE), llama (SentencePiece) and t5 "
       "(Unigram) are");
   const std::string not_utf8 = "the text is not UTF-8; is the file damaged?";
   expect_no_tokenizer({{"tokenizer.ggml.merges", list({"a \xff"})}}, "tokenizer.ggml.merges[0]: " + not_utf8);
