@@ -73,6 +73,8 @@ OTHER_KEYS = {
         FULL: LINEAR, SLIDING: {"rope_type": "default", "rope_theta": 300.0}}}),
     ("gemma3", "every third sees all"): Case("every sixth sees all", {
         "layer_types": [FULL if i % 3 == 2 else SLIDING for i in range(7)]}, {"attention.sliding_window_pattern": 3}),
+    ("olmo3", "list of layers, one base"): Case("list of layers, both bases", {"rope_parameters": {
+        FULL: LINEAR, SLIDING: {"rope_type": "default", "rope_theta": LINEAR["rope_theta"]}}}),
     ("mixtral", "three of four"): Case("two of four", {"num_experts_per_tok": 3}),
     ("gemma2", "caps left out"): Case("caps", {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}, {
         "attn_logit_softcapping": None, "final_logit_softcapping": None}),
@@ -94,8 +96,10 @@ OTHER_KEYS = {
 MORE = DEEP | OTHER_KEYS
 # (family, case) → why llama.cpp cannot open the file.
 REFUSED = {("cohere", "norms of queries and keys"): "has such norms in models of 64 blocks and more only"}
+# (family, case) → what llama.cpp computes that neither the file says nor transformers does. OTHER_KEYS has the rest.
+OTHERWISE = {("olmo3", "list of layers, both bases"): "turns windows by the base of full attention"}
 CASES = [(family, case) for family, layout in family_gguf.LAYOUTS.items() for case in layout.cases
-         if (family, case) not in REFUSED] + list(MORE)
+         if (family, case) not in REFUSED | OTHERWISE] + list(MORE)
 # llama.cpp chooses longrope's factors by the context that it has room for, a multiple of 256, and not by the row: the
 # original context must be as long for it to take the short ones. Nothing else is computed from this key here.
 METADATA = {("phi3", "within the original context"): {"phi3.rope.scaling.original_context_length": 256}}
