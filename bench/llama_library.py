@@ -107,11 +107,11 @@ def logits(path, rows, metadata=None):
         return numpy.stack([row_logits(model, made, row) for row in rows])
 
 
-def ids(model, text):
-    """With the special tokens that the tokenizer adds; names of special tokens in the text count as such tokens."""
+def ids(model, text, special=True):
+    """With the special tokens that the tokenizer adds. special: names of such tokens in the text count as these."""
     data = text.encode()
     room = (ctypes.c_int32 * (len(data) + 8))()
-    count = library.llama_tokenize(library.llama_model_get_vocab(model), data, len(data), room, len(room), True, True)
+    count = library.llama_tokenize(library.llama_model_get_vocab(model), data, len(data), room, len(room), True, special)
     if count < 0:
         sys.exit("llama_tokenize failed")
     return list(room[:count])
