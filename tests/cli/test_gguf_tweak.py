@@ -250,7 +250,7 @@ def test_wrong_files_are_refused(edit, said, patched, tmp_path):
 
 
 @pytest.mark.parametrize("arguments, said", [
-    (["-o", "{before}"], "would overwrite QUANTIZED"),
+    (["-o", "{before}"], "is read by this run"),
     (["-o", "{folder}"], "folder"),
     (["--patch", "{before}"], "would overwrite QUANTIZED"),
     ([], "-o is missing"),

@@ -14,7 +14,7 @@ ON_A_CPU = ["--deterministic"]
 SAMPLING = ["--temperature 0.9", "--top-k 7", "--top-p 0.9", "--generate-batch 3"]
 WRITING = ["--strategy language", "--languages en", *SAMPLING]
 ROWS = ["--samples 8", "--tokens 16"]
-EXTERNAL = ["--context 32", "--max-tokens 64", "--max-examples 2"]
+EXTERNAL = ["--protocol llama.cpp", "--context 32", "--max-tokens 64", "--max-examples 2"]
 EVALUATIONS = ["--eval-text other.txt", "--eval-rows other.txt", "--eval-lambada rows.jsonl"]
 
 QUANTIZE = "quantize model -o out"
@@ -87,16 +87,17 @@ MODES = {
                              "--tokens", "--eval-text", "--eval-rows", "--eval-lambada"]),
     "tweak, end to end": (TWEAK, [*DEVICE, *END_TO_END, "--seed 3", *EVALUATIONS, *EXTERNAL],
                           [*ON_A_CPU, *WRITING, "--lr-zeros 0.1"],
-                          [*ROWS, "--loss mse", "--lr-scale 2", "--target float-stream", "--final-norm"],
+                          [*ROWS, "--loss mse", "--lr-scale 2", "--target float-stream", "--final-norm", "--patch p"],
                           ["--steps", "--reference", "--text", "--output", "--method", "--calibration"]),
     "tweak, steps": (f"{TWEAK} --steps 2 --tune norms", [*DEVICE, "--lr 0.01", "--batch 4", "--seed 3"],
                      [*ON_A_CPU, *WRITING, *EXTERNAL, "--epochs 2", "--budget 5m", "--stop-after 2", "--lr-scales 0.1",
-                      "--lr-zeros 0.1"], [*ROWS, "--loss mse", "--lr-scale 2", "--target float-block", "--final-norm"],
+                      "--lr-zeros 0.1"], [*ROWS, "--loss mse", "--lr-scale 2", "--target float-block", "--final-norm",
+                                         "--patch p"],
                      ["--steps", "--tune", "--reference", "--text", "--output", "--method", "--calibration",
                       "--eval-text", "--eval-rows", "--eval-lambada"]),
     "tweak, layerwise": (f"{TWEAK} --method layerwise", [*DEVICE, *LAYERWISE],
                          [*ON_A_CPU, *WRITING, *EXTERNAL, "--seed 3", "--budget 5m"],
-                         [*ROWS, *BLOCKWISE_LACK],
+                         [*ROWS, *BLOCKWISE_LACK, "--patch p"],
                          ["--reference", "--text", "--output", "--method", "--calibration", "--eval-text",
                           "--eval-rows", "--eval-lambada"]),
 }

@@ -5,8 +5,8 @@ import gguf
 import numpy
 import pytest
 import torch
-from transformers import (AutoModel, AutoModelForCausalLM, CompressedTensorsConfig, Starcoder2Config,
-                          Starcoder2ForCausalLM)
+from transformers import (AutoModel, AutoModelForCausalLM, CompressedTensorsConfig, CodeGenConfig,
+                          CodeGenForCausalLM)
 
 import cli_models
 import cli_program
@@ -136,14 +136,13 @@ def test_the_next_best_is_named(home, tmp_path):
 @pytest.mark.parametrize("kind", ["folder", "gguf"])
 def test_inspect_lists_tensors_of_other_families(kind, tmp_path):
     if kind == "folder":
-        config = Starcoder2Config(vocab_size=100, hidden_size=32, intermediate_size=64, num_hidden_layers=1,
-                                  num_attention_heads=4, num_key_value_heads=2)
-        path = tmp_path / "starcoder2"
-        Starcoder2ForCausalLM(config).save_pretrained(path)
+        config = CodeGenConfig(vocab_size=100, n_embd=32, n_inner=64, n_layer=1, n_head=4, n_positions=32, rotary_dim=4)
+        path = tmp_path / "codegen"
+        CodeGenForCausalLM(config).save_pretrained(path)
         expected = {name: list(tensor.shape) for name, tensor in cli_program.tensors(path).items()}
     else:
         path = tmp_path / "model.gguf"
-        writer = gguf.GGUFWriter(path, "starcoder2")
+        writer = gguf.GGUFWriter(path, "codeshell")
         writer.add_tensor("output_norm.weight", numpy.ones(32, numpy.float32))
         for step in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file,
                      writer.close):

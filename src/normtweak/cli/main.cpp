@@ -20,6 +20,7 @@
 #include "normtweak/cli/signals.h"
 #include "normtweak/cli/usage.h"
 #include "normtweak/cli/version.h"
+#include "normtweak/model/family.h"
 
 namespace normtweak::cli {
 namespace {
@@ -90,18 +91,36 @@ int show(const CLI::App& app, const CLI::Success& help_or_version) {
   return status;
 }
 
+// In lines of the width of the help.
+std::string family_names() {
+  constexpr std::size_t kWidth = 110;
+  std::string text;
+  std::size_t line = 0;
+  for (const auto* family : model::families()) {
+    const auto piece = fmt::format("{}{}", text.empty() ? "" : ", ", family->name);
+    const bool is_full = line + piece.size() > kWidth;
+    text += is_full ? fmt::format(",\n{}", family->name) : piece;
+    line = is_full ? family->name.size() : line + piece.size();
+  }
+  return text;
+}
+
 int run(int argc, char** argv) {
   CLI::App app(
-      "Recovers quality that a language model loses in low-bit quantization, at no cost at inference:\n"
-      "quantizes a model, or takes a quantized one, and tunes the floats that the file already holds.\n\n"
-      "  normtweak quantize MODEL -o OUT --bits 4 --group-size 64\n"
-      "  normtweak eval OUT --reference MODEL --rows wiki.test.raw\n\n"
-      "MODEL is a folder in Hugging Face layout, a .gguf file, or the id of a hub model in the local cache. Read are\n"
-      "safetensors, also packed by compressed-tensors, pytorch_model.bin, and GGUF in F32, F16, BF16, Q4_0 to Q8_0, "
-      "\n"
-      "Q2_K to Q6_K, IQ4_NL, IQ4_XS, TQ1_0, TQ2_0 and MXFP4 (not the other IQ types).\n\n"
-      "With torchrun, several processes, one per GPU, share the work of generate, quantize and tweak:\n"
-      "  torchrun --no-python --nproc-per-node 2 normtweak quantize MODEL -o OUT ...",
+      fmt::format("Recovers quality that a language model loses in low-bit quantization, at no cost at inference:\n"
+                  "quantizes a model, or takes a quantized one, and tunes the floats that the file already holds.\n\n"
+                  "  normtweak quantize MODEL -o OUT --bits 4 --group-size 64\n"
+                  "  normtweak eval OUT --reference MODEL --rows wiki.test.raw\n\n"
+                  "MODEL is a folder in Hugging Face layout, a .gguf file, or the id of a hub model in the local "
+                  "cache. Read are\n"
+                  "safetensors, also packed by compressed-tensors, pytorch_model.bin, and GGUF in F32, F16, BF16, Q4_0 "
+                  "to Q8_0, "
+                  "\n"
+                  "Q2_K to Q6_K, IQ4_NL, IQ4_XS, TQ1_0, TQ2_0 and MXFP4 (not the other IQ types). Families of models:\n"
+                  "{}\n\n"
+                  "With torchrun, several processes, one per GPU, share the work of generate, quantize and tweak:\n"
+                  "  torchrun --no-python --nproc-per-node 2 normtweak quantize MODEL -o OUT ...",
+                  family_names()),
       "normtweak");
   app.set_version_flag("--version", kVersion);
   app.require_subcommand(1);

@@ -54,8 +54,10 @@ Job add_tweak_command(CLI::App& command) {
     check_report_apart(choices->common, options.output,
                        {{"QUANTIZED", options.quantized}, {"--reference", options.reference}}, options.text,
                        options.external);
-    check_apart({{"--patch", options.patch}, {"-o", options.output}, {"--json", choices->common.json}},
-                {{"QUANTIZED", options.quantized}, {"--reference", options.reference}});
+    check_apart({{"--patch", options.patch}}, {{"QUANTIZED", options.quantized},
+                                               {"--reference", options.reference},
+                                               {"-o", options.output},
+                                               {"--json", choices->common.json}});
     if (options.output.empty() && options.patch.empty()) {
       fail_usage("-o is missing: where to save the result; of a GGUF file, --patch may save what changed");
     }

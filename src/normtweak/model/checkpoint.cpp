@@ -198,6 +198,9 @@ void add_tokenizer(Checkpoint& checkpoint) {
   try {
     const auto file = vocabulary_file(checkpoint);
     if (!file) return;
+    if (checkpoint.side_files.at(*file).empty()) {
+      fail("{}/{}: is empty; the download is probably incomplete", checkpoint.path, *file);
+    }
     auto loaded = within_memory(fmt::format("{}/{}", checkpoint.path, *file),
                                 [&] { return text::load_tokenizer(tokenizer_folder(checkpoint, *file)); });
     loaded.tokenizer.limit_ids(checkpoint.numbers.vocabulary);

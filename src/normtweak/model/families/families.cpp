@@ -1,7 +1,5 @@
 #include "normtweak/model/families/families.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <array>
 
@@ -18,11 +16,9 @@ constexpr auto kFamilies = std::to_array<const Family*>(
      &kGpt2,  &kGptNeox, &kGptj,   &kGranite, &kLlama,  &kMistral,  &kMixtral, &kMpt,     &kOlmo2,    &kOlmo3,
      &kOpt,   &kPhi,     &kPhi3,   &kQwen2,   &kQwen3,  &kQwen3Moe, &kSeedOss, &kSmollm3, &kStablelm, &kStarcoder2});
 
-// By their names, since there are more architectures than a line can hold.
+// They are too many for a message of one line.
 std::string supported_families() {
-  std::vector<std::string_view> names;
-  for (const auto* family : kFamilies) names.push_back(family->name);
-  return fmt::format("{}", fmt::join(names, ", "));
+  return fmt::format("the {} families that `normtweak --help` lists", kFamilies.size());
 }
 
 }  // namespace
@@ -58,12 +54,10 @@ const Family& find_family(const Json& config, std::string_view origin) {
 }
 
 const Family& find_gguf_family(const GgufMetadata& metadata, std::string_view origin) {
-  std::vector<std::string_view> known;
   const Family* usual = nullptr;
   for (const auto* family : families()) {
     const auto& facts = family->gguf;
     if (facts.architecture.empty()) continue;
-    if (std::ranges::find(known, facts.architecture) == known.end()) known.push_back(facts.architecture);
     if (facts.architecture != metadata.architecture()) continue;
     if (facts.owns == nullptr) {
       usual = family;
@@ -73,7 +67,7 @@ const Family& find_gguf_family(const GgufMetadata& metadata, std::string_view or
   }
   if (usual != nullptr) return *usual;
   throw UnsupportedFamily(origin, fmt::format("general.architecture {} is not supported", metadata.architecture()),
-                          fmt::format("{}", fmt::join(known, ", ")));
+                          supported_families());
 }
 
 }  // namespace normtweak::model
