@@ -56,7 +56,8 @@ void check_outputs(const TweakRunOptions& options, const model::Checkpoint& quan
     return;
   }
   if (!options.patch.empty()) {
-    fail_usage("--patch: {} is a folder, and only a GGUF file is changed in place; leave it out", quantized.path);
+    fail_usage("--patch: has no effect, since {} is a folder, and only a GGUF file is changed in place; leave it out",
+               quantized.path);
   }
   if (options.output.empty()) fail_usage("-o is missing: the folder for the result");
   check_output(options.output, read, estimated_bytes(quantized, quantized.numbers.stored_type, format, {}));
