@@ -247,6 +247,16 @@ def token_batch_seeds():
     yield "masked.safetensors", save({"input_ids": ids.int(), "attention_mask": mask})
 
 
+def patch_seeds():
+    """(offset, stride, width, pieces) of each patch, and the bytes of all."""
+    for name, pieces, size in (("scales", [[32, 18, 2, 5], [200, 4, 4, 1]], 300), ("none", [], 10)):
+        count = sum(width * pieces for _, _, width, pieces in pieces)
+        yield name, save({"pieces": torch.tensor(pieces, dtype=torch.int64).reshape(-1, 4),
+                          "bytes": torch.arange(count).to(torch.uint8)},
+                         metadata={"format": "normtweak-patch", "version": "1", "base_bytes": str(size),
+                                   "base_xxh3": "0" * 32, "result_xxh3": "0" * 32})
+
+
 def rows_seeds():
     texts = ["ab a b", "naïve “ab” b ab\nab", "a 日本 ab"]
     yield "lambada.jsonl", "\n".join(json.dumps({"text": text}) for text in texts) + "\n\n" + json.dumps(
@@ -255,7 +265,7 @@ def rows_seeds():
 
 SEEDS = {"safetensors": safetensors_seeds, "pytorch": pytorch_seeds, "safetensors_index": index_seeds, "tokenizer": tokenizer_seeds, "tokenizer_folder": tokenizer_folder_seeds,
          "config": config_seeds, "compressed_tensors": compressed_tensors_seeds, "token_batch": token_batch_seeds,
-         "rows": rows_seeds}
+         "rows": rows_seeds, "patch": patch_seeds}
 
 
 def main(out):
