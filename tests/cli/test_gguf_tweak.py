@@ -181,9 +181,32 @@ def test_norms_alone(home, tmp_path):
 def test_layer_wise(home, tmp_path):
     folder, _ = home
     before = write_quantized(tmp_path / "before.gguf", folder / "f32.gguf", mixed(["Q3_K"]))
-    cli_program.report("tweak", before, "--reference", folder / "float", "--calibration", folder / "text", "--method",
-                       "layerwise", "--lr", 1e-3, "-o", tmp_path / "after.gguf", to=tmp_path)
-    assert before.stat().st_size == (tmp_path / "after.gguf").stat().st_size
+    figures = cli_program.report("tweak", before, "--reference", folder / "float", "--calibration", folder / "text",
+                                 "--method", "layerwise", "--lr", 1e-3, "-o", tmp_path / "after.gguf", to=tmp_path)
+    assert figures["blocks"] and all(block["loss_after"] < block["loss_before"] for block in figures["blocks"])
+    # The guard need not keep it; what it does not keep leaves the file as it was.
+    if figures["guard"]["accepted"]:
+        check_only_floats_differ(before, tmp_path / "after.gguf")
+    else:
+        assert (tmp_path / "after.gguf").read_bytes() == before.read_bytes()
+
+
+def test_norms_in_another_type_are_refused(home, tmp_path):
+    """llama.cpp's programs write F32; the others would be rounded otherwise than they are judged."""
+    folder, _ = home
+    reader, writer = gguf.GGUFReader(folder / "f32.gguf"), gguf.GGUFWriter(tmp_path / "half.gguf", "llama")
+    for field in reader.fields.values():
+        if not field.name.startswith("GGUF.") and field.name != "general.architecture":
+            writer.add_key_value(field.name, field.contents(), field.types[0], field.types[-1])
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, values_of(tensor).astype(np.float16 if "norm" in tensor.name else np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    found = cli_program.call("tweak", tmp_path / "half.gguf", "--reference", folder / "float", "--calibration",
+                             folder / "text", "-o", tmp_path / "after.gguf")
+    assert found.returncode == 1 and "norm.weight: is F16; only files whose norms" in found.stderr
 
 
 WIDE = {"hidden_size": 96, "n_embd": 96, "intermediate_size": 96, "moe_intermediate_size": 32}  # whole blocks of 32
@@ -238,9 +261,10 @@ def other_byte(path, at):
     (lambda base, patch: other_byte(base, 5000), "its size is the same, but not its content"),
     (lambda base, patch: base.write_bytes(base.read_bytes()[:-1]), "not the file that"),
     (lambda base, patch: shutil.copy(base, patch), "is a GGUF file"),
-    (lambda base, patch: patch.write_bytes(patch.read_bytes()[:-3]), "patch"),
-    (lambda base, patch: patch.unlink(), "patch"),
-], ids=["another base", "shorter base", "no patch", "cut patch", "no such patch"])
+    (lambda base, patch: patch.write_bytes(patch.read_bytes()[:-3]), "the file has"),
+    (lambda base, patch: patch.unlink(), "No such file"),
+    (lambda base, patch: other_byte(patch, -5), "does not give the file that it was made for"),
+], ids=["another base", "shorter base", "no patch", "cut patch", "no such patch", "damaged patch"])
 def test_wrong_files_are_refused(edit, said, patched, tmp_path):
     base, patch = (shutil.copy(path, tmp_path / path.name) for path in patched)
     edit(base, patch)

@@ -1,9 +1,8 @@
 // What `normtweak tweak --patch` writes, applied to a base of the size that it names.
-#include "normtweak/formats/patch_file.h"
-
 #include <sstream>
 
 #include "contract.h"
+#include "normtweak/formats/patch_file.h"
 #include "sources.h"
 
 namespace normtweak::fuzz {

@@ -29,8 +29,8 @@ Job add_apply(CLI::App& command) {
     note_unread_general(command, {.no_computing = "with apply", .no_chance = "with apply"}, compute, *progress);
     check_file_target(choices->output);
     const auto changed = pipeline::apply_patch(choices->base, choices->patch, choices->output);
-    finish({{"output", choices->output}, {"changed_bytes", changed}}, choices->common, compute,
-           fmt::format("{}: {} bytes of {} replaced\n", choices->output, changed, choices->base));
+    finish({{"output", choices->output}, {"patched_bytes", changed}}, choices->common, compute,
+           fmt::format("{}: {} bytes of {} written anew\n", choices->output, changed, choices->base));
   };
 }
 

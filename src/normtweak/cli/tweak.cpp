@@ -54,10 +54,8 @@ Job add_tweak_command(CLI::App& command) {
     check_report_apart(choices->common, options.output,
                        {{"QUANTIZED", options.quantized}, {"--reference", options.reference}}, options.text,
                        options.external);
-    check_apart({{"--patch", options.patch}}, {{"QUANTIZED", options.quantized},
-                                               {"--reference", options.reference},
-                                               {"-o", options.output},
-                                               {"--json", choices->common.json}});
+    check_apart({{"--patch", options.patch}}, {{"QUANTIZED", options.quantized}, {"--reference", options.reference}});
+    check_apart({{"-o", options.output}, {"--patch", options.patch}, {"--json", choices->common.json}}, {});
     if (options.output.empty() && options.patch.empty()) {
       fail_usage("-o is missing: where to save the result; of a GGUF file, --patch may save what changed");
     }

@@ -169,8 +169,8 @@ std::int64_t rows_of(at::IntArrayRef shape) {
 
 std::uint64_t GgufFile::offset_of(const Entry& entry, std::int64_t row) const {
   const auto start = static_cast<std::uint64_t>(entry.bytes.data() - bytes_.data());
-  return start +
-         entry.bytes.size() / static_cast<std::uint64_t>(rows_of(entry.shape)) * static_cast<std::uint64_t>(row);
+  const auto rows = static_cast<std::uint64_t>(std::max<std::int64_t>(1, rows_of(entry.shape)));
+  return start + entry.bytes.size() / rows * static_cast<std::uint64_t>(row);
 }
 
 std::optional<weights::Weight> GgufFile::read_weight(const std::string& name) const {
@@ -188,7 +188,7 @@ std::optional<weights::Weight> GgufFile::read_rows(const std::string& name, std:
                                                    std::int64_t count) const {
   const auto& type = stored_type(name);
   const auto& found = entry(name);
-  if (!type.has_floats() || found.shape.size() < 2 || found.bytes.empty()) return std::nullopt;
+  if (!type.has_floats() || found.shape.size() < 2 || found.bytes.empty() || count == 0) return std::nullopt;
   const auto row_bytes = found.bytes.size() / static_cast<std::size_t>(rows_of(found.shape));
   const auto begin = row_bytes * static_cast<std::size_t>(first), size = row_bytes * static_cast<std::size_t>(count);
   return unpack_blocks(type, found.bytes.subspan(begin, size), count);

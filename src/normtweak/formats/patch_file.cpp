@@ -68,14 +68,17 @@ std::string hash_of(std::span<const std::byte> base, const std::vector<BytePatch
 
 std::string text_of(const SafetensorsFile& file, const std::string& key, const std::filesystem::path& path) {
   const auto found = file.metadata().find(key);
-  if (found == file.metadata().end()) fail("{}: no patch of normtweak: its metadata lacks {}", path.string(), key);
+  if (found == file.metadata().end()) {
+    fail("{}: no patch, its metadata lacks {}; give a file that `normtweak tweak --patch` wrote", path.string(), key);
+  }
   return found->second;
 }
 
 std::uint64_t number_of(const std::string& text, const std::filesystem::path& path) {
   std::uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || text.empty()) {
+  const bool is_number = error == std::errc() && end == text.data() + text.size() && !text.empty();
+  if (!is_number || value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
     fail("{}: base_bytes is {}, a number of bytes is needed", path.string(), text);
   }
   return value;
@@ -136,7 +139,9 @@ void save_patch(const std::filesystem::path& path, std::span<const std::byte> ba
 
 PatchFile load_patch(const std::filesystem::path& path) {
   const SafetensorsFile file(path);
-  if (text_of(file, "format", path) != kFormat) fail("{}: no patch of normtweak", path.string());
+  if (text_of(file, "format", path) != kFormat) {
+    fail("{}: no patch; give a file that `normtweak tweak --patch` wrote", path.string());
+  }
   if (const auto version = text_of(file, "version", path); version != kVersion) {
     fail("{}: a patch of version {}, and this program reads {}; use a newer normtweak", path.string(), version,
          kVersion);
@@ -145,7 +150,9 @@ PatchFile load_patch(const std::filesystem::path& path) {
   patch.base_bytes = number_of(text_of(file, "base_bytes", path), path);
   patch.base_hash = text_of(file, "base_xxh3", path);
   patch.result_hash = text_of(file, "result_xxh3", path);
-  const auto pieces = file.read(kPieces).contiguous(), bytes = file.read(kBytes).contiguous();
+  const bool has_both = file.contains(kPieces) && file.contains(kBytes);
+  const auto pieces = has_both ? file.read(kPieces).contiguous() : at::empty({0}, at::kLong),
+             bytes = has_both ? file.read(kBytes).contiguous() : at::empty({0}, at::kByte);
   if (pieces.scalar_type() != at::kLong || pieces.dim() != 2 || pieces.size(1) != kFields ||
       bytes.scalar_type() != at::kByte || bytes.dim() != 1) {
     fail("{}: tensors {} i64 [patches, {}] and {} u8 [bytes] expected; the file is damaged", path.string(), kPieces,
@@ -168,9 +175,12 @@ void check_base(const PatchFile& patch, std::span<const std::byte> base, const s
   }
   Hash hash;
   hash.add(base);
-  if (hash.text() == patch.base_hash) return;
-  fail("{}: not the file that {} was made for: its size is the same, but not its content", name.string(),
-       patch_name.string());
+  if (hash.text() != patch.base_hash) {
+    fail("{}: not the file that {} was made for: its size is the same, but not its content", name.string(),
+         patch_name.string());
+  }
+  if (hash_of(base, patch.patches) == patch.result_hash) return;
+  fail("{}: does not give the file that it was made for; it is damaged, fetch it again", patch_name.string());
 }
 
 }  // namespace normtweak::formats

@@ -28,7 +28,7 @@ struct PatchFile {
 // the base or overlap themselves.
 PatchFile load_patch(const std::filesystem::path& path);
 
-// Throws Error unless `base`, called `name`, is the file that the patch was made for.
+// Throws Error unless `base`, called `name`, is the file that the patch was made for, and gives the result that it had.
 void check_base(const PatchFile& patch, std::span<const std::byte> base, const std::filesystem::path& name,
                 const std::filesystem::path& patch_name);
 

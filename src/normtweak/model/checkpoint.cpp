@@ -4,7 +4,6 @@
 #include <array>
 #include <iterator>
 
-#include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
 #include "normtweak/base/files/file.h"
 #include "normtweak/base/files/out_of_memory.h"
@@ -162,17 +161,15 @@ Checkpoint open_checkpoint(const std::string& model) {
 
 Checkpoint with_codes(Checkpoint checkpoint) {
   checkpoint.keeps_codes = true;
-  std::string first;
+  checkpoint.numbers.stored_type = at::kFloat;
   const auto add = [&](const std::string& name) {
     if (!checkpoint.tensors->contains(name)) return;
-    const auto info = checkpoint.tensors->info(name);
-    if (first.empty()) {
-      first = name;
-      checkpoint.numbers.stored_type = info.type;
-    } else if (info.type != checkpoint.numbers.stored_type) {
-      fail("{} is {}, and {} is {}; norms and biases of one type are needed", described(*checkpoint.tensors, first),
-           type_name(checkpoint.numbers.stored_type), checkpoint.tensors->name_in_file(name), type_name(info.type));
-    }
+    const auto stored_as = checkpoint.tensors->info(name).stored_as;
+    if (stored_as == "F32") return;  // as llama.cpp's programs write them
+    fail(
+        "{}: is {}; only files whose norms and biases are F32 are tweaked in place, as llama.cpp's converter writes "
+        "them",
+        described(*checkpoint.tensors, name), stored_as);
   };
   for (const auto& norm : all_norms(*checkpoint.family, checkpoint.numbers)) {
     add(norm.name + ".weight");

@@ -40,8 +40,8 @@ struct Checkpoint {
 Checkpoint open_checkpoint(const std::string& model);
 
 // The checkpoint of a single file (GGUF) as one that is changed in place: its linears are loaded with their codes, and
-// `numbers.stored_type` is the dtype in which the file stores norms and biases. Throws Error naming two tensors if they
-// are stored in several.
+// `numbers.stored_type` is that of its norms and biases: F32. Throws Error naming one of them that the file stores in
+// another type, as no program of llama.cpp does.
 Checkpoint with_codes(Checkpoint checkpoint);
 
 // Passes the checkpoint's notes on to the user.

@@ -60,7 +60,10 @@ class GgufTensors : public formats::TensorSource {
   formats::TensorInfo info(const std::string& name) const override {
     const auto& origin = find(name);
     auto info = file_->info(origin.gguf_name);
-    if (origin.slice >= 0) take_slice(origin, info.shape);
+    if (origin.slice >= 0) {
+      info.stored_bytes /= std::max<std::int64_t>(1, info.shape.empty() ? 1 : info.shape.front());
+      take_slice(origin, info.shape);
+    }
     check(origin, info.shape);
     if (origin.transpose) std::swap(info.shape.front(), info.shape.back());
     return info;
@@ -94,7 +97,7 @@ class GgufTensors : public formats::TensorSource {
 
   std::vector<formats::BytePatch> patch(const std::string& name, const at::Tensor& values) const override {
     const auto& origin = find(name);
-    auto stored = origin.transpose ? values.t() : values;
+    auto stored = values;
     if (reorders(origin)) stored = stored.index_select(0, order(origin, stored.size(0)).argsort());
     if (origin.shift != 0) stored = stored + origin.shift;
     return file_->patch_rows(origin.gguf_name, rows_of(origin).first, stored);

@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "normtweak/base/files/file.h"
+#include "normtweak/base/files/writable.h"
 #include "normtweak/formats/patch_file.h"
 
 namespace normtweak::pipeline {
@@ -52,20 +53,21 @@ void write_file(const std::filesystem::path& path, std::span<const std::byte> ba
 
 }  // namespace
 
-void save_patched(const model::Checkpoint& original, const model::Decoder& decoder, const PatchTargets& targets) {
+void save_patched(const model::Checkpoint& original, std::span<const std::byte> base, const model::Decoder& decoder,
+                  const PatchTargets& targets) {
   Changes changes(original);
   for (int i = 0; i < decoder.blocks.size(); ++i) changes.add(*decoder.blocks.stored(i));
   changes.add(decoder.final_norm);
-  const MappedFile file(original.path);
-  const auto patches = formats::changes_only(file.bytes(), changes.take());
-  if (!targets.file.empty()) write_file(targets.file, file.bytes(), patches);
-  if (!targets.patch.empty()) formats::save_patch(targets.patch, file.bytes(), patches);
+  const auto patches = formats::changes_only(base, changes.take());
+  if (!targets.file.empty()) write_file(targets.file, base, patches);
+  if (!targets.patch.empty()) formats::save_patch(targets.patch, base, patches);
 }
 
 std::int64_t apply_patch(const std::filesystem::path& base, const std::filesystem::path& patch,
                          const std::filesystem::path& output) {
   const auto changes = formats::load_patch(patch);
   const MappedFile file(base);
+  check_room(output, static_cast<std::int64_t>(file.bytes().size()));
   formats::check_base(changes, file.bytes(), base, patch);
   write_file(output, file.bytes(), changes.patches);
   std::int64_t bytes = 0;

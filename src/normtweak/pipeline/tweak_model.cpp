@@ -1,4 +1,7 @@
+#include <optional>
+
 #include "normtweak/base/error.h"
+#include "normtweak/base/files/file.h"
 #include "normtweak/pipeline/calibration_text.h"
 #include "normtweak/pipeline/patched_file.h"
 #include "normtweak/pipeline/preflight.h"
@@ -46,6 +49,18 @@ model::Checkpoint open_quantized(const std::string& model) {
   return is_file(checkpoint) ? with_codes(std::move(checkpoint)) : checkpoint;
 }
 
+// Of the blocks' linears, as the file stores them: blocks of several types, and floats of others than the norms'.
+double stored_bits_per_weight(const model::Checkpoint& file) {
+  double bits = 0, weights = 0;
+  for (int block = 0; block < file.numbers.layers; ++block) {
+    for (const auto& linear : linear_shapes(file, block)) {
+      bits += 8.0 * static_cast<double>(file.tensors->info(linear.name + ".weight").stored_bytes);
+      weights += static_cast<double>(linear.out * linear.in);
+    }
+  }
+  return bits / weights;
+}
+
 // Where the result goes, in the format that it has.
 void check_outputs(const TweakRunOptions& options, const model::Checkpoint& quantized, const SaveFormat& format,
                    const std::vector<std::filesystem::path>& read) {
@@ -73,6 +88,8 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
   RunResult result;
   const auto& processes = options.compute.processes;
   const auto quantized_checkpoint = open_quantized(options.quantized);
+  std::optional<MappedFile> base;  // kept, whatever takes its name while this runs
+  if (is_file(quantized_checkpoint)) base.emplace(quantized_checkpoint.path);
   auto reference = model::open_checkpoint(options.reference);
   report_notes(quantized_checkpoint, progress);
   report_notes(reference, progress);
@@ -116,13 +133,14 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
       run_tweak(floats, quantized, quantized, text.split, options.tweak, nullptr, result, progress, processes);
   if (!processes.is_first()) return result;  // rank 0 judges and saves
   const auto save = [&](const model::Decoder& kept) {
-    if (is_file(quantized_checkpoint)) {
-      save_patched(quantized_checkpoint, kept, {.file = options.output, .patch = options.patch});
+    if (base) {
+      save_patched(quantized_checkpoint, base->bytes(), kept, {.file = options.output, .patch = options.patch});
     } else {
       save_checkpoint(quantized_checkpoint, kept, options.output, format);
     }
   };
   finish(floats, quantized, tweaked, text, external, {exact, output_name(options), save}, result, progress);
+  if (base) result.bits_per_weight = stored_bits_per_weight(quantized_checkpoint);
   return result;
 }
 
