@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Whether a real model computes the same in normtweak and in transformers: float, packed, and packed and tweaked.
 
-    bench/same_as_transformers.py MODEL [--samples 2] [--tokens 128] [--out FILE.json]
+    bench/same_as_transformers.py MODEL [--samples 2] [--tokens 128] [--float] [--out FILE.json]
 
 MODEL is a .gguf file or a folder in Hugging Face layout. It writes the token rows itself; `normtweak logits` and
 transformers then go through the same rows, in F32 on the CPU. Compared are
@@ -118,7 +118,8 @@ def results(options):
     if Path(model).is_file() and importlib.util.find_spec("accelerate"):
         yield compare("GGUF file", our_logits(options, model), their_logits(options, model, False), EXACT)
     yield compare("folder", our_logits(options, export), their_logits(options, export, False), EXACT)
-    yield from packed_results(options, options.model)
+    if not options.float:
+        yield from packed_results(options, options.model)
 
 
 def parse():
@@ -129,6 +130,7 @@ def parse():
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--work", default=str(program.ROOT / "bench-results" / "same"),
                         help="folder for models and rows")
+    parser.add_argument("--float", action="store_true", help="the float model alone")
     parser.add_argument("--out", help="JSON file with every figure")
     parser.set_defaults(device="cpu")
     options = parser.parse_args()
