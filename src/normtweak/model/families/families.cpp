@@ -18,7 +18,7 @@ constexpr auto kFamilies = std::to_array<const Family*>(
 
 // They are too many for a message of one line.
 std::string supported_families() {
-  return fmt::format("the {} families that `normtweak --help` lists", kFamilies.size());
+  return fmt::format("the {} families that normtweak --help lists", kFamilies.size());
 }
 
 }  // namespace
