@@ -107,20 +107,19 @@ std::string family_names() {
 
 int run(int argc, char** argv) {
   CLI::App app(
-      fmt::format("Recovers quality that a language model loses in low-bit quantization, at no cost at inference:\n"
-                  "quantizes a model, or takes a quantized one, and tunes the floats that the file already holds.\n\n"
-                  "  normtweak quantize MODEL -o OUT --bits 4 --group-size 64\n"
-                  "  normtweak eval OUT --reference MODEL --rows wiki.test.raw\n\n"
-                  "MODEL is a folder in Hugging Face layout, a .gguf file, or the id of a hub model in the local "
-                  "cache. Read are\n"
-                  "safetensors, also packed by compressed-tensors, pytorch_model.bin, and GGUF in F32, F16, BF16, Q4_0 "
-                  "to Q8_0, "
-                  "\n"
-                  "Q2_K to Q6_K, IQ4_NL, IQ4_XS, TQ1_0, TQ2_0 and MXFP4 (not the other IQ types). Families of models:\n"
-                  "{}\n\n"
-                  "With torchrun, several processes, one per GPU, share the work of generate, quantize and tweak:\n"
-                  "  torchrun --no-python --nproc-per-node 2 normtweak quantize MODEL -o OUT ...",
-                  family_names()),
+      fmt::format(
+          "Recovers quality that a language model loses in low-bit quantization, at no cost at inference:\n"
+          "quantizes a model, or takes a quantized one, and tunes the floats that the file already holds.\n\n"
+          "  normtweak quantize MODEL -o OUT --bits 4 --group-size 64\n"
+          "  normtweak eval OUT --reference MODEL --rows wiki.test.raw\n\n"
+          "MODEL is a folder in Hugging Face layout, a .gguf file, or the id of a hub model in the local\n"
+          "cache. Read are safetensors, also packed by compressed-tensors, pytorch_model.bin, and GGUF in F32,\n"
+          "F16, BF16, Q4_0 to Q8_0, Q2_K to Q6_K, IQ4_NL, IQ4_XS, TQ1_0, TQ2_0 and MXFP4 (not the other IQ\n"
+          "types). Families of models:\n"
+          "{}\n\n"
+          "With torchrun, several processes, one per GPU, share the work of generate, quantize and tweak:\n"
+          "  torchrun --no-python --nproc-per-node 2 normtweak quantize MODEL -o OUT ...",
+          family_names()),
       "normtweak");
   app.set_version_flag("--version", kVersion);
   app.require_subcommand(1);
