@@ -103,13 +103,16 @@ class GgufTensors : public formats::TensorSource {
     return file_->patch_rows(origin.gguf_name, rows_of(origin).first, stored);
   }
 
+  // Only floats are written, so the codes stay where they are.
   std::vector<formats::BytePatch> patch(const std::string& name, const weights::Weight& weight) const override {
     const auto& origin = find(name);
     const auto [first, count] = rows_of(origin);
     if (!reorders(origin)) return file_->patch_rows(origin.gguf_name, first, weight);
-    const auto in_file = weights::map_tensors(
-        weight,
-        [rows = order(origin, count).argsort()](const at::Tensor& tensor) { return tensor.index_select(0, rows); });
+    auto in_file = weight;
+    const auto rows = order(origin, count).argsort();
+    for (const auto& floats : weights::code_floats(in_file)) {
+      *floats.values = floats.values->detach().cpu().index_select(0, rows);
+    }
     return file_->patch_rows(origin.gguf_name, first, in_file);
   }
 

@@ -28,7 +28,7 @@ class Changes {
       add(linear.name + ".bias", linear.bias);
       if (!weights::is_quantized(linear.weight)) continue;
       const auto name = stored_name(original_, linear.name + ".weight");
-      add(original_.tensors->patch(name, weights::to_device(linear.weight, at::kCPU)));
+      add(original_.tensors->patch(name, linear.weight));
     }
   }
 
