@@ -287,18 +287,6 @@ def test_refusals(arguments, said, home, patched, tmp_path):
     assert found.returncode in (1, 2) and said in found.stderr, found.stderr
 
 
-def test_patch_of_a_folder_is_refused(home, tmp_path):
-    folder, _ = home
-    found = cli_program.call("tweak", folder / "float", "--reference", folder / "float", "-o", tmp_path / "out", "--patch",
-                             tmp_path / "patch")
-    assert found.returncode != 0
-    cli_program.run("quantize", folder / "float", "-o", tmp_path / "packed", "--bits", 4, "--method", "rtn", "--tweak", "none",
-                    "--calibration", folder / "text")
-    found = cli_program.call("tweak", tmp_path / "packed", "--reference", folder / "float", "-o", tmp_path / "out",
-                             "--patch", tmp_path / "patch")
-    assert found.returncode == 2 and "only a GGUF file is changed in place" in found.stderr
-
-
 def test_report_names_the_types(home, tmp_path):
     folder, _ = home
     before = write_quantized(tmp_path / "before.gguf", folder / "f32.gguf", mixed(["Q4_K"]))

@@ -1,5 +1,5 @@
 // Who opens a checkpoint, as a whole. tests/cli/test_readers.py holds these statements against transformers.
-#include "normtweak/formats/readers.h"
+#include "normtweak/formats/linears/compressed_tensors_readers.h"
 #include "support.h"
 
 namespace normtweak::formats {

@@ -12,13 +12,14 @@ constexpr std::uint64_t kLargestBase = std::uint64_t{1} << 20;
 
 void read(std::string_view bytes) {
   const MemoryFile file(bytes);
-  const auto patch = formats::load_patch(file.path());
-  for (const auto& change : patch.patches) require(change.end() <= patch.base_bytes, "a change lies in the base");
-  if (patch.base_bytes > kLargestBase) return;
-  const std::vector<std::byte> base(patch.base_bytes);
-  std::ostringstream stream;
-  formats::write_patched(base, patch.patches, stream);
-  require(stream.str().size() == base.size(), "the result has the size of the base");
+  for (const auto& patch : formats::load_patch(file.path())) {
+    for (const auto& change : patch.patches) require(change.end() <= patch.base_bytes, "a change lies in the base");
+    if (patch.base_bytes > kLargestBase) continue;
+    const std::vector<std::byte> base(patch.base_bytes);
+    std::ostringstream stream;
+    formats::write_patched(base, patch.patches, stream);
+    require(stream.str().size() == base.size(), "the result has the size of the base");
+  }
 }
 
 }  // namespace

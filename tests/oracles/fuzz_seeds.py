@@ -20,6 +20,7 @@ import formats_compressed_tensors
 import formats_gguf
 import formats_pytorch
 import formats_safetensors
+import quantized_folders
 import text_oracle
 import text_ranked
 import text_subwords
@@ -231,7 +232,17 @@ def quantization_config():
     return formats_compressed_tensors.as_json(formats_compressed_tensors.config_of(groups, ["lm_head"]))
 
 
-def compressed_tensors_seeds():
+def quantized_linears_seeds():
+    """One linear of each variant of quantized folders, beside its config."""
+    generator = np.random.default_rng(3)
+    for name, variant in quantized_folders.VARIANTS.items():
+        module = "model.layers.0.mlp.down_proj"
+        scheme = variant.scheme_of(module)
+        if scheme is None:
+            continue
+        parts = scheme.encode(generator.normal(size=(32, 128)), generator, variant.dtype)
+        tensors = {f"{module}.{part}": tensor.contiguous() for part, tensor in parts.items()}
+        yield f"{name}.safetensors", save(tensors, {"quantization_config": json.dumps(variant.config)})
     torch.manual_seed(3)
     packed, _ = formats_compressed_tensors.pack((3, 5, 32, 16, False, torch.float16), "bits3.asymmetric")
     more, _ = formats_compressed_tensors.pack((4, 3, 64, 32, True, torch.bfloat16), "bits4")
@@ -251,10 +262,10 @@ def patch_seeds():
     """(offset, stride, width, pieces) of each patch, and the bytes of all."""
     for name, pieces, size in (("scales", [[32, 18, 2, 5], [200, 4, 4, 1]], 300), ("none", [], 10)):
         count = sum(width * pieces for _, _, width, pieces in pieces)
-        yield name, save({"pieces": torch.tensor(pieces, dtype=torch.int64).reshape(-1, 4),
-                          "bytes": torch.arange(count).to(torch.uint8)},
-                         metadata={"format": "normtweak-patch", "version": "1", "base_bytes": str(size),
-                                   "base_xxh3": "0" * 32, "result_xxh3": "0" * 32})
+        yield name, save({"pieces.0": torch.tensor(pieces, dtype=torch.int64).reshape(-1, 4),
+                          "bytes.0": torch.arange(count).to(torch.uint8)},
+                         metadata={"format": "normtweak-patch", "version": "2", "files": "1", "name.0": "model.gguf",
+                                   "base_bytes.0": str(size), "base_xxh3.0": "0" * 32, "result_xxh3.0": "0" * 32})
 
 
 def rows_seeds():
@@ -264,7 +275,7 @@ def rows_seeds():
 
 
 SEEDS = {"safetensors": safetensors_seeds, "pytorch": pytorch_seeds, "safetensors_index": index_seeds, "tokenizer": tokenizer_seeds, "tokenizer_folder": tokenizer_folder_seeds,
-         "config": config_seeds, "compressed_tensors": compressed_tensors_seeds, "token_batch": token_batch_seeds,
+         "config": config_seeds, "quantized_linears": quantized_linears_seeds, "token_batch": token_batch_seeds,
          "rows": rows_seeds, "patch": patch_seeds}
 
 

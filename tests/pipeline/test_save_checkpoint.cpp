@@ -69,6 +69,7 @@ model::Checkpoint packed_checkpoint(int head_bits) {
   }
   checkpoint.config["quantization_config"] = formats::make_packed_config(modules, {});
   checkpoint.tensors = std::make_shared<formats::MemorySource>(tensors);
+  set_quantization(checkpoint, checkpoint.config["quantization_config"], "memory");
   return checkpoint;
 }
 

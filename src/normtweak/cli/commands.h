@@ -8,6 +8,7 @@ namespace normtweak::cli {
 using Job = std::function<void()>;
 
 Job add_apply(CLI::App& command);
+Job add_convert(CLI::App& command);
 Job add_eval(CLI::App& command);
 Job add_generate(CLI::App& command);
 Job add_inspect(CLI::App& command);

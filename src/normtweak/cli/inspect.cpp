@@ -15,6 +15,7 @@
 #include "normtweak/base/strings/wording.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
+#include "normtweak/cli/inspected_linears.h"
 #include "normtweak/cli/named_files.h"
 #include "normtweak/formats/gguf.h"
 #include "normtweak/formats/model_weights.h"
@@ -58,67 +59,12 @@ void count_tensors(const formats::TensorSource& tensors, Findings& findings) {
   findings.text += "\n";
 }
 
-// Describes a linear with codes.
-std::string describe(const formats::PackedSettings& settings) {
-  return fmt::format("{} bits, {}, {}{}", settings.bits,
-                     settings.kind == formats::PackedKind::codebook ? "codebook a channel"
-                     : settings.group_size > 0                      ? fmt::format("groups of {}", settings.group_size)
-                                                                    : "a scale a channel",
-                     settings.symmetric ? "symmetric" : "asymmetric",
-                     settings.kind == formats::PackedKind::float_zero_points ? ", float zero-points" : "");
-}
-
-// Whether a tensor type of a file is plain floats, not blocks of small integers with scales.
-bool is_float(std::string_view stored_as) {
-  constexpr std::array<std::string_view, 4> kFloats = {"F64", "F32", "F16", "BF16"};
-  return std::ranges::find(kFloats, stored_as) != kFloats.end();
-}
-
 bool is_gguf(const model::Checkpoint& checkpoint) { return !fs::is_directory(checkpoint.path); }
 
 bool holds_blocks(const model::Checkpoint& checkpoint) {
   return is_gguf(checkpoint) && std::ranges::any_of(checkpoint.tensors->names(), [&](const std::string& name) {
-           return !is_float(checkpoint.tensors->info(name).stored_as);
+           return !is_float_type(checkpoint.tensors->info(name).stored_as);
          });
-}
-
-// The kinds of linears in a checkpoint, and the bits that their weights take in the file.
-struct Linears {
-  std::map<std::string, std::int64_t> kinds;  // and how many there are of each
-  double bits = 0, weights = 0;
-
-  void add(const model::Linear& linear, const model::Checkpoint& checkpoint) {
-    const auto shape = weights::shape(linear.weight);
-    const auto count = static_cast<double>(shape[0] * shape[1]);
-    std::string kind = "float";
-    weights += count;
-    if (weights::is_quantized(linear.weight)) {
-      kind = describe(formats::packed_settings(linear.weight));
-      bits += count * weights::bits_per_weight(linear.weight);
-    } else {
-      const auto stored = checkpoint.tensors->info(stored_name(checkpoint, linear.name + ".weight"));
-      bits += 8.0 * static_cast<double>(stored.stored_bytes);
-      if (!is_float(stored.stored_as)) kind = stored.stored_as;
-    }
-    ++kinds[kind];
-  }
-};
-
-// Reads every block, which checks that all tensors exist, have the right shape, and are finite.
-Linears read_linears(const model::Checkpoint& checkpoint, ProgressSink& progress) {
-  const auto decoder = load_decoder(checkpoint, {.residence = model::Residence::file});
-  Linears all;
-  Stage stage(progress, "inspect", decoder.blocks.size(), "blocks");
-  for (int i = 0; i < decoder.blocks.size(); ++i) {
-    const auto block = decoder.blocks.get(i);
-    for (const auto& part : block->linears) all.add(part.linear, checkpoint);
-    stage.advance(1);
-  }
-  // Listed separately, and its weights are not counted.
-  if (weights::is_quantized(decoder.head.weight)) {
-    ++all.kinds[describe(formats::packed_settings(decoder.head.weight)) + ", head"];
-  }
-  return all;
 }
 
 std::vector<std::string> openers(const std::vector<formats::Reader>& readers) {
@@ -132,13 +78,17 @@ std::vector<std::string> openers(const std::vector<formats::Reader>& readers) {
 void check_weights(const model::Checkpoint& checkpoint, const std::vector<formats::Reader>& readers, Findings& findings,
                    ProgressSink& progress) {
   const auto found = read_linears(checkpoint, progress);
-  const double bits_per_weight = found.bits / found.weights;
-  findings.figures["bits_per_weight"] = bits_per_weight;
-  findings.text += fmt::format("  bits per weight of the blocks' linears: {:.3f}\n", bits_per_weight);
-  for (const auto& [kind, count] : found.kinds) {
+  findings.figures["bits_per_weight"] = found.bits_per_weight();
+  findings.text += fmt::format("  bits per weight of the blocks' linears: {:.3f}\n", found.bits_per_weight());
+  for (const auto& [kind, count] : found.kinds()) {
     findings.text += fmt::format("  {}: {}\n", counted(count, "linear"), kind);
     findings.figures["linears"].push_back({{"kind", kind}, {"count", count}, {"loaded_by", openers(readers)}});
   }
+  findings.text += table_text(found);
+  findings.figures["layers"] = layers_json(found);
+  for (const auto& doubt : found.doubts)
+    findings.text += fmt::format("  in doubt: {}\n", one_line(doubt, 2 * kLongestLine));
+  if (!found.doubts.empty()) findings.figures["doubts"] = found.doubts;
 }
 
 // A missing or unsupported tokenizer is reported, not an error.

@@ -33,10 +33,11 @@ struct Command {
 
 // To add a subcommand: its file, its line in commands.h, and its row here.
 constexpr const char* kLessText = "use fewer --samples or --tokens, or --dtype bf16";
-constexpr std::array<Command, 8> kCommands = {{
+constexpr std::array<Command, 9> kCommands = {{
     {"quantize", "Quantize a float model, tweak it, evaluate it, save it", &add_quantize, kLessText},
     {"tweak", "Tweak an already quantized model; its codes stay unchanged", &add_tweak_command, kLessText},
     {"apply", "Put what a tweak changed (tweak --patch) into a copy of the quantized file", &add_apply, ""},
+    {"convert", "Write a quantized model in another format, where that loses nothing", &add_convert, ""},
     {"generate", "Generate calibration text with a model", &add_generate, kLessText},
     {"eval", "Perplexity, and KL divergence from a reference", &add_eval,
      "use a smaller --batch-rows or --context, or --dtype bf16"},

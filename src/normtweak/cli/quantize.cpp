@@ -10,6 +10,7 @@
 #include "normtweak/cli/tweak_options.h"
 #include "normtweak/pipeline/run.h"
 #include "normtweak/pipeline/save_checkpoint.h"
+#include "normtweak/pipeline/served_by.h"
 #include "normtweak/report/run_report.h"
 
 namespace normtweak::cli {
@@ -122,6 +123,10 @@ Job add_quantize(CLI::App& command) {
       ->required();
   add_choice(command, "--format", choices->options.format, "Output format", pipeline::save_formats(),
              [](const std::string& name) { pipeline::find_save_format(name); });
+  add_choice(command, "--for", choices->options.served_by,
+             "Program that is to serve the result: settings that it cannot open are refused before the work, with "
+             "the next ones that it can",
+             pipeline::servers());
   command
       .add_option("--store-dtype", choices->store_type,
                   "dtype of the stored floats: f32, f16 or bf16 (default: the model's; f16 for a .gguf file)")

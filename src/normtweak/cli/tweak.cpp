@@ -26,10 +26,11 @@ struct Choices {
 Job add_tweak_command(CLI::App& command) {
   auto choices = std::make_shared<Choices>();
   command.footer(
-      "The result has the format of QUANTIZED, and byte-identical codes. Of an export without codes (--format hf)\n"
-      "only the norms can be tuned. A GGUF file gives a GGUF file of the same size, in which only norms, biases and\n"
-      "the scales of blocks differ, and --patch writes just these: `normtweak apply` puts them into a copy of\n"
-      "QUANTIZED. --reference may be the same model in another format.");
+      "The result is a copy of QUANTIZED, a folder or a GGUF file, of the same size: only norms, biases and the "
+      "scales\n"
+      "beside the codes differ, all else is byte-identical. Of an export without codes (--format hf) only the norms\n"
+      "and biases can be tuned. --patch writes just what changed: `normtweak apply` puts it into a copy of QUANTIZED.\n"
+      "--reference may be the same model in another format.");
   command.add_option("QUANTIZED", choices->options.quantized, model_help("The quantized model", true))->required();
   command
       .add_option("--reference", choices->options.reference, model_help("The float model that it was made from", false))
@@ -37,8 +38,7 @@ Job add_tweak_command(CLI::App& command) {
   command.add_option("-o,--output", choices->options.output,
                      "Output: a folder, or a file if QUANTIZED is one (GGUF); an earlier result there is "
                      "replaced");
-  command.add_option("--patch", choices->options.patch,
-                     "Of a GGUF file: write what changed to this file, with or without -o");
+  command.add_option("--patch", choices->options.patch, "Write what changed to this file, with or without -o");
   add_tweak(command, choices->tweak, "--method", false);
   add_text_source(command, choices->text);
   add_external(command, choices->external);
@@ -57,7 +57,7 @@ Job add_tweak_command(CLI::App& command) {
     check_apart({{"--patch", options.patch}}, {{"QUANTIZED", options.quantized}, {"--reference", options.reference}});
     check_apart({{"-o", options.output}, {"--patch", options.patch}, {"--json", choices->common.json}}, {});
     if (options.output.empty() && options.patch.empty()) {
-      fail_usage("-o is missing: where to save the result; of a GGUF file, --patch may save what changed");
+      fail_usage("-o is missing: where to save the result; --patch may save what changed alone");
     }
     options.compute = start(choices->common, true, true);
     note_unread_general(command, {}, options.compute, *progress);

@@ -1,6 +1,8 @@
 #include "normtweak/formats/bit_packing.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
@@ -90,6 +92,18 @@ at::Tensor unpack_rows(const at::Tensor& packed, int bits, std::int64_t columns)
     for (auto row = begin; row < end; ++row) unpack_row(from + row * words, columns, bits, to + row * columns);
   });
   return codes;
+}
+
+std::int64_t whole_columns(std::int64_t columns, int bits) {
+  const std::int64_t in_word = kWordBits / bits;
+  return (columns + in_word - 1) / in_word;
+}
+
+at::Tensor unpack_whole_rows(const at::Tensor& packed, int bits, std::int64_t columns) {
+  check_bits(bits);
+  const auto shifts = at::arange(kWordBits / bits, at::kInt) * bits;
+  const auto codes = packed.unsqueeze(2).bitwise_right_shift(shifts).bitwise_and_((1 << bits) - 1);
+  return codes.flatten(1).slice(1, 0, columns).to(at::kByte).contiguous();
 }
 
 }  // namespace normtweak::formats

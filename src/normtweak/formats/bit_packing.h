@@ -5,7 +5,7 @@
 //               ...     32 codes fill exactly `bits` words; the rest of the last word is zero
 //
 // Trap: this is the layout of compressed-tensors since 0.18. Before, a code never crossed a word boundary and the top
-// bits of words stayed empty: identical for 2, 4 and 8 bits, different for 3, 5, 6 and 7.
+// bits of words stayed empty: identical for 2, 4 and 8 bits, different for 3, 5, 6 and 7. That one is only read.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -19,5 +19,9 @@ at::Tensor pack_rows(const at::Tensor& codes, int bits);
 
 // packed: i32 [rows, packed_columns] -> u8 [rows, columns]. Throws Error naming the shape if it does not match.
 at::Tensor unpack_rows(const at::Tensor& packed, int bits, std::int64_t columns);
+
+// The same of the older layout, with 32 / bits whole codes in a word.
+std::int64_t whole_columns(std::int64_t columns, int bits);
+at::Tensor unpack_whole_rows(const at::Tensor& packed, int bits, std::int64_t columns);
 
 }  // namespace normtweak::formats

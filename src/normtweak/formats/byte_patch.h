@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <ostream>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace normtweak::formats {
@@ -14,6 +15,7 @@ struct BytePatch {
   std::uint64_t stride = 0;      // from the start of a piece to that of the next; at least `width`
   std::uint64_t width = 0;       // bytes of a piece
   std::vector<std::byte> bytes;  // of all pieces
+  std::string file = {};         // which file, where a model has several; empty: the one that its source names
 
   std::uint64_t pieces() const { return width == 0 ? 0 : bytes.size() / width; }
   std::uint64_t end() const { return pieces() == 0 ? offset : offset + (pieces() - 1) * stride + width; }

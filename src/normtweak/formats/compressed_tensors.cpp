@@ -1,12 +1,11 @@
 #include "normtweak/formats/compressed_tensors.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/isfinite.h>
 #include <ATen/ops/tensor.h>
 
-#include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
 #include "normtweak/formats/bit_packing.h"
+#include "normtweak/formats/linears/written_affine.h"
 
 namespace normtweak::formats {
 namespace {
@@ -14,43 +13,20 @@ namespace {
 using weights::AffineWeight;
 using weights::CodebookWeight;
 
-// Runs `action` and prefixes the message of its Error with the module's name.
-template <class Action>
-auto for_module(const std::string& module, const Action& action) {
-  try {
-    return action();
-  } catch (const Error& error) {
-    fail("linear {}: {}", module, error.what());
-  }
-}
-
-at::Tensor stored_float(const at::Tensor& master, at::ScalarType type, std::string_view what) {
-  const auto stored = master.detach().cpu().to(type).contiguous();
-  if (!at::isfinite(stored).all().item<bool>()) {
-    fail("{} does not fit {}; choose bfloat16 or float32 to store it in", what, type_name(type));
-  }
-  return stored;
-}
-
 at::Tensor packed_codes(const at::Tensor& codes, int bits) { return pack_rows(codes.cpu(), bits); }
 
 at::Tensor packed_zero_points(const AffineWeight& weight) {
-  const auto zeros = weight.zeros.detach().cpu();
-  const auto whole = (zeros == zeros.round()) & (zeros >= 0) & (zeros < (1 << weight.bits));
-  if (!whole.all().item<bool>()) {
-    fail("zero-points must be whole numbers from 0 to {}; mark the weight `float_zeros` to store others",
-         (1 << weight.bits) - 1);
-  }
-  return pack_rows(zeros.t().to(at::kByte), weight.bits).t().contiguous();
+  return pack_rows(whole_zeros(weight).t().contiguous(), weight.bits).t().contiguous();
 }
 
 // The tensors of one linear, each created on demand.
 class LaterTensors {
  public:
-  LaterTensors(std::string module, const at::Tensor& codes, int bits)
-      : module_(std::move(module)), out_(codes.size(0)), in_(codes.size(1)) {
+  // codes: u8 of this shape, once they are needed.
+  LaterTensors(std::string module, at::IntArrayRef shape, int bits, std::function<at::Tensor()> codes)
+      : module_(std::move(module)), out_(shape[0]), in_(shape[1]) {
     add("weight_packed", at::kInt, {out_, packed_columns(in_, bits)},
-        [codes, bits] { return packed_codes(codes, bits); });
+        [codes = std::move(codes), bits] { return packed_codes(codes(), bits); });
   }
 
   void add(const char* part, at::ScalarType type, std::vector<std::int64_t> shape, std::function<at::Tensor()> make) {
@@ -87,20 +63,29 @@ void add_zero_points(LaterTensors& tensors, const AffineWeight& weight) {
 
 std::vector<TensorToWrite> encode(const std::string& module, const AffineWeight& weight) {
   weights::check_shapes(weight);
-  LaterTensors tensors(module, weight.codes, weight.bits);
+  LaterTensors tensors(module, weight.codes.sizes(), weight.bits,
+                       [weight] { return in_weight_order(weight, weight.codes); });
   tensors.add_floats("weight_scale", weight.scales, weight.scale_type, "a scale");
   if (!weight.symmetric) {
     add_zero_points(tensors, weight);
   } else if (!weight.zeros.is_meta() && !(weight.zeros == (1 << (weight.bits - 1))).all().item<bool>()) {
     fail("the zero-points of a symmetric weight of {} bits must be {}", weight.bits, 1 << (weight.bits - 1));
   }
+  if (weight.order.defined()) {
+    tensors.add("weight_g_idx", at::kInt, {weight.codes.size(1)}, [weight] { return group_indices(weight); });
+  }
   return tensors.take();
 }
 
 std::vector<TensorToWrite> encode(const std::string& module, const CodebookWeight& weight) {
-  LaterTensors tensors(module, weight.codes, weight.bits);
+  LaterTensors tensors(module, weight.codes.sizes(), weight.bits, [codes = weight.codes] { return codes; });
   tensors.add_floats("weight_codebook", weight.codebook, weight.codebook_type, "a codebook entry");
   return tensors.take();
+}
+
+[[noreturn]] void refuse_kind(const weights::Weight& weight) {
+  fail("pack-quantized holds integers with scales and zero-points, or codebooks, and this weight is {}",
+       weights::describe(weight).name);
 }
 
 }  // namespace
@@ -108,20 +93,23 @@ std::vector<TensorToWrite> encode(const std::string& module, const CodebookWeigh
 PackedSettings packed_settings(const weights::Weight& weight) {
   if (const auto* affine = std::get_if<AffineWeight>(&weight)) {
     const bool extended = affine->float_zeros && !affine->symmetric;
-    return {affine->bits, affine->group_size, affine->symmetric,
-            extended ? PackedKind::float_zero_points : PackedKind::affine};
+    return {.bits = affine->bits,
+            .group_size = affine->group_size,
+            .symmetric = affine->symmetric,
+            .kind = extended ? PackedKind::float_zero_points : PackedKind::affine,
+            .ordered = affine->order.defined()};
   }
   if (const auto* codebook = std::get_if<CodebookWeight>(&weight)) {
     return {codebook->bits, 0, false, PackedKind::codebook};
   }
-  fail("a float weight is not packed");
+  refuse_kind(weight);
 }
 
 std::vector<TensorToWrite> encode_packed(const std::string& module, const weights::Weight& weight) {
   return for_module(module, [&]() -> std::vector<TensorToWrite> {
     if (const auto* affine = std::get_if<AffineWeight>(&weight)) return encode(module, *affine);
     if (const auto* codebook = std::get_if<CodebookWeight>(&weight)) return encode(module, *codebook);
-    fail("a float weight is not packed");
+    refuse_kind(weight);
   });
 }
 

@@ -1,5 +1,11 @@
 #include "normtweak/formats/compressed_tensors_config.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <charconv>
 #include <map>
 #include <utility>
 
@@ -29,39 +35,83 @@ std::optional<std::int64_t> whole_number(const Json& value) {
   return value.get<std::int64_t>();
 }
 
-int parse_group_size(const Json& weights, std::string_view where) {
+// Rows and columns of a tile, [128, 128] or "128x128".
+std::array<int, 2> parse_tile(const Json& structure, std::string_view where) {
+  constexpr int kLargest = 1 << 20;
+  std::array<int, 2> tile = {0, 0};
+  if (structure.is_array() && structure.size() == 2) {
+    for (std::size_t i = 0; i < 2; ++i) {
+      const auto size = whole_number(structure[i]);
+      if (size && *size > 0 && *size <= kLargest) tile.at(i) = static_cast<int>(*size);
+    }
+  } else if (structure.is_string()) {
+    const auto& text = structure.get_ref<const std::string&>();
+    const auto cross = text.find('x');
+    if (cross != std::string::npos) {
+      std::from_chars(text.data(), text.data() + cross, tile[0]);
+      std::from_chars(text.data() + cross + 1, text.data() + text.size(), tile[1]);
+    }
+  }
+  if (tile[0] <= 0 || tile[1] <= 0 || tile[0] > kLargest || tile[1] > kLargest) {
+    fail("{}: block_structure {}; rows and columns of a tile are expected", where, show(structure));
+  }
+  return tile;
+}
+
+// What shares a scale. Only weights of a byte have one scale for all, or tiles.
+void parse_scope(const Json& weights, PackedSettings& settings, std::string_view where) {
   const auto& size = get(weights, "group_size");
   const auto& strategy = get(weights, "strategy");
+  const bool bytes = settings.kind == PackedKind::integers || settings.kind == PackedKind::float8;
   const auto number = whole_number(size);
   const bool grouped = number && *number > 0 && *number < std::int64_t{1} << 31;
-  if (grouped && (strategy.is_null() || is_text(strategy, "group"))) return static_cast<int>(*number);
+  if (grouped && (strategy.is_null() || is_text(strategy, "group"))) {
+    settings.group_size = static_cast<int>(*number);
+    return;
+  }
   const bool whole_row = size.is_null() ? is_text(strategy, "channel") : number == -1;
-  if (whole_row && (strategy.is_null() || is_text(strategy, "channel"))) return 0;
-  fail("{}: strategy {} with group size {} is not supported; \"group\" and \"channel\" are", where, show(strategy),
-       show(size));
+  if (whole_row && (strategy.is_null() || is_text(strategy, "channel"))) return;
+  if (bytes && size.is_null() && (strategy.is_null() || is_text(strategy, "tensor"))) {
+    settings.per_tensor = true;
+    return;
+  }
+  if (bytes && is_text(strategy, "block")) {
+    const auto [rows, columns] = parse_tile(get(weights, "block_structure"), where);
+    settings.tile_rows = rows;
+    settings.group_size = columns;
+    return;
+  }
+  fail("{}: strategy {} with group size {} is not supported{}", where, show(strategy), show(size),
+       bytes ? "" : "; \"group\" and \"channel\" are");
 }
 
-PackedKind parse_kind(const Json& weights, bool extension, std::string_view where) {
+PackedKind parse_kind(const Json& weights, std::string_view format, std::string_view where) {
   const auto& type = get(weights, "type");
   const auto& zero_point_type = get(weights, "zero_point_type");
+  const bool extension = format == kExtendedPackedFormat;
   if (extension && is_text(type, "codebook")) return PackedKind::codebook;
+  if (is_text(type, "float") && (format == "float-quantized" || format == "naive-quantized")) return PackedKind::float8;
   if (!type.is_null() && !is_text(type, "int")) fail("{}: weights of type {} are not supported", where, show(type));
+  if (format == "float-quantized") fail("{}: weights of type int in format {}", where, format);
   if (extension && is_text(zero_point_type, "float")) return PackedKind::float_zero_points;
   if (!zero_point_type.is_null()) fail("{}: zero_point_type {} is not supported", where, show(zero_point_type));
-  return PackedKind::affine;
+  return format == "int-quantized" || format == "naive-quantized" ? PackedKind::integers : PackedKind::affine;
 }
 
-// `static` and `weight` change how codes were chosen, not how they are stored.
-void check_order(const Json& weights, std::string_view where) {
+// Only "group", also called "dynamic", is seen in the file: as weight_g_idx.
+bool parse_order(const Json& weights, std::string_view where) {
   const auto& order = get(weights, "actorder");
-  if (order.is_null() || order == false || is_text(order, "static") || is_text(order, "weight")) return;
-  fail("{}: actorder {} stores input columns in another order, which is not supported", where, show(order));
+  if (order.is_null()) return false;
+  if (order.is_boolean()) return order.get<bool>();
+  if (is_text(order, "static") || is_text(order, "weight")) return false;
+  if (is_text(order, "group") || is_text(order, "dynamic")) return true;
+  fail("{}: actorder {} is not supported", where, show(order));
 }
 
-PackedSettings parse_weights(const Json& weights, bool extension, std::string_view where) {
+PackedSettings parse_weights(const Json& weights, std::string_view format, std::string_view where) {
   if (!weights.is_object()) fail("{}: `weights` must be an object, found {}", where, show(weights));
   PackedSettings settings;
-  settings.kind = parse_kind(weights, extension, where);
+  settings.kind = parse_kind(weights, format, where);
   const auto bits = whole_number(weights.value("num_bits", Json(8)));
   if (!bits || *bits < 2 || *bits > 8)
     fail("{}: num_bits {} is not supported; 2 to 8 are", where, show(get(weights, "num_bits")));
@@ -69,10 +119,13 @@ PackedSettings parse_weights(const Json& weights, bool extension, std::string_vi
   const auto& symmetric = get(weights, "symmetric");
   if (!symmetric.is_null() && !symmetric.is_boolean()) fail("{}: `symmetric` is {}", where, show(symmetric));
   settings.symmetric = symmetric.is_null() || symmetric.get<bool>();  // the library's default
-  settings.group_size = parse_group_size(weights, where);
+  parse_scope(weights, settings, where);
+  if (settings.kind == PackedKind::float8 && settings.bits != 8) {
+    fail("{}: floats of {} bits are not supported; 8 are", where, settings.bits);
+  }
   const auto& dynamic = get(weights, "dynamic");
   if (!dynamic.is_null() && dynamic != false) fail("{}: dynamic weights are not supported", where);
-  check_order(weights, where);
+  settings.ordered = parse_order(weights, where);
   return settings;
 }
 
@@ -83,11 +136,63 @@ void refuse_unless_empty(const Json& object, std::initializer_list<const char*> 
   }
 }
 
-void check_format(const Json& format, bool extension, std::string_view where) {
-  const auto* expected = extension ? kExtendedPackedFormat : kPackedFormat;
-  if (!is_text(format, expected)) {
-    fail("{}: format {} is not supported; \"{}\" is", where, show(format), expected);
+// Throws Error if it is none of those that are read.
+std::string_view checked_format(const Json& format, bool extension, std::string_view where) {
+  constexpr std::array<std::string_view, 4> kRead = {kPackedFormat, "int-quantized", "naive-quantized",
+                                                     "float-quantized"};
+  if (extension) {
+    if (is_text(format, kExtendedPackedFormat)) return kExtendedPackedFormat;
+    fail("{}: format {} is not supported; \"{}\" is", where, show(format), kExtendedPackedFormat);
   }
+  for (const auto known : kRead) {
+    if (is_text(format, known)) return known;
+  }
+  fail("{}: format {} is not supported; {} are", where, show(format), fmt::join(kRead, ", "));
+}
+
+// A scheme that is named instead of written out, such as W4A16. Those of 4-bit floats are not read.
+Json preset(std::string name, std::string_view where) {
+  std::ranges::transform(name, name.begin(), [](unsigned char letter) { return std::toupper(letter); });
+  const auto scheme = [](int bits, const char* type, const char* strategy, const Json& group, bool symmetric) {
+    const Json weights = {
+        {"num_bits", bits}, {"type", type}, {"strategy", strategy}, {"group_size", group}, {"symmetric", symmetric}};
+    return Json{{"weights", weights}};
+  };
+  if (name == "W8A8" || name == "INT8") return scheme(8, "int", "channel", nullptr, true);
+  if (name == "FP8_DYNAMIC") return scheme(8, "float", "channel", nullptr, true);
+  if (name == "FP8") return scheme(8, "float", "tensor", nullptr, true);
+  if (name == "FP8_BLOCK") {
+    auto block = scheme(8, "float", "block", nullptr, true);
+    block["weights"]["block_structure"] = {128, 128};
+    return block;
+  }
+  if (name == "W4A16_ASYM") return scheme(4, "int", "group", 128, false);
+  const bool is_grid = name.size() > 3 && name[0] == 'W' && name[1] >= '2' && name[1] <= '8' && name[2] == 'A';
+  const auto rest = is_grid ? name.substr(3) : "";
+  if (rest != "16" && rest != "8" && rest != "4") {
+    fail("{}: preset {} is not supported; write its settings out", where, name);
+  }
+  return scheme(name[1] - '0', "int", "group", 128, true);
+}
+
+// The settings of a group; a preset's name has a list of targets alone.
+Json group_settings(const std::string& name, const Json& group, std::string_view where) {
+  if (group.is_object()) return group;
+  if (!group.is_array()) fail("{}: a group's settings expected, found {}", where, show(group));
+  auto settings = preset(name, where);
+  settings["targets"] = group;
+  return settings;
+}
+
+// compressed-tensors 0.17 and earlier.
+bool is_older_version(const Json& config) {
+  const auto& version = get(config, "version");
+  if (!version.is_string()) return false;
+  const auto& text = version.get_ref<const std::string&>();
+  constexpr int kSince = 18;
+  int minor = kSince;
+  if (text.starts_with("0.")) std::from_chars(text.data() + 2, text.data() + text.size(), minor);
+  return minor < kSince;
 }
 
 std::vector<std::string> parse_texts(const Json& list, std::string_view where) {
@@ -128,7 +233,9 @@ PackedConfig::PackedConfig(const Json& config, std::string_view origin)
   const auto& where = where_;
   if (!is_packed_config(config)) fail("{}: not of compressed-tensors", where);
   extension_ = is_text(get(config, "format"), kExtendedPackedFormat);
-  check_format(get(config, "format"), extension_, where);
+  const auto& format = get(config, "format");
+  const bool is_mixed = !extension_ && is_text(format, "mixed-precision");  // each group has its own
+  if (!is_mixed) checked_format(format, extension_, where);
   const auto& status = get(config, "quantization_status");
   // Versions of 2024 wrote "frozen" for compressed weights.
   if (!is_text(status, "compressed") && !is_text(status, "frozen")) {
@@ -146,15 +253,22 @@ PackedConfig::PackedConfig(const Json& config, std::string_view origin)
   bool is_first = true;                             // of those that do not single out experts
   for (const auto& [name, group] : groups.items()) {
     const auto group_where = fmt::format("{}: {}", where, name);
-    if (!group.is_object())
-      fail("{}: only groups with their settings are supported, found {}", group_where, show(group));
-    const bool of_all = std::exchange(is_first, is_first && singles_out_experts(group));
-    if (get(group, "targets") == kNoModule) continue;
-    refuse_unless_empty(group, {"input_activations", "output_activations"}, group_where);
-    if (const auto& format = get(group, "format"); !format.is_null()) check_format(format, extension_, group_where);
-    const auto settings = parse_weights(get(group, "weights"), extension_, group_where);
+    const auto scheme = group_settings(name, group, group_where);
+    const bool of_all = std::exchange(is_first, is_first && singles_out_experts(scheme));
+    if (get(scheme, "targets") == kNoModule) continue;
+    refuse_unless_empty(scheme, {"output_activations"}, group_where);
+    rounds_activations_ |= !is_empty(get(scheme, "input_activations"));
+    const auto& own = get(scheme, "format");
+    auto settings = parse_weights(get(scheme, "weights"),
+                                  checked_format(own.is_null() ? format : own, extension_, group_where), group_where);
+    settings.older_layout = is_older_version(config);
+    // W8A16 meant one scale a row before 0.16.
+    const bool is_preset = group.is_array();
+    if (is_preset && settings.group_size > 0 && settings.tile_rows == 0) {
+      settings.group_size = PackedSettings::kShapeDecides;
+    }
     if (of_all && !is_first) dequantized_with_ = settings;
-    for (auto& target : parse_texts(get(group, "targets"), group_where)) by_target[std::move(target)] = settings;
+    for (auto& target : parse_texts(get(scheme, "targets"), group_where)) by_target[std::move(target)] = settings;
   }
   for (const auto& [target, settings] : by_target) {
     if (ModulePattern::is_regex(target)) {

@@ -24,6 +24,7 @@
 
 #include "normtweak/base/json/json.h"
 #include "normtweak/formats/compressed_tensors.h"
+#include "normtweak/formats/linears/written_family.h"
 #include "normtweak/formats/module_pattern.h"
 
 namespace normtweak::formats {
@@ -40,18 +41,12 @@ struct PackedModule {
   std::int64_t rows = 0, columns = 0;  // of its weight; 0: not known, which matters to packed_readers() alone
 };
 
-// What a family adds to its config.
-struct PackedFamily {
-  std::string_view base_prefix = {};  // "model.": names within the base model lack it, in transformers' AutoModel
-  bool others_read_it = true;         // false for GPT-2, whose Conv1D no other program packs
-};
-
 // The config to write. ignored: the model's other linears, which stay float; a class target would match them, too. If
 // all settings are equal the target is the class "Linear", otherwise each group has regular expressions that match
 // its modules, with the base prefix or without. If one module needs the extension, or others cannot read this family
 // packed, the whole config is marked so that they refuse it and do not go on with random weights.
 Json make_packed_config(std::span<const PackedModule> modules, const std::vector<std::string>& ignored,
-                        const PackedFamily& family = {});
+                        const WrittenFamily& family = {});
 
 // Whether a checkpoint with this `quantization_config` is to be read by decode_packed(), judging by its method and
 // format names.
@@ -69,6 +64,9 @@ class PackedConfig {
 
   bool is_extension() const { return extension_; }
 
+  // Whether servers round the inputs of linears as well, which this program does not.
+  bool rounds_activations() const { return rounds_activations_; }
+
   // What transformers 5 takes for all linears when it dequantizes: the settings of the first group that does not single
   // out experts. nullopt if these cannot be dequantized.
   const std::optional<PackedSettings>& dequantized_with() const { return dequantized_with_; }
@@ -82,7 +80,7 @@ class PackedConfig {
   std::optional<PackedSettings> find_settings(const std::string& module, const std::string& class_name) const;
 
   std::string where_;  // how messages begin
-  bool extension_ = false;
+  bool extension_ = false, rounds_activations_ = false;
   std::optional<PackedSettings> dequantized_with_;
   // Names of modules and classes are looked up: a mixture of experts may name each of its 20,000 linears.
   std::unordered_map<std::string, PackedSettings> named_;

@@ -1,128 +1,192 @@
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 
-#include "normtweak/base/device/finite.h"
 #include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
 #include "normtweak/formats/bit_packing.h"
 #include "normtweak/formats/compressed_tensors.h"
+#include "normtweak/formats/linears/module_tensors.h"
+#include "normtweak/formats/linears/scaled_bytes.h"
 
 namespace normtweak::formats {
 namespace {
 
-// Reads and checks the tensors of one linear, with errors that name them.
-class PackedLinear {
- public:
-  PackedLinear(const TensorSource& source, const std::string& module, const PackedSettings& settings)
-      : source_(source), module_(module), settings_(settings) {
-    if (source.contains(name("weight_g_idx"))) {
-      fail("{}: tensor {}: input columns in another order (actorder \"group\") are not supported",
-           source.file_of(name("weight_g_idx")), name("weight_g_idx"));
-    }
-    read_shape();
+using weights::AffineWeight;
+using weights::Weight;
+
+constexpr const char *kPacked = "weight_packed", *kScale = "weight_scale", *kZero = "weight_zero_point",
+                     *kShape = "weight_shape", *kCodebook = "weight_codebook", *kIndex = "weight_g_idx";
+
+at::Tensor later(std::initializer_list<std::int64_t> shape, at::ScalarType type) {
+  return at::empty(shape, at::TensorOptions(type).device(at::kMeta));
+}
+
+// Rows and columns, from weight_shape.
+std::array<std::int64_t, 2> shape_of(const ModuleTensors& tensors) {
+  const auto type = tensors.info(kShape).type;
+  const auto shape = tensors.read(kShape, type == at::kInt ? at::kInt : at::kLong, {2}).to(at::kLong);
+  const std::array found = {shape[0].item<std::int64_t>(), shape[1].item<std::int64_t>()};
+  constexpr std::int64_t kMost = std::int64_t{1} << 31;  // for either dimension, so that sizes below cannot overflow
+  if (found[0] <= 0 || found[1] <= 0 || found[0] > kMost || found[1] > kMost) {
+    tensors.refuse(kShape, "holds [{}, {}], which is not the shape of a weight", found[0], found[1]);
   }
+  return found;
+}
 
-  at::Tensor codes() const {
-    const auto packed = read("weight_packed", at::kInt, {out_, packed_columns_of_file()});
-    return unpack_rows(packed, settings_.bits, in_);
+// Whether `words` hold `columns` codes in the layout before 0.18. Throws Error if they do in neither.
+bool is_older_layout(const ModuleTensors& tensors, const char* part, std::int64_t words, std::int64_t columns,
+                     const PackedSettings& settings) {
+  const auto dense = packed_columns(columns, settings.bits), whole = whole_columns(columns, settings.bits);
+  if (words == dense && words == whole) return settings.older_layout;
+  if (words != dense && words != whole) {
+    tensors.refuse(part,
+                   "{} words for {} codes of {} bits, {} expected; it is not of the model that its config describes",
+                   words, columns, settings.bits, dense);
   }
+  return words != dense;
+}
 
-  std::int64_t groups() const {
-    if (settings_.group_size == 0) return 1;
-    if (in_ % settings_.group_size != 0) {
-      fail("{}: linear {}: group size {} does not divide the {} input columns", source_.file_of(name("weight_packed")),
-           module_, settings_.group_size, in_);
-    }
-    return in_ / settings_.group_size;
+at::Tensor unpacked(const ModuleTensors& tensors, const char* part, const at::Tensor& words, std::int64_t columns,
+                    const PackedSettings& settings) {
+  return is_older_layout(tensors, part, words.size(1), columns, settings)
+             ? unpack_whole_rows(words, settings.bits, columns)
+             : unpack_rows(words, settings.bits, columns);
+}
+
+// What a packed linear is, without its data.
+AffineOutline outlined(const ModuleTensors& tensors, const PackedSettings& settings) {
+  const auto [rows, columns] = shape_of(tensors);
+  const auto words = tensors.info(kPacked, at::kInt, {rows, -1}).shape[1];
+  is_older_layout(tensors, kPacked, words, columns, settings);
+  AffineOutline outline = {.rows = rows, .columns = columns, .bits = settings.bits, .symmetric = settings.symmetric};
+  outline.converts_on_load = true;
+  if (settings.kind == PackedKind::codebook) return outline;
+  outline.scale_type = tensors.float_type(kScale, {rows, -1});
+  const auto groups = tensors.info(kScale).shape[1];
+  const auto size = settings.group_size == PackedSettings::kShapeDecides && groups > 0
+                        ? static_cast<int>(columns / groups)
+                        : settings.group_size;
+  outline.group_size = checked_group_size(tensors, kScale, size, columns, groups);
+  return outline;
+}
+
+at::Tensor order_of(const ModuleTensors& tensors, const AffineOutline& outline) {
+  if (!tensors.has(kIndex)) return {};
+  const auto unset = tensors.read(kIndex, at::kInt, {outline.columns}).eq(-1).all().item<bool>();
+  return unset ? at::Tensor() : order_of_groups(tensors, kIndex, outline);
+}
+
+at::Tensor zeros_of(const ModuleTensors& tensors, const AffineWeight& weight, const PackedSettings& settings) {
+  const auto rows = weight.codes.size(0), groups = weight.scales.size(1);
+  const int middle = 1 << (settings.bits - 1);
+  if (settings.symmetric) return at::full({rows, groups}, middle, at::kFloat);
+  if (weight.float_zeros) return tensors.floats(kZero, {rows, groups});
+  if (tensors.info(kZero).type == at::kChar) {  // as before 0.9.4
+    return tensors.read(kZero, at::kChar, {rows, groups}).to(at::kFloat) + middle;
   }
+  const auto packed = tensors.read(kZero, at::kInt, {-1, groups}).t().contiguous();
+  return unpacked(tensors, kZero, packed, rows, settings).t().to(at::kFloat).contiguous();
+}
 
-  // f32, and its stored dtype.
-  std::pair<at::Tensor, at::ScalarType> read_floats(const char* part, std::int64_t columns) const {
-    const auto type = source_.info(name(part)).type;
-    if (type != at::kHalf && type != at::kBFloat16 && type != at::kFloat) {
-      fail("{}: tensor {}: F16, BF16 or F32 expected, the file has {}", source_.file_of(name(part)), name(part),
-           type_name(type));
-    }
-    const auto values = read(part, type, {out_, columns}).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
-    if (!all_finite(values)) {
-      fail("{}: tensor {} holds NaN or infinity; the file is damaged or was saved from a failed run",
-           source_.file_of(name(part)), name(part));
-    }
-    return {values, type};
-  }
+Weight decode_affine(const ModuleTensors& tensors, const PackedSettings& settings) {
+  const auto outline = outlined(tensors, settings);
+  auto weight = affine_outline(outline);
+  weight.float_zeros = settings.kind == PackedKind::float_zero_points;
+  weight.codes =
+      unpacked(tensors, kPacked, tensors.read(kPacked, at::kInt, {outline.rows, -1}), outline.columns, settings);
+  weight.order = order_of(tensors, outline);
+  if (weight.order.defined()) weight.codes = weight.codes.index_select(1, weight.order);
+  weight.scales = tensors.floats(kScale, weight.scales.sizes());
+  weight.zeros = zeros_of(tensors, weight, settings);
+  return weight;
+}
 
-  at::Tensor read_packed_zero_points() const {
-    const auto packed = read("weight_zero_point", at::kInt, {packed_columns(out_, settings_.bits), groups()});
-    return unpack_rows(packed.t(), settings_.bits, out_).t().to(at::kFloat).contiguous();
-  }
+// Integers of a byte with a scale for each row or group are affine weights of 8 bits; others share scales by tiles.
+bool is_grouped(const PackedSettings& settings) {
+  return settings.kind == PackedKind::integers && !settings.per_tensor && settings.tile_rows == 0;
+}
 
-  std::int64_t out() const { return out_; }
+AffineOutline outlined_integers(const ModuleTensors& tensors, const PackedSettings& settings) {
+  const auto shape = tensors.info("weight", at::kChar, {-1, -1}).shape;
+  AffineOutline outline = {.rows = shape[0], .columns = shape[1], .bits = 8, .symmetric = settings.symmetric};
+  outline.scale_type = tensors.float_type(kScale, {shape[0], -1});
+  const auto groups = tensors.info(kScale).shape[1];
+  const auto size = settings.group_size == PackedSettings::kShapeDecides && groups > 0
+                        ? static_cast<int>(shape[1] / groups)
+                        : settings.group_size;
+  outline.group_size = checked_group_size(tensors, kScale, size, shape[1], groups);
+  outline.converts_on_load = true;
+  return outline;
+}
 
- private:
-  std::string name(const char* part) const { return module_ + "." + part; }
+Weight decode_integers(const ModuleTensors& tensors, const PackedSettings& settings) {
+  constexpr int kMiddle = 128;
+  auto weight = affine_outline(outlined_integers(tensors, settings));
+  const auto shape = weight.scales.sizes().vec();
+  weight.codes = (tensors.read("weight", at::kChar, weight.codes.sizes()).to(at::kShort) + kMiddle).to(at::kByte);
+  weight.scales = tensors.floats(kScale, shape);
+  weight.zeros = at::full(shape, kMiddle, at::kFloat);
+  if (!settings.symmetric) weight.zeros.add_(tensors.read(kZero, at::kChar, shape));
+  return weight;
+}
 
-  at::Tensor read(const char* part, at::ScalarType type, at::IntArrayRef shape) const {
-    const auto found = source_.info(name(part)).type;
-    if (found != type) {
-      fail("{}: tensor {}: {} expected, the file has {}; it may be packed in an older layout",
-           source_.file_of(name(part)), name(part), type_name(type), type_name(found));
-    }
-    return read_with_shape(source_, name(part), shape);
-  }
+ByteLayout bytes_of(const ModuleTensors& tensors, const PackedSettings& settings) {
+  ByteLayout layout = {.type = settings.kind == PackedKind::float8 ? at::kFloat8_e4m3fn : at::kChar};
+  if (!settings.per_tensor) layout.tile = {settings.tile_rows > 0 ? settings.tile_rows : 1, settings.group_size};
+  if (settings.symmetric) return layout;
+  if (!settings.per_tensor) tensors.refuse(kZero, "zero-points of tiles are not supported");
+  layout.zero = tensors.read(kZero, at::kChar, {1}).item<std::int64_t>();
+  return layout;
+}
 
-  void read_shape() {
-    const auto shape = read("weight_shape", at::kLong, {2});
-    out_ = shape[0].item<std::int64_t>();
-    in_ = shape[1].item<std::int64_t>();
-    constexpr std::int64_t kMost = std::int64_t{1} << 31;  // for either dimension, so that sizes below cannot overflow
-    if (out_ <= 0 || in_ <= 0 || out_ > kMost || in_ > kMost) {
-      fail("{}: tensor {}: holds [{}, {}], which is not the shape of a weight", source_.file_of(name("weight_shape")),
-           name("weight_shape"), out_, in_);
-    }
-  }
-
-  std::int64_t packed_columns_of_file() const {
-    const auto found = source_.info(name("weight_packed")).shape;
-    const auto words = packed_columns(in_, settings_.bits);
-    const auto codes_per_word = 32 / settings_.bits;
-    const auto padded = (in_ + codes_per_word - 1) / codes_per_word;
-    if (found.size() == 2 && found[1] == padded && padded != words) {
-      fail(
-          "{}: tensor {}: {} words a row, {} expected; {} bits are packed as compressed-tensors did before 0.18, pack "
-          "the model anew",
-          source_.file_of(name("weight_packed")), name("weight_packed"), padded, words, settings_.bits);
-    }
-    return words;
-  }
-
-  const TensorSource& source_;
-  const std::string& module_;
-  const PackedSettings& settings_;
-  std::int64_t out_ = 0, in_ = 0;
-};
+// The floats that a linear has, by what its settings say.
+bool has_codebook(const Weight& weight) { return std::holds_alternative<weights::CodebookWeight>(weight); }
 
 }  // namespace
 
-weights::Weight decode_packed(const TensorSource& source, const std::string& module, const PackedSettings& settings) {
-  const PackedLinear linear(source, module, settings);
+Weight decode_packed(const TensorSource& source, const std::string& module, const PackedSettings& settings) {
+  const ModuleTensors tensors(source, module);
+  if (is_grouped(settings)) return decode_integers(tensors, settings);
+  if (settings.kind == PackedKind::integers || settings.kind == PackedKind::float8) {
+    return read_bytes(tensors, kScale, bytes_of(tensors, settings));
+  }
+  if (settings.kind != PackedKind::codebook) return decode_affine(tensors, settings);
+  const auto outline = outlined(tensors, settings);
+  const auto words = tensors.read(kPacked, at::kInt, {outline.rows, -1});
+  const std::array shape = {outline.rows, std::int64_t{1} << settings.bits};
+  return weights::CodebookWeight{unpacked(tensors, kPacked, words, outline.columns, settings),
+                                 tensors.floats(kCodebook, shape), settings.bits, tensors.float_type(kCodebook, shape)};
+}
+
+Weight outline_packed(const TensorSource& source, const std::string& module, const PackedSettings& settings) {
+  const ModuleTensors tensors(source, module);
+  if (is_grouped(settings)) return affine_outline(outlined_integers(tensors, settings));
+  if (settings.kind == PackedKind::integers || settings.kind == PackedKind::float8) {
+    return outline_bytes(tensors, kScale, bytes_of(tensors, settings));
+  }
+  auto outline = outlined(tensors, settings);
   if (settings.kind == PackedKind::codebook) {
-    auto [codebook, type] = linear.read_floats("weight_codebook", std::int64_t{1} << settings.bits);
-    return weights::CodebookWeight{linear.codes(), codebook, settings.bits, type};
+    const auto values = std::int64_t{1} << settings.bits;
+    return weights::CodebookWeight{later({outline.rows, outline.columns}, at::kByte),
+                                   later({outline.rows, values}, at::kFloat), settings.bits,
+                                   tensors.float_type(kCodebook, {outline.rows, values})};
   }
-  weights::AffineWeight weight;
-  weight.bits = settings.bits;
-  weight.group_size = settings.group_size;
-  weight.symmetric = settings.symmetric;
+  outline.ordered = order_of(tensors, outline).defined();
+  auto weight = affine_outline(outline);
   weight.float_zeros = settings.kind == PackedKind::float_zero_points;
-  weight.codes = linear.codes();
-  std::tie(weight.scales, weight.scale_type) = linear.read_floats("weight_scale", linear.groups());
-  if (settings.symmetric) {
-    weight.zeros = at::full({linear.out(), linear.groups()}, 1 << (settings.bits - 1), at::kFloat);
-  } else if (weight.float_zeros) {
-    weight.zeros = linear.read_floats("weight_zero_point", linear.groups()).first;
-  } else {
-    weight.zeros = linear.read_packed_zero_points();
-  }
   return weight;
+}
+
+NamedTensors packed_floats(const TensorSource& source, const std::string& module, const Weight& weight) {
+  const ModuleTensors tensors(source, module);
+  auto copy = weight;
+  NamedTensors floats;
+  for (const auto& [kind, name, values, stored, converts] : weights::code_floats(copy)) {
+    const auto* part = has_codebook(weight) ? kCodebook : kind == weights::CodeFloats::Kind::zeros ? kZero : kScale;
+    floats.emplace_back(tensors.name(part), values->detach().cpu().view(tensors.info(part).shape));
+  }
+  return floats;
 }
 
 }  // namespace normtweak::formats

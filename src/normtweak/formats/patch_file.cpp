@@ -13,6 +13,8 @@
 #include <memory>
 #include <ostream>
 #include <streambuf>
+#include <string_view>
+#include <utility>
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/strings/wording.h"
@@ -21,7 +23,7 @@
 namespace normtweak::formats {
 namespace {
 
-constexpr const char *kFormat = "normtweak-patch", *kVersion = "1";
+constexpr const char *kFormat = "normtweak-patch", *kVersion = "2";
 constexpr const char *kPieces = "pieces", *kBytes = "bytes";
 constexpr std::int64_t kFields = 4;
 
@@ -79,7 +81,7 @@ std::uint64_t number_of(const std::string& text, const std::filesystem::path& pa
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   const bool is_number = error == std::errc() && end == text.data() + text.size() && !text.empty();
   if (!is_number || value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
-    fail("{}: base_bytes is {}, a number of bytes is needed", path.string(), text);
+    fail("{}: `{}` stands where a number is needed; the file is damaged", path.string(), text);
   }
   return value;
 }
@@ -111,9 +113,10 @@ BytePatch read_patch(const std::int64_t* fields, std::span<const std::byte>& lef
 
 }  // namespace
 
-void save_patch(const std::filesystem::path& path, std::span<const std::byte> base,
-                const std::vector<BytePatch>& patches) {
-  const auto changed = changes_only(base, patches);
+namespace {
+
+// pieces and bytes of one file.
+std::pair<at::Tensor, at::Tensor> tensors_of(const std::vector<BytePatch>& changed) {
   auto pieces = at::empty({static_cast<std::int64_t>(changed.size()), kFields}, at::kLong);
   std::int64_t total = 0;
   for (const auto& patch : changed) total += static_cast<std::int64_t>(patch.bytes.size());
@@ -127,36 +130,29 @@ void save_patch(const std::filesystem::path& path, std::span<const std::byte> ba
     std::memcpy(target, patch.bytes.data(), patch.bytes.size());
     target += patch.bytes.size();
   }
-  Hash of_base;
-  of_base.add(base);
-  write_safetensors(path, to_write({{kPieces, pieces}, {kBytes, bytes}}),
-                    {{"format", kFormat},
-                     {"version", kVersion},
-                     {"base_bytes", std::to_string(base.size())},
-                     {"base_xxh3", of_base.text()},
-                     {"result_xxh3", hash_of(base, changed)}});
+  return {pieces, bytes};
 }
 
-PatchFile load_patch(const std::filesystem::path& path) {
-  const SafetensorsFile file(path);
-  if (text_of(file, "format", path) != kFormat) {
-    fail("{}: no patch; give a file that `normtweak tweak --patch` wrote", path.string());
-  }
-  if (const auto version = text_of(file, "version", path); version != kVersion) {
-    fail("{}: a patch of version {}, and this program reads {}; use a newer normtweak", path.string(), version,
-         kVersion);
-  }
-  PatchFile patch;
-  patch.base_bytes = number_of(text_of(file, "base_bytes", path), path);
-  patch.base_hash = text_of(file, "base_xxh3", path);
-  patch.result_hash = text_of(file, "result_xxh3", path);
-  const bool has_both = file.contains(kPieces) && file.contains(kBytes);
-  const auto pieces = has_both ? file.read(kPieces).contiguous() : at::empty({0}, at::kLong),
-             bytes = has_both ? file.read(kBytes).contiguous() : at::empty({0}, at::kByte);
+std::string numbered(std::string_view key, std::uint64_t number) { return fmt::format("{}.{}", key, number); }
+
+PatchedFile load_file(const SafetensorsFile& file, std::uint64_t number, const std::filesystem::path& path) {
+  const auto value = [&](std::string_view key) { return text_of(file, numbered(key, number), path); };
+  PatchedFile patch;
+  patch.name = value("name");
+  const bool is_plain = !patch.name.empty() && patch.name != "." && patch.name != ".." &&
+                        patch.name.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
+  if (!is_plain) fail("{}: changes `{}`, which is not the name of a file", path.string(), patch.name);
+  patch.base_bytes = number_of(value("base_bytes"), path);
+  patch.base_hash = value("base_xxh3");
+  patch.result_hash = value("result_xxh3");
+  const auto pieces_name = numbered(kPieces, number), bytes_name = numbered(kBytes, number);
+  const bool has_both = file.contains(pieces_name) && file.contains(bytes_name);
+  const auto pieces = has_both ? file.read(pieces_name).contiguous() : at::empty({0}, at::kLong),
+             bytes = has_both ? file.read(bytes_name).contiguous() : at::empty({0}, at::kByte);
   if (pieces.scalar_type() != at::kLong || pieces.dim() != 2 || pieces.size(1) != kFields ||
       bytes.scalar_type() != at::kByte || bytes.dim() != 1) {
-    fail("{}: tensors {} i64 [patches, {}] and {} u8 [bytes] expected; the file is damaged", path.string(), kPieces,
-         kFields, kBytes);
+    fail("{}: tensors {} i64 [patches, {}] and {} u8 [bytes] expected; the file is damaged", path.string(), pieces_name,
+         kFields, bytes_name);
   }
   auto left = std::as_bytes(std::span(bytes.const_data_ptr<std::uint8_t>(), static_cast<std::size_t>(bytes.numel())));
   for (std::int64_t i = 0; i < pieces.size(0); ++i) {
@@ -167,7 +163,46 @@ PatchFile load_patch(const std::filesystem::path& path) {
   return patch;
 }
 
-void check_base(const PatchFile& patch, std::span<const std::byte> base, const std::filesystem::path& name,
+}  // namespace
+
+void save_patch(const std::filesystem::path& path, const std::vector<FileChanges>& files) {
+  Metadata metadata = {{"format", kFormat}, {"version", kVersion}, {"files", std::to_string(files.size())}};
+  NamedTensors tensors;
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    const auto& [name, base, patches] = files[i];
+    const auto changed = changes_only(base, patches);
+    auto [pieces, bytes] = tensors_of(changed);
+    tensors.emplace_back(numbered(kPieces, i), std::move(pieces));
+    tensors.emplace_back(numbered(kBytes, i), std::move(bytes));
+    Hash of_base;
+    of_base.add(base);
+    metadata[numbered("name", i)] = name;
+    metadata[numbered("base_bytes", i)] = std::to_string(base.size());
+    metadata[numbered("base_xxh3", i)] = of_base.text();
+    metadata[numbered("result_xxh3", i)] = hash_of(base, changed);
+  }
+  write_safetensors(path, to_write(tensors), metadata);
+}
+
+std::vector<PatchedFile> load_patch(const std::filesystem::path& path) {
+  const SafetensorsFile file(path);
+  if (text_of(file, "format", path) != kFormat) {
+    fail("{}: no patch; give a file that `normtweak tweak --patch` wrote", path.string());
+  }
+  if (const auto version = text_of(file, "version", path); version != kVersion) {
+    fail("{}: a patch of version {}, and this program reads {}; use the version of normtweak that wrote it",
+         path.string(), version, kVersion);
+  }
+  const auto count = number_of(text_of(file, "files", path), path);
+  if (count == 0 || count > file.names().size()) {
+    fail("{}: names {} files and holds {} tensors; the file is damaged", path.string(), count, file.names().size());
+  }
+  std::vector<PatchedFile> files;
+  for (std::uint64_t i = 0; i < count; ++i) files.push_back(load_file(file, i, path));
+  return files;
+}
+
+void check_base(const PatchedFile& patch, std::span<const std::byte> base, const std::filesystem::path& name,
                 const std::filesystem::path& patch_name) {
   if (base.size() != patch.base_bytes) {
     fail("{}: not the file that {} was made for: it has {}, and that had {}", name.string(), patch_name.string(),

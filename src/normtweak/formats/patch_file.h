@@ -1,9 +1,11 @@
-// What a tweak changed in a file, as a file of its own: far smaller than the model, and applied to the same base.
+// What a tweak changed in the files of a model, as a file of its own: far smaller than the model, and applied to the
+// same base.
 //
-// A safetensors file with the tensors `pieces` i64 [patches, 4] (offset, stride, width in bytes, number of pieces; see
-// BytePatch) and `bytes` u8, the bytes of all patches one after the other. Its metadata: "format" "normtweak-patch",
-// "version" "1", and of the base and of the result the size in bytes and the hash XXH3 of 128 bits, in hexadecimal:
-// "base_bytes", "base_xxh3", "result_xxh3".
+// A safetensors file. For each file of the model, N = 0, 1, ...: the tensors `pieces.N` i64 [patches, 4] (offset,
+// stride, width in bytes, number of pieces; see BytePatch) and `bytes.N` u8, the bytes of all its patches one after the
+// other. Metadata: "format" "normtweak-patch", "version" "2", "files" how many there are, and of each "name.N", its
+// size in bytes "base_bytes.N", and the hashes XXH3 of 128 bits, in hexadecimal, of the base "base_xxh3.N" and of the
+// result "result_xxh3.N".
 #pragma once
 #include <filesystem>
 #include <span>
@@ -14,22 +16,29 @@
 
 namespace normtweak::formats {
 
-// Hashes the base and the result, so it reads the base.
-void save_patch(const std::filesystem::path& path, std::span<const std::byte> base,
-                const std::vector<BytePatch>& patches);
+// One file of a model, and what changes in it.
+struct FileChanges {
+  std::string name;  // without folders
+  std::span<const std::byte> base;
+  std::vector<BytePatch> patches;
+};
 
-struct PatchFile {
+// Hashes bases and results, so it reads the bases.
+void save_patch(const std::filesystem::path& path, const std::vector<FileChanges>& files);
+
+struct PatchedFile {
+  std::string name;
   std::vector<BytePatch> patches;
   std::uint64_t base_bytes = 0;
   std::string base_hash, result_hash;
 };
 
-// Throws Error naming the file and what is wrong with it: not a patch, of a later version, or patches that lie outside
-// the base or overlap themselves.
-PatchFile load_patch(const std::filesystem::path& path);
+// At least one file. Throws Error naming `path` and what is wrong with it: not a patch, of another version, names of
+// files that reach into folders, or patches that lie outside the base or overlap themselves.
+std::vector<PatchedFile> load_patch(const std::filesystem::path& path);
 
 // Throws Error unless `base`, called `name`, is the file that the patch was made for, and gives the result that it had.
-void check_base(const PatchFile& patch, std::span<const std::byte> base, const std::filesystem::path& name,
+void check_base(const PatchedFile& patch, std::span<const std::byte> base, const std::filesystem::path& name,
                 const std::filesystem::path& patch_name);
 
 }  // namespace normtweak::formats

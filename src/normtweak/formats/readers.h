@@ -1,12 +1,11 @@
 // Which programs open a checkpoint, and with what. A checkpoint is judged as a whole: a program that cannot read one of
 // its linears cannot use it. What was tried and what was read in their sources stands in docs/formats.md.
 #pragma once
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "normtweak/formats/compressed_tensors_config.h"
+#include "normtweak/base/json/json.h"
 
 namespace normtweak::formats {
 
@@ -21,11 +20,6 @@ std::vector<Reader> float_readers();
 
 // Of a GGUF file.
 std::vector<Reader> gguf_readers();
-
-// Of a folder with packed weights. config: its `quantization_config`; modules, floats: the linears that are packed and
-// those that are not. packed_head: whether the head is among the former.
-std::vector<Reader> packed_readers(const Json& config, std::span<const PackedModule> modules,
-                                   const std::vector<std::string>& floats, bool packed_head = false);
 
 // "transformers (with compressed-tensors)"
 std::string reader_text(const Reader& reader);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "normtweak/base/device/finite.h"
 #include "normtweak/base/error.h"
 #include "normtweak/base/files/file_kind.h"
 #include "normtweak/base/files/out_of_memory.h"
@@ -69,6 +70,27 @@ TensorInfo SafetensorsFile::info(const std::string& name) const {
   const auto type = type_of(name, found);
   return {type, header_.shape(found).vec(), *safetensors_name(type),
           static_cast<std::int64_t>(found.end - found.begin)};
+}
+
+std::vector<BytePatch> SafetensorsFile::patch(const std::string& name, const at::Tensor& values) const {
+  const auto& found = entry(name);
+  const auto type = type_of(name, found);
+  const auto stored = values.detach().cpu().to(type).contiguous();
+  if (stored.nbytes() != found.end - found.begin) {
+    fail("{}: tensor {}: {} bytes to write in the place of {}", origin_, name, stored.nbytes(),
+         found.end - found.begin);
+  }
+  if (stored.is_floating_point() && !all_finite(stored)) {
+    fail("{}: tensor {}: a new value does not fit {}", origin_, name, *safetensors_name(type));
+  }
+  const auto* bytes = static_cast<const std::byte*>(stored.const_data_ptr());
+  const auto element = c10::elementSize(type);
+  const auto start = static_cast<std::uint64_t>(data_.data() - bytes_.data());
+  return {{.offset = start + found.begin,
+           .stride = element,
+           .width = element,
+           .bytes = {bytes, bytes + stored.nbytes()},
+           .file = origin_}};
 }
 
 at::Tensor SafetensorsFile::read(const std::string& name) const {

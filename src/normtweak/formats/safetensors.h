@@ -34,6 +34,9 @@ class SafetensorsFile : public TensorSource {
   bool contains(const std::string& name) const override { return index_.find(names(), name).has_value(); }
   TensorInfo info(const std::string& name) const override;
   at::Tensor read(const std::string& name) const override;
+  bool is_patchable() const override { return true; }
+  using TensorSource::patch;
+  std::vector<BytePatch> patch(const std::string& name, const at::Tensor& values) const override;
   std::string file_of(const std::string&) const override { return origin_; }
 
   const std::map<std::string, std::string>& metadata() const { return header_.metadata; }

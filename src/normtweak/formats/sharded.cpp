@@ -1,5 +1,6 @@
 #include "normtweak/formats/sharded.h"
 
+#include <algorithm>
 #include <climits>
 #include <map>
 
@@ -73,6 +74,18 @@ class Sharded : public TensorSource {
   bool contains(const std::string& name) const override { return places_.find(names_, name).has_value(); }
   TensorInfo info(const std::string& name) const override { return shard(name).info(name); }
   at::Tensor read(const std::string& name) const override { return shard(name).read(name); }
+  bool is_patchable() const override {
+    return std::ranges::all_of(shards_, [](const auto& shard) { return shard.second->file->is_patchable(); });
+  }
+  using TensorSource::patch;
+  std::vector<BytePatch> patch(const std::string& name, const at::Tensor& values) const override {
+    return shard(name).patch(name, values);
+  }
+  std::vector<std::string> files() const override {
+    std::vector<std::string> all;
+    for (const auto& [file_name, shard] : shards_) all.push_back(shard->file->file_of({}));
+    return all;
+  }
   std::string file_of(const std::string& name) const override {
     return contains(name) ? shard(name).file_of(name) : index_.string();
   }

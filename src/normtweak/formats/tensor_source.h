@@ -47,6 +47,14 @@ class TensorSource {
   virtual std::vector<BytePatch> patch(const std::string& name, const at::Tensor& values) const;
   virtual std::vector<BytePatch> patch(const std::string& name, const weights::Weight& weight) const;
 
+  // Whether patch() below is possible.
+  virtual bool is_patchable() const { return false; }
+  // The files that hold tensors.
+  virtual std::vector<std::string> files() const { return {file_of({})}; }
+
+  // What other programs may read otherwise in a matrix with codes, or what is odd, one line each.
+  virtual std::vector<std::string> doubts(const std::string& /*name*/) const { return {}; }
+
   // The file that holds `name`, for messages.
   virtual std::string file_of(const std::string& name) const = 0;
   // What the file calls the tensor that this source calls `name`, for messages; `name` itself if it has no such tensor.

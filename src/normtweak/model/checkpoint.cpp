@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <iterator>
+#include <utility>
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/files/file.h"
 #include "normtweak/base/files/out_of_memory.h"
 #include "normtweak/base/files/path_exists.h"
+#include "normtweak/formats/linears/quantized_tensors.h"
 #include "normtweak/formats/model_weights.h"
 #include "normtweak/model/config_values.h"
 #include "normtweak/model/gguf_checkpoint.h"
@@ -131,6 +133,28 @@ void refuse_adapter_beside(const fs::path& directory) {
       adapter.string());
 }
 
+// What says how the linears are quantized: a key of the config, or a file that older programs wrote beside it.
+void open_quantization(const fs::path& directory, Checkpoint& checkpoint) {
+  for (const auto* key : {"quantization_config", "compression_config"}) {
+    const auto found = checkpoint.config.find(key);
+    if (found == checkpoint.config.end() || found->is_null()) continue;
+    set_quantization(checkpoint, *found, fmt::format("{}: {}", (directory / "config.json").string(), key));
+    return;
+  }
+  constexpr std::array<std::pair<const char*, const char*>, 2> kFiles = {{
+      {"quantize_config.json", "gptq"},
+      {"quant_config.json", "awq"},
+  }};
+  for (const auto& [name, method] : kFiles) {
+    const auto path = directory / name;
+    if (!path_exists(path)) continue;
+    auto config = read_json(path);
+    if (config.is_object() && !config.contains("quant_method")) config["quant_method"] = method;
+    set_quantization(checkpoint, std::move(config), path.string());
+    return;
+  }
+}
+
 Checkpoint open_directory(const fs::path& directory) {
   refuse_adapter_beside(directory);
   const auto config_path = directory / "config.json";
@@ -142,6 +166,7 @@ Checkpoint open_directory(const fs::path& directory) {
   checkpoint.family = &find_family(checkpoint.config, config_path.string());
   checkpoint.numbers = read_config(*checkpoint.family, checkpoint.config, config_path.string(), &checkpoint.notes);
   checkpoint.tensors = formats::open_weights(directory, &checkpoint.notes);
+  open_quantization(directory, checkpoint);
   choose_types(checkpoint);
   untie_other_head(checkpoint);
   read_side_files(directory, checkpoint);
@@ -159,26 +184,32 @@ Checkpoint open_checkpoint(const std::string& model) {
   return checkpoint;
 }
 
-Checkpoint with_codes(Checkpoint checkpoint) {
+void set_quantization(Checkpoint& checkpoint, Json config, const std::string& origin) {
+  checkpoint.quantization = std::move(config);
+  checkpoint.format = &formats::find_quantization_format(checkpoint.quantization, origin);
+  checkpoint.quantized = checkpoint.format->open(checkpoint.quantization, origin, checkpoint.notes);
+  checkpoint.tensors = formats::quantized_tensors(checkpoint.tensors, checkpoint.quantized);
   checkpoint.keeps_codes = true;
-  checkpoint.numbers.stored_type = at::kFloat;
-  const auto add = [&](const std::string& name) {
-    if (!checkpoint.tensors->contains(name)) return;
-    const auto stored_as = checkpoint.tensors->info(name).stored_as;
-    if (stored_as == "F32") return;  // as llama.cpp's programs write them
+}
+
+Checkpoint with_codes(Checkpoint checkpoint) {
+  if (!checkpoint.tensors->is_patchable()) {
     fail(
-        "{}: is {}; only files whose norms and biases are F32 are tweaked in place, as llama.cpp's converter writes "
-        "them",
-        described(*checkpoint.tensors, name), stored_as);
-  };
-  for (const auto& norm : all_norms(*checkpoint.family, checkpoint.numbers)) {
-    add(norm.name + ".weight");
-    add(norm.name + ".bias");
+        "{}: weights in PyTorch files are not changed in place; save the model as safetensors first "
+        "(save_pretrained() of transformers does)",
+        checkpoint.path);
   }
-  for (int block = 0; block < checkpoint.numbers.layers; ++block) {
-    for (const auto& linear : block_parts(*checkpoint.family, checkpoint.numbers, block).linears) {
-      add(linear.name + ".bias");
-    }
+  checkpoint.keeps_codes = true;
+  if (fs::is_directory(checkpoint.path)) return checkpoint;
+  checkpoint.numbers.stored_type = at::kFloat;
+  if (checkpoint.family->norm_shift == 0) return checkpoint;
+  for (const auto& norm : all_norms(*checkpoint.family, checkpoint.numbers)) {
+    const auto name = norm.name + ".weight";
+    const auto type = checkpoint.tensors->info(name).type;
+    if (type == at::kFloat) continue;  // as llama.cpp's programs write them
+    fail("{}: is {}, and holds the norm plus {}; such norms are changed in place only in F32",
+         described(*checkpoint.tensors, name), checkpoint.tensors->info(name).stored_as,
+         -checkpoint.family->norm_shift);
   }
   return checkpoint;
 }
@@ -241,14 +272,6 @@ std::string stored_name(const Checkpoint& checkpoint, const std::string& name) {
   return name;
 }
 
-std::string stored_module(const Checkpoint& checkpoint, const std::string& module) {
-  for (const std::string_view suffix : {".weight", ".weight_packed"}) {
-    const auto stored = stored_name(checkpoint, module + std::string(suffix));
-    if (checkpoint.tensors->contains(stored)) return stored.substr(0, stored.size() - suffix.size());
-  }
-  return module;
-}
-
 bool head_copies_embedding(const Checkpoint& checkpoint) {
   const auto& family = *checkpoint.family;
   const auto& tensors = *checkpoint.tensors;
@@ -259,9 +282,6 @@ bool head_copies_embedding(const Checkpoint& checkpoint) {
          tensors.read(head).to(at::kFloat).equal(tensors.read(embedding).to(at::kFloat));
 }
 
-bool is_quantized(const Checkpoint& checkpoint) {
-  const auto found = checkpoint.config.find("quantization_config");
-  return found != checkpoint.config.end() && !found->is_null();
-}
+bool is_quantized(const Checkpoint& checkpoint) { return checkpoint.quantized != nullptr; }
 
 }  // namespace normtweak::model

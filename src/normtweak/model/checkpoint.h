@@ -10,7 +10,7 @@
 
 #include "normtweak/base/json/json.h"
 #include "normtweak/base/progress.h"
-#include "normtweak/formats/tensor_source.h"
+#include "normtweak/formats/linears/quantized_linears.h"
 #include "normtweak/model/family.h"
 
 namespace normtweak::text {
@@ -25,7 +25,13 @@ struct Checkpoint {
   Json config;         // content of config.json; built from the metadata of a GGUF file
   KeyNames key_names;  // how messages call keys of `config`, if not by their own names
   ModelConfig numbers;
-  bool keeps_codes = false;  // linears are loaded with the codes that the file stores, and not dequantized
+  // Linears are loaded with the codes that the file stores, and not dequantized; norms and biases know their dtypes in
+  // the file.
+  bool keeps_codes = false;
+  // How a folder's linears are quantized, and the config that says so; null and `quantization` null: it is float.
+  const formats::QuantizationFormat* format = nullptr;
+  Json quantization;
+  std::shared_ptr<const formats::QuantizedLinears> quantized;
   at::ScalarType result_type = at::kFloat;  // dtype of floats in what is made from it, unless --store-dtype is given
   std::shared_ptr<const formats::TensorSource> tensors;
   std::map<std::string, std::string> side_files;  // name → content: tokenizer.json, generation_config.json, ...
@@ -39,9 +45,12 @@ struct Checkpoint {
 // Throws Error saying what was expected.
 Checkpoint open_checkpoint(const std::string& model);
 
-// The checkpoint of a single file (GGUF) as one that is changed in place: its linears are loaded with their codes, and
-// `numbers.stored_type` is that of its norms and biases: F32. Throws Error naming one of them that the file stores in
-// another type, as no program of llama.cpp does.
+// Makes `tensors` those of a quantized folder with this `quantization_config`, which stands in `origin`. Throws Error
+// naming what is not supported.
+void set_quantization(Checkpoint& checkpoint, Json config, const std::string& origin);
+
+// The checkpoint as one that is changed in place, with `keeps_codes`. Readers of a GGUF file load its norms and biases
+// in F32, whatever they are stored in. Throws Error if its files cannot be changed in place.
 Checkpoint with_codes(Checkpoint checkpoint);
 
 // Passes the checkpoint's notes on to the user.
@@ -65,13 +74,10 @@ text::Tokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view ad
 // there is no such tensor.
 std::string stored_name(const Checkpoint& checkpoint, const std::string& name);
 
-// The same for a module with a weight, packed or not.
-std::string stored_module(const Checkpoint& checkpoint, const std::string& module);
-
 // Whether it stores a head with the same values as the embedding.
 bool head_copies_embedding(const Checkpoint& checkpoint);
 
-// Whether the linears are stored quantized (compressed-tensors).
+// Whether the linears of a folder are stored quantized.
 bool is_quantized(const Checkpoint& checkpoint);
 
 }  // namespace normtweak::model

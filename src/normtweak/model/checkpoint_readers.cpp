@@ -5,27 +5,27 @@
 
 namespace normtweak::model {
 
-PackedLinears packed_linears(const Checkpoint& checkpoint) {
-  const formats::PackedConfig config(checkpoint.config.at("quantization_config"), checkpoint.path);
-  PackedLinears found;
-  const auto add = [&](const std::string& module, std::int64_t rows, std::int64_t columns) {
-    const bool is_float = checkpoint.tensors->contains(stored_name(checkpoint, module + ".weight"));
-    const auto settings = is_float ? std::nullopt : config.settings_of(module);
-    if (settings) {
-      found.packed.push_back({module, *settings, rows, columns});
+LinearsByKind linears_by_kind(const Checkpoint& checkpoint) {
+  LinearsByKind found;
+  const auto add = [&](const std::string& module) {
+    const auto name = stored_name(checkpoint, module + ".weight");
+    auto outline = checkpoint.tensors->contains(name) ? checkpoint.tensors->outline(name) : std::nullopt;
+    const bool is_quantized = outline.has_value();
+    if (is_quantized) {
+      found.quantized.push_back({module, std::move(*outline)});
     } else {
       found.floats.push_back(module);
     }
-    return settings.has_value();
+    return is_quantized;
   };
   for (int block = 0; block < checkpoint.numbers.layers; ++block) {
-    for (const auto& shape : linear_shapes(checkpoint, block)) add(shape.name, shape.out, shape.in);
+    for (const auto& shape : linear_shapes(checkpoint, block)) add(shape.name);
   }
   const auto head = head_shape(*checkpoint.family, checkpoint.numbers);
   if (checkpoint.numbers.tied_head) {
     found.floats.push_back(head.name);
   } else {
-    found.packed_head = add(head.name, head.out, head.in);
+    found.head = add(head.name);
   }
   return found;
 }
@@ -33,9 +33,8 @@ PackedLinears packed_linears(const Checkpoint& checkpoint) {
 std::vector<formats::Reader> readers_of(const Checkpoint& checkpoint) {
   if (has_ending(checkpoint.path, ".gguf")) return formats::gguf_readers();
   if (!is_quantized(checkpoint)) return formats::float_readers();
-  const auto linears = packed_linears(checkpoint);
-  return formats::packed_readers(checkpoint.config.at("quantization_config"), linears.packed, linears.floats,
-                                 linears.packed_head);
+  const auto linears = linears_by_kind(checkpoint);
+  return checkpoint.format->readers(checkpoint.quantization, linears.quantized, linears.floats, linears.head);
 }
 
 }  // namespace normtweak::model

@@ -8,17 +8,14 @@
 
 namespace normtweak::model {
 
-// The linears of a quantized checkpoint, head included.
-struct PackedLinears {
-  std::vector<formats::PackedModule> packed;
+// The linears of a checkpoint, head included.
+struct LinearsByKind {
+  std::vector<formats::QuantizedModule> quantized;  // outlines, without data
   std::vector<std::string> floats;
-  bool packed_head = false;
+  bool head = false;  // whether the head is among the former
 };
+LinearsByKind linears_by_kind(const Checkpoint& checkpoint);
 
-// Throws Error if the checkpoint's `quantization_config` is not supported.
-PackedLinears packed_linears(const Checkpoint& checkpoint);
-
-// Throws Error as above.
 std::vector<formats::Reader> readers_of(const Checkpoint& checkpoint);
 
 }  // namespace normtweak::model

@@ -28,8 +28,8 @@ bool is_empty(const Json& value, const Json& /*config*/, const ModelConfig& /*nu
 }
 
 // Read by other code, for any family.
-constexpr std::array<std::string_view, 5> kReadKeys = {"architectures", "model_type", "bos_token_id", "eos_token_id",
-                                                       "quantization_config"};
+constexpr std::array<std::string_view, 6> kReadKeys = {"architectures", "model_type",          "bos_token_id",
+                                                       "eos_token_id",  "quantization_config", "compression_config"};
 
 constexpr auto kRules = std::to_array<KeyRule>({
     {"is_causal", Use::only, "true", equals<true>},

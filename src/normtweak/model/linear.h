@@ -2,6 +2,7 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <string>
 
 #include "normtweak/weights/weight.h"
@@ -11,7 +12,8 @@ namespace normtweak::model {
 struct Linear {
   std::string name = {};  // Hugging Face module name: "model.layers.3.mlp.down_proj"
   weights::Weight weight = {};
-  at::Tensor bias = {};  // f32 [out], or undefined
+  at::Tensor bias = {};                                 // f32 [out], or undefined
+  std::optional<at::ScalarType> stored_bias_type = {};  // dtype in a file that is changed in place
 };
 
 // x: [..., in] → [..., out] in the type of x. Differentiable in x, the bias, and the scales, zeros or codebook of a

@@ -8,17 +8,7 @@
 namespace normtweak::model {
 
 TensorLoader::TensorLoader(const Checkpoint& checkpoint, c10::Device device, at::ScalarType type)
-    : checkpoint_(checkpoint), device_(device), type_(type) {
-  if (!is_quantized(checkpoint)) return;
-  const auto& config = checkpoint.config.at("quantization_config");
-  const auto origin = checkpoint.path + "/config.json";
-  if (!formats::is_packed_config(config)) {
-    const bool has_method = config.is_object() && config.contains("quant_method");
-    fail("{}: quantization_config: method {} is not supported; supported is compressed-tensors (pack-quantized)",
-         origin, show(has_method ? config.at("quant_method") : config));
-  }
-  packed_.emplace(config, origin);
-}
+    : checkpoint_(checkpoint), device_(device), type_(type) {}
 
 std::string TensorLoader::formula(Dimension dimension) const {
   return model::formula(dimension, *checkpoint_.family,
@@ -60,24 +50,15 @@ at::Tensor TensorLoader::floats(const std::string& name, const std::vector<Dimen
   return loaded;
 }
 
-weights::Weight TensorLoader::packed_weight(const LinearShape& shape, const formats::PackedSettings& settings) const {
-  const auto module = stored_module(checkpoint_, shape.name);
-  if (!checkpoint_.tensors->contains(module + ".weight_packed")) fail_missing(checkpoint_, module + ".weight_packed");
-  auto weight = formats::decode_packed(*checkpoint_.tensors, module, settings);
-  const auto found = weights::shape(weight);
-  if (found != at::IntArrayRef({shape.out, shape.in})) {
-    fail("{}: linear {}: shape [{}, {}] expected, the file has {}; {} is {}, {} is {}", checkpoint_.path, shape.name,
-         shape.out, shape.in, c10::str(found), formula(shape.rows), shape.out, formula(shape.columns), shape.in);
-  }
-  return weights::to_device(weight, device_);
-}
-
 std::optional<weights::Weight> TensorLoader::coded_weight(const LinearShape& shape, Layout layout) const {
   const auto name = shape.name + ".weight", stored = stored_name(checkpoint_, name);
   const bool turned = layout == Layout::in_out;
   check(name, stored, {turned ? shape.columns : shape.rows, turned ? shape.rows : shape.columns});
   auto weight = checkpoint_.tensors->read_weight(stored);
-  if (!weight) return std::nullopt;
+  if (!weight) {
+    if (checkpoint_.quantized == nullptr || !checkpoint_.quantized->expects_codes(shape.name)) return std::nullopt;
+    fail("{}: is float, and the config says that this linear is quantized", described(*checkpoint_.tensors, stored));
+  }
   for (const auto& floats : weights::code_floats(*weight)) {
     if (all_finite(*floats.values)) continue;
     fail("{}: its {} hold NaN or infinity; the file is damaged", described(*checkpoint_.tensors, stored), floats.name);
@@ -93,13 +74,11 @@ Norm TensorLoader::norm(const NormShape& shape) const {
   norm.epsilon = checkpoint_.numbers.norm_epsilon;
   norm.weight = floats(shape.name + ".weight", shape.dimensions, at::kFloat);
   if (shape.has_bias) norm.bias = floats(shape.name + ".bias", shape.dimensions, at::kFloat);
+  norm.stored_type = kept_type(shape.name + ".weight");
   return norm;
 }
 
 weights::Weight TensorLoader::weight(const LinearShape& shape, Layout layout) const {
-  if (packed_) {
-    if (const auto settings = packed_->settings_of(shape.name)) return packed_weight(shape, *settings);
-  }
   if (checkpoint_.keeps_codes) {
     if (auto weight = coded_weight(shape, layout)) return *weight;
   }
@@ -114,10 +93,16 @@ Linear TensorLoader::linear(const LinearShape& shape, Layout layout) const {
   linear.weight = weight(shape, layout);
   if (shape.has_bias) {
     linear.bias = floats(shape.name + ".bias", {shape.rows}, at::kFloat);
+    linear.stored_bias_type = kept_type(shape.name + ".bias");
   } else {
     refuse_bias(shape);
   }
   return linear;
+}
+
+std::optional<at::ScalarType> TensorLoader::kept_type(const std::string& name) const {
+  if (!checkpoint_.keeps_codes) return std::nullopt;
+  return checkpoint_.tensors->info(stored_name(checkpoint_, name)).type;
 }
 
 // Ignoring a bias would silently compute a different model. Zero biases are harmless.

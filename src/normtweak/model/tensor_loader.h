@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "normtweak/formats/compressed_tensors_config.h"
 #include "normtweak/model/checkpoint.h"
 #include "normtweak/model/linear.h"
 #include "normtweak/model/norm.h"
@@ -15,7 +14,7 @@ namespace normtweak::model {
 
 class TensorLoader {
  public:
-  // Throws Error if the checkpoint's quantization is unsupported. `checkpoint` must outlive this.
+  // `checkpoint` must outlive this.
   TensorLoader(const Checkpoint& checkpoint, c10::Device device, at::ScalarType type);
 
   // Each throws Error naming file, tensor, expected and found.
@@ -27,17 +26,17 @@ class TensorLoader {
   weights::Weight weight(const LinearShape& shape, Layout layout) const;
   // With the codes that the file stores; nullopt if it stores none.
   std::optional<weights::Weight> coded_weight(const LinearShape& shape, Layout layout) const;
-  weights::Weight packed_weight(const LinearShape& shape, const formats::PackedSettings& settings) const;
   std::string formula(Dimension dimension) const;
 
   // Throws Error if the tensor, under its name in the file, is missing or has another shape.
   void check(const std::string& name, const std::string& stored, const std::vector<Dimension>& shape) const;
   void refuse_bias(const LinearShape& shape) const;
+  // The dtype of a norm or bias in a file that is changed in place.
+  std::optional<at::ScalarType> kept_type(const std::string& name) const;
 
   const Checkpoint& checkpoint_;
   c10::Device device_;
   at::ScalarType type_;
-  std::optional<formats::PackedConfig> packed_;  // nullopt if all weights are float
 };
 
 }  // namespace normtweak::model

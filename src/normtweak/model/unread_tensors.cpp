@@ -3,7 +3,6 @@
 #include <set>
 
 #include "normtweak/base/error.h"
-#include "normtweak/formats/compressed_tensors.h"
 #include "normtweak/model/decoder.h"
 #include "normtweak/model/foreign_names.h"
 
@@ -12,8 +11,7 @@ namespace {
 
 class ReadTensors {
  public:
-  explicit ReadTensors(const Checkpoint& checkpoint)
-      : family_(*checkpoint.family), is_quantized_(model::is_quantized(checkpoint)) {
+  explicit ReadTensors(const Checkpoint& checkpoint) : family_(*checkpoint.family) {
     const auto& config = checkpoint.numbers;
     for (const auto& table : table_shapes(family_, config)) read_.insert(fmt::format("{}.weight", table.name.name));
     if (!family_.embedding_norm.name.empty()) add_norm(embedding_norm_shape(family_, config));
@@ -46,8 +44,6 @@ class ReadTensors {
   void add_linear(const std::string& module, bool looks_for_bias = true) {
     read_.insert(module + ".weight");
     if (looks_for_bias) read_.insert(module + ".bias");
-    if (!is_quantized_) return;
-    for (const auto part : formats::kPackedParts) read_.insert(fmt::format("{}.{}", module, part));
   }
 
   void add_block(const ModelConfig& config, int block) {
@@ -60,7 +56,6 @@ class ReadTensors {
   }
 
   const Family& family_;
-  bool is_quantized_;
   std::set<std::string> read_;
 };
 

@@ -2,15 +2,20 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
+#include <ostream>
 
-#include "normtweak/base/files/file.h"
+#include "normtweak/base/error.h"
 #include "normtweak/base/files/writable.h"
 #include "normtweak/formats/patch_file.h"
 
 namespace normtweak::pipeline {
+namespace fs = std::filesystem;
 namespace {
 
-// What differs from the file.
+using Patches = std::vector<formats::BytePatch>;
+
+// What differs from the files.
 class Changes {
  public:
   explicit Changes(const model::Checkpoint& original) : original_(original) {}
@@ -19,7 +24,7 @@ class Changes {
     if (!values.defined()) return;
     const auto name = stored_name(original_, family_name);
     const auto before = original_.tensors->read(name).to(at::kFloat), after = values.detach().cpu().to(at::kFloat);
-    if (!after.equal(before)) add(original_.tensors->patch(name, after));
+    if (!after.equal(before)) add_patches(name, original_.tensors->patch(name, after));
   }
 
   void add(const model::Block& block) {
@@ -28,7 +33,7 @@ class Changes {
       add(linear.name + ".bias", linear.bias);
       if (!weights::is_quantized(linear.weight)) continue;
       const auto name = stored_name(original_, linear.name + ".weight");
-      add(original_.tensors->patch(name, linear.weight));
+      add_patches(name, original_.tensors->patch(name, linear.weight));
     }
   }
 
@@ -37,42 +42,128 @@ class Changes {
     add(norm.name + ".bias", norm.bias);
   }
 
-  std::vector<formats::BytePatch> take() { return std::move(patches_); }
+  // By the path of the file.
+  std::map<std::string, Patches> take() { return std::move(patches_); }
 
  private:
-  void add(std::vector<formats::BytePatch> more) { std::ranges::move(more, std::back_inserter(patches_)); }
+  void add_patches(const std::string& name, Patches more) {
+    for (auto& patch : more) {
+      auto& file = patches_[patch.file.empty() ? original_.tensors->file_of(name) : patch.file];
+      file.push_back(std::move(patch));
+    }
+  }
 
   const model::Checkpoint& original_;
-  std::vector<formats::BytePatch> patches_;
+  std::map<std::string, Patches> patches_;
 };
 
-void write_file(const std::filesystem::path& path, std::span<const std::byte> base,
-                const std::vector<formats::BytePatch>& patches) {
+void write_file(const fs::path& path, std::span<const std::byte> base, const Patches& patches) {
   write_file_atomically(path, [&](std::ostream& stream) { formats::write_patched(base, patches, stream); });
+}
+
+struct FolderEntries {
+  std::vector<fs::path> files, folders;
+};
+FolderEntries entries_of(const fs::path& folder) {
+  FolderEntries found;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.is_regular_file()) {
+      found.files.push_back(entry.path());  // or a link to one
+    } else if (entry.is_directory()) {
+      found.folders.push_back(entry.path());
+    }
+  }
+  std::ranges::sort(found.files);
+  return found;
+}
+
+// The folder's files, with patches in those that have some. A link to a file becomes the file.
+void write_folder(const fs::path& folder, const fs::path& target, const std::vector<formats::FileChanges>& changed) {
+  AtomicDirectory staging(target);
+  for (const auto& path : entries_of(folder).files) {
+    const auto name = path.filename();
+    const auto change = std::ranges::find(changed, name.string(), &formats::FileChanges::name);
+    if (change != changed.end()) {
+      write_file(staging.path() / name, change->base, change->patches);
+    } else {
+      const MappedFile file(path);
+      write_file(staging.path() / name, file.bytes(), {});
+    }
+  }
+  staging.commit();
+}
+
+std::int64_t total_bytes(const std::vector<formats::FileChanges>& changed) {
+  std::int64_t bytes = 0;
+  for (const auto& file : changed) {
+    for (const auto& patch : file.patches) bytes += static_cast<std::int64_t>(patch.bytes.size());
+  }
+  return bytes;
 }
 
 }  // namespace
 
-void save_patched(const model::Checkpoint& original, std::span<const std::byte> base, const model::Decoder& decoder,
+BaseFiles::BaseFiles(const model::Checkpoint& checkpoint) {
+  for (const auto& path : checkpoint.tensors->files()) files_.emplace_back(path);
+}
+
+std::int64_t copied_bytes(const model::Checkpoint& original) {
+  if (!fs::is_directory(original.path)) return static_cast<std::int64_t>(fs::file_size(original.path));
+  std::int64_t bytes = 0;
+  for (const auto& path : entries_of(original.path).files) bytes += static_cast<std::int64_t>(fs::file_size(path));
+  return bytes;
+}
+
+void note_folders_left(const model::Checkpoint& original, ProgressSink& progress) {
+  if (!fs::is_directory(original.path)) return;
+  for (const auto& folder : entries_of(original.path).folders) {
+    progress.note(fmt::format("{}: a folder, which the result will lack", folder.string()));
+  }
+}
+
+void save_patched(const model::Checkpoint& original, const BaseFiles& base, const model::Decoder& decoder,
                   const PatchTargets& targets) {
   Changes changes(original);
   for (int i = 0; i < decoder.blocks.size(); ++i) changes.add(*decoder.blocks.stored(i));
   changes.add(decoder.final_norm);
-  const auto patches = formats::changes_only(base, changes.take());
-  if (!targets.file.empty()) write_file(targets.file, base, patches);
-  if (!targets.patch.empty()) formats::save_patch(targets.patch, base, patches);
+  auto patches = changes.take();
+  std::vector<formats::FileChanges> files;
+  for (const auto& file : base.all()) {
+    files.push_back({.name = file.path().filename().string(),
+                     .base = file.bytes(),
+                     .patches = formats::changes_only(file.bytes(), std::move(patches[file.path().string()]))});
+  }
+  if (!targets.model.empty()) {
+    if (fs::is_directory(original.path)) {
+      write_folder(original.path, targets.model, files);
+    } else {
+      write_file(targets.model, files.front().base, files.front().patches);
+    }
+  }
+  if (!targets.patch.empty()) formats::save_patch(targets.patch, files);
 }
 
-std::int64_t apply_patch(const std::filesystem::path& base, const std::filesystem::path& patch,
-                         const std::filesystem::path& output) {
+std::int64_t apply_patch(const fs::path& base, const fs::path& patch, const fs::path& output) {
   const auto changes = formats::load_patch(patch);
-  const MappedFile file(base);
-  check_room(output, static_cast<std::int64_t>(file.bytes().size()));
-  formats::check_base(changes, file.bytes(), base, patch);
-  write_file(output, file.bytes(), changes.patches);
-  std::int64_t bytes = 0;
-  for (const auto& change : changes.patches) bytes += static_cast<std::int64_t>(change.bytes.size());
-  return bytes;
+  const bool is_folder = fs::is_directory(base);
+  if (!is_folder && changes.size() > 1) {
+    fail("{}: changes {} files; give the folder that they are in, not {}", patch.string(), changes.size(),
+         base.string());
+  }
+  std::vector<MappedFile> maps;
+  std::vector<formats::FileChanges> files;
+  for (const auto& change : changes) {
+    const auto path = is_folder ? base / change.name : base;
+    const auto& file = maps.emplace_back(path);
+    formats::check_base(change, file.bytes(), path, patch);
+    files.push_back({.name = change.name, .base = file.bytes(), .patches = change.patches});
+  }
+  if (is_folder) {
+    write_folder(base, output, files);
+  } else {
+    write_file(output, files.front().base, files.front().patches);
+  }
+  return total_bytes(files);
 }
 
 }  // namespace normtweak::pipeline

@@ -54,22 +54,6 @@ class Sizes {
   double largest_ = 0;
 };
 
-// Codes take a byte each, and scales, zero-points and codebooks are F32, whatever the file stores. Zero-points are in
-// memory even if the file has none.
-std::int64_t bytes_of_packed(const model::Checkpoint& checkpoint, const model::LinearShape& shape) {
-  if (const auto coded = coded_outline(checkpoint, shape)) return bytes_of(*coded);
-  constexpr std::int64_t kFloat = 4;
-  auto bytes = shape.out * shape.in;
-  const auto add = [&](const char* part, std::int64_t copies) {
-    const auto name = stored_name(checkpoint, shape.name + part);
-    if (!checkpoint.tensors->contains(name)) return;
-    bytes += copies * kFloat * c10::multiply_integers(checkpoint.tensors->info(name).shape);
-  };
-  add(".weight_scale", 2);
-  add(".weight_codebook", 1);
-  return bytes;
-}
-
 }  // namespace
 
 std::vector<PlannedLinear> planned_linears(const quantize::QuantizationPlan& plan,
@@ -158,24 +142,20 @@ QuantizedSize size_in_memory(const std::vector<PlannedLinear>& linears) {
 
 QuantizedSize size_in_memory(const model::Checkpoint& checkpoint, at::ScalarType type) {
   Sizes sizes;
+  const auto element = static_cast<std::int64_t>(c10::elementSize(type));
   for (int block = 0; block < checkpoint.numbers.layers; ++block) {
     for (const auto& shape : linear_shapes(checkpoint, block)) {
-      const bool is_float = checkpoint.tensors->contains(stored_name(checkpoint, shape.name + ".weight")) &&
-                            !coded_outline(checkpoint, shape);
-      const auto element = static_cast<std::int64_t>(c10::elementSize(type));
-      sizes.add(block, shape, is_float ? shape.out * shape.in * element : bytes_of_packed(checkpoint, shape));
+      const auto coded = coded_outline(checkpoint, shape);
+      sizes.add(block, shape, coded ? bytes_of(*coded) : shape.out * shape.in * element);
     }
   }
   return sizes.take();
 }
 
 std::int64_t packed_head_bytes(const model::Checkpoint& checkpoint) {
-  const auto& numbers = checkpoint.numbers;
-  const auto head = head_shape(*checkpoint.family, numbers);
-  if (numbers.tied_head) return 0;
-  const bool is_coded = coded_outline(checkpoint, head).has_value();
-  if (!is_coded && checkpoint.tensors->contains(stored_name(checkpoint, head.name + ".weight"))) return 0;
-  return bytes_of_packed(checkpoint, head);
+  if (checkpoint.numbers.tied_head) return 0;
+  const auto coded = coded_outline(checkpoint, head_shape(*checkpoint.family, checkpoint.numbers));
+  return coded ? bytes_of(*coded) : 0;
 }
 
 }  // namespace normtweak::pipeline

@@ -10,6 +10,7 @@
 #include "normtweak/pipeline/result_readers.h"
 #include "normtweak/pipeline/run.h"
 #include "normtweak/pipeline/run_needs.h"
+#include "normtweak/pipeline/served_by.h"
 #include "normtweak/pipeline/steps.h"
 #include "normtweak/pipeline/stored_floats.h"
 #include "normtweak/pipeline/tuned_floats.h"
@@ -19,9 +20,6 @@
 
 namespace normtweak::pipeline {
 namespace {
-
-// 16-bit models store scales in their own dtype, so that readers do not round them again; F32 models use F16.
-at::ScalarType scale_type_for(at::ScalarType stored) { return stored == at::kFloat ? at::kHalf : stored; }
 
 // The plan for this model, with a group size that fits it and scales in the stored dtype. Token weights are turned off
 // if no linear needs a Hessian, and drift correction if no linear's method takes it: either costs passes over the whole
@@ -33,7 +31,7 @@ struct ModelPlan {
 ModelPlan plan_for_model(const QuantizeOptions& options, const model::Checkpoint& checkpoint, ProgressSink& progress) {
   auto plan = options.plan;
   if (options.standard_group_size) plan.standard.group_size = standard_group_size(plan, checkpoint);
-  plan.standard.scale_type = scale_type_for(checkpoint.numbers.stored_type);
+  plan.standard.scale_type = scale_type_for(checkpoint.numbers.stored_type, find_save_format(options.format));
   auto linears = planned_linears(plan, checkpoint);
   check_plan_for_model(plan, checkpoint, linears);
   check_settings_are_read(options, linears, progress);
@@ -72,7 +70,8 @@ void note_readers(const std::filesystem::path& output, const std::vector<formats
   progress.note(fmt::format("{}: {}", output.string(), formats::readers_line(readers)));
   const bool closed = std::ranges::any_of(
       readers, [](const auto& reader) { return reader.program == "transformers" && !reader.opens; });
-  if (closed && format.holds_codes) progress.note("--format hf writes dequantized weights, which open in all of these");
+  if (closed && format.codes != nullptr)
+    progress.note("--format hf writes dequantized weights, which open in all of these");
 }
 
 void note_slow_rounding(const std::vector<PlannedLinear>& linears, c10::Device device, ProgressSink& progress) {
@@ -91,9 +90,7 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   const auto original = model::open_checkpoint(options.model);
   report_notes(original, progress);
   if (model::is_quantized(original)) {
-    const bool readable = formats::is_packed_config(original.config.at("quantization_config"));
-    fail("{}: is quantized already; give the float model{}", options.model,
-         readable ? ", or use `normtweak tweak`" : "; its format is not read, only compressed-tensors is");
+    fail("{}: is quantized already; give the float model, or use `normtweak tweak`", options.model);
   }
   auto checkpoint = original;
   checkpoint.numbers.stored_type = options.store_type.value_or(original.result_type);
@@ -110,6 +107,7 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   const auto counts = tunable_floats(checkpoint, linears);
   check_tweak(options.tweak, counts, calibration.size, progress);
   result.readers = readers_of_quantized(original, format, linears);
+  check_served(options, plan, checkpoint, result.readers);
   result.model = options.model;
   describe_plan(planned, result);
 

@@ -13,7 +13,4 @@ namespace normtweak::pipeline {
 std::vector<formats::Reader> readers_of_quantized(const model::Checkpoint& original, const SaveFormat& format,
                                                   const std::vector<PlannedLinear>& linears);
 
-// Of `quantized` with other floats. Its config is written anew.
-std::vector<formats::Reader> readers_of_tweaked(const model::Checkpoint& quantized);
-
 }  // namespace normtweak::pipeline

@@ -77,6 +77,7 @@ struct QuantizeOptions {
   std::string model;
   std::filesystem::path output;
   std::string format = "compressed-tensors";  // a row of save_formats()
+  std::string served_by;                      // a row of servers() that must open the result; empty: any
   quantize::QuantizationPlan plan;
   std::set<std::string> named;               // options of the plan that the user gave, such as "--bits"
   bool standard_group_size = false;          // in place of the plan's: standard_group_size() of preflight.h
@@ -90,7 +91,7 @@ struct QuantizeOptions {
 struct TweakRunOptions {
   std::string quantized, reference;
   std::filesystem::path output;  // a folder, or of a GGUF file a file; empty: only `patch` is written
-  std::filesystem::path patch;   // of a GGUF file: what changed, for pipeline::apply_patch(); empty: not written
+  std::filesystem::path patch;   // what changed, for pipeline::apply_patch(); empty: not written
   TweakOptions tweak;
   TextSource text;
   External external;

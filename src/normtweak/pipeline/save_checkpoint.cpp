@@ -15,8 +15,6 @@
 #include "normtweak/base/error.h"
 #include "normtweak/base/files/file.h"
 #include "normtweak/base/json/json_non_finite.h"
-#include "normtweak/formats/compressed_tensors.h"
-#include "normtweak/formats/compressed_tensors_config.h"
 #include "normtweak/formats/safetensors.h"
 #include "normtweak/model/unread_tensors.h"
 #include "normtweak/pipeline/stored_floats.h"
@@ -25,20 +23,21 @@ namespace normtweak::pipeline {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr std::array<SaveFormat, 2> kSaveFormats = {{
-    {"hf", "export: dequantized weights, loads everywhere with no change, holds no codes", false},
-    {"compressed-tensors", "packed codes, scales and zero-points (pack-quantized)", true},
-}};
+std::vector<SaveFormat> make_save_formats() {
+  std::vector<SaveFormat> rows = {
+      {"hf", "export: dequantized weights, loads everywhere with no change, holds no codes", nullptr}};
+  for (const auto& format : formats::quantization_formats()) {
+    if (format.encode != nullptr) rows.push_back({format.name, format.description, &format});
+  }
+  return rows;
+}
 
 // What to do about formats that are not written.
 struct NextBest {
   std::string_view format, advice;
 };
-constexpr std::string_view kCodesForServers = "vLLM and transformers open compressed-tensors as they open this format";
-constexpr std::array<NextBest, 3> kNotWritten = {{
+constexpr std::array<NextBest, 1> kNotWritten = {{
     {"gguf", "llama.cpp's convert_hf_to_gguf.py makes a GGUF file of what hf writes"},
-    {"gptq", kCodesForServers},
-    {"awq", kCodesForServers},
 }};
 
 using formats::TensorToWrite;
@@ -70,15 +69,21 @@ class Contents {
         stored_(decoder.config.stored_type),
         types_(original, stored_),
         family_names_(model::family_names(original)) {
+    list_linear(decoder.head, std::string(original.family->head.name));  // a tied head has the embedding's name
+    for_each_block(decoder, [&](const model::Block& block) {
+      for (const auto& part : block.linears) list_linear(part.linear, part.linear.name);
+    });
+    if (format.codes != nullptr && !quantized_.empty()) {
+      quantization_ = quantization_config(original, format, quantized_, float_linears_);
+    }
     add_head(decoder.head);
-    for (int i = 0; i < decoder.blocks.size(); ++i) add_block(*decoder.blocks.stored(i));
+    for_each_block(decoder, [&](const model::Block& block) { add_block(block); });
     if (decoder.final_norm.kind != model::NormKind::none) add_norm(decoder.final_norm);
   }
 
   std::vector<TensorToWrite> tensors() const {
     std::vector<TensorToWrite> all;
     for (const auto& name : original_.tensors->names()) {
-      if (dropped_.contains(name)) continue;
       if (const auto changed = changed_.find(name); changed != changed_.end()) {
         all.insert(all.end(), changed->second.begin(), changed->second.end());
       } else {
@@ -89,23 +94,15 @@ class Contents {
   }
 
   Json config() const {
-    auto config = original_.config;
-    config.erase("quantization_config");
-    if (types_.converts()) set_type(config);
-    if (format_.holds_codes && !packed_.empty()) {
-      config["quantization_config"] = packed_config(original_, packed_, float_linears_);
-    }
+    auto config = config_with(original_, quantization_);
+    if (types_.converts()) set_type(config, stored_);
     return config;
   }
 
- private:
-  // Under the key that the original uses; a second one would be ignored, or contradict it in older readers.
-  void set_type(Json& config) const {
-    const bool has_new = config.contains("dtype"), has_old = config.contains("torch_dtype");
-    config[has_old && !has_new ? "torch_dtype" : "dtype"] = float_type_name(stored_);
-    if (has_new) config.erase("torch_dtype");
-  }
+  // Null if the result is float.
+  const Json& quantization() const { return quantization_; }
 
+ private:
   // What the result calls a tensor of the original.
   std::string written_name(const std::string& stored) const {
     const auto found = family_names_.find(stored);
@@ -132,51 +129,35 @@ class Contents {
     if (norm.bias.defined()) add_floats(norm.name + ".bias", norm.bias);
   }
 
-  // Some programs quantize the head as well. This one never changes it, so the tensors of a packed head are copied.
-  void add_head(const model::Linear& head) {
-    if (!weights::is_quantized(head.weight)) {
-      float_linears_.emplace_back(original_.family->head.name);  // a tied `head` has the embedding's name
-    } else if (format_.holds_codes) {
-      packed_.push_back({head.name, formats::packed_settings(head.weight)});
+  static void for_each_block(const model::Decoder& decoder, const auto& visit) {
+    for (int i = 0; i < decoder.blocks.size(); ++i) visit(*decoder.blocks.stored(i));
+  }
+
+  void list_linear(const model::Linear& linear, const std::string& name) {
+    if (weights::is_quantized(linear.weight)) {
+      quantized_.push_back({name, linear.weight});
     } else {
-      replace_weight(head.name, dequantized(head, model::Layout::out_in));
+      float_linears_.push_back(name);
     }
+  }
+
+  // This program never changes a head, but some others quantize it as well.
+  void add_head(const model::Linear& head) {
+    if (weights::is_quantized(head.weight)) add_weight(head, model::Layout::out_in);
   }
 
   void add_block(const model::Block& block) {
     for (const auto& [role, norm] : block.norms) add_norm(norm);
-    for (const auto& part : block.linears) add_linear(part.linear);
-  }
-
-  void add_linear(const model::Linear& linear) {
-    if (linear.bias.defined()) add_floats(linear.name + ".bias", linear.bias);
-    if (!weights::is_quantized(linear.weight)) {
-      float_linears_.push_back(linear.name);
-      return;
-    }
-    if (format_.holds_codes) {
-      packed_.push_back({linear.name, formats::packed_settings(linear.weight)});
-      replace_weight(linear.name, formats::encode_packed(linear.name, linear.weight));
-    } else {
-      replace_weight(linear.name, dequantized(linear, original_.family->linear_layout));
+    for (const auto& part : block.linears) {
+      if (part.linear.bias.defined()) add_floats(part.linear.name + ".bias", part.linear.bias);
+      if (weights::is_quantized(part.linear.weight)) add_weight(part.linear, original_.family->linear_layout);
     }
   }
 
-  // Puts `tensors` in the place of the weight of `module` in the original, which may itself be packed.
-  void replace_weight(const std::string& module, std::vector<TensorToWrite> tensors) {
-    const auto stored = stored_module(original_, module);
-    std::string place;
-    for (const auto& name :
-         {".weight", ".weight_packed", ".weight_scale", ".weight_zero_point", ".weight_shape", ".weight_codebook"}) {
-      const auto full = stored + name;
-      if (!original_.tensors->contains(full)) continue;
-      if (place.empty()) {
-        place = full;
-      } else {
-        dropped_.insert(full);
-      }
-    }
-    changed_[place] = std::move(tensors);
+  void add_weight(const model::Linear& linear, model::Layout layout) {
+    changed_[stored_name(original_, linear.name + ".weight")] =
+        format_.codes != nullptr ? format_.codes->encode(quantization_, linear.name, linear.weight)
+                                 : dequantized(linear, layout);
   }
 
   std::vector<TensorToWrite> dequantized(const model::Linear& linear, model::Layout layout) const {
@@ -198,9 +179,9 @@ class Contents {
   TypesInResult types_;
   std::map<std::string, std::string> family_names_;            // by the name in the original
   std::map<std::string, std::vector<TensorToWrite>> changed_;  // by the name of the original's tensor
-  std::set<std::string> dropped_;
-  std::vector<formats::PackedModule> packed_;
+  std::vector<formats::QuantizedModule> quantized_;
   std::vector<std::string> float_linears_;
+  Json quantization_;  // the config of the quantized linears
 };
 
 std::int64_t bytes_of(at::IntArrayRef shape, at::ScalarType type) {
@@ -229,6 +210,13 @@ bool is_weights_name(std::string name) {
   return name == "model.safetensors" || name == "model-00000-of-00000.safetensors";
 }
 
+// Besides weights and the files that are copied.
+bool is_written_beside(std::string_view name) {
+  return name == "config.json" || name == "model.safetensors.index.json" ||
+         std::ranges::any_of(formats::quantization_formats(),
+                             [&](const auto& format) { return !name.empty() && format.side_file == name; });
+}
+
 bool is_our_weights(const fs::path& path) {
   try {
     const formats::SafetensorsFile file(path);
@@ -245,11 +233,14 @@ void write_text(const fs::path& path, const std::string& content) {
 
 }  // namespace
 
-std::span<const SaveFormat> save_formats() { return kSaveFormats; }
+std::span<const SaveFormat> save_formats() {
+  static const auto rows = make_save_formats();
+  return rows;
+}
 
 const SaveFormat& find_save_format(std::string_view name) {
   std::vector<std::string_view> known;
-  for (const auto& format : kSaveFormats) {
+  for (const auto& format : save_formats()) {
     if (format.name == name) return format;
     known.push_back(format.name);
   }
@@ -258,11 +249,16 @@ const SaveFormat& find_save_format(std::string_view name) {
   fail("{}: not written by this program; known are {}{}", name, fmt::join(known, ", "), advice);
 }
 
-Json packed_config(const model::Checkpoint& original, std::span<const formats::PackedModule> packed,
-                   const std::vector<std::string>& floats) {
+at::ScalarType scale_type_for(at::ScalarType stored, const SaveFormat& format) {
+  if (format.codes != nullptr && format.codes->scale_type) return *format.codes->scale_type;
+  return stored == at::kFloat ? at::kHalf : stored;
+}
+
+Json quantization_config(const model::Checkpoint& original, const SaveFormat& format,
+                         std::span<const formats::QuantizedModule> quantized, const std::vector<std::string>& floats) {
   const auto& family = *original.family;
-  return formats::make_packed_config(
-      packed, floats,
+  return format.codes->make_config(
+      quantized, floats,
       {.base_prefix = family.base_prefix, .others_read_it = family.linear_layout == model::Layout::out_in});
 }
 
@@ -275,14 +271,35 @@ bool converts_floats(const model::Checkpoint& original, at::ScalarType stored) {
   });
 }
 
+Json config_with(const model::Checkpoint& original, const Json& quantization) {
+  auto config = original.config;
+  for (const auto* key : {"quantization_config", "compression_config"}) config.erase(key);
+  if (!quantization.is_null()) config["quantization_config"] = quantization;
+  return config;
+}
+
+void set_type(Json& config, at::ScalarType type) {
+  const bool has_new = config.contains("dtype"), has_old = config.contains("torch_dtype");
+  config[has_old && !has_new ? "torch_dtype" : "dtype"] = float_type_name(type);
+  if (has_new) config.erase("torch_dtype");
+}
+
+void write_folder(const model::Checkpoint& original, const FolderContents& contents, const fs::path& directory,
+                  const SaveFormat& format) {
+  AtomicDirectory staging(directory);
+  formats::write_sharded_safetensors(staging.path(), contents.tensors, save_metadata());
+  write_text(staging.path() / "config.json", dump_json(contents.config, 2) + "\n");
+  for (const auto& [name, content] : original.side_files) write_text(staging.path() / name, content);
+  if (!contents.quantization.is_null() && !format.codes->side_file.empty()) {
+    write_text(staging.path() / format.codes->side_file, dump_json(contents.quantization, 2) + "\n");
+  }
+  staging.commit();
+}
+
 void save_checkpoint(const model::Checkpoint& original, const model::Decoder& decoder, const fs::path& directory,
                      const SaveFormat& format) {
-  Contents contents(original, decoder, format);
-  AtomicDirectory staging(directory);
-  formats::write_sharded_safetensors(staging.path(), contents.tensors(), save_metadata());
-  write_text(staging.path() / "config.json", dump_json(contents.config(), 2) + "\n");
-  for (const auto& [name, content] : original.side_files) write_text(staging.path() / name, content);
-  staging.commit();
+  const Contents contents(original, decoder, format);
+  write_folder(original, {contents.tensors(), contents.config(), contents.quantization()}, directory, format);
 }
 
 std::int64_t saved_bytes(const model::Checkpoint& original, const model::Decoder& decoder, const SaveFormat& format) {
@@ -298,7 +315,7 @@ std::vector<std::string> foreign_entries(const fs::path& directory) {
     const auto name = entry.path().filename().string();
     const bool is_file = entry.symlink_status().type() == fs::file_type::regular;
     const bool is_weights = is_file && is_weights_name(name) && is_our_weights(entry.path());
-    const bool is_beside = name == "config.json" || name == "model.safetensors.index.json" || model::is_side_file(name);
+    const bool is_beside = is_written_beside(name) || model::is_side_file(name);
     has_weights |= is_weights;
     (is_weights || (is_file && is_beside) ? others : foreign).push_back(name);
   }
@@ -310,12 +327,18 @@ std::vector<std::string> foreign_entries(const fs::path& directory) {
 std::int64_t estimated_bytes(const model::Checkpoint& original, at::ScalarType stored, const SaveFormat& format,
                              const std::vector<PlannedLinear>& linears) {
   auto bytes = side_file_bytes(original);
+  std::vector<formats::QuantizedModule> modules;
+  for (const auto& [shape, block, plan] : linears) {
+    if (plan) modules.push_back({shape.name, outline(shape, *plan)});
+  }
+  Json config;
+  if (format.codes != nullptr && !modules.empty()) config = quantization_config(original, format, modules, {});
   std::set<std::string> quantized;  // names of tensors that others replace
   for (const auto& [shape, block, plan] : linears) {
     if (!plan) continue;
     quantized.insert(stored_name(original, shape.name + ".weight"));
-    if (format.holds_codes) {
-      for (const auto& part : formats::encode_packed(shape.name, outline(shape, *plan))) {
+    if (format.codes != nullptr) {
+      for (const auto& part : format.codes->encode(config, shape.name, outline(shape, *plan))) {
         bytes += bytes_of(part.shape, part.type);
       }
     } else {

@@ -38,15 +38,8 @@ Floats floats_of(const model::LinearShape& linear, const std::optional<quantize:
 }
 
 Floats floats_of(const model::LinearShape& linear, const model::Checkpoint& quantized) {
-  if (const auto coded = coded_outline(quantized, linear)) return floats_of(*coded);
-  const auto count = [&](const char* part) {
-    const auto name = stored_name(quantized, linear.name + part);
-    if (!quantized.tensors->contains(name)) return std::int64_t{0};
-    const auto info = quantized.tensors->info(name);
-    return c10::isFloatingType(info.type) ? c10::multiply_integers(info.shape) : 0;  // integer zero-points stay
-  };
-  return {
-      .scales = count(".weight_scale"), .zeros = count(".weight_zero_point"), .codebooks = count(".weight_codebook")};
+  const auto coded = coded_outline(quantized, linear);
+  return coded ? floats_of(*coded) : Floats();
 }
 
 class Counts {

@@ -33,11 +33,13 @@ struct Field {
   TunableGroup group;
   at::Tensor& values;
   at::ScalarType stored;
+  bool converts_on_load = true;
 };
 using Visitor = std::function<void(const Field&)>;
 
 void visit(model::Norm& norm, TunableGroup group, at::ScalarType stored, const Visitor& visitor) {
   if (!norm.weight.defined()) return;
+  stored = norm.stored_type.value_or(stored);
   visitor({norm.name + ".weight", group, norm.weight, stored});
   if (norm.bias.defined()) visitor({norm.name + ".bias", group, norm.bias, stored});
 }
@@ -61,9 +63,10 @@ TunableGroup group_of_floats(weights::CodeFloats::Kind kind) {
 void visit(model::Linear& linear, at::ScalarType stored, const Visitor& visitor) {
   for (const auto& floats : weights::code_floats(linear.weight)) {
     visitor({fmt::format("{}.{}", linear.name, floats.name), group_of_floats(floats.kind), *floats.values,
-             floats.stored_type});
+             floats.stored_type, floats.converts_on_load});
   }
-  if (linear.bias.defined()) visitor({linear.name + ".bias", TunableGroup::biases, linear.bias, stored});
+  if (!linear.bias.defined()) return;
+  visitor({linear.name + ".bias", TunableGroup::biases, linear.bias, linear.stored_bias_type.value_or(stored)});
 }
 
 void visit(model::Block& block, at::ScalarType stored, const Visitor& visitor) {
@@ -122,9 +125,9 @@ std::vector<TunableField> tunable_fields(const Part& part, const std::set<Tunabl
   std::vector<TunableField> fields;
   Part copy = part;
   visit(copy, loaded, [&](const Field& field) {
-    if (groups.contains(field.group)) {
-      fields.push_back({field.name, field.group, field.values.detach(), field.stored, loaded});
-    }
+    if (!groups.contains(field.group)) return;
+    const auto loaded_as = field.converts_on_load ? loaded : field.stored;
+    fields.push_back({field.name, field.group, field.values.detach(), field.stored, loaded_as});
   });
   return fields;
 }

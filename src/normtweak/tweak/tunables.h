@@ -46,7 +46,8 @@ struct TunableField {
 };
 
 // The floats of a part that belong to one of `groups`. `Part` is model::Block or model::Norm. loaded: dtype in which
-// readers load the saved model's floats; norms and biases are also stored in it.
+// readers load the saved model's floats; norms and biases are also stored in it, unless they come from a file that is
+// changed in place.
 template <class Part>
 std::vector<TunableField> tunable_fields(const Part& part, const std::set<TunableGroup>& groups, at::ScalarType loaded);
 

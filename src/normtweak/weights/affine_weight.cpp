@@ -1,9 +1,19 @@
 #include "normtweak/weights/affine_weight.h"
 
+#include <ATen/ops/argsort.h>
+
 #include "normtweak/base/error.h"
 #include "normtweak/weights/group_kernels.h"
 
 namespace normtweak::weights {
+
+at::Tensor in_weight_order(const AffineWeight& weight, const at::Tensor& columns) {
+  return weight.order.defined() ? columns.index_select(1, at::argsort(weight.order)) : columns;
+}
+
+at::Tensor in_code_order(const AffineWeight& weight, const at::Tensor& columns) {
+  return weight.order.defined() ? columns.index_select(1, weight.order) : columns;
+}
 
 std::int64_t columns_per_group(const AffineWeight& weight) {
   return weight.group_size > 0 ? weight.group_size : weight.codes.size(1);
@@ -22,12 +32,12 @@ void check_shapes(const AffineWeight& weight) {
 
 at::Tensor dequantize(const AffineWeight& weight, at::ScalarType type) {
   check_shapes(weight);
-  return dequantize_groups(weight, type);
+  return in_weight_order(weight, dequantize_groups(weight, type));
 }
 
 double bits_per_weight(const AffineWeight& weight) {
   const double scale_bits = 8.0 * static_cast<double>(c10::elementSize(weight.scale_type));
-  const double zero_bits = weight.symmetric ? 0 : weight.float_zeros ? scale_bits : weight.bits;
+  const double zero_bits = weight.symmetric && !weight.stores_zeros ? 0 : weight.float_zeros ? scale_bits : weight.bits;
   return weight.bits + (scale_bits + zero_bits) / static_cast<double>(columns_per_group(weight));
 }
 

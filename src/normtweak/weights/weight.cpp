@@ -12,6 +12,20 @@ struct Match : Cases... {
 template <class... Cases>
 Match(Cases...) -> Match<Cases...>;
 
+std::vector<at::Tensor> defined(std::vector<at::Tensor> all) {
+  std::erase_if(all, [](const at::Tensor& tensor) { return !tensor.defined(); });
+  return all;
+}
+
+// Those of the floats of a weight whose columns may be in another order.
+std::vector<at::Tensor> affine_gradients(const AffineWeight& weight, const at::Tensor& gradient, bool with_zeros,
+                                         const at::Tensor& dequantized) {
+  const bool is_ordered = weight.order.defined();
+  const auto found =
+      reduce_to_groups(in_code_order(weight, gradient), weight, with_zeros, is_ordered ? at::Tensor() : dequantized);
+  return {found.scales, found.zeros};
+}
+
 }  // namespace
 
 at::Tensor dequantize(const Weight& weight, at::ScalarType type) {
@@ -34,19 +48,40 @@ double bits_per_weight(const Weight& weight) {
 
 bool is_quantized(const Weight& weight) { return !std::holds_alternative<FloatWeight>(weight); }
 
+WeightKind describe(const Weight& weight) {
+  return std::visit(Match{[](const FloatWeight& w) -> WeightKind {
+                            return {"float", 8 * static_cast<int>(w.values.element_size())};
+                          },
+                          [](const AffineWeight& w) -> WeightKind {
+                            return {"affine", w.bits, w.group_size};
+                          },
+                          [](const CodebookWeight& w) -> WeightKind {
+                            return {"codebook", w.bits};
+                          },
+                          [](const BlockWeight& w) -> WeightKind {
+                            return {w.type_name, static_cast<int>(w.bits), w.sub_size};
+                          },
+                          [](const ScaledWeight& w) -> WeightKind {
+                            const auto columns = static_cast<int>(w.tile_columns);
+                            return {w.type_name, static_cast<int>(w.bits), columns == w.codes.size(1) ? 0 : columns};
+                          }},
+                    weight);
+}
+
 std::vector<at::Tensor> tensors(const Weight& weight) {
   using Tensors = std::vector<at::Tensor>;
   return std::visit(Match{[](const FloatWeight& w) -> Tensors { return {w.values}; },
-                          [](const AffineWeight& w) -> Tensors {
-                            return {w.codes, w.scales, w.zeros};
+                          [](const AffineWeight& w) {
+                            return defined({w.codes, w.scales, w.zeros, w.order});
                           },
                           [](const CodebookWeight& w) -> Tensors {
                             return {w.codes, w.codebook};
                           },
                           [](const BlockWeight& w) {
-                            Tensors all = {w.codes, w.sub_scales, w.sub_minima, w.scales, w.minima};
-                            std::erase_if(all, [](const at::Tensor& tensor) { return !tensor.defined(); });
-                            return all;
+                            return defined({w.codes, w.sub_scales, w.sub_minima, w.scales, w.minima});
+                          },
+                          [](const ScaledWeight& w) {
+                            return defined({w.codes, w.table, w.scales, w.sub_scales, w.offset});
                           }},
                     weight);
 }
@@ -56,16 +91,28 @@ std::vector<CodeFloats> code_floats(Weight& weight) {
   using Kind = CodeFloats::Kind;
   return std::visit(Match{[](FloatWeight&) -> Floats { return {}; },
                           [](AffineWeight& w) {
-                            Floats floats = {{Kind::scales, "scales", &w.scales, w.scale_type}};
-                            if (w.float_zeros) floats.push_back({Kind::zeros, "zeros", &w.zeros, w.scale_type});
+                            const bool converts = w.converts_on_load;
+                            Floats floats = {{Kind::scales, "scales", &w.scales, w.scale_type, converts}};
+                            if (w.float_zeros) {
+                              floats.push_back({Kind::zeros, "zeros", &w.zeros, w.scale_type, converts});
+                            }
                             return floats;
                           },
                           [](CodebookWeight& w) -> Floats {
                             return {{Kind::codebook, "codebook", &w.codebook, w.codebook_type}};
                           },
                           [](BlockWeight& w) {
-                            Floats floats = {{Kind::scales, "scales", &w.scales, w.scale_type}};
-                            if (w.minima.defined()) floats.push_back({Kind::scales, "minima", &w.minima, w.scale_type});
+                            Floats floats = {{Kind::scales, "scales", &w.scales, w.scale_type, false}};
+                            if (w.minima.defined()) {
+                              floats.push_back({Kind::scales, "minima", &w.minima, w.scale_type, false});
+                            }
+                            return floats;
+                          },
+                          [](ScaledWeight& w) {
+                            Floats floats = {{Kind::scales, "scales", &w.scales, w.scale_type, false}};
+                            if (w.offset.defined()) {
+                              floats.push_back({Kind::scales, "offset", &w.offset, at::kFloat, false});
+                            }
                             return floats;
                           }},
                     weight);
@@ -76,21 +123,23 @@ std::vector<at::Tensor> code_float_gradients(const Weight& weight, const at::Ten
   using Tensors = std::vector<at::Tensor>;
   const bool second = wanted.size() > 1 && wanted[1];
   return std::visit(Match{[](const FloatWeight&) { return Tensors(); },
-                          [&](const AffineWeight& w) {
-                            const auto found = reduce_to_groups(gradient, w, second, dequantized);
-                            return Tensors{found.scales, found.zeros};
-                          },
+                          [&](const AffineWeight& w) { return affine_gradients(w, gradient, second, dequantized); },
                           [&](const CodebookWeight& w) -> Tensors { return {reduce_to_codebook(gradient, w)}; },
                           [&](const BlockWeight& w) {
                             const auto found = reduce_to_blocks(gradient, w, second);
                             return Tensors{found.scales, found.minima};
+                          },
+                          [&](const ScaledWeight& w) {
+                            const auto found = reduce_to_tiles(gradient, w, second);
+                            return Tensors{found.scales, found.offset};
                           }},
                     weight);
 }
 
 at::Tensor dequantize_for_gradients(const Weight& weight, at::ScalarType type) {
   const auto* affine = std::get_if<AffineWeight>(&weight);
-  return affine != nullptr ? dequantize_for_gradients(*affine, type) : dequantize(weight, type);
+  if (affine == nullptr) return dequantize(weight, type);
+  return in_weight_order(*affine, dequantize_for_gradients(*affine, type));
 }
 
 Weight map_tensors(const Weight& weight, const std::function<at::Tensor(const at::Tensor&)>& change) {
@@ -100,6 +149,7 @@ Weight map_tensors(const Weight& weight, const std::function<at::Tensor(const at
                      w.codes = change(w.codes);
                      w.scales = change(w.scales);
                      w.zeros = change(w.zeros);
+                     if (w.order.defined()) w.order = change(w.order);
                    },
                    [&](CodebookWeight& w) {
                      w.codes = change(w.codes);
@@ -107,6 +157,11 @@ Weight map_tensors(const Weight& weight, const std::function<at::Tensor(const at
                    },
                    [&](BlockWeight& w) {
                      for (auto* tensor : {&w.codes, &w.sub_scales, &w.sub_minima, &w.scales, &w.minima}) {
+                       if (tensor->defined()) *tensor = change(*tensor);
+                     }
+                   },
+                   [&](ScaledWeight& w) {
+                     for (auto* tensor : {&w.codes, &w.table, &w.scales, &w.sub_scales, &w.offset}) {
                        if (tensor->defined()) *tensor = change(*tensor);
                      }
                    }},

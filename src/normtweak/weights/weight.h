@@ -1,4 +1,4 @@
-// The weight of a linear: float, affine codes, codebook or blocks.
+// The weight of a linear: float, affine codes, codebook, blocks or scaled codes.
 #pragma once
 #include <functional>
 #include <string_view>
@@ -8,6 +8,7 @@
 #include "normtweak/weights/affine_weight.h"
 #include "normtweak/weights/block_weight.h"
 #include "normtweak/weights/codebook_weight.h"
+#include "normtweak/weights/scaled_weight.h"
 
 namespace normtweak::weights {
 
@@ -15,7 +16,7 @@ struct FloatWeight {
   at::Tensor values;  // [out, in], in the compute dtype
 };
 
-using Weight = std::variant<FloatWeight, AffineWeight, CodebookWeight, BlockWeight>;
+using Weight = std::variant<FloatWeight, AffineWeight, CodebookWeight, BlockWeight, ScaledWeight>;
 
 // [out, in] in `type`; a float weight that already has that dtype is returned without a copy.
 at::Tensor dequantize(const Weight& weight, at::ScalarType type = at::kFloat);
@@ -28,13 +29,22 @@ double bits_per_weight(const Weight& weight);
 
 bool is_quantized(const Weight& weight);
 
+// What kind of weight it is, for reports.
+struct WeightKind {
+  std::string_view name;  // "float", "affine", "codebook", or the type's name in its format, such as Q4_K
+  int bits = 0;           // of a code, rounded down
+  int group_size = 0;     // input columns that share a scale; 0: the whole row, or that does not apply
+};
+WeightKind describe(const Weight& weight);
+
 // A float tensor beside the codes of a quantized weight, which may be tuned.
 struct CodeFloats {
   enum class Kind { scales, zeros, codebook };
   Kind kind;
-  std::string_view name;       // "scales", "minima", ...
-  at::Tensor* values;          // f32, a field of the weight
-  at::ScalarType stored_type;  // dtype in the file
+  std::string_view name;         // "scales", "minima", ...
+  at::Tensor* values;            // f32, a field of the weight
+  at::ScalarType stored_type;    // dtype in the file
+  bool converts_on_load = true;  // whether readers convert them to the dtype of the model
 };
 
 // Those of a weight, at most two; none of a float one. Whole zero-points are codes.

@@ -1,0 +1,28 @@
+// The modules that a config leaves float, as lists of transformers and AutoAWQ name them: "lm_head", "self_attn",
+// "model.layers.0". A name counts wherever its parts stand among those of a module.
+#pragma once
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+#include "normtweak/formats/linears/quantized_linears.h"
+#include "normtweak/formats/linears/settings.h"
+
+namespace normtweak::formats {
+
+class SkippedModules {
+ public:
+  // The list under the first of these keys that is there. Throws Error if it is no list of names.
+  SkippedModules(const Settings& config, std::initializer_list<const char*> keys) : names_(config.texts(keys)) {}
+
+  bool contain(const std::string& module) const;
+
+  // Throws Error naming the file and the first tensor of one that is among them: other programs would read its codes as
+  // a float weight.
+  void refuse(const TensorSource& file, const std::vector<StoredLinear>& linears) const;
+
+ private:
+  std::vector<std::string> names_;
+};
+
+}  // namespace normtweak::formats

@@ -1,0 +1,21 @@
+// How a config names the modules that a setting is for.
+#pragma once
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "normtweak/base/json/json.h"
+
+namespace normtweak::formats {
+
+// Targets that match these modules in the whole model and in the base model alone: regular expressions for those in
+// blocks, one for each kind of linear,
+//     re:(model[.])?layers[.](0|2|5)[.]mlp[.]up_proj$
+// and names for the others, such as the head. If there are very many kinds, as experts are, names throughout.
+// base_prefix: "model.", which names within the base model lack.
+Json module_targets(const std::vector<std::string>& modules, std::string_view base_prefix);
+
+// A target as a regular expression for Python's re.match.
+std::string python_pattern(const std::string& target);
+
+}  // namespace normtweak::formats
