@@ -7,8 +7,8 @@
 
 namespace normtweak::formats {
 
-// What a block holds besides its floats: weight i of sub-block g is d * scales[g] * codes[i] + m * minima[g], where d
-// and m are the block's floats and what a type lacks is 1, or for m 0.
+// What a block holds besides its floats: weight i of sub-block g is factor * d * scales[g] * codes[i] + m * minima[g],
+// where d and m are the block's floats, the factor is its type's, and what a type lacks is 1, or for m 0.
 struct BlockNumbers {
   std::array<std::int8_t, 256> codes;
   std::array<std::int8_t, 16> scales, minima;
@@ -21,5 +21,7 @@ BlockUnpacker unpack_q4_0, unpack_q4_1, unpack_q5_0, unpack_q5_1, unpack_q8_0;
 BlockUnpacker unpack_q2_k, unpack_q3_k, unpack_q4_k, unpack_q5_k, unpack_q6_k;
 // Codes that stand for the values of a fixed table: ggml_table_blocks.cpp
 BlockUnpacker unpack_iq4_nl, unpack_iq4_xs, unpack_tq1_0, unpack_tq2_0, unpack_mxfp4;
+// Runs of codes from a fixed grid: ggml_grid_blocks.cpp
+BlockUnpacker unpack_iq2_xxs, unpack_iq2_xs, unpack_iq2_s, unpack_iq3_xxs, unpack_iq3_s, unpack_iq1_s, unpack_iq1_m;
 
 }  // namespace normtweak::formats

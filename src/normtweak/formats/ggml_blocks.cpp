@@ -3,14 +3,11 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <c10/util/Half.h>
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 
-#include "normtweak/base/device/finite.h"
 #include "normtweak/base/error.h"
+#include "normtweak/formats/ggml_block_floats.h"
 #include "normtweak/formats/tensor_bytes.h"
 
 namespace normtweak::formats {
@@ -50,18 +47,19 @@ constexpr GgmlType kTypes[] = {
     blocks(14, "Q6_K", 256, 210, {&unpack_q6_k, 16, 208}),
     blocks(20, "IQ4_NL", 32, 18, {&unpack_iq4_nl, 32, 0}),
     blocks(23, "IQ4_XS", 256, 136, {&unpack_iq4_xs, 32, 0}),
+    blocks(16, "IQ2_XXS", 256, 66, {.unpack = &unpack_iq2_xxs, .sub_size = 32, .scale_at = 0, .factor = 0.125F}),
+    blocks(17, "IQ2_XS", 256, 74, {.unpack = &unpack_iq2_xs, .sub_size = 16, .scale_at = 0, .factor = 0.125F}),
+    blocks(22, "IQ2_S", 256, 82, {.unpack = &unpack_iq2_s, .sub_size = 16, .scale_at = 0, .factor = 0.125F}),
+    blocks(18, "IQ3_XXS", 256, 98, {.unpack = &unpack_iq3_xxs, .sub_size = 32, .scale_at = 0, .factor = 0.25F}),
+    blocks(21, "IQ3_S", 256, 110, {.unpack = &unpack_iq3_s, .sub_size = 32, .scale_at = 0}),
+    blocks(19, "IQ1_S", 256, 50, {.unpack = &unpack_iq1_s, .sub_size = 32, .scale_at = 0, .factor = 0.125F}),
+    blocks(29, "IQ1_M", 256, 56,
+           {.unpack = &unpack_iq1_m, .sub_size = 16, .scale_at = 48, .factor = 0.125F, .scale_is_spread = true}),
     blocks(34, "TQ1_0", 256, 54, {&unpack_tq1_0, 256, 52}),
     blocks(35, "TQ2_0", 256, 66, {&unpack_tq2_0, 256, 64}),
     blocks(39, "MXFP4", 32, 17, {&unpack_mxfp4, 32, -1}),
     unreadable(9, "Q8_1", 32, 36),
     unreadable(15, "Q8_K", 256, 292),
-    unreadable(16, "IQ2_XXS", 256, 66),
-    unreadable(17, "IQ2_XS", 256, 74),
-    unreadable(18, "IQ3_XXS", 256, 98),
-    unreadable(19, "IQ1_S", 256, 50),
-    unreadable(21, "IQ3_S", 256, 110),
-    unreadable(22, "IQ2_S", 256, 82),
-    unreadable(29, "IQ1_M", 256, 56),
     unreadable(40, "NVFP4", 64, 36),
     unreadable(41, "Q1_0", 128, 18),
     unreadable(42, "Q2_0", 64, 18),
@@ -69,27 +67,10 @@ constexpr GgmlType kTypes[] = {
 
 constexpr std::int64_t kWeightsPerTask = 16384;
 
-float load_half(const std::byte* source) {
-  c10::Half value;
-  std::memcpy(&value, source, sizeof value);
-  return value;
-}
-
-// 2^(byte - 128); the least one is no normal number.
-float power_of_two(std::byte exponent) { return std::ldexp(1.0F, std::to_integer<int>(exponent) - 128); }
-
-// The block's floats.
-float scale_of(const BlockLayout& layout, const std::byte* block) {
-  return layout.scale_at < 0 ? power_of_two(block[0]) : load_half(block + layout.scale_at);
-}
-float minimum_of(const BlockLayout& layout, const std::byte* block) {
-  return layout.minimum_at < 0 ? 0 : load_half(block + layout.minimum_at);
-}
-
 void dequantize(const GgmlType& type, const std::byte* block, BlockNumbers& numbers, float* values) {
   const auto& layout = *type.layout;
   layout.unpack(block, numbers);
-  const auto d = scale_of(layout, block), m = minimum_of(layout, block);
+  const auto d = layout.factor * block_scale(layout, block), m = block_minimum(layout, block);
   const bool nested = type.has_sub_blocks(), has_minimum = layout.minimum_at >= 0;
   const auto size = static_cast<std::size_t>(layout.sub_size);
   for (std::size_t first = 0; first < static_cast<std::size_t>(type.block_size); first += size) {
@@ -151,6 +132,7 @@ weights::BlockWeight empty_blocks(const GgmlType& type, std::int64_t rows, std::
   weights::BlockWeight weight;
   weight.sub_size = static_cast<int>(layout.sub_size);
   weight.block_size = static_cast<int>(type.block_size);
+  weight.factor = layout.factor;
   weight.bits = 8.0 * static_cast<double>(type.block_bytes) / static_cast<double>(type.block_size);
   weight.type_name = type.name;
   weight.codes = at::empty({rows, columns}, options.dtype(at::kByte));
@@ -185,29 +167,12 @@ weights::BlockWeight unpack_blocks(const GgmlType& type, std::span<const std::by
     for (std::int64_t j = 0; j < type.block_size; ++j) {
       codes[i * type.block_size + j] = static_cast<std::uint8_t>(numbers.codes[static_cast<std::size_t>(j)] + 128);
     }
-    scales[i] = scale_of(layout, block);
-    if (minima != nullptr) minima[i] = minimum_of(layout, block);
+    scales[i] = block_scale(layout, block);
+    if (minima != nullptr) minima[i] = block_minimum(layout, block);
     if (sub_scales != nullptr) std::copy_n(numbers.scales.begin(), subs, sub_scales + i * subs);
     if (sub_minima != nullptr) std::copy_n(numbers.minima.begin(), subs, sub_minima + i * subs);
   });
   return weight;
-}
-
-std::vector<BytePatch> patch_blocks(const weights::BlockWeight& weight, const GgmlType& type, std::uint64_t offset) {
-  std::vector<BytePatch> patches;
-  const auto add = [&](const at::Tensor& floats, std::int64_t place) {
-    const auto halves = floats.detach().cpu().to(at::kHalf).contiguous();
-    if (!all_finite(halves)) fail("a scale does not fit into float16");
-    const auto bytes =
-        std::as_bytes(std::span(halves.const_data_ptr<c10::Half>(), static_cast<std::size_t>(halves.numel())));
-    patches.push_back({.offset = offset + static_cast<std::uint64_t>(place),
-                       .stride = static_cast<std::uint64_t>(type.block_bytes),
-                       .width = sizeof(c10::Half),
-                       .bytes = {bytes.begin(), bytes.end()}});
-  };
-  add(weight.scales, type.layout->scale_at);
-  if (weight.minima.defined()) add(weight.minima, type.layout->minimum_at);
-  return patches;
 }
 
 }  // namespace normtweak::formats

@@ -7,9 +7,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
-#include <vector>
 
-#include "normtweak/formats/byte_patch.h"
 #include "normtweak/formats/ggml_block_codecs.h"
 #include "normtweak/weights/block_weight.h"
 
@@ -21,6 +19,8 @@ struct BlockLayout {
   std::int64_t sub_size;         // weights that share one of the block's integer scales, or its size if it has none
   std::int64_t scale_at;         // the byte where d (f16) stands; -1: d is the power of two 2^(byte 0 - 128)
   std::int64_t minimum_at = -1;  // the same of m; -1: there is none
+  float factor = 1;              // of all weights: a power of two, so that products with it are exact
+  bool scale_is_spread = false;  // nibble k of d, the lowest first, is the highest of u16 number k from scale_at on
 };
 
 struct GgmlType {
@@ -49,9 +49,5 @@ weights::BlockWeight unpack_blocks(const GgmlType& type, std::span<const std::by
 
 // The same without data (tensors of the meta device).
 weights::BlockWeight outline_blocks(const GgmlType& type, std::int64_t rows, std::int64_t columns);
-
-// The weight's floats, rounded to f16, in the place of those of its blocks, of which the first is at `offset`. Throws
-// Error if one of them is not finite in f16.
-std::vector<BytePatch> patch_blocks(const weights::BlockWeight& weight, const GgmlType& type, std::uint64_t offset);
 
 }  // namespace normtweak::formats

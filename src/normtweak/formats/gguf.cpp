@@ -8,6 +8,7 @@
 #include "normtweak/base/files/file_kind.h"
 #include "normtweak/base/files/out_of_memory.h"
 #include "normtweak/formats/byte_cursor.h"
+#include "normtweak/formats/ggml_block_floats.h"
 #include "normtweak/formats/tensor_bytes.h"
 
 namespace normtweak::formats {
@@ -219,7 +220,7 @@ std::vector<BytePatch> GgufFile::patch_rows(const std::string& name, std::int64_
                                             const weights::Weight& weight) const {
   const auto& blocks = std::get<weights::BlockWeight>(weight);
   try {
-    return patch_blocks(blocks, stored_type(name), offset_of(entry(name), first));
+    return patch_blocks(blocks, stored_type(name), bytes_, offset_of(entry(name), first));
   } catch (const Error& error) {
     fail("{}: tensor {}: {}", origin_, name, error.what());
   }

@@ -24,7 +24,7 @@ at::Tensor sum_of_sub_blocks(const at::Tensor& sums, const at::Tensor& integers,
 AffineWeight groups_of(const BlockWeight& weight) {
   AffineWeight groups;
   groups.codes = weight.codes;
-  groups.scales = of_sub_blocks(weight.scales, weight.sub_scales, weight);
+  groups.scales = of_sub_blocks(weight.scales * weight.factor, weight.sub_scales, weight);
   groups.zeros = at::full_like(groups.scales, 128);
   groups.bits = 8;
   groups.group_size = weight.sub_size;
@@ -46,7 +46,7 @@ double bits_per_weight(const BlockWeight& weight) { return weight.bits; }
 BlockGradients reduce_to_blocks(const at::Tensor& gradient, const BlockWeight& weight, bool with_minima) {
   BlockGradients found;
   const auto sums = reduce_to_groups(gradient, groups_of(weight), /*with_zeros=*/false).scales;
-  found.scales = sum_of_sub_blocks(sums, weight.sub_scales, weight);
+  found.scales = sum_of_sub_blocks(sums, weight.sub_scales, weight) * weight.factor;
   if (with_minima && weight.minima.defined()) {
     const auto totals = gradient.view({gradient.size(0), -1, weight.sub_size}).sum(2, false, at::kFloat);
     found.minima = sum_of_sub_blocks(totals, weight.sub_minima, weight);

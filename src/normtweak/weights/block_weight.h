@@ -1,6 +1,6 @@
 // A linear's weight as integer codes in blocks, whose scales are floats, or floats times small integers that are codes
 // as well (llama.cpp's nested scales):
-//     W[o, i] = (codes[o, i] - 128) * sub_scales[o, g] * scales[o, b] + sub_minima[o, g] * minima[o, b],
+//     W[o, i] = factor * (codes[o, i] - 128) * sub_scales[o, g] * scales[o, b] + sub_minima[o, g] * minima[o, b],
 //     g = i / sub_size,  b = i / block_size
 #pragma once
 #include <ATen/core/Tensor.h>
@@ -16,6 +16,7 @@ struct BlockWeight {
   at::Tensor scales;                      // f32 [out, in / block_size]; master copy, already rounded to `scale_type`
   at::Tensor minima;                      // the same; undefined: there are none
   int sub_size = 32, block_size = 32;     // input columns
+  float factor = 1;                       // a fixed power of two, so that products with it are exact
   double bits = 4.5;                      // stored per weight, all included
   std::string_view type_name = {};        // of the file's format, such as Q4_K; a literal
   at::ScalarType scale_type = at::kHalf;  // stored dtype of scales and minima
@@ -27,7 +28,7 @@ at::Tensor dequantize(const BlockWeight& weight, at::ScalarType type = at::kFloa
 double bits_per_weight(const BlockWeight& weight);
 
 // Gradients of its floats from the gradient G of the dequantized weight, f32 [out, in / block_size]:
-//     d / d scales = Σ_block G (codes - 128) sub_scales        d / d minima = Σ_block G sub_minima
+//     d / d scales = factor Σ_block G (codes - 128) sub_scales        d / d minima = Σ_block G sub_minima
 struct BlockGradients {
   at::Tensor scales, minima;  // minima: undefined if the weight has none, or if not requested
 };
