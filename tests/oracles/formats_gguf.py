@@ -8,21 +8,38 @@ import torch
 from gguf import GGMLQuantizationType as Type
 from safetensors.torch import save_file
 
+import gguf_blocks
+import gguf_grid_blocks
+
 SMALL = [Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0, Type.BF16]
 # The package only decodes these, so their blocks are random bytes, with sound numbers where the f16 scales are.
-HALVES = {Type.Q2_K: (80, 82), Type.Q3_K: (108,), Type.Q4_K: (0, 2), Type.Q5_K: (0, 2), Type.Q6_K: (208,),
-          Type.IQ4_NL: (0,), Type.IQ4_XS: (0,), Type.TQ1_0: (52,), Type.TQ2_0: (64,), Type.MXFP4: ()}
+DECODED = [Type.Q2_K, Type.Q3_K, Type.Q4_K, Type.Q5_K, Type.Q6_K, Type.IQ4_NL, Type.IQ4_XS, Type.TQ1_0, Type.TQ2_0,
+           Type.MXFP4, Type.IQ1_S, Type.IQ1_M, Type.IQ2_XXS, Type.IQ2_XS, Type.IQ2_S, Type.IQ3_XXS, Type.IQ3_S]
+GRIDS = ["IQ1_S", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S"]
 ROWS, COLUMNS = 5, 512
 
 
 def random_blocks(rng, kind):
     block_size, block_bytes = gguf.GGML_QUANT_SIZES[kind]
     blocks = rng.integers(0, 256, (ROWS * COLUMNS // block_size, block_bytes), dtype=np.uint8)
-    for at in HALVES[kind]:
-        blocks[:, at:at + 2] = rng.normal(0, 0.01, (len(blocks), 1)).astype(np.float16).view(np.uint8)
     if kind == Type.MXFP4:
         blocks[:, 0] = rng.integers(110, 140, len(blocks))  # powers of two near 1
+    else:
+        numbers = rng.normal(0, 0.01, (len(blocks), gguf_blocks.float_count(kind.name)))
+        gguf_blocks.write_floats(kind.name, blocks, numbers)
     return blocks.reshape(ROWS, -1)
+
+
+def gradients(blocks, kind, direction):
+    """f64 [floats, rows, blocks] of Σ direction · weights: weights are linear in the floats of their block, so that the
+    gradient of one is the sum with that float 1 and all others 0."""
+    size, width = gguf.GGML_QUANT_SIZES[kind]
+    changed, found = blocks.reshape(-1, width).copy(), []
+    for unit in np.eye(gguf_blocks.float_count(kind.name)):
+        gguf_blocks.write_floats(kind.name, changed, unit)
+        values = gguf.dequantize(changed.reshape(ROWS, -1), kind).astype(np.float64)
+        found.append((values * direction).reshape(ROWS, -1, size).sum(2))
+    return np.stack(found)
 
 
 def add_metadata(writer):
@@ -49,35 +66,43 @@ def write(path, alignment):
     if alignment:
         writer.add_custom_alignment(alignment)
     add_metadata(writer)
-    expected = {}
+    expected, of_floats = {}, {}
     values = rng.normal(0, 1, (ROWS, COLUMNS)).astype(np.float32)
     writer.add_tensor("t.F32", values[:, :3])
     writer.add_tensor("t.F16", values[0].astype(np.float16))
     writer.add_tensor("t.cube", values[:, :32].reshape(5, 2, 16).copy())
     expected["t.F32"], expected["t.F16"] = values[:, :3], values[0].astype(np.float16).astype(np.float32)
     expected["t.cube"] = values[:, :32].reshape(5, 2, 16)
-    for kind in [*SMALL, *HALVES]:
+    direction = rng.normal(0, 1, (ROWS, COLUMNS)).astype(np.float32)
+    for kind in [*SMALL, *DECODED]:
         blocks = gguf.quantize(values, kind) if kind in SMALL else random_blocks(rng, kind)
         writer.add_tensor(f"t.{kind.name}", blocks, raw_dtype=kind)
         expected[f"t.{kind.name}"] = gguf.dequantize(blocks, kind).reshape(ROWS, COLUMNS)
-    writer.add_tensor("t.IQ2_XS", np.zeros((1, 74), dtype=np.uint8), raw_dtype=Type.IQ2_XS)
+        if kind not in (Type.BF16, Type.MXFP4):
+            of_floats[f"t.{kind.name}"] = gradients(blocks, kind, direction)
+    writer.add_tensor("t.Q8_K", np.zeros((1, 292), dtype=np.uint8), raw_dtype=Type.Q8_K)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return expected
+    return expected, of_floats | {"direction": direction}
+
+
+def save(arrays, path):
+    save_file({name: torch.tensor(np.ascontiguousarray(value)) for name, value in arrays.items()}, path)
 
 
 def main():
     out = pathlib.Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
-    expected = write(out / "version3.gguf", alignment=None)
+    expected, of_floats = write(out / "version3.gguf", alignment=None)
     write(out / "alignment128.gguf", alignment=128)
     data = bytearray((out / "version3.gguf").read_bytes())
     data[4] = 2  # the same layout in little-endian order
     (out / "version2.gguf").write_bytes(data)
-    save_file({name: torch.tensor(np.ascontiguousarray(value)) for name, value in expected.items()},
-              out / "expected.safetensors")
+    save(expected, out / "expected.safetensors")
+    save(of_floats, out / "gradients.safetensors")
+    save({name: gguf_grid_blocks.grid(name) for name in GRIDS}, out / "grids.safetensors")
 
 
 if __name__ == "__main__":

@@ -192,7 +192,7 @@ def write_blocks(path):
     formats_gguf.add_metadata(writer)
     writer.add_array("test.long", list(range(1100)))
     rng = np.random.default_rng(7)
-    for block_type in formats_gguf.HALVES:
+    for block_type in formats_gguf.DECODED:
         writer.add_tensor(f"t.{block_type.name}", formats_gguf.random_blocks(rng, block_type)[:1], raw_dtype=block_type)
     for block_type in formats_gguf.SMALL:
         blocks = gguf.quantize(rng.normal(0, 1, (1, 64)).astype(np.float32), block_type)

@@ -1,10 +1,14 @@
 """Blocks of GGUF files that the `gguf` package decodes and does not encode: rounded to the nearest, and packed.
 
-    data = quantize("Q4_K", values)    u8 [rows, bytes]
-    floats("Q4_K")                     where the f16 numbers of a block stand
+    data = quantize("Q4_K", values)          u8 [rows, bytes]
+    read_floats("Q4_K", blocks)              f32 [blocks, float_count("Q4_K")], of u8 [blocks, bytes]
+    write_floats("Q4_K", blocks, numbers)    in their place; the same in all blocks if there is no first dimension
+    float_bits("Q4_K")                       u8 [bytes]: which bits of a block are its floats
 """
 import gguf
 import numpy as np
+
+import gguf_grid_blocks
 
 CURVE = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113])  # IQ4_*
 SUB_BLOCKS = {"Q2_K": 16, "Q3_K": 16, "Q4_K": 32, "Q5_K": 32, "Q6_K": 16, "IQ4_XS": 32}
@@ -12,11 +16,45 @@ MOST_CODE = {"Q2_K": 3, "Q4_K": 15, "Q5_K": 31}  # with a minimum: codes from 0 
 LEAST_CODE = {"Q3_K": -4, "Q6_K": -32}
 MOST_SCALE = {"Q2_K": 15, "Q3_K": 31, "Q4_K": 63, "Q5_K": 63, "Q6_K": 127, "IQ4_XS": 31}
 FLOATS = {"Q2_K": (80, 82), "Q3_K": (108,), "Q6_K": (208,), "Q4_1": (0, 2), "Q5_1": (0, 2), "Q4_K": (0, 2),
-          "Q5_K": (0, 2), "TQ1_0": (52,), "TQ2_0": (64,)}
+          "Q5_K": (0, 2), "TQ1_0": (52,), "TQ2_0": (64,), "MXFP4": ()}
+SPREAD = "IQ1_M"  # its f16 is in the high nibbles of these bytes, the lowest first
+NIBBLES = [49, 51, 53, 55]
 
 
 def floats(kind):
-    return FLOATS.get(kind, (0,))
+    """The bytes where the f16 numbers of a block stand in one piece."""
+    return () if kind == SPREAD else FLOATS.get(kind, (0,))
+
+
+def float_count(kind):
+    return 1 if kind == SPREAD else len(floats(kind))
+
+
+def read_floats(kind, blocks):
+    if kind == SPREAD:
+        bits = (blocks[:, NIBBLES].astype(np.uint16) >> 4 << np.arange(0, 16, 4, dtype=np.uint16)).sum(1, dtype=np.uint16)
+        return bits.view(np.float16).astype(np.float32)[:, None]
+    parts = [np.ascontiguousarray(blocks[:, at:at + 2]).view(np.float16) for at in floats(kind)]
+    return np.concatenate(parts, 1).astype(np.float32)
+
+
+def write_floats(kind, blocks, numbers):
+    numbers = np.broadcast_to(numbers, (len(blocks), np.shape(numbers)[-1])).astype(np.float16)
+    if kind == SPREAD:
+        nibbles = numbers.view(np.uint16) >> np.arange(0, 16, 4, dtype=np.uint16) & 15
+        blocks[:, NIBBLES] = blocks[:, NIBBLES] & 15 | nibbles.astype(np.uint8) << 4
+        return
+    for i, at in enumerate(floats(kind)):
+        blocks[:, at:at + 2] = half(numbers[:, i])
+
+
+def float_bits(kind):
+    bits = np.zeros(gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]][1], np.uint8)
+    if kind == SPREAD:
+        bits[NIBBLES] = 0xF0
+    else:
+        bits[[at + byte for at in floats(kind) for byte in (0, 1)]] = 0xFF
+    return bits
 
 
 def joined(parts, shifts):
@@ -101,6 +139,8 @@ def quantize(kind, values):
     """values: f32 [rows, columns] → u8 [rows, bytes]"""
     if kind in SUB_BLOCKS:
         data = pack(kind, values.reshape(-1, 256))
+    elif kind in gguf_grid_blocks.SUB_BLOCKS:
+        data = gguf_grid_blocks.quantize(kind, values.reshape(-1, 256))
     elif kind == "IQ4_NL":
         blocks = values.reshape(-1, 32)
         d = (np.abs(blocks).max(1) / 113).astype(np.float16)

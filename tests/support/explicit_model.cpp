@@ -103,7 +103,7 @@ at::Tensor explicit_weight(const weights::Weight& weight) {
     const auto spread = [&](const at::Tensor& x) {
       return x.to(at::kDouble).repeat_interleave(blocks->codes.size(1) / x.size(1), 1);
     };
-    auto values = (blocks->codes.to(at::kDouble) - 128) * spread(blocks->scales);
+    auto values = blocks->factor * (blocks->codes.to(at::kDouble) - 128) * spread(blocks->scales);
     if (blocks->sub_scales.defined()) values = values * spread(blocks->sub_scales);
     return blocks->minima.defined() ? values + spread(blocks->minima) * spread(blocks->sub_minima) : values;
   }

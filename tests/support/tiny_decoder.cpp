@@ -110,11 +110,12 @@ weights::BlockWeight blocks(const at::Tensor& weight, bool nested) {
   weights::BlockWeight made;
   made.sub_size = static_cast<int>(size);
   made.block_size = static_cast<int>(kBlock);
+  made.factor = nested ? 0.125F : 1;
   made.scale_type = at::kFloat;
   const auto minima = nested ? groups.amin(-1).clamp_max(0) : at::zeros({weight.size(0), groups.size(1)});
   const auto sizes = ((groups - minima.unsqueeze(-1)).abs().amax(-1) / 7).clamp_min(1e-3);
-  made.scales = of_blocks(sizes);
-  auto steps = spread(made.scales);
+  made.scales = of_blocks(sizes) / made.factor;
+  auto steps = spread(of_blocks(sizes));
   auto offsets = minima;
   if (nested) {
     made.sub_scales = (sizes / steps).round().clamp(1, kMost).to(at::kChar);

@@ -115,8 +115,8 @@ int run(int argc, char** argv) {
           "  normtweak eval OUT --reference MODEL --rows wiki.test.raw\n\n"
           "MODEL is a folder in Hugging Face layout, a .gguf file, or the id of a hub model in the local\n"
           "cache. Read are safetensors, also packed by compressed-tensors, pytorch_model.bin, and GGUF in F32,\n"
-          "F16, BF16, Q4_0 to Q8_0, Q2_K to Q6_K, IQ4_NL, IQ4_XS, TQ1_0, TQ2_0 and MXFP4 (not the other IQ\n"
-          "types). Families of models:\n"
+          "F16, BF16, Q4_0 to Q8_0, Q2_K to Q6_K, IQ1_S to IQ4_XS, TQ1_0, TQ2_0 and MXFP4. Families of\n"
+          "models:\n"
           "{}\n\n"
           "With torchrun, several processes, one per GPU, share the work of generate, quantize and tweak:\n"
           "  torchrun --no-python --nproc-per-node 2 normtweak quantize MODEL -o OUT ...",
