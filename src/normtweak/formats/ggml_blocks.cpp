@@ -22,6 +22,19 @@ constexpr GgmlType blocks(std::uint32_t id, std::string_view name, std::int64_t 
   return {id, name, size, bytes, at::kFloat, layout};
 }
 
+// Of weights::kBlockTypes; minimum_at: where the types with a minimum have it.
+constexpr GgmlType blocks(std::uint32_t id, std::string_view name, BlockUnpacker* unpack, BlockPacker* pack,
+                          std::int64_t scale_at, std::int64_t minimum_at = -1) {
+  const auto& type = *weights::find_block_type(name);
+  return blocks(id, type.name, type.block_size, type.block_bytes,
+                {.unpack = unpack,
+                 .sub_size = type.sub_size,
+                 .scale_at = scale_at,
+                 .minimum_at = minimum_at,
+                 .pack = pack,
+                 .integers = &type});
+}
+
 constexpr GgmlType unreadable(std::uint32_t id, std::string_view name, std::int64_t size, std::int64_t bytes) {
   return {id, name, size, bytes, std::nullopt};
 }
@@ -35,18 +48,18 @@ constexpr GgmlType kTypes[] = {
     plain(25, "I16", at::kShort, 2),
     plain(26, "I32", at::kInt, 4),
     plain(27, "I64", at::kLong, 8),
-    blocks(2, "Q4_0", 32, 18, {&unpack_q4_0, 32, 0}),
-    blocks(3, "Q4_1", 32, 20, {&unpack_q4_1, 32, 0, 2}),
-    blocks(6, "Q5_0", 32, 22, {&unpack_q5_0, 32, 0}),
-    blocks(7, "Q5_1", 32, 24, {&unpack_q5_1, 32, 0, 2}),
-    blocks(8, "Q8_0", 32, 34, {&unpack_q8_0, 32, 0}),
-    blocks(10, "Q2_K", 256, 84, {&unpack_q2_k, 16, 80, 82}),
-    blocks(11, "Q3_K", 256, 110, {&unpack_q3_k, 16, 108}),
-    blocks(12, "Q4_K", 256, 144, {&unpack_q4_k, 32, 0, 2}),
-    blocks(13, "Q5_K", 256, 176, {&unpack_q5_k, 32, 0, 2}),
-    blocks(14, "Q6_K", 256, 210, {&unpack_q6_k, 16, 208}),
-    blocks(20, "IQ4_NL", 32, 18, {&unpack_iq4_nl, 32, 0}),
-    blocks(23, "IQ4_XS", 256, 136, {&unpack_iq4_xs, 32, 0}),
+    blocks(2, "Q4_0", &unpack_q4_0, &pack_q4_0, 0),
+    blocks(3, "Q4_1", &unpack_q4_1, &pack_q4_1, 0, 2),
+    blocks(6, "Q5_0", &unpack_q5_0, &pack_q5_0, 0),
+    blocks(7, "Q5_1", &unpack_q5_1, &pack_q5_1, 0, 2),
+    blocks(8, "Q8_0", &unpack_q8_0, &pack_q8_0, 0),
+    blocks(10, "Q2_K", &unpack_q2_k, &pack_q2_k, 80, 82),
+    blocks(11, "Q3_K", &unpack_q3_k, &pack_q3_k, 108),
+    blocks(12, "Q4_K", &unpack_q4_k, &pack_q4_k, 0, 2),
+    blocks(13, "Q5_K", &unpack_q5_k, &pack_q5_k, 0, 2),
+    blocks(14, "Q6_K", &unpack_q6_k, &pack_q6_k, 208),
+    blocks(20, "IQ4_NL", &unpack_iq4_nl, &pack_iq4_nl, 0),
+    blocks(23, "IQ4_XS", &unpack_iq4_xs, &pack_iq4_xs, 0),
     blocks(16, "IQ2_XXS", 256, 66, {.unpack = &unpack_iq2_xxs, .sub_size = 32, .scale_at = 0, .factor = 0.125F}),
     blocks(17, "IQ2_XS", 256, 74, {.unpack = &unpack_iq2_xs, .sub_size = 16, .scale_at = 0, .factor = 0.125F}),
     blocks(22, "IQ2_S", 256, 82, {.unpack = &unpack_iq2_s, .sub_size = 16, .scale_at = 0, .factor = 0.125F}),

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "normtweak/formats/ggml_block_codecs.h"
+#include "normtweak/weights/block_type.h"
 #include "normtweak/weights/block_weight.h"
 
 namespace normtweak::formats {
@@ -21,6 +22,8 @@ struct BlockLayout {
   std::int64_t minimum_at = -1;  // the same of m; -1: there is none
   float factor = 1;              // of all weights: a power of two, so that products with it are exact
   bool scale_is_spread = false;  // nibble k of d, the lowest first, is the highest of u16 number k from scale_at on
+  BlockPacker* pack = nullptr;   // the inverse of `unpack`; null: no weight is quantized to this type
+  const weights::BlockType* integers = nullptr;  // what the codes may be; null as `pack` is
 };
 
 struct GgmlType {

@@ -27,11 +27,25 @@ void unpack_nibbles(const std::byte* nibbles, std::uint32_t high, int offset, Bl
   }
 }
 
+// The inverse; returns the fifth bits.
+std::uint32_t pack_nibbles(const BlockNumbers& numbers, int offset, std::byte* nibbles) {
+  std::uint32_t high = 0;
+  for (std::size_t j = 0; j < kBlockSize / 2; ++j) {
+    const auto low = static_cast<std::uint32_t>(numbers.codes[j] + offset);
+    const auto upper = static_cast<std::uint32_t>(numbers.codes[j + 16] + offset);
+    nibbles[j] = static_cast<std::byte>((low & 15U) | (upper & 15U) << 4);
+    high |= low >> 4 << j | upper >> 4 << (j + 16);
+  }
+  return high;
+}
+
 std::uint32_t load_high(const std::byte* source) {
   std::uint32_t value = 0;
   std::memcpy(&value, source, sizeof value);
   return value;
 }
+
+void store_high(std::uint32_t value, std::byte* target) { std::memcpy(target, &value, sizeof value); }
 
 }  // namespace
 
@@ -49,6 +63,22 @@ void unpack_q5_1(const std::byte* block, BlockNumbers& numbers) {
 
 void unpack_q8_0(const std::byte* block, BlockNumbers& numbers) {
   std::memcpy(numbers.codes.data(), block + 2, kBlockSize);
+}
+
+void pack_q4_0(const BlockNumbers& numbers, std::byte* block) { pack_nibbles(numbers, 8, block + 2); }
+
+void pack_q4_1(const BlockNumbers& numbers, std::byte* block) { pack_nibbles(numbers, 0, block + 4); }
+
+void pack_q5_0(const BlockNumbers& numbers, std::byte* block) {
+  store_high(pack_nibbles(numbers, 16, block + 6), block + 2);
+}
+
+void pack_q5_1(const BlockNumbers& numbers, std::byte* block) {
+  store_high(pack_nibbles(numbers, 0, block + 8), block + 4);
+}
+
+void pack_q8_0(const BlockNumbers& numbers, std::byte* block) {
+  std::memcpy(block + 2, numbers.codes.data(), kBlockSize);
 }
 
 }  // namespace normtweak::formats

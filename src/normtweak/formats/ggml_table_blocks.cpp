@@ -8,16 +8,16 @@
 //
 // Nibbles are in runs of 16 bytes, which hold 32 weights as in Q4_0. Trits: a byte holds five of them (`last`: four) as
 // the fraction byte / 256 in base 3, rounded up; those of one byte are 32, 16 or 4 weights apart. `low` as in Q2_K.
+#include <algorithm>
 #include <cstring>
 
 #include "normtweak/formats/ggml_block_codecs.h"
+#include "normtweak/weights/block_type.h"
 
 namespace normtweak::formats {
 namespace {
 
-// Denser around zero, as weights are.
-constexpr std::array<std::int8_t, 16> kCurve = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                                1,    13,   25,  38,  53,  69,  89,  113};
+constexpr const auto& kCurve = weights::kFourBitCurve;
 // Twice the values of a float of 4 bits: sign, two bits of exponent, one of mantissa.
 constexpr std::array<std::int8_t, 16> kFloat4 = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
@@ -28,6 +28,16 @@ void look_up(const std::byte* nibbles, const Table& table, std::int8_t* codes) {
     const auto byte = std::to_integer<std::uint8_t>(nibbles[j]);
     codes[j] = table.at(byte & 15U);
     codes[j + 16] = table.at(byte >> 4U);
+  }
+}
+
+// The inverse for codes of kCurve.
+void pack_curve(const std::int8_t* codes, std::byte* nibbles) {
+  const auto place = [](std::int8_t code) {
+    return static_cast<unsigned>(std::ranges::lower_bound(kCurve, code) - kCurve.begin());
+  };
+  for (std::size_t j = 0; j < 16; ++j) {
+    nibbles[j] = static_cast<std::byte>(place(codes[j]) | place(codes[j + 16]) << 4U);
   }
 }
 
@@ -58,6 +68,20 @@ void unpack_iq4_xs(const std::byte* block, BlockNumbers& numbers) {
     numbers.scales[group] = static_cast<std::int8_t>(static_cast<int>(low | (high >> (2 * group) & 3U) << 4U) - 32);
     look_up(block + 8 + 16 * group, kCurve, numbers.codes.data() + 32 * group);
   }
+}
+
+void pack_iq4_nl(const BlockNumbers& numbers, std::byte* block) { pack_curve(numbers.codes.data(), block + 2); }
+
+void pack_iq4_xs(const BlockNumbers& numbers, std::byte* block) {
+  unsigned high = 0, low = 0;
+  for (std::size_t group = 0; group < 8; ++group) {
+    const auto scale = static_cast<unsigned>(numbers.scales[group] + 32);
+    low |= (scale & 15U) << (4 * group);
+    high |= scale >> 4U << (2 * group);
+    pack_curve(numbers.codes.data() + 32 * group, block + 8 + 16 * group);
+  }
+  std::memcpy(block + 2, &high, 2);
+  std::memcpy(block + 4, &low, sizeof low);
 }
 
 void unpack_tq1_0(const std::byte* block, BlockNumbers& numbers) {
