@@ -2,36 +2,23 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/bmm.h>
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/linalg_solve_ex.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/where.h>
 
 #include <algorithm>
-#include <limits>
 #include <vector>
 
 #include "normtweak/base/device/matrix_product.h"
 #include "normtweak/quantize/channel_slices.h"
+#include "normtweak/quantize/descent_step.h"
 #include "normtweak/quantize/full_precision.h"
 #include "normtweak/quantize/gptq_block.h"
 #include "normtweak/quantize/grid.h"
 
 namespace normtweak::quantize {
 namespace {
-
-// Relative damping of the normal equations' diagonal: scales that the text barely determines stay put.
-constexpr double kRidge = 1e-3;
-
-// The damped Hessian without dead columns.
-at::Tensor live_part(const at::Tensor& hessian, double added) {
-  const auto live = hessian.diagonal() > 0;
-  auto damped = at::where(live.unsqueeze(0) & live.unsqueeze(1), hessian, 0.0);
-  damped.diagonal().add_(live * added);
-  return damped;
-}
 
 // The work on a slice of output channels. All matrices are transposed: the columns of the weight are rows.
 class Descent {
@@ -97,29 +84,18 @@ class Descent {
   void fit_scales() {
     const auto matrix = normal_matrix().to(at::kDouble);
     const auto right = sum_by_group(matmul_transposed(hessian_, errors_.t()).mul_(steps_)).to(at::kDouble);
-    auto ridged = matrix.clone();
-    ridged.diagonal(0, 1, 2).mul_(1 + kRidge).add_(std::numeric_limits<float>::min());
-    const auto wanted = std::get<0>(at::linalg_solve_ex(ridged, right.unsqueeze(-1))).squeeze(-1).t();
+    const auto wanted = solve_channels(matrix, right).t();
     auto fitted = (scales_ + wanted).to(start_.scale_type).to(at::kFloat);
     fitted = at::where((fitted > scales_ / 2) & (fitted < scales_ * 2), fitted, scales_);  // false for NaN
 
     const auto change = (fitted - scales_).t().to(at::kDouble);
-    const auto bent = at::bmm(matrix, change.unsqueeze(-1)).squeeze(-1);
-    const auto gain = (change * (right * 2 - bent)).sum(1);
+    const auto gain = gain_of(change, matrix, right);
     scales_ = at::where((gain > 0).unsqueeze(0), fitted, scales_).contiguous();
     take_values();
   }
 
-  // f32 [in, last - first]: H[j, k] / H[k, k], and 0 for j = k.
-  at::Tensor pull_on(std::int64_t first, std::int64_t last) const {
-    const auto diagonal = hessian_.diagonal().slice(0, first, last);
-    auto pull = hessian_.slice(1, first, last) / at::where(diagonal > 0, diagonal, 1.0);
-    pull.slice(0, first, last).diagonal().zero_();
-    return pull;
-  }
-
   void round_columns(std::int64_t first, std::int64_t last) {
-    const auto pull = pull_on(first, last);
+    const auto pull = pull_on(hessian_, first, last);
     const auto spread = [&](const at::Tensor& by_group) {
       return for_columns(by_group).slice(0, first, last).contiguous();
     };
@@ -133,6 +109,7 @@ class Descent {
                  .lowest = -zeros,
                  .highest = ((1 << start_.bits) - 1) - zeros,
                  .phase = start_.float_zeros ? phase_of(zeros) : at::Tensor(),
+                 .curve = {},
                  .feedback = pull.slice(0, first, last).contiguous(),
                  .steps = steps_.slice(0, first, last),
                  .errors = moved});

@@ -14,12 +14,23 @@ namespace {
 // instructions that every CPU can vectorise.
 constexpr float kRounder = 12582912.0F;
 
+constexpr int kCurveSize = 16;
+
 struct Rows {
   float* target;
-  const float *original, *scales, *lowest, *highest, *phase, *feedback;
+  const float *original, *scales, *lowest, *highest, *phase, *curve, *feedback;
   float *steps, *errors;
   std::int64_t columns, out;
 };
+
+// The entry of the curve that is nearest; the lower one in the middle of two.
+NORMTWEAK_TARGET_CLONES void round_to_curve(const float* curve, const float* steps, float* nearest) {
+  for (int lane = 0; lane < kRoundedLanes; ++lane) nearest[lane] = curve[0];
+  for (int i = 1; i < kCurveSize; ++i) {
+    const float middle = (curve[i - 1] + curve[i]) / 2, next = curve[i];
+    for (int lane = 0; lane < kRoundedLanes; ++lane) nearest[lane] = steps[lane] > middle ? next : nearest[lane];
+  }
+}
 
 NORMTWEAK_TARGET_CLONES void round_lanes(const Rows& rows, std::int64_t first) {
   alignas(64) float work[kRoundedColumns][kRoundedLanes];
@@ -28,15 +39,22 @@ NORMTWEAK_TARGET_CLONES void round_lanes(const Rows& rows, std::int64_t first) {
   }
   for (std::int64_t j = 0; j < rows.columns; ++j) {
     const auto at = j * rows.out + first;
-    alignas(64) float error[kRoundedLanes];
+    alignas(64) float error[kRoundedLanes], step[kRoundedLanes];
+    for (int lane = 0; lane < kRoundedLanes; ++lane) step[lane] = work[j][lane] / rows.scales[at + lane];
+    if (rows.curve != nullptr) {
+      alignas(64) float nearest[kRoundedLanes];
+      round_to_curve(rows.curve, step, nearest);
+      std::copy_n(nearest, kRoundedLanes, step);
+    } else {
+      for (int lane = 0; lane < kRoundedLanes; ++lane) {
+        const float inside = std::min(std::max(step[lane], rows.lowest[at + lane]), rows.highest[at + lane]);
+        const float phase = rows.phase == nullptr ? 0 : rows.phase[at + lane];
+        step[lane] = ((inside - phase + kRounder) - kRounder) + phase;
+      }
+    }
     for (int lane = 0; lane < kRoundedLanes; ++lane) {
-      const float scale = rows.scales[at + lane];
-      float step = work[j][lane] / scale;
-      step = std::min(std::max(step, rows.lowest[at + lane]), rows.highest[at + lane]);
-      const float phase = rows.phase == nullptr ? 0 : rows.phase[at + lane];
-      step = ((step - phase + kRounder) - kRounder) + phase;
-      rows.steps[at + lane] = step;
-      error[lane] = rows.original[at + lane] - step * scale;
+      rows.steps[at + lane] = step[lane];
+      error[lane] = rows.original[at + lane] - step[lane] * rows.scales[at + lane];
       rows.errors[at + lane] = error[lane];
     }
     const float* feedback = rows.feedback + j * rows.columns;
@@ -50,12 +68,16 @@ NORMTWEAK_TARGET_CLONES void round_lanes(const Rows& rows, std::int64_t first) {
 }
 
 void round_on_cpu(const GptqBlock& block) {
+  const auto pointer = [](const at::Tensor& floats) {
+    return floats.defined() ? floats.const_data_ptr<float>() : nullptr;
+  };
   const Rows rows = {.target = block.target.data_ptr<float>(),
                      .original = block.original.const_data_ptr<float>(),
                      .scales = block.scales.const_data_ptr<float>(),
-                     .lowest = block.lowest.const_data_ptr<float>(),
-                     .highest = block.highest.const_data_ptr<float>(),
-                     .phase = block.phase.defined() ? block.phase.const_data_ptr<float>() : nullptr,
+                     .lowest = pointer(block.lowest),
+                     .highest = pointer(block.highest),
+                     .phase = pointer(block.phase),
+                     .curve = pointer(block.curve),
                      .feedback = block.feedback.const_data_ptr<float>(),
                      .steps = block.steps.data_ptr<float>(),
                      .errors = block.errors.data_ptr<float>(),
@@ -66,8 +88,8 @@ void round_on_cpu(const GptqBlock& block) {
 
 void round_on_gpu(const GptqBlock& block) {
   const auto at = [](const at::Tensor& floats) { return floats.defined() ? floats.data_ptr() : nullptr; };
-  std::array pointers = {at(block.target), at(block.original), at(block.scales), at(block.lowest), at(block.highest),
-                         at(block.phase),  at(block.feedback), at(block.steps),  at(block.errors)};
+  std::array pointers = {at(block.target), at(block.original), at(block.scales),   at(block.lowest), at(block.highest),
+                         at(block.phase),  at(block.curve),    at(block.feedback), at(block.steps),  at(block.errors)};
   auto columns = static_cast<int>(block.target.size(0)), out = static_cast<int>(block.target.size(1));
   std::vector<void*> arguments;
   for (auto& pointer : pointers) arguments.push_back(static_cast<void*>(&pointer));
@@ -87,6 +109,7 @@ void round_through_cpu(const GptqBlock& block) {
                             .lowest = copied(block.lowest),
                             .highest = copied(block.highest),
                             .phase = copied(block.phase),
+                            .curve = copied(block.curve),
                             .feedback = copied(block.feedback),
                             .steps = copied(block.steps),
                             .errors = copied(block.errors)};

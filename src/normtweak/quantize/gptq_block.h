@@ -24,6 +24,8 @@ struct GptqBlock {
   at::Tensor highest;   // [columns, out]
   at::Tensor phase;     // [columns, out]: offset of the grid's steps from integers, at most half a step;
                         // undefined if zero-points are integers
+  at::Tensor curve;     // [16]: the only steps that there are, ascending; undefined: all from lowest to highest, which
+                        // with a curve are not read
   at::Tensor feedback;  // [columns, columns]: M of HessianFactor
   at::Tensor steps;     // [columns, out], written: value / scale
   at::Tensor errors;    // [columns, out], written: original - value

@@ -13,9 +13,18 @@ static_assert(kRoundedColumns == 4 * kWarp, "the kernel's kHeld");
 constexpr const char* kSource = R"(
 constexpr int kHeld = 4;  // columns held by a lane: kRoundedColumns / 32
 
+constexpr int kCurveSize = 16;
+
+// The entry of the curve that is nearest; the lower one in the middle of two.
+__device__ float on_curve(const float* curve, float step) {
+  float nearest = curve[0];
+  for (int i = 1; i < kCurveSize; ++i) nearest = step > (curve[i - 1] + curve[i]) / 2 ? curve[i] : nearest;
+  return nearest;
+}
+
 extern "C" __global__ void round_gptq_block(float* target, const float* original, const float* scales,
                                             const float* lowest, const float* highest, const float* phase,
-                                            const float* feedback, float* steps, float* errors, int columns, int out) {
+                                            const float* curve, const float* feedback, float* steps, float* errors, int columns, int out) {
   const int lane = threadIdx.x % 32;
   const int channel = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
   if (channel >= out) return;
@@ -29,8 +38,8 @@ extern "C" __global__ void round_gptq_block(float* target, const float* original
     value[i] = inside ? target[at] : 0;
     weight[i] = inside ? original[at] : 0;
     scale[i] = inside ? scales[at] : 1;
-    low[i] = inside ? lowest[at] : 0;
-    high[i] = inside ? highest[at] : 0;
+    low[i] = inside && !curve ? lowest[at] : 0;
+    high[i] = inside && !curve ? highest[at] : 0;
     offset[i] = inside && phase ? phase[at] : 0;
   }
 
@@ -38,8 +47,9 @@ extern "C" __global__ void round_gptq_block(float* target, const float* original
   for (int i = 0; i < kHeld; ++i) {
     for (int turn = 0; turn < 32 && i * 32 + turn < columns; ++turn) {
       const int j = i * 32 + turn;
-      const float clamped = fminf(fmaxf(value[i] / scale[i], low[i]), high[i]);
-      const float nearest = rintf(clamped - offset[i]) + offset[i];
+      const float wanted = value[i] / scale[i];
+      const float clamped = fminf(fmaxf(wanted, low[i]), high[i]);
+      const float nearest = curve ? on_curve(curve, wanted) : rintf(clamped - offset[i]) + offset[i];
       const float left = weight[i] - nearest * scale[i];
       if (lane == turn) {
         step[i] = nearest;
