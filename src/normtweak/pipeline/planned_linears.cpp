@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "normtweak/quantize/block_search.h"
+
 namespace normtweak::pipeline {
 
 std::optional<weights::Weight> coded_outline(const model::Checkpoint& checkpoint, const model::LinearShape& shape) {
@@ -93,10 +95,26 @@ quantize::LinearPlan main_plan(const quantize::LinearPlan& standard, const std::
   return main;
 }
 
+namespace {
+
+at::Tensor empty(std::int64_t rows, std::int64_t columns, at::ScalarType type) {
+  return at::empty({rows, columns}, at::TensorOptions(type).device(at::kMeta));
+}
+
+weights::BlockWeight outline_of_blocks(const model::LinearShape& shape, const weights::BlockType& type) {
+  const auto blocks = shape.in / type.block_size, subs = shape.in / type.sub_size;
+  quantize::BlockGrid grid = {
+      .scales = empty(shape.out, blocks, at::kFloat), .minima = {}, .sub_scales = {}, .sub_minima = {}};
+  if (type.has_minimum) grid.minima = grid.scales;
+  if (type.has_sub_blocks()) grid.sub_scales = empty(shape.out, subs, at::kChar);
+  if (type.has_sub_blocks() && type.has_minimum) grid.sub_minima = grid.sub_scales;
+  return quantize::block_weight(empty(shape.out, shape.in, at::kByte), grid, type);
+}
+
+}  // namespace
+
 weights::Weight outline(const model::LinearShape& shape, const quantize::LinearPlan& plan) {
-  const auto empty = [](std::int64_t rows, std::int64_t columns, at::ScalarType type) {
-    return at::empty({rows, columns}, at::TensorOptions(type).device(at::kMeta));
-  };
+  if (!plan.block_type.empty()) return outline_of_blocks(shape, quantize::find_block_type(plan.block_type));
   const auto codes = empty(shape.out, shape.in, at::kByte);
   if (!quantize::find_quantizer(plan.method).uses_groups) {
     return weights::CodebookWeight{.codes = codes,

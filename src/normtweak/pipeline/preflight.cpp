@@ -12,7 +12,6 @@
 #include "normtweak/base/files/writable.h"
 #include "normtweak/base/strings/wording.h"
 #include "normtweak/model/decoder.h"
-#include "normtweak/pipeline/save_checkpoint.h"
 #include "normtweak/tweak/objectives.h"
 
 namespace normtweak::pipeline {
@@ -38,7 +37,7 @@ void check_rules(const quantize::QuantizationPlan& plan, const model::Checkpoint
 }
 
 bool groups_fit(const PlannedLinear& linear) {
-  if (!linear.plan || !quantize::find_quantizer(linear.plan->method).uses_groups) return true;
+  if (!linear.plan || !has_free_groups(*linear.plan)) return true;
   const auto size = linear.plan->group_size;
   return size == 0 || (size > 0 && linear.shape.in % size == 0);
 }
@@ -61,7 +60,7 @@ std::string divisors_text(std::int64_t number) {
   std::int64_t common = 0;      // the greatest common divisor of the columns of all linears with this size
   std::set<std::string> names;  // of those that it does not divide, without the block's number
   for (const auto& linear : linears) {
-    if (!linear.plan || !quantize::find_quantizer(linear.plan->method).uses_groups) continue;
+    if (!linear.plan || !has_free_groups(*linear.plan)) continue;
     if (linear.plan->group_size != size) continue;
     common = std::gcd(common, linear.shape.in);
     if (groups_fit(linear)) continue;
@@ -101,6 +100,19 @@ void check_plan_for_model(const quantize::QuantizationPlan& plan, const model::C
     any = true;
   }
   if (!any) fail("{}: the rules skip every linear, so there is nothing to quantize", checkpoint.path);
+}
+
+void check_format_holds(const SaveFormat& format, const std::vector<PlannedLinear>& linears) {
+  if (format.codes == nullptr) return;
+  const auto in_blocks = [](const PlannedLinear& linear) { return linear.plan && !linear.plan->block_type.empty(); };
+  const auto stopping = std::ranges::find_if(linears, in_blocks);
+  if (stopping == linears.end()) return;
+  std::vector<std::string_view> others;
+  for (const auto& other : save_formats()) {
+    if (other.codes == nullptr) others.push_back(other.name);
+  }
+  fail("{}: quantized to {}, which --format {} cannot hold; use --format {}", stopping->shape.name,
+       stopping->plan->block_type, format.name, fmt::join(others, " or "));
 }
 
 int standard_group_size(const quantize::QuantizationPlan& plan, const model::Checkpoint& checkpoint) {

@@ -10,10 +10,15 @@
 #include "normtweak/pipeline/calibration_text.h"
 #include "normtweak/pipeline/planned_linears.h"
 #include "normtweak/pipeline/run_types.h"
+#include "normtweak/pipeline/save_checkpoint.h"
 #include "normtweak/pipeline/tuned_floats.h"
 #include "normtweak/quantize/plan.h"
 
 namespace normtweak::pipeline {
+
+// Throws Error naming the first linear that is quantized to a block type, if the format has codes: none of these hold
+// blocks. The message names the formats that do.
+void check_format_holds(const SaveFormat& format, const std::vector<PlannedLinear>& linears);
 
 // Throws Error if a plan does not fit a linear's shape (naming the linear, and what fits all), if no linear is to be
 // quantized, or if a rule matches no linear (naming the rule). linears: of that plan and model.

@@ -17,6 +17,7 @@
 #include "normtweak/pipeline/unread_settings.h"
 #include "normtweak/pipeline/untouched_copy.h"
 #include "normtweak/quantize/gptq_block.h"
+#include "normtweak/weights/block_type.h"
 
 namespace normtweak::pipeline {
 namespace {
@@ -34,6 +35,7 @@ ModelPlan plan_for_model(const QuantizeOptions& options, const model::Checkpoint
   plan.standard.scale_type = scale_type_for(checkpoint.numbers.stored_type, find_save_format(options.format));
   auto linears = planned_linears(plan, checkpoint);
   check_plan_for_model(plan, checkpoint, linears);
+  check_format_holds(find_save_format(options.format), linears);
   check_settings_are_read(options, linears, progress);
   if (!wants_hessians(linears)) plan.token_weights = quantize::TokenWeighting::none;
   if (!wants_drift(linears)) plan.drift_correction = 0;
@@ -59,8 +61,9 @@ void describe_plan(const ModelPlan& planned, RunResult& result) {
   auto& described = result.plan->standard;
   described = main_plan(described, result.plan_shares);
   result.method = described.method;
-  result.bits = described.bits;
-  result.group_size = quantize::find_quantizer(described.method).uses_groups ? described.group_size : 0;
+  const auto* blocks = weights::find_block_type(described.block_type);
+  result.bits = blocks != nullptr ? static_cast<int>(blocks->bits()) : described.bits;
+  result.group_size = has_free_groups(described) ? described.group_size : blocks != nullptr ? blocks->sub_size : 0;
   if (planned.plan.drift_correction > 0) result.drift_correction = planned.plan.drift_correction;
 }
 

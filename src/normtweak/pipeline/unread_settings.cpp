@@ -20,6 +20,11 @@ struct Fate {
   std::set<std::string> methods;  // of the linears that it is for; empty: all stay float
 };
 
+// "gptq", or "gptq to Q4_K".
+std::string grid_of(const quantize::LinearPlan& plan) {
+  return plan.block_type.empty() ? plan.method : plan.method + " to " + plan.block_type;
+}
+
 // The source that decides a setting of a linear: the last rule that sets it, or the options (-1).
 int decided_by(const std::vector<quantize::PlanRule>& rules, const std::vector<bool>& matching,
                std::string_view setting) {
@@ -75,7 +80,7 @@ class Settings {
         const auto index = static_cast<std::size_t>(source);
         if (source >= 0 && !(matching[index] && rules_[index].sets.contains(setting.name))) continue;
         auto& fate = fates_[{source, setting.name}];
-        if (linear.plan) fate.methods.insert(linear.plan->method);
+        if (linear.plan) fate.methods.insert(grid_of(*linear.plan));
         fate.read |= is_read && source == decides;
         fate.overruled |= is_read && source != decides;
       }
@@ -102,7 +107,7 @@ class Settings {
   std::set<std::string> methods() const {
     std::set<std::string> all;
     for (const auto& linear : linears_) {
-      if (linear.plan) all.insert(linear.plan->method);
+      if (linear.plan) all.insert(grid_of(*linear.plan));
     }
     return all;
   }

@@ -7,6 +7,7 @@
 
 #include "normtweak/base/device/device.h"
 #include "normtweak/base/error.h"
+#include "normtweak/quantize/block_search.h"
 #include "normtweak/quantize/checks.h"
 
 namespace normtweak::quantize {
@@ -97,20 +98,25 @@ constexpr Key key(PlanSetting setting) {
           .copy = [](LinearPlan& plan, const LinearPlan& from) { plan.*field = from.*field; }};
 }
 
+std::string parse_block_type(std::string_view text) { return std::string(find_block_type(text).name); }
+
 std::string parse_method(std::string_view text) { return std::string(find_quantizer(text).name); }
+
+constexpr bool kAffine = true;  // PlanSetting::of_affine_grids
 
 constexpr std::array kKeys = {
     key<&LinearPlan::method, parse_method>({"method", "--method"}),
-    key<&LinearPlan::bits, parse_bits>({"bits", "--bits"}),
-    key<&LinearPlan::group_size, parse_group>({"group", "--group-size", &Quantizer::uses_groups}),
-    key<&LinearPlan::symmetric, parse_switch>({"symmetric", "--symmetric", &Quantizer::uses_groups}),
-    key<&LinearPlan::float_zeros, parse_switch>({"float-zeros", "--float-zeros", &Quantizer::uses_groups}),
-    key<&LinearPlan::search_grid, parse_switch>({"search-grid", "--search-grid", &Quantizer::uses_groups}),
+    key<&LinearPlan::block_type, parse_block_type>({"type", "", &Quantizer::uses_groups}),
+    key<&LinearPlan::bits, parse_bits>({"bits", "--bits", nullptr, kAffine}),
+    key<&LinearPlan::group_size, parse_group>({"group", "--group-size", &Quantizer::uses_groups, kAffine}),
+    key<&LinearPlan::symmetric, parse_switch>({"symmetric", "--symmetric", &Quantizer::uses_groups, kAffine}),
+    key<&LinearPlan::float_zeros, parse_switch>({"float-zeros", "--float-zeros", &Quantizer::uses_groups, kAffine}),
+    key<&LinearPlan::search_grid, parse_switch>({"search-grid", "--search-grid", &Quantizer::uses_groups, kAffine}),
     key<&LinearPlan::act_order, parse_switch>({"act-order", "--act-order", &Quantizer::needs_hessian}),
     key<&LinearPlan::sensitivity, parse_switch>({"sensitivity", "--sensitivity", &Quantizer::uses_sensitivity}),
     key<&LinearPlan::sweeps, parse_sweeps>({"sweeps", "--sweeps", &Quantizer::needs_hessian}),
     key<&LinearPlan::damping, parse_damping>({"damping", "--damping", &Quantizer::needs_hessian}),
-    key<&LinearPlan::scale_type, parse_float_type>({"scale-type", ""}),
+    key<&LinearPlan::scale_type, parse_float_type>({"scale-type", "", nullptr, kAffine}),
 };
 
 const Key& find_key(std::string_view name) {
@@ -164,6 +170,7 @@ std::vector<PlanSetting> plan_settings() {
 }
 
 bool reads(const LinearPlan& plan, const PlanSetting& setting) {
+  if (setting.of_affine_grids && !plan.block_type.empty()) return false;
   return setting.read_by == nullptr || find_quantizer(plan.method).*setting.read_by;
 }
 

@@ -33,10 +33,11 @@ struct PlanSetting {
   std::string_view name;               // "group"
   std::string_view option;             // "--group-size"; empty: there is none
   bool Quantizer::*read_by = nullptr;  // the methods that read it; null: all do
+  bool of_affine_grids = false;        // a block type decides it where a plan names one
 };
 std::vector<PlanSetting> plan_settings();
 
-// Whether the method of `plan` reads the setting.
+// Whether the method of `plan` reads the setting, for the grid that it has.
 bool reads(const LinearPlan& plan, const PlanSetting& setting);
 
 // The plan with what its method makes of options that it leaves out, and with the defaults of a LinearPlan in place of
@@ -52,7 +53,7 @@ struct PlanRule {
 };
 
 // Reads the command line's spelling of a rule, `PATTERN=skip` or `PATTERN=KEY:VALUE,...`:
-//     *.down_proj=bits:8,group:32      re:.*\.0\..*=method:rtn,symmetric      lm_head=skip
+//     *.down_proj=type:Q6_K       *.down_proj=bits:8,group:32      re:.*\.0\..*=method:rtn,symmetric      lm_head=skip
 // Keys: those of rule_keys(), named like the options. A switch without a value is on. Throws Error quoting the rule and
 // what is wrong with it.
 PlanRule parse_rule(std::string_view text);

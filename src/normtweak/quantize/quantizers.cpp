@@ -3,9 +3,12 @@
 #include <array>
 
 #include "normtweak/base/error.h"
+#include "normtweak/quantize/block_descent.h"
+#include "normtweak/quantize/block_search.h"
 #include "normtweak/quantize/checks.h"
 #include "normtweak/quantize/coordinate_descent.h"
 #include "normtweak/quantize/gptq.h"
+#include "normtweak/quantize/gptq_on_blocks.h"
 #include "normtweak/quantize/kmeans.h"
 #include "normtweak/quantize/rtn.h"
 
@@ -22,14 +25,21 @@ AffineOptions affine_options(const LinearPlan& plan) {
 }
 
 weights::Weight rtn(const at::Tensor& weight, const InputHessian&, const LinearPlan& plan) {
+  if (!plan.block_type.empty()) return quantize_blocks(weight, find_block_type(plan.block_type));
   return quantize_rtn(weight, affine_options(plan));
 }
 
 weights::Weight gptq(const at::Tensor& weight, const InputHessian& hessian, const LinearPlan& plan) {
   if (!hessian.defined()) fail("gptq needs the Hessian of the linear's input; run the calibration pass first");
   const auto& factor = hessian.factor(factor_options(plan));
-  auto result = quantize_gptq(weight, factor, affine_options(plan)).weight;
   const int sweeps = resolved_options(plan).sweeps;
+  if (!plan.block_type.empty()) {
+    const auto& type = find_block_type(plan.block_type);
+    auto blocks = quantize_gptq(weight, factor, type).weight;
+    if (sweeps > 0) descend(blocks, type, weight, hessian.mean(), factor.added, sweeps);
+    return blocks;
+  }
+  auto result = quantize_gptq(weight, factor, affine_options(plan)).weight;
   if (sweeps > 0) descend(result, weight, hessian.mean(), factor.added, sweeps);
   return result;
 }
@@ -68,8 +78,9 @@ std::span<const Quantizer> quantizers() { return kQuantizers; }
 
 StandardOptions resolved_options(const LinearPlan& plan) {
   const auto& standard = find_quantizer(plan.method).standard;
-  return {.search_grid = plan.search_grid.value_or(standard.search_grid),
-          .act_order = plan.act_order.value_or(standard.act_order),
+  const bool affine = plan.block_type.empty();  // blocks always search; in order, they are searched with the feedback
+  return {.search_grid = plan.search_grid.value_or(affine && standard.search_grid),
+          .act_order = plan.act_order.value_or(affine && standard.act_order),
           .sweeps = plan.sweeps.value_or(standard.sweeps)};
 }
 
@@ -91,16 +102,25 @@ bool needs_hessian(const LinearPlan& plan) {
   return quantizer.needs_hessian || (quantizer.uses_sensitivity && plan.sensitivity);
 }
 
+bool has_free_groups(const LinearPlan& plan) {
+  return find_quantizer(plan.method).uses_groups && plan.block_type.empty();
+}
+
 void check_plan(const LinearPlan& plan, at::IntArrayRef shape, std::string_view linear_name) {
   try {
     if (shape.size() != 2) fail("only matrices [out, in] can be quantized");
+    const auto& quantizer = find_quantizer(plan.method);
+    if (!plan.block_type.empty()) {
+      if (!quantizer.uses_groups) fail("{} does not quantize to block types such as {}", plan.method, plan.block_type);
+      check_whole_blocks(shape, find_block_type(plan.block_type));
+    }
     check_bits(plan.bits);
-    if (find_quantizer(plan.method).uses_groups) resolve_group_size(plan.group_size, shape[1]);
+    if (has_free_groups(plan)) resolve_group_size(plan.group_size, shape[1]);
     const bool is_share = plan.damping >= 0 && plan.damping <= 1;  // false for NaN
     if (!is_share) fail("damping {}: use a share between 0 and 1", plan.damping);
     if (plan.sweeps.value_or(0) < 0) fail("{} sweeps: use 0 or more", *plan.sweeps);
     check_scale_type(plan.scale_type);
-    if (plan.symmetric && plan.float_zeros) {
+    if (plan.block_type.empty() && plan.symmetric && plan.float_zeros) {
       fail("symmetric weights have no zero-points to be stored as floats; leave out one of the two");
     }
   } catch (const Error& error) {

@@ -16,6 +16,8 @@ namespace normtweak::quantize {
 // left out follows from the method (Quantizer::standard).
 struct LinearPlan {
   std::string method = "gptq";            // a row of quantizers()
+  std::string block_type = {};            // a row of weights::kBlockTypes, such as Q4_K, in place of an affine grid and
+                                          // what describes one (bits to scale_type); empty: an affine grid
   int bits = 4;                           // 2, 3, 4, 6 or 8
   int group_size = 128;                   // input columns per scale; 0: one scale per output channel
   bool symmetric = false;                 // zero-point fixed at 2^(bits-1)
@@ -39,7 +41,7 @@ struct StandardOptions {
 struct Quantizer {
   std::string_view name, description;
   bool needs_hessian = false;     // regardless of the plan's options; see needs_hessian() below
-  bool uses_groups = false;       // plan.group_size applies, and must divide the input columns
+  bool uses_groups = false;       // plan.group_size applies, and must divide the input columns; so does block_type
   bool uses_sensitivity = false;  // plan.sensitivity applies, and needs the Hessian
   bool corrects_drift = false;    // rounds for the drifted inputs, so that drift.h's correction applies beforehand
   StandardOptions standard = {};
@@ -63,7 +65,10 @@ StandardOptions resolved_options(const LinearPlan& plan);
 // How the Hessian is prepared for this plan.
 FactorOptions factor_options(const LinearPlan& plan);
 
-// Throws Error naming the linear, its shape, and what to change if bits or group size do not fit.
+// Whether the plan has groups whose size is free: group_size then applies.
+bool has_free_groups(const LinearPlan& plan);
+
+// Throws Error naming the linear, its shape, and what to change if bits, group size or blocks do not fit.
 void check_plan(const LinearPlan& plan, at::IntArrayRef shape, std::string_view linear_name);
 
 }  // namespace normtweak::quantize

@@ -11,17 +11,19 @@ namespace {
 
 Json linear_report(const quantize::LinearPlan& plan) {
   const auto options = quantize::resolved_options(plan);
-  return {{"method", plan.method},
-          {"bits", plan.bits},
-          {"group_size", plan.group_size},
-          {"symmetric", plan.symmetric},
-          {"float_zeros", plan.float_zeros},
-          {"search_grid", options.search_grid},
-          {"act_order", options.act_order},
-          {"sweeps", options.sweeps},
-          {"sensitivity", plan.sensitivity},
-          {"damping", plan.damping},
-          {"scale_type", float_type_name(plan.scale_type)}};
+  Json json = {{"method", plan.method},
+               {"bits", plan.bits},
+               {"group_size", plan.group_size},
+               {"symmetric", plan.symmetric},
+               {"float_zeros", plan.float_zeros},
+               {"search_grid", options.search_grid},
+               {"act_order", options.act_order},
+               {"sweeps", options.sweeps},
+               {"sensitivity", plan.sensitivity},
+               {"damping", plan.damping},
+               {"scale_type", float_type_name(plan.scale_type)}};
+  if (!plan.block_type.empty()) json["type"] = plan.block_type;
+  return json;
 }
 
 // "group_size" for --group-size.
