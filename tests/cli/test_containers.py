@@ -396,7 +396,7 @@ def test_long_arrays_of_gguf_stay_in_the_file(tmp_path):
 
 @pytest.mark.parametrize("add, words", [
     (lambda writer: writer.add_vocab_size(cli_models.VOCABULARY + 1), f"vocab_size is {cli_models.VOCABULARY + 1}, but"),
-    (lambda writer: writer.add_uint16("split.count", 3), "`llama-gguf-split --merge"),
+    (lambda writer: writer.add_uint16("split.count", 3), "split.no is missing, beside split.count"),
     (lambda writer: writer.add_array("llama.attention.key_length", [16] * 2000), "a list of more than 1024 values"),
     (lambda writer: writer.add_uint32("a\0b", 3), "zero byte"),
 ], ids=["vocabulary", "split", "long list", "zero byte"])

@@ -128,7 +128,7 @@ def test_checkpoints_of_others_may_need_one(home, tmp_path):
 
 def test_the_next_best_is_named(home, tmp_path):
     """Where a format or a model is not supported."""
-    for format, advice in (("gguf", "convert_hf_to_gguf.py"), ("gptq", "compressed-tensors"), ("mlx", "known are hf")):
+    for format, advice in (("gptq", "compressed-tensors"), ("mlx", "known are hf")):
         run = cli_program.call("quantize", home / "llama", "-o", tmp_path / "out", "--format", format)
         assert run.returncode == 2 and advice in run.stderr and len(run.stderr.splitlines()) == 1
 

@@ -1,5 +1,5 @@
-// Packed blocks are the bytes that they were unpacked from: of the `gguf` package, and of random bytes, which hold every
-// integer that a type has.
+// Packed blocks are the bytes that they were unpacked from: of the `gguf` package, and of random bytes, which hold
+// every integer that a type has.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/_unique.h>
 #include <c10/util/Half.h>
@@ -14,9 +14,7 @@
 namespace normtweak::formats {
 namespace {
 
-const GgmlType& type_named(std::string_view name) {
-  return *std::ranges::find(ggml_types(), name, &GgmlType::name);
-}
+const GgmlType& type_named(std::string_view name) { return *std::ranges::find(ggml_types(), name, &GgmlType::name); }
 
 std::vector<std::byte> random_blocks(const GgmlType& type, std::int64_t count, unsigned seed) {
   std::mt19937 random(seed);
@@ -105,9 +103,8 @@ TEST_P(PackedBlocks, RefuseWhatDoesNotFit) {
   EXPECT_NE(shape.find("whole blocks"), std::string::npos) << shape;
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, PackedBlocks, testing::ValuesIn(weights::kBlockTypes), [](const auto& row) {
-  return std::string(row.param.name);
-});
+INSTANTIATE_TEST_SUITE_P(Types, PackedBlocks, testing::ValuesIn(weights::kBlockTypes),
+                         [](const auto& row) { return std::string(row.param.name); });
 
 TEST(Packing, IsOnlyForTypesThatWeightsAreQuantizedTo) {
   const auto& type = type_named("TQ2_0");

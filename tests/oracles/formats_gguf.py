@@ -58,6 +58,8 @@ def add_metadata(writer):
     writer.add_array("test.texts", ["a", "", "ß"])
     writer.add_array("test.numbers", [1, -2, 3])
     writer.add_array("test.floats", [0.5, 1.5])
+    writer.add_array("test.bytes", bytes([1, 255]))
+    writer.add_array("test.flags", [True, False])
 
 
 def write(path, alignment):

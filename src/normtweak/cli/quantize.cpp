@@ -1,4 +1,6 @@
 #include "normtweak/base/device/device.h"
+#include "normtweak/base/error.h"
+#include "normtweak/base/files/file_kind.h"
 #include "normtweak/cli/choices.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
@@ -8,6 +10,7 @@
 #include "normtweak/cli/run_summary.h"
 #include "normtweak/cli/text_options.h"
 #include "normtweak/cli/tweak_options.h"
+#include "normtweak/formats/gguf_presets.h"
 #include "normtweak/pipeline/run.h"
 #include "normtweak/pipeline/save_checkpoint.h"
 #include "normtweak/pipeline/served_by.h"
@@ -18,6 +21,7 @@ namespace {
 
 struct Choices {
   pipeline::QuantizeOptions options;
+  CLI::Option* gguf_type = nullptr;
   CLI::Option *group_size = nullptr, *search_grid = nullptr, *act_order = nullptr, *drift_correction = nullptr;
   bool searches_grid = false, orders_columns = false;  // where their options were given
   std::string token_weights = "none";
@@ -103,6 +107,19 @@ std::set<std::string> named_options(const CLI::App& command) {
   return named;
 }
 
+// One format is a file with types of its own.
+void check_gguf(const CLI::App& command, const Choices& choices) {
+  const auto& options = choices.options;
+  if (!pipeline::find_save_format(options.format).is_gguf) {
+    return refuse_unread(command, fmt::format("with --format {}", options.format), {"--gguf-type"});
+  }
+  refuse_unread(command, "with --format gguf", {"--store-dtype"}, "--gguf-type names the types");
+  if (choices.gguf_type->empty()) fail_usage("--format gguf needs --gguf-type, such as Q4_K_M or F16");
+  if (!has_ending(options.output, ".gguf")) {
+    fail_usage("{}: --format gguf writes a file, which programs know by the ending .gguf", options.output.string());
+  }
+}
+
 // The layer-wise tweak matches the float block on the quantized stream, which is a different objective from drift
 // correction.
 double standard_drift_correction(const pipeline::TweakOptions& tweak) {
@@ -119,10 +136,15 @@ Job add_quantize(CLI::App& command) {
       "quantized\n"
       "model is in OUT.untouched: a run that dies loses no more than the tweak.");
   command.add_option("MODEL", choices->options.model, model_help("The float model", false))->required();
-  command.add_option("-o,--output", choices->options.output, "Output folder; an earlier result there is replaced")
+  command
+      .add_option("-o,--output", choices->options.output,
+                  "Output folder, or .gguf file with --format gguf; an earlier result there is replaced")
       ->required();
   add_choice(command, "--format", choices->options.format, "Output format", pipeline::save_formats(),
              [](const std::string& name) { pipeline::find_save_format(name); });
+  choices->gguf_type = add_choice(command, "--gguf-type", choices->options.gguf_type,
+                                  "With --format gguf: the types of its tensors, as llama.cpp's quantizer mixes them",
+                                  formats::gguf_presets());
   add_choice(command, "--for", choices->options.served_by,
              "Program that is to serve the result: settings that it cannot open are refused before the work, with "
              "the next ones that it can",
@@ -141,6 +163,7 @@ Job add_quantize(CLI::App& command) {
     auto& options = choices->options;
     options.tweak = tweak_options(choices->tweak, choices->common);
     options.named = named_options(command);
+    check_gguf(command, *choices);
     check_tweak_options(command, choices->tweak, "--tweak", *progress);
     auto& plan = options.plan.standard;
     if (!choices->search_grid->empty()) plan.search_grid = choices->searches_grid;

@@ -1,6 +1,6 @@
 // The integers of ggml's block types; the table is in ggml_blocks.cpp. Each source file documents the byte layout of
-// its blocks. Those that a weight can be quantized to have a packer, the exact inverse of the unpacker: every bit of such
-// a block belongs to a float or an integer.
+// its blocks. Those that a weight can be quantized to have a packer, the exact inverse of the unpacker: every bit of
+// such a block belongs to a float or an integer.
 #pragma once
 #include <array>
 #include <cstddef>

@@ -35,8 +35,8 @@ void check_shape(const at::Tensor& found, std::int64_t rows, std::int64_t column
 
 void check_shapes(const weights::BlockWeight& weight, const weights::BlockType& type) {
   if (weight.codes.dim() != 2 || weight.codes.size(1) % type.block_size != 0) {
-    fail("{}: codes of shape {} are not rows of whole blocks of {} columns", type.name,
-         c10::str(weight.codes.sizes()), type.block_size);
+    fail("{}: codes of shape {} are not rows of whole blocks of {} columns", type.name, c10::str(weight.codes.sizes()),
+         type.block_size);
   }
   const auto rows = weight.codes.size(0), columns = weight.codes.size(1);
   const auto blocks = columns / type.block_size, subs = columns / type.sub_size;

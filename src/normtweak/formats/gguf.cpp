@@ -7,8 +7,10 @@
 #include "normtweak/base/error.h"
 #include "normtweak/base/files/file_kind.h"
 #include "normtweak/base/files/out_of_memory.h"
+#include "normtweak/base/files/path_exists.h"
 #include "normtweak/formats/byte_cursor.h"
 #include "normtweak/formats/ggml_block_floats.h"
+#include "normtweak/formats/gguf_layout.h"
 #include "normtweak/formats/tensor_bytes.h"
 
 namespace normtweak::formats {
@@ -16,13 +18,11 @@ namespace {
 
 constexpr std::uint64_t kSmallestTensor = 8 + 4 + 4 + 8;  // length of the name, dimensions, type, offset
 constexpr std::uint64_t kMostTensors = 1'000'000;         // real files have fewer than 2,000; experts are stacked
-constexpr std::uint32_t kMostDimensions = 4;              // ggml's limit
-constexpr std::uint64_t kDefaultAlignment = 32;
 
 std::vector<std::int64_t> read_shape(ByteCursor& cursor, std::string_view where) {
   const auto dimensions = cursor.number<std::uint32_t>(where);
-  if (dimensions > kMostDimensions) {
-    fail("{}: {} dimensions, ggml has at most {}; the file is damaged", where, dimensions, kMostDimensions);
+  if (dimensions > kMostGgufDimensions) {
+    fail("{}: {} dimensions, ggml has at most {}; the file is damaged", where, dimensions, kMostGgufDimensions);
   }
   std::vector<std::int64_t> shape(dimensions);
   for (auto extent = shape.rbegin(); extent != shape.rend(); ++extent) {
@@ -34,26 +34,31 @@ std::vector<std::int64_t> read_shape(ByteCursor& cursor, std::string_view where)
   return shape;
 }
 
-// Size of a tensor in bytes. Throws Error if rows are not whole blocks.
-std::uint64_t stored_size(const GgmlType& type, at::IntArrayRef shape, std::string_view where) {
-  const auto row = shape.empty() ? 1 : shape.back();
-  if (row % type.block_size != 0) {
-    fail("{}: rows of {} are not a whole number of {} blocks of {}", where, row, type.name, type.block_size);
-  }
-  const auto block_count = element_count(shape).value() / static_cast<std::uint64_t>(type.block_size);
-  const auto size = checked_product(block_count, static_cast<std::uint64_t>(type.block_bytes));
-  if (!size) fail("{}: shape {} is larger than any memory", where, c10::str(shape));
-  return *size;
-}
-
 }  // namespace
 
-GgufFile::GgufFile(const std::filesystem::path& path) : file_(path), origin_(path.string()), bytes_(file_->bytes()) {
+GgufFile::GgufFile(const std::filesystem::path& path) : GgufFile(path, Data::whole) {
+  if (const auto split = read_gguf_split(metadata_, origin_)) add_other_parts(path, *split);
+}
+
+GgufFile::GgufFile(const std::filesystem::path& path, Data data)
+    : file_(path), origin_(path.string()), bytes_(file_->bytes()), data_(data) {
   within_memory(origin_, [&] { parse(); });
 }
 
-GgufFile::GgufFile(std::span<const std::byte> bytes, std::string origin) : origin_(std::move(origin)), bytes_(bytes) {
+GgufFile::GgufFile(std::span<const std::byte> bytes, std::string origin)
+    : GgufFile(bytes, std::move(origin), Data::whole) {
+  if (const auto split = read_gguf_split(metadata_, origin_)) {
+    fail("{}: is one of {} files of one model, which are opened by their path", origin_, split->count);
+  }
+}
+
+GgufFile::GgufFile(std::span<const std::byte> bytes, std::string origin, Data data)
+    : origin_(std::move(origin)), bytes_(bytes), data_(data) {
   parse();
+}
+
+GgufFile GgufFile::beginning(std::span<const std::byte> bytes, std::string origin) {
+  return {bytes, std::move(origin), Data::beginning};
 }
 
 void GgufFile::parse() {
@@ -74,9 +79,50 @@ void GgufFile::parse() {
   const auto tensors = cursor.number<std::uint64_t>("the number of tensors");
   const auto keys = cursor.number<std::uint64_t>("the number of keys");
   parse_metadata(cursor, keys);
-  refuse_part_of_split();
   parse_tensors(cursor, tensors);
   place_tensors(cursor.position());
+}
+
+// The tensors of the other files, which have to be those that the first one announces.
+void GgufFile::add_other_parts(const std::filesystem::path& path, const GgufSplit& split) {
+  if (split.number != 0) {
+    fail("{}: is file {} of {} of one model; give the first, NAME-00001-of-{:05}.gguf", origin_, split.number + 1,
+         split.count, split.count);
+  }
+  const auto paths = gguf_parts(path, split.count);
+  for (std::size_t i = 1; i < paths.size(); ++i) {
+    if (!path_exists(paths[i])) {
+      fail("{}: is missing; {} is the first of {} files of one model", paths[i].string(), origin_, split.count);
+    }
+    others_.push_back(std::unique_ptr<const GgufFile>(new GgufFile(paths[i], Data::part)));
+    const auto& other = *others_.back();
+    const auto own = read_gguf_split(other.metadata_, other.origin_);
+    if (!own || own->number != i || own->count != split.count || own->tensors != split.tensors) {
+      fail("{}: is not file {} of the {} that {} begins; are they of one download?", other.origin_, i + 1, split.count,
+           origin_);
+    }
+    for (const auto& name : other.names_) {
+      auto entry = other.entries_.at(name);
+      entry.file = i;
+      if (!entries_.emplace(name, std::move(entry)).second) {
+        fail("{}: tensor {}: is in an earlier file as well", other.origin_, name);
+      }
+      names_.push_back(name);
+    }
+  }
+  if (names_.size() == split.tensors) return;
+  fail("{}: {} tensors are in its {} files, and {} are announced", origin_, names_.size(), split.count, split.tensors);
+}
+
+std::string GgufFile::file_of(const std::string& name) const {
+  const auto found = entries_.find(name);
+  return found == entries_.end() ? origin_ : part(found->second).origin_;
+}
+
+std::vector<std::string> GgufFile::files() const {
+  std::vector<std::string> all = {origin_};
+  for (const auto& other : others_) all.push_back(other->origin_);
+  return all;
 }
 
 void GgufFile::parse_tensors(ByteCursor& cursor, std::uint64_t count) {
@@ -95,8 +141,8 @@ void GgufFile::parse_tensors(ByteCursor& cursor, std::uint64_t count) {
 }
 
 std::uint64_t GgufFile::alignment() const {
-  const auto found = metadata_.find("general.alignment");
-  if (found == metadata_.end()) return kDefaultAlignment;
+  const auto found = metadata_.find(std::string(kGgufAlignment));
+  if (found == metadata_.end()) return kGgufDefaultAlignment;
   const auto value = found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
   if (!std::has_single_bit(value)) {
     fail("{}: general.alignment must be a power of two, found {}", origin_, show(*found));
@@ -107,15 +153,17 @@ std::uint64_t GgufFile::alignment() const {
 // Assigns each tensor its bytes, once the end of the header, and so the start of the data, is known.
 void GgufFile::place_tensors(std::size_t header_end) {
   const auto step = alignment();
-  const auto data_begin = (header_end + step - 1) & ~(step - 1);  // the alignment is a power of two
+  const auto data_begin = gguf_aligned(header_end, step);
   const auto data = bytes_.subspan(std::min(data_begin, bytes_.size()));
   std::vector<const Entry*> order;
   for (auto& [name, entry] : entries_) {
     const auto where = fmt::format("{}: tensor {}", origin_, name);
     if ((entry.offset & (step - 1)) != 0) fail("{}: offset {} is not a multiple of {}", where, entry.offset, step);
     const auto* type = find_ggml_type(entry.type);
-    const auto size = type != nullptr ? stored_size(*type, entry.shape, where) : 0;
-    if (entry.offset > data.size() || size > data.size() - entry.offset) {
+    const auto size = type != nullptr ? gguf_stored_size(*type, entry.shape, where) : 0;
+    const bool is_there = entry.offset <= data.size() && size <= data.size() - entry.offset;
+    if (!is_there && data_ == Data::beginning) continue;
+    if (!is_there) {
       fail("{}: needs {} bytes at byte {} of the data, the file has {}; the download is probably incomplete", where,
            size, entry.offset, data.size());
     }
@@ -140,9 +188,16 @@ const GgmlType& GgufFile::stored_type(const std::string& name) const {
   const auto id = entry(name).type;
   const auto* type = find_ggml_type(id);
   if (type == nullptr || !type->read_as) {
-    fail("{}: tensor {}: type {}{} cannot be read; requantize it to Q8_0 with llama.cpp", origin_, name, id,
+    fail("{}: tensor {}: type {}{} cannot be read; requantize it to Q8_0 with llama.cpp", file_of(name), name, id,
          type != nullptr ? fmt::format(" ({})", type->name) : "");
   }
+  return *type;
+}
+
+const GgmlType& GgufFile::tensor_type(const std::string& name) const {
+  const auto id = entry(name).type;
+  const auto* type = find_ggml_type(id);
+  if (type == nullptr) fail("{}: tensor {}: type {} is unknown", file_of(name), name, id);
   return *type;
 }
 
@@ -169,7 +224,7 @@ std::int64_t rows_of(at::IntArrayRef shape) {
 }  // namespace
 
 std::uint64_t GgufFile::offset_of(const Entry& entry, std::int64_t row) const {
-  const auto start = static_cast<std::uint64_t>(entry.bytes.data() - bytes_.data());
+  const auto start = static_cast<std::uint64_t>(entry.bytes.data() - part(entry).bytes_.data());
   const auto rows = static_cast<std::uint64_t>(std::max<std::int64_t>(1, rows_of(entry.shape)));
   return start + entry.bytes.size() / rows * static_cast<std::uint64_t>(row);
 }
@@ -206,10 +261,11 @@ std::vector<BytePatch> GgufFile::patch(const std::string& name, const weights::W
 std::vector<BytePatch> GgufFile::patch_rows(const std::string& name, std::int64_t first,
                                             const at::Tensor& values) const {
   const auto& type = stored_type(name);
-  if (type.layout) fail("{}: tensor {}: of type {}, of which only the scales can change", origin_, name, type.name);
+  if (type.layout)
+    fail("{}: tensor {}: of type {}, of which only the scales can change", file_of(name), name, type.name);
   const auto stored = values.detach().cpu().to(*type.read_as).contiguous();
   if (!all_finite(stored)) {
-    fail("{}: tensor {}: a value does not fit into {}; its float type is too narrow", origin_, name, type.name);
+    fail("{}: tensor {}: a value does not fit into {}; its float type is too narrow", file_of(name), name, type.name);
   }
   const auto* data = static_cast<const std::byte*>(stored.const_data_ptr());
   const auto size = static_cast<std::uint64_t>(stored.nbytes());
@@ -222,7 +278,7 @@ std::vector<BytePatch> GgufFile::patch_rows(const std::string& name, std::int64_
   try {
     return patch_blocks(blocks, stored_type(name), bytes_, offset_of(entry(name), first));
   } catch (const Error& error) {
-    fail("{}: tensor {}: {}", origin_, name, error.what());
+    fail("{}: tensor {}: {}", file_of(name), name, error.what());
   }
 }
 

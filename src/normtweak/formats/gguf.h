@@ -11,6 +11,7 @@
 #pragma once
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <unordered_map>
@@ -18,6 +19,7 @@
 #include "normtweak/base/files/file.h"
 #include "normtweak/base/json/json.h"
 #include "normtweak/formats/ggml_blocks.h"
+#include "normtweak/formats/gguf_split.h"
 #include "normtweak/formats/tensor_source.h"
 
 namespace normtweak::formats {
@@ -29,17 +31,23 @@ inline constexpr std::uint64_t kLongArray = 1024;  // lists with an entry per bl
 class GgufFile : public TensorSource {
  public:
   // Both throw Error naming the file and the defect. A tensor of an unsupported type is an error only when info() or
-  // read() asks for it.
+  // read() asks for it. `path` may be the first of several files of one model (gguf_split.h): the tensors of all are in
+  // this source.
   explicit GgufFile(const std::filesystem::path& path);
   GgufFile(std::span<const std::byte> bytes, std::string origin);  // `bytes` must outlive this and its tensors
+
+  // Of the beginning of a file: tensors whose data lie beyond it are known by name, type and shape, and their values
+  // must not be asked for. `bytes` must outlive this.
+  static GgufFile beginning(std::span<const std::byte> bytes, std::string origin);
 
   const std::vector<std::string>& names() const override { return names_; }
   bool contains(const std::string& name) const override { return entries_.contains(name); }
   // Shapes are row-major, [out, in] for a linear. dtypes: block types are read as f32, plain types as they are.
   TensorInfo info(const std::string& name) const override;
   at::Tensor read(const std::string& name) const override;
-  std::string file_of(const std::string&) const override { return origin_; }
-  std::span<const std::byte> bytes() const { return bytes_; }  // the whole file
+  std::string file_of(const std::string& name) const override;
+  std::vector<std::string> files() const override;
+  std::span<const std::byte> bytes() const { return bytes_; }  // the whole file, or the first of several
 
   // Codes are kept of types that have floats beside them. A tensor of several matrices is one of all their rows.
   std::optional<weights::Weight> read_weight(const std::string& name) const override;
@@ -47,6 +55,7 @@ class GgufFile : public TensorSource {
   // The same of `count` rows from `first` on.
   std::optional<weights::Weight> read_rows(const std::string& name, std::int64_t first, std::int64_t count) const;
 
+  bool is_patchable() const override { return true; }
   std::vector<BytePatch> patch(const std::string& name, const at::Tensor& values) const override;
   std::vector<BytePatch> patch(const std::string& name, const weights::Weight& weight) const override;
   // The same of the rows from `first` on.
@@ -61,12 +70,25 @@ class GgufFile : public TensorSource {
   Json metadata_with_arrays(std::string_view prefix) const;
   std::uint32_t version() const { return version_; }
 
+  // What a copy of the file needs: a key's type and value, and a tensor's type and data, as they stand in the file.
+  // Throws Error if there is no such key, or no such tensor, or if its type is unknown.
+  const std::vector<std::string>& keys() const { return keys_; }  // in the order of the file
+  std::span<const std::byte> stored_key(const std::string& key) const;
+  const GgmlType& tensor_type(const std::string& name) const;
+  std::span<const std::byte> tensor_bytes(const std::string& name) const { return entry(name).bytes; }
+  const std::vector<std::int64_t>& tensor_shape(const std::string& name) const { return entry(name).shape; }
+
  private:
+  enum class Data { whole, beginning, part };
+  GgufFile(const std::filesystem::path& path, Data data);
+  GgufFile(std::span<const std::byte> bytes, std::string origin, Data data);
+
   struct Entry {
     std::uint32_t type = 0;
     std::vector<std::int64_t> shape;
     std::uint64_t offset = 0;
     std::span<const std::byte> bytes;  // empty where the type is unknown
+    std::size_t file = 0;              // which of the model's files it is in
   };
 
   struct LongArray {
@@ -77,7 +99,8 @@ class GgufFile : public TensorSource {
   void parse();
   void parse_metadata(ByteCursor& cursor, std::uint64_t count);
   Json read_value(ByteCursor& cursor, const std::string& key);
-  void refuse_part_of_split() const;
+  void add_other_parts(const std::filesystem::path& path, const GgufSplit& split);
+  const GgufFile& part(const Entry& entry) const { return entry.file == 0 ? *this : *others_[entry.file - 1]; }
   void parse_tensors(ByteCursor& cursor, std::uint64_t count);
   void place_tensors(std::size_t header_end);
   std::uint64_t alignment() const;
@@ -89,11 +112,15 @@ class GgufFile : public TensorSource {
   std::optional<MappedFile> file_;
   std::string origin_;
   std::span<const std::byte> bytes_;
+  Data data_ = Data::whole;
   std::uint32_t version_ = 0;
   Json metadata_ = Json::object();
+  std::vector<std::string> keys_;
+  std::unordered_map<std::string, std::span<const std::byte>> stored_keys_;
   std::map<std::string, LongArray> long_arrays_;  // by key
   std::vector<std::string> names_;
   std::unordered_map<std::string, Entry> entries_;
+  std::vector<std::unique_ptr<const GgufFile>> others_;  // of a model in several files, those behind the first
 };
 
 }  // namespace normtweak::formats

@@ -1,6 +1,4 @@
 // The keys of a GGUF file: which values are read at once, and which stay in the file.
-#include <unordered_set>
-
 #include "normtweak/base/error.h"
 #include "normtweak/formats/byte_cursor.h"
 #include "normtweak/formats/gguf.h"
@@ -20,15 +18,17 @@ constexpr std::uint64_t kMostBytesOfValue = 64;      // of a JSON array, beside 
 void GgufFile::parse_metadata(ByteCursor& cursor, std::uint64_t count) {
   cursor.count(count, kSmallestKey, "keys");
   if (count > kMostKeys) fail("{}: {} keys are announced, at most {} are read", origin_, count, kMostKeys);
-  std::unordered_set<std::string> seen;
   std::vector<Json::object_t::value_type>& rows = metadata_.get_ref<Json::object_t&>();
   rows.reserve(count);
   std::uint64_t bytes = 0;
   for (std::uint64_t i = 0; i < count; ++i) {
     const auto begin = cursor.position();
     const auto key = cursor.name("the name of a key");
-    if (!seen.insert(key).second) fail("{}: key {} occurs twice; the file is damaged", origin_, key);
+    if (stored_keys_.contains(key)) fail("{}: key {} occurs twice; the file is damaged", origin_, key);
+    const auto start = cursor.position();
     auto value = read_value(cursor, key);
+    keys_.push_back(key);
+    stored_keys_.emplace(key, bytes_.subspan(start, cursor.position() - start));
     if (!value.is_null()) bytes += cursor.position() - begin + kMostBytesOfValue * value.size();
     if (bytes > kMostMetadata) {
       fail("{}: key {}: up to it, the metadata fill more than {} bytes of memory, which are not read", origin_, key,
@@ -36,6 +36,12 @@ void GgufFile::parse_metadata(ByteCursor& cursor, std::uint64_t count) {
     }
     rows.emplace_back(key, std::move(value));
   }
+}
+
+std::span<const std::byte> GgufFile::stored_key(const std::string& key) const {
+  const auto found = stored_keys_.find(key);
+  if (found == stored_keys_.end()) fail("{}: has no key {}", origin_, key);
+  return found->second;
 }
 
 // Null in the place of a long array.
@@ -69,15 +75,6 @@ Json GgufFile::metadata_with_arrays(std::string_view prefix) const {
     value = read_gguf_value(cursor, kGgufArray, key);
   }
   return all;
-}
-
-void GgufFile::refuse_part_of_split() const {
-  const auto count = metadata_.find("split.count");
-  if (count == metadata_.end() || !count->is_number_integer() || *count <= 1) return;
-  fail(
-      "{}: is one of {} files of a split model (NAME-00001-of-{:05}.gguf ...), which are not read; join them with "
-      "`llama-gguf-split --merge FIRST OUT.gguf`",
-      origin_, show(*count), count->get<std::uint64_t>());
 }
 
 }  // namespace normtweak::formats

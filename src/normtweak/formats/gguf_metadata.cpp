@@ -5,7 +5,6 @@
 namespace normtweak::formats {
 namespace {
 
-constexpr std::uint32_t kText = 8;
 constexpr int kDeepest = 4;  // nesting of arrays; real models have none
 
 template <class Number>
@@ -20,18 +19,19 @@ struct ValueType {
 };
 
 const std::array<ValueType, 12> kValueTypes = {{
-    {0, 1, &read_number<std::uint8_t>},
-    {1, 1, &read_number<std::int8_t>},
-    {2, 2, &read_number<std::uint16_t>},
-    {3, 2, &read_number<std::int16_t>},
-    {4, 4, &read_number<std::uint32_t>},
-    {5, 4, &read_number<std::int32_t>},
-    {6, 4, &read_number<float>},
-    {7, 1, [](ByteCursor& cursor, const std::string& key) -> Json { return cursor.number<std::uint8_t>(key) != 0; }},
-    {kText, 8, [](ByteCursor& cursor, const std::string& key) -> Json { return cursor.text(key); }},
-    {10, 8, &read_number<std::uint64_t>},
-    {11, 8, &read_number<std::int64_t>},
-    {12, 8, &read_number<double>},
+    {gguf_type<std::uint8_t>(), 1, &read_number<std::uint8_t>},
+    {gguf_type<std::int8_t>(), 1, &read_number<std::int8_t>},
+    {gguf_type<std::uint16_t>(), 2, &read_number<std::uint16_t>},
+    {gguf_type<std::int16_t>(), 2, &read_number<std::int16_t>},
+    {gguf_type<std::uint32_t>(), 4, &read_number<std::uint32_t>},
+    {gguf_type<std::int32_t>(), 4, &read_number<std::int32_t>},
+    {gguf_type<float>(), 4, &read_number<float>},
+    {gguf_type<bool>(), 1,
+     [](ByteCursor& cursor, const std::string& key) -> Json { return cursor.number<std::uint8_t>(key) != 0; }},
+    {kGgufText, 8, [](ByteCursor& cursor, const std::string& key) -> Json { return cursor.text(key); }},
+    {gguf_type<std::uint64_t>(), 8, &read_number<std::uint64_t>},
+    {gguf_type<std::int64_t>(), 8, &read_number<std::int64_t>},
+    {gguf_type<double>(), 8, &read_number<double>},
 }};
 
 const ValueType& find_type(const ByteCursor& cursor, std::uint32_t type, const std::string& key) {
@@ -65,7 +65,7 @@ Json read_value(ByteCursor& cursor, std::uint32_t type, const std::string& key, 
 
 std::uint64_t skip_array(ByteCursor& cursor, const std::string& key, int depth) {
   const auto start = read_start(cursor, key, depth);
-  if (start.type != kGgufArray && start.type != kText) {
+  if (start.type != kGgufArray && start.type != kGgufText) {
     cursor.take(start.count * find_type(cursor, start.type, key).smallest, key);  // fits, since the count does
     return start.count;
   }

@@ -2,10 +2,9 @@
 #pragma once
 #include "normtweak/base/json/json.h"
 #include "normtweak/formats/byte_cursor.h"
+#include "normtweak/formats/gguf_layout.h"
 
 namespace normtweak::formats {
-
-inline constexpr std::uint32_t kGgufArray = 9;  // the type of arrays
 
 // A value of `type` (the number in the file) at the cursor. Throws Error naming `key`.
 Json read_gguf_value(ByteCursor& cursor, std::uint32_t type, const std::string& key);

@@ -252,6 +252,14 @@ text::Tokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view ad
   return *checkpoint.tokenizer;
 }
 
+text::LoadedTokenizer load_tokenizer_with_makings(const Checkpoint& checkpoint) {
+  load_tokenizer(checkpoint);  // refuses what cannot be read
+  const auto file = vocabulary_file(checkpoint).value();
+  auto folder = tokenizer_folder(checkpoint, file);
+  folder.keep_makings = true;
+  return text::load_tokenizer(folder);
+}
+
 std::string key_name(const Checkpoint& checkpoint, std::string_view key) {
   return ConfigValues(checkpoint.config, {}, checkpoint.family->aliases, checkpoint.key_names, nullptr).name(key);
 }

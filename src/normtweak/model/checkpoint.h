@@ -15,7 +15,8 @@
 
 namespace normtweak::text {
 class Tokenizer;
-}
+struct LoadedTokenizer;
+}  // namespace normtweak::text
 
 namespace normtweak::model {
 
@@ -68,6 +69,9 @@ void add_tokenizer(Checkpoint& checkpoint);
 // The checkpoint's tokenizer; copies share what it holds. Throws Error if it has none or an unsupported one; `advice`
 // is appended to the message: what to do instead.
 text::Tokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view advice = "");
+
+// The same made anew, with what it is made of. Throws Error if there is none, or if it is not supported.
+text::LoadedTokenizer load_tokenizer_with_makings(const Checkpoint& checkpoint);
 
 // The checkpoint's name for the tensor that its family calls `name`. Some checkpoints lack the family's prefix or have
 // it twice, and some hold a tied embedding only under the head's name; transformers loads all of them. `name` itself if

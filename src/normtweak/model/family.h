@@ -21,6 +21,7 @@
 namespace normtweak::model {
 
 class ConfigValues;
+class GgufArchitectureKeys;
 class GgufMetadata;
 
 struct Range {
@@ -132,6 +133,8 @@ struct GgufFacts {
   std::vector<std::string_view> known_keys = {};         // without effect, besides those of all families
   // What llama.cpp holds fixed, or has under keys of its own: writes it to config.json. Null: nothing.
   void (*complete)(const GgufMetadata& metadata, Json& config) = nullptr;
+  // The other way round: adds the keys that `complete` reads, and those that llama.cpp asks for. Null: nothing.
+  void (*add_keys)(const ModelConfig& config, GgufArchitectureKeys& keys) = nullptr;
 };
 
 struct Family {

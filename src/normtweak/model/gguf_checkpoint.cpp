@@ -9,6 +9,7 @@
 #include "normtweak/formats/gguf.h"
 #include "normtweak/model/config_values.h"
 #include "normtweak/model/gguf_metadata.h"
+#include "normtweak/model/gguf_places.h"
 #include "normtweak/model/gguf_rotary.h"
 #include "normtweak/model/gguf_tensors.h"
 #include "normtweak/model/hyperparameters.h"
@@ -242,22 +243,26 @@ void note_assumed_base(const formats::GgufFile& file, Checkpoint& checkpoint) {
 }  // namespace
 
 Checkpoint open_gguf_checkpoint(const std::filesystem::path& path) {
-  const auto file = std::make_shared<const formats::GgufFile>(path);
+  return open_gguf_checkpoint(std::make_shared<const formats::GgufFile>(path));
+}
+
+Checkpoint open_gguf_checkpoint(std::shared_ptr<const formats::GgufFile> file) {
+  const auto path = file->file_of({});
   const auto& metadata = file->metadata();
   const auto architecture = metadata.find("general.architecture");
-  if (architecture == metadata.end()) fail("{}: metadata general.architecture is missing", path.string());
+  if (architecture == metadata.end()) fail("{}: metadata general.architecture is missing", path);
   if (!architecture->is_string()) {
-    fail("{}: metadata general.architecture is {}, a name is needed", path.string(), show(*architecture));
+    fail("{}: metadata general.architecture is {}, a name is needed", path, show(*architecture));
   }
   Checkpoint checkpoint;
-  checkpoint.path = path.string();
+  checkpoint.path = path;
   const auto name = architecture->get<std::string>();
-  checkpoint.family = &find_gguf_family(GgufMetadata(*file, name), path.string());
+  checkpoint.family = &find_gguf_family(GgufMetadata(*file, name), path);
   auto config = make_config(*file, *checkpoint.family);
   checkpoint.config = std::move(config.json);
   checkpoint.key_names = std::move(config.names);
   checkpoint.numbers =
-      read_config(*checkpoint.family, checkpoint.config, path.string(), &checkpoint.notes, checkpoint.key_names);
+      read_config(*checkpoint.family, checkpoint.config, path, &checkpoint.notes, checkpoint.key_names);
   check_metadata(*file, checkpoint);
   note_assumed_base(*file, checkpoint);
   checkpoint.result_type = at::kHalf;  // F32 would be twice as large, for values that mostly come from F16 scales

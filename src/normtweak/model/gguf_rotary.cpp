@@ -1,5 +1,8 @@
 #include "normtweak/model/gguf_rotary.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/tensor.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numbers>
@@ -8,6 +11,8 @@
 
 #include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
+#include "normtweak/model/gguf_places.h"
+#include "normtweak/model/rotary.h"
 
 namespace normtweak::model {
 namespace {
@@ -77,6 +82,22 @@ Json rotary_scaling_from_factors(const at::Tensor& factors, double base, std::in
           {"low_freq_factor", kLow},
           {"high_freq_factor", kHigh},
           {"original_max_position_embeddings", context}};
+}
+
+formats::NamedTensors rotary_factor_tensors(const Rotary& rotary) {
+  const auto& scaling = rotary.scaling;
+  const auto list = [](const std::vector<double>& factors) {
+    return at::tensor(factors, at::TensorOptions(at::kDouble)).to(at::kFloat);
+  };
+  if (scaling.kind == RotaryScaling::Kind::longrope) {
+    return {{std::string(kLongFactors), list(scaling.long_factors)},
+            {std::string(kShortFactors), list(scaling.short_factors)}};
+  }
+  if (scaling.kind != RotaryScaling::Kind::llama3) return {};
+  auto plain = rotary;
+  plain.scaling = {};
+  const auto length = static_cast<std::int64_t>(scaling.original_context);  // no matter which
+  return {{std::string(kRotaryFactors), rotary_frequencies(plain, length) / rotary_frequencies(rotary, length)}};
 }
 
 }  // namespace normtweak::model

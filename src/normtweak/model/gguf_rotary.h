@@ -5,6 +5,8 @@
 #include <string>
 
 #include "normtweak/base/json/json.h"
+#include "normtweak/formats/tensor_source.h"
+#include "normtweak/model/config.h"
 
 namespace normtweak::model {
 
@@ -12,5 +14,9 @@ namespace normtweak::model {
 // factors: f32 [head_size / 2]. Throws Error naming `origin` if there is none.
 Json rotary_scaling_from_factors(const at::Tensor& factors, double base, std::int64_t head_size,
                                  const std::string& origin);
+
+// The other way round: the tensors of divisors that a file has for the scaling, f32 [rotated channels / 2] each; none
+// for scalings that keys describe.
+formats::NamedTensors rotary_factor_tensors(const Rotary& rotary);
 
 }  // namespace normtweak::model

@@ -62,28 +62,6 @@ at::Tensor scale_longrope(const at::Tensor& frequencies, const RotaryScaling& sc
   return frequencies / at::tensor(is_long ? scaling.long_factors : scaling.short_factors, frequencies.options());
 }
 
-at::Tensor frequencies_of(const Rotary& rotary, std::int64_t length) {
-  const auto& scaling = rotary.scaling;
-  const auto base = scaling.kind == RotaryScaling::Kind::dynamic ? dynamic_base(rotary, length) : rotary.base;
-  const auto exponents =
-      at::arange(0, rotary.size, 2, at::TensorOptions(at::kFloat)) / static_cast<double>(rotary.size);
-  const auto frequencies = at::pow(base, exponents).reciprocal();
-  switch (scaling.kind) {
-    case RotaryScaling::Kind::none:
-    case RotaryScaling::Kind::dynamic:
-      break;
-    case RotaryScaling::Kind::linear:
-      return frequencies / scaling.factor;
-    case RotaryScaling::Kind::llama3:
-      return scale_llama3(frequencies, scaling);
-    case RotaryScaling::Kind::yarn:
-      return scale_yarn(frequencies, rotary);
-    case RotaryScaling::Kind::longrope:
-      return scale_longrope(frequencies, scaling, length);
-  }
-  return frequencies;
-}
-
 // The first and the second channel of each pair, [..., pairs].
 std::pair<at::Tensor, at::Tensor> pairs(const at::Tensor& heads, std::int64_t count, bool interleaved) {
   if (interleaved) return {heads.slice(-1, 0, 2 * count, 2), heads.slice(-1, 1, 2 * count, 2)};
@@ -121,8 +99,30 @@ struct Rotation : torch::autograd::Function<Rotation> {
 
 }  // namespace
 
+at::Tensor rotary_frequencies(const Rotary& rotary, std::int64_t length) {
+  const auto& scaling = rotary.scaling;
+  const auto base = scaling.kind == RotaryScaling::Kind::dynamic ? dynamic_base(rotary, length) : rotary.base;
+  const auto exponents =
+      at::arange(0, rotary.size, 2, at::TensorOptions(at::kFloat)) / static_cast<double>(rotary.size);
+  const auto frequencies = at::pow(base, exponents).reciprocal();
+  switch (scaling.kind) {
+    case RotaryScaling::Kind::none:
+    case RotaryScaling::Kind::dynamic:
+      break;
+    case RotaryScaling::Kind::linear:
+      return frequencies / scaling.factor;
+    case RotaryScaling::Kind::llama3:
+      return scale_llama3(frequencies, scaling);
+    case RotaryScaling::Kind::yarn:
+      return scale_yarn(frequencies, rotary);
+    case RotaryScaling::Kind::longrope:
+      return scale_longrope(frequencies, scaling, length);
+  }
+  return frequencies;
+}
+
 RotaryTable make_rotary_table(const Rotary& rotary, std::int64_t length, std::int64_t positions, c10::Device device) {
-  const auto frequencies = frequencies_of(rotary, length);
+  const auto frequencies = rotary_frequencies(rotary, length);
   const auto angles = at::arange(positions, frequencies.options()).unsqueeze(1) * frequencies.unsqueeze(0);
   auto cosine = angles.cos(), sine = angles.sin();
   if (const auto factor = rotary.scaling.attention_factor; factor != 1) {

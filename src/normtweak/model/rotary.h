@@ -7,6 +7,9 @@
 
 namespace normtweak::model {
 
+// Radians per position of each pair of channels, f32 [rotated channels / 2], in a sequence of `length` tokens.
+at::Tensor rotary_frequencies(const Rotary& rotary, std::int64_t length);
+
 struct RotaryTable {
   at::Tensor cosine, sine;  // f32 [positions, rotated channels / 2]
   bool interleaved = false;

@@ -7,6 +7,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/files/writable.h"
+#include "normtweak/formats/gguf_split.h"
 #include "normtweak/formats/patch_file.h"
 
 namespace normtweak::pipeline {
@@ -93,6 +94,12 @@ void write_folder(const fs::path& folder, const fs::path& target, const std::vec
   staging.commit();
 }
 
+// A model in one file, or in several of which `first` is the first.
+void write_parts(const fs::path& first, const std::vector<formats::FileChanges>& changed) {
+  const auto paths = formats::gguf_parts(first, changed.size());
+  for (std::size_t i = 0; i < paths.size(); ++i) write_file(paths[i], changed[i].base, changed[i].patches);
+}
+
 std::int64_t total_bytes(const std::vector<formats::FileChanges>& changed) {
   std::int64_t bytes = 0;
   for (const auto& file : changed) {
@@ -108,8 +115,11 @@ BaseFiles::BaseFiles(const model::Checkpoint& checkpoint) {
 }
 
 std::int64_t copied_bytes(const model::Checkpoint& original) {
-  if (!fs::is_directory(original.path)) return static_cast<std::int64_t>(fs::file_size(original.path));
   std::int64_t bytes = 0;
+  if (!fs::is_directory(original.path)) {
+    for (const auto& path : original.tensors->files()) bytes += static_cast<std::int64_t>(fs::file_size(path));
+    return bytes;
+  }
   for (const auto& path : entries_of(original.path).files) bytes += static_cast<std::int64_t>(fs::file_size(path));
   return bytes;
 }
@@ -137,7 +147,7 @@ void save_patched(const model::Checkpoint& original, const BaseFiles& base, cons
     if (fs::is_directory(original.path)) {
       write_folder(original.path, targets.model, files);
     } else {
-      write_file(targets.model, files.front().base, files.front().patches);
+      write_parts(targets.model, files);
     }
   }
   if (!targets.patch.empty()) formats::save_patch(targets.patch, files);
@@ -146,14 +156,16 @@ void save_patched(const model::Checkpoint& original, const BaseFiles& base, cons
 std::int64_t apply_patch(const fs::path& base, const fs::path& patch, const fs::path& output) {
   const auto changes = formats::load_patch(patch);
   const bool is_folder = fs::is_directory(base);
-  if (!is_folder && changes.size() > 1) {
-    fail("{}: changes {} files; give the folder that they are in, not {}", patch.string(), changes.size(),
-         base.string());
+  if (!is_folder && changes.size() > 1 && formats::gguf_parts_by_name(base) != changes.size()) {
+    fail("{}: changes {} files; give the folder that they are in, or the first of them, not {}", patch.string(),
+         changes.size(), base.string());
   }
+  const auto parts = is_folder ? std::vector<fs::path>() : formats::gguf_parts(base, changes.size());
   std::vector<MappedFile> maps;
   std::vector<formats::FileChanges> files;
-  for (const auto& change : changes) {
-    const auto path = is_folder ? base / change.name : base;
+  for (std::size_t i = 0; i < changes.size(); ++i) {
+    const auto& change = changes[i];
+    const auto path = is_folder ? base / change.name : parts[i];
     const auto& file = maps.emplace_back(path);
     formats::check_base(change, file.bytes(), path, patch);
     files.push_back({.name = change.name, .base = file.bytes(), .patches = change.patches});
@@ -161,7 +173,7 @@ std::int64_t apply_patch(const fs::path& base, const fs::path& patch, const fs::
   if (is_folder) {
     write_folder(base, output, files);
   } else {
-    write_file(output, files.front().base, files.front().patches);
+    write_parts(output, files);
   }
   return total_bytes(files);
 }

@@ -6,6 +6,7 @@
 #include "normtweak/base/files/path_exists.h"
 #include "normtweak/pipeline/blockwise.h"
 #include "normtweak/pipeline/calibration_text.h"
+#include "normtweak/pipeline/gguf_file.h"
 #include "normtweak/pipeline/preflight.h"
 #include "normtweak/pipeline/result_readers.h"
 #include "normtweak/pipeline/run.h"
@@ -42,11 +43,15 @@ ModelPlan plan_for_model(const QuantizeOptions& options, const model::Checkpoint
   return {std::move(plan), std::move(linears)};
 }
 
-// The result, and the copy of what was quantized.
-void check_outputs(const QuantizeOptions& options, const model::Checkpoint& original,
-                   const std::vector<PlannedLinear>& linears, at::ScalarType stored, ProgressSink& progress) {
+// The result, which has so many bytes, and the copy of what was quantized.
+void check_outputs(const QuantizeOptions& options, const model::Checkpoint& original, std::int64_t bytes,
+                   ProgressSink& progress) {
   const auto read = inputs({&original}, options.text, options.external);
-  check_output(options.output, read, estimated_bytes(original, stored, find_save_format(options.format), linears));
+  if (find_save_format(options.format).is_gguf) {
+    check_output_file(options.output, read, bytes);
+  } else {
+    check_output(options.output, read, bytes);
+  }
   if (options.tweak.method == TweakMethod::none) return;
   const auto copy = untouched_folder(options.output);
   check_output(copy, read, 0);
@@ -95,14 +100,18 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   if (model::is_quantized(original)) {
     fail("{}: is quantized already; give the float model, or use `normtweak tweak`", options.model);
   }
+  std::optional<GgufContents> gguf;
+  if (format.is_gguf) gguf.emplace(original, formats::find_gguf_preset(options.gguf_type));
   auto checkpoint = original;
-  checkpoint.numbers.stored_type = options.store_type.value_or(original.result_type);
+  // llama.cpp keeps norms and biases in F32; the types of matrices are those of the preset.
+  checkpoint.numbers.stored_type = gguf ? at::kFloat : options.store_type.value_or(original.result_type);
   const auto planned = plan_for_model(options, checkpoint, progress);
   const auto& plan = planned.plan;
   const auto& linears = planned.linears;
   const auto stored = checkpoint.numbers.stored_type;
-  check_outputs(options, original, linears, stored, progress);
-  const bool converts = converts_floats(original, stored);
+  const auto bytes = gguf ? gguf->bytes() : estimated_bytes(original, stored, format, linears);
+  check_outputs(options, original, bytes, progress);
+  const bool converts = !gguf && converts_floats(original, stored);
   if (converts) check_stored_type(original, stored, plan);
   note_missing_tokenizer(original, progress);
   const auto external = read_external(options.external, checkpoint, progress);
@@ -115,7 +124,7 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   describe_plan(planned, result);
 
   auto needs = needs_to_quantize(plan, linears, options.tweak, calibration.size, external, counts);
-  needs.rounds_outside = converts;
+  needs.rounds_outside = converts || gguf.has_value();
   const auto memory = plan_run(checkpoint, options.compute, needs, available_memory(options.compute));
   if (const auto note = describe(memory); !note.empty()) progress.note(note);
   note_slow_rounding(linears, options.compute.device, progress);
@@ -137,19 +146,20 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   });
   std::optional<UntouchedCopy> copy;
   if (options.tweak.method != TweakMethod::none && processes.is_first()) {
-    timed(result.seconds, "save", [&] {
-      copy.emplace(original, with_blocks(floats.exact, quantized), options.output,
-                   estimated_bytes(original, checkpoint.numbers.stored_type, format, linears), progress);
-    });
+    timed(result.seconds, "save",
+          [&] { copy.emplace(original, with_blocks(floats.exact, quantized), options.output, bytes, progress); });
   }
   const auto tweaked =
       run_tweak(floats, start, quantized, text.split, options.tweak, &plan, result, progress, processes);
   if (!processes.is_first()) return result;  // rank 0 judges and saves
-  const auto outside = converts ? with_stored_outside(floats.exact, stored) : floats.exact;
-  finish(floats, quantized, tweaked, text, external,
-         {outside, options.output,
-          [&](const model::Decoder& kept) { save_checkpoint(original, kept, options.output, format); }},
-         result, progress);
+  const auto outside = gguf       ? gguf->as_stored_outside(floats.exact)
+                       : converts ? with_stored_outside(floats.exact, stored)
+                                  : floats.exact;
+  const auto save = [&](const model::Decoder& kept) {
+    if (gguf) return gguf->write(kept, options.output);
+    save_checkpoint(original, kept, options.output, format);
+  };
+  finish(floats, quantized, tweaked, text, external, {outside, options.output, save}, result, progress);
   if (copy) copy->remove();
   return result;
 }

@@ -78,6 +78,7 @@ struct QuantizeOptions {
   std::filesystem::path output;
   std::string format = "compressed-tensors";  // a row of save_formats()
   std::string served_by;                      // a row of servers() that must open the result; empty: any
+  std::string gguf_type;                      // with the format gguf: a row of formats::gguf_presets()
   quantize::QuantizationPlan plan;
   std::set<std::string> named;               // options of the plan that the user gave, such as "--bits"
   bool standard_group_size = false;          // in place of the plan's: standard_group_size() of preflight.h

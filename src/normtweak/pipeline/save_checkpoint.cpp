@@ -3,7 +3,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 #include <cctype>
 #include <map>
 #include <memory>
@@ -29,16 +28,9 @@ std::vector<SaveFormat> make_save_formats() {
   for (const auto& format : formats::quantization_formats()) {
     if (format.encode != nullptr) rows.push_back({format.name, format.description, &format});
   }
+  rows.push_back({"gguf", "one file for llama.cpp, in the types of --gguf-type", nullptr, true});
   return rows;
 }
-
-// What to do about formats that are not written.
-struct NextBest {
-  std::string_view format, advice;
-};
-constexpr std::array<NextBest, 1> kNotWritten = {{
-    {"gguf", "llama.cpp's convert_hf_to_gguf.py makes a GGUF file of what hf writes"},
-}};
 
 using formats::TensorToWrite;
 
@@ -244,9 +236,7 @@ const SaveFormat& find_save_format(std::string_view name) {
     if (format.name == name) return format;
     known.push_back(format.name);
   }
-  const auto* next = std::ranges::find(kNotWritten, name, &NextBest::format);
-  const auto advice = next == kNotWritten.end() ? "" : fmt::format("; {}", next->advice);
-  fail("{}: not written by this program; known are {}{}", name, fmt::join(known, ", "), advice);
+  fail("{}: not written by this program; known are {}", name, fmt::join(known, ", "));
 }
 
 at::ScalarType scale_type_for(at::ScalarType stored, const SaveFormat& format) {

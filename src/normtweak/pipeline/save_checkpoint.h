@@ -16,9 +16,10 @@ namespace normtweak::pipeline {
 struct SaveFormat {
   std::string_view name, description;
   const formats::QuantizationFormat* codes;  // null: an export, from which codes cannot be recovered
+  bool is_gguf = false;                      // one file (gguf_file.h), and not a folder that save_checkpoint() writes
 };
 std::span<const SaveFormat> save_formats();
-const SaveFormat& find_save_format(std::string_view name);  // throws Error listing them, and the next best
+const SaveFormat& find_save_format(std::string_view name);  // throws Error listing them
 
 // decoder: the quantized version of `original`. Unchanged tensors, config.json's other keys and the tokenizer's files
 // are copied from `original` (tensors under the family's names). Changed tensors are packed or dequantized one at a

@@ -1,4 +1,5 @@
 #include "normtweak/base/error.h"
+#include "normtweak/formats/gguf_split.h"
 #include "normtweak/model/checkpoint_readers.h"
 #include "normtweak/pipeline/calibration_text.h"
 #include "normtweak/pipeline/patched_file.h"
@@ -42,12 +43,22 @@ double stored_bits_per_weight(const model::Checkpoint& file) {
   return bits / weights;
 }
 
+// A model of several files becomes as many.
+std::vector<std::filesystem::path> output_parts(const std::filesystem::path& output, std::size_t count) {
+  if (count > 1 && formats::gguf_parts_by_name(output) != count) {
+    fail_usage("{}: the model is in {} files; name the first of the result, NAME-00001-of-{:05}.gguf", output.string(),
+               count, count);
+  }
+  return formats::gguf_parts(output, count);
+}
+
 // Where the result goes, in the format that it has.
 void check_outputs(const TweakRunOptions& options, const model::Checkpoint& quantized,
                    const std::vector<std::filesystem::path>& read) {
   const auto bytes = copied_bytes(quantized);
-  if (is_file(quantized)) {
-    check_output_file(options.output, read, bytes);
+  const auto count = quantized.tensors->files().size();
+  if (is_file(quantized) && !options.output.empty()) {
+    for (const auto& part : output_parts(options.output, count)) check_output_file(part, read, bytes);
   } else if (!options.output.empty()) {
     check_output(options.output, read, bytes);
   }

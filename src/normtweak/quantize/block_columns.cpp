@@ -68,7 +68,8 @@ ColumnGrids BlockColumns::of_columns(const at::Tensor& columns) const {
   const auto grid = of_subs(columns.div(type_.sub_size, "floor"));
   if (!type_.curve.empty()) {
     const std::vector<float> curve(type_.curve.begin(), type_.curve.end());
-    return {.scales = grid.scales, .lowest = {}, .highest = {}, .phase = {}, .curve = at::tensor(curve, scales.options())};
+    return {
+        .scales = grid.scales, .lowest = {}, .highest = {}, .phase = {}, .curve = at::tensor(curve, scales.options())};
   }
   // A scale of 0 leaves the minimum alone: one step of size 1, so that nothing is divided by 0.
   const auto empty = grid.scales == 0;

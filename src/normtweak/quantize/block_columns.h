@@ -29,8 +29,8 @@ class BlockColumns : public GptqGrid {
   std::int64_t subs_per_block() const { return type_.block_size / type_.sub_size; }
 
   at::Tensor scales, minima;          // f32 [blocks, out]; minima undefined if the type has none
-  at::Tensor sub_scales, sub_minima;  // f32 [sub-blocks, out], integers; 1 where the type has none; sub_minima undefined
-                                      // if it has no minima
+  at::Tensor sub_scales, sub_minima;  // f32 [sub-blocks, out], integers; 1 where the type has none; sub_minima
+                                      // undefined if it has no minima
 
  private:
   SubGrid of_subs(const at::Tensor& subs) const;  // f32 [n, out]

@@ -68,7 +68,8 @@ class BlockDescent {
     return columns.view({grid_.blocks(), type_.block_size, -1}).sum(1).t();
   }
 
-  // Of the normal equations, f64 [out, floats, floats]; the floats of a channel are all its scales, then all its minima.
+  // Of the normal equations, f64 [out, floats, floats]; the floats of a channel are all its scales, then all its
+  // minima.
   at::Tensor normal_matrix(const std::vector<at::Tensor>& factors) const {
     std::vector<at::Tensor> rows;
     for (const auto& factor : factors) {

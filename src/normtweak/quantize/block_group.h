@@ -1,5 +1,5 @@
-// Groups of weights that share a scale and perhaps a minimum, value = code * scale + minimum, with the weighted sums from
-// which least squares and errors follow.
+// Groups of weights that share a scale and perhaps a minimum, value = code * scale + minimum, with the weighted sums
+// from which least squares and errors follow.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -29,7 +29,7 @@ class BlockGroups {
   const at::Tensor& total() const { return total_; }
   const at::Tensor& mean_sum() const { return linear_; }
 
-  at::Tensor codes(const Line& line) const;        // the nearest ones, f32 [..., size]
+  at::Tensor codes(const Line& line) const;  // the nearest ones, f32 [..., size]
   CodeSums sums(const at::Tensor& codes) const;
   CodeSums sums(const Line& line) const { return sums(codes(line)); }
 

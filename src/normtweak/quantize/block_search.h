@@ -1,6 +1,6 @@
 // The floats and the integers of the sub-blocks of llama.cpp's block types, fitted to given weights. Everything is
-// rounded as the file stores it: first the floats to f16, then the integers of the sub-blocks for these floats, and then
-// the codes.
+// rounded as the file stores it: first the floats to f16, then the integers of the sub-blocks for these floats, and
+// then the codes.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -23,11 +23,11 @@ SubGrid sub_grid(const BlockGrid& grid);
 
 // values: f32 [n, block size]; importance: f32 [n or 1, block size], at least 0. Looks for the grid with the least
 //     Σ importance (value - nearest point of the grid)²
-// of each block. Candidates shrink the range of each sub-block; each gets the scale and minimum of least squares for its
-// codes, and the best of them takes turns of least squares and rounding. Where a type nests its scales, integers beside
-// the nearest ones are tried as well, for several floats, which are then fitted to the integers and codes in turns. A
-// sub-block without any importance counts as evenly important. The result does not depend on the number of threads.
-// Throws Error if a float does not fit into f16.
+// of each block. Candidates shrink the range of each sub-block; each gets the scale and minimum of least squares for
+// its codes, and the best of them takes turns of least squares and rounding. Where a type nests its scales, integers
+// beside the nearest ones are tried as well, for several floats, which are then fitted to the integers and codes in
+// turns. A sub-block without any importance counts as evenly important. The result does not depend on the number of
+// threads. Throws Error if a float does not fit into f16.
 BlockGrid search_blocks(const at::Tensor& values, const at::Tensor& importance, const weights::BlockType& type);
 
 // The code whose value is nearest: f32, like values [..., size]; scales and minima: [...].
@@ -43,9 +43,9 @@ void check_whole_blocks(at::IntArrayRef shape, const weights::BlockType& type);
 // The row of the table of this name; throws Error listing the names.
 const weights::BlockType& find_block_type(std::string_view name);
 
-// weight: f32 [out, in]; importance: f32 [in], such as the Hessian's diagonal, or undefined: all alike. Each weight takes
-// the nearest point of its block's grid. Throws Error for a weight or importance that is not finite, for an importance
-// below 0, and for rows that are no whole blocks.
+// weight: f32 [out, in]; importance: f32 [in], such as the Hessian's diagonal, or undefined: all alike. Each weight
+// takes the nearest point of its block's grid. Throws Error for a weight or importance that is not finite, for an
+// importance below 0, and for rows that are no whole blocks.
 weights::BlockWeight quantize_blocks(const at::Tensor& weight, const weights::BlockType& type,
                                      const at::Tensor& importance = {});
 

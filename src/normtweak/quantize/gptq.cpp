@@ -90,8 +90,7 @@ GptqResult quantize_gptq(const at::Tensor& weight, const HessianFactor& factor, 
     const auto columns = padded_columns(slice);
     AffineGrid grid(columns, options);
     const auto [steps, loss] = run_gptq(columns, factor, grid);
-    return GptqResult{
-        .weight = grid.weight_of(steps, slice.size(0)), .layer_error = loss, .damping = factor.damping};
+    return GptqResult{.weight = grid.weight_of(steps, slice.size(0)), .layer_error = loss, .damping = factor.damping};
   }));
   check_scales(result.weight.scales, options.scale_type);
   return result;

@@ -24,8 +24,8 @@ class GptqGrid {
   virtual ~GptqGrid() = default;
 
   virtual std::int64_t span() const = 0;  // adjacent columns whose grid is fitted at once; divides `in`
-  // Fits the grid of the columns from `first` on: values: f32 [a multiple of the span, out]; importance: f32 [the same],
-  // what an error in each column costs.
+  // Fits the grid of the columns from `first` on: values: f32 [a multiple of the span, out]; importance: f32 [the
+  // same], what an error in each column costs.
   virtual void fit(std::int64_t first, const at::Tensor& values, const at::Tensor& importance) = 0;
   virtual ColumnGrids of_columns(const at::Tensor& columns) const = 0;  // i64 [n]
 };
@@ -42,8 +42,8 @@ GptqSteps run_gptq(const at::Tensor& weight, const HessianFactor& factor, GptqGr
 // f32 [in, out]: transposed, with channels of `padding` added up to a multiple of kRoundedLanes.
 at::Tensor padded_columns(const at::Tensor& channels, double padding = 0);
 
-// run(slice) for each slice of the weight's channels, in order; one slice on a GPU. Threads synchronise once per linear,
-// not in each of thousands of small operations.
+// run(slice) for each slice of the weight's channels, in order; one slice on a GPU. Threads synchronise once per
+// linear, not in each of thousands of small operations.
 template <class Run>
 auto for_channels(const at::Tensor& weight, const Run& run) {
   const auto slices = weight.is_cpu() ? weight.split(kRoundedChannels) : std::vector<at::Tensor>{weight};

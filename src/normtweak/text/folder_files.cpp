@@ -100,4 +100,14 @@ std::vector<std::string> note_on_ids(const std::vector<DeclaredToken>& declared,
   return {more == 0 ? note : fmt::format("{}, and {} more get other ids, too", note, more)};
 }
 
+std::optional<TokenizerMakings> kept_makings(const TokenizerFolder& folder, const Json& document,
+                                             const std::vector<AddedToken>& added, const TokenRoles& roles) {
+  if (!folder.keep_makings) return std::nullopt;
+  TokenizerMakings makings = {.document = document, .added = added, .roles = {}};
+  for (const auto role : kRoles) {
+    if (auto token = roles.content(role); !token.empty()) makings.roles.emplace(role, std::move(token));
+  }
+  return makings;
+}
+
 }  // namespace normtweak::text

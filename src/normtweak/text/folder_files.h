@@ -46,6 +46,11 @@ std::vector<AddedToken> with_roles(std::vector<AddedToken> tokens, const TokenRo
 std::vector<std::string> note_on_ids(const std::vector<DeclaredToken>& declared, const Tokenizer& tokenizer,
                                      std::string_view origin);
 
+// The makings of a tokenizer, if the folder asks for them. document: the content of tokenizer.json, or of what stands
+// for it.
+std::optional<TokenizerMakings> kept_makings(const TokenizerFolder& folder, const Json& document,
+                                             const std::vector<AddedToken>& added, const TokenRoles& roles);
+
 // Without a copy if there was nothing: it may be a million tokens.
 template <class Element>
 void append(std::vector<Element>& list, std::vector<Element> more) {

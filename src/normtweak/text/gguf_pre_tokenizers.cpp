@@ -7,7 +7,7 @@ namespace {
 
 using Regexes = std::array<std::string_view, 1>;
 
-constexpr Regexes kDigit = {R"(\p{N})"};
+constexpr Regexes kDigit = {kEachDigit};
 constexpr Regexes kLlama3 = {
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"};
 constexpr Regexes kQwen2 = {
@@ -29,8 +29,8 @@ constexpr std::array<std::string_view, 3> kDeepSeek3 = {
 constexpr std::array<std::string_view, 5> kDeepSeekCoder = {R"([\r\n])", R"(\s?\p{L}+)", R"(\s?\p{P}+)",
                                                             "[一-龥ࠀ-一가-퟿]+", R"(\p{N})"};
 
-constexpr Regexes kPunctuationRuns = {R"([\p{P}!-/:-@\[-`{-~]+)"};
-constexpr std::array<std::string_view, 2> kThreeDigits = {R"(\p{N}+)", "[0-9][0-9][0-9]"};
+constexpr Regexes kPunctuation = {kPunctuationRuns};
+constexpr std::array<std::string_view, 2> kThreeDigits = {kDigitRuns, "[0-9][0-9][0-9]"};
 constexpr std::array<std::string_view, 2> kSuperBpe = {R"(\p{N}+)", R"((?=(\d{3})+(?!\d)))"};
 
 // What llama.cpp applies where the file names none, or "default".
@@ -61,7 +61,7 @@ constexpr GgufPreTokenizer kTable[] = {
     {.name = "exaone", .regexes = kDigit, .gpt2_regex = true},
     {.name = "minerva-7b", .regexes = kDigit, .gpt2_regex = true},
     {.name = "mellum2", .regexes = kDigit, .gpt2_regex = true},
-    {.name = "falcon", .regexes = kPunctuationRuns, .gpt2_regex = true, .byte_level_regexes = kThreeDigits},
+    {.name = "falcon", .regexes = kPunctuation, .gpt2_regex = true, .byte_level_regexes = kThreeDigits},
     {.name = "superbpe", .regexes = kSuperBpe},
     {.name = "llama-bpe", .regexes = kLlama3, .ignore_merges = true, .add_bos = true},
     {.name = "llama3", .regexes = kLlama3, .ignore_merges = true, .add_bos = true},
@@ -112,6 +112,8 @@ const GgufPreTokenizer* find_gguf_pre_tokenizer(std::string_view name) {
   }
   return nullptr;
 }
+
+std::span<const GgufPreTokenizer> gguf_pre_tokenizers() { return kTable; }
 
 std::string gguf_pre_tokenizer_names() {
   std::string names;

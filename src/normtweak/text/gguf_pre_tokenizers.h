@@ -4,6 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include "normtweak/text/json_part.h"
+
 namespace normtweak::text {
 
 struct GgufPreTokenizer {
@@ -19,6 +21,16 @@ struct GgufPreTokenizer {
 // Null if the name is not in the table.
 const GgufPreTokenizer* find_gguf_pre_tokenizer(std::string_view name);
 
+// The first row of the table that splits text as this tokenizer.json of byte-level BPE does. Throws Error naming the
+// part that no row has, or saying that there is no such row.
+const GgufPreTokenizer& gguf_pre_tokenizer_of(const JsonPart& document);
+
+// Regexes for other steps of a tokenizer.json: each digit, runs of digits, runs of punctuation.
+inline constexpr std::string_view kEachDigit = R"(\p{N})", kDigitRuns = R"(\p{N}+)",
+                                  kPunctuationRuns = R"([\p{P}!-/:-@\[-`{-~]+)";
+
+// All rows, in the order of the table.
+std::span<const GgufPreTokenizer> gguf_pre_tokenizers();
 std::string gguf_pre_tokenizer_names();  // "default, gpt-2, ..."
 
 }  // namespace normtweak::text

@@ -118,11 +118,7 @@ Json tokenizer_config_from_gguf(const Json& metadata, std::string_view origin) {
   const auto& kind = kind_of(part);
   const auto tokens = part["tokenizer.ggml.tokens"].elements();
   Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"clean_up_tokenization_spaces", false}};
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 4> kNames = {{{"bos_token", "bos_token_id"},
-                                                                                    {"eos_token", "eos_token_id"},
-                                                                                    {"unk_token", "unknown_token_id"},
-                                                                                    {"pad_token", "padding_token_id"}}};
-  for (const auto& [name, key] : kNames) {
+  for (const auto& [name, key] : kGgufRoles) {
     if (const auto id = read_gguf_id(part, key, tokens.size())) config[std::string(name)] = gguf_token(part, *id);
   }
   const auto frame = read_gguf_frame(part, kind.adds_bos(part), kind.adds_eos);

@@ -7,6 +7,7 @@
 //     ..._token_id    BOS, EOS, ...
 //     add_bos_token, add_eos_token
 #pragma once
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -18,7 +19,23 @@
 
 namespace normtweak::text {
 
-enum GgufTokenType : std::int64_t { kGgufNormal = 1, kGgufUnknown = 2, kGgufControl = 3, kGgufUserDefined = 4 };
+enum GgufTokenType : std::int32_t {
+  kGgufNormal = 1,
+  kGgufUnknown = 2,
+  kGgufControl = 3,
+  kGgufUserDefined = 4,
+  kGgufUnused = 5,
+  kGgufByte = 6,
+};
+
+// Tokens with a role: what tokenizer_config.json and GGUF call them.
+struct GgufRole {
+  std::string_view role, key;
+};
+inline constexpr std::array<GgufRole, 4> kGgufRoles = {{{"bos_token", "bos_token_id"},
+                                                        {"eos_token", "eos_token_id"},
+                                                        {"unk_token", "unknown_token_id"},
+                                                        {"pad_token", "padding_token_id"}}};
 
 // All take the metadata as a whole, and throw Error naming the key.
 

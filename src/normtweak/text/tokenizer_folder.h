@@ -12,11 +12,13 @@
 // transformers 5 (TokenizersBackend and _from_pretrained). As there, add_bos_token and add_eos_token mean nothing
 // beside a tokenizer.json, whose post-processor decides; beside another vocabulary they alone do.
 #pragma once
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "normtweak/text/added_tokens.h"
 #include "normtweak/text/tokenizer.h"
 
 namespace normtweak::text {
@@ -45,6 +47,14 @@ struct TokenizerFolder {
   std::string model_type;       // of config.json: it decides on the class where tokenizer_config.json names none
   std::string tokenizer_class;  // of config.json, used if tokenizer_config.json has none
   std::string origin;           // the folder, for messages
+  bool keep_makings = false;    // whether LoadedTokenizer::makings is wanted
+};
+
+// What the tokenizer was made of: the parts of a tokenizer.json, as the class of the tokenizer has them.
+struct TokenizerMakings {
+  Json document;  // without `added_tokens`; with the vocabulary, which may take hundreds of megabytes
+  std::vector<AddedToken> added;
+  std::map<std::string, std::string> roles;  // "bos_token" → "<s>", of those that there are
 };
 
 struct LoadedTokenizer {
@@ -52,6 +62,7 @@ struct LoadedTokenizer {
   // What the user should know: a class that is not known here, or one that leaves out parts of tokenizer.json; added
   // tokens that do not get the ids that a file gives them.
   std::vector<std::string> notes;
+  std::optional<TokenizerMakings> makings = {};  // with `keep_makings`
 };
 
 // Each file is parsed once, and no more of it than its text is kept. Throws Error naming the file and the part that is

@@ -65,9 +65,11 @@ std::string VocabularyFolder::around(std::string_view flag, std::string_view rol
 
 LoadedTokenizer VocabularyFolder::finish(const Json& parts, std::vector<AddedToken> tokens,
                                          const RebuildingClass* row) {
-  Tokenizer tokenizer(parts, with_roles(std::move(tokens), roles_, row), origin_);
+  tokens = with_roles(std::move(tokens), roles_, row);
+  auto makings = kept_makings(folder_, parts, tokens, roles_);
+  Tokenizer tokenizer(parts, std::move(tokens), origin_);
   append(notes_, note_on_ids(roles_.take_declared_beside({}), tokenizer, folder_.origin));
-  return {tokenizer, std::move(notes_)};
+  return {tokenizer, std::move(notes_), std::move(makings)};
 }
 
 // With BOS and EOS where tokenizer_config.json asks for them.

@@ -20,14 +20,14 @@ struct IntegerRange {
 };
 
 struct BlockType {
-  std::string_view name;           // as GGUF files and llama.cpp have it
-  int block_size, sub_size;        // input columns; equal if there are no sub-blocks
-  int block_bytes;                 // all included
-  IntegerRange codes;              // what multiplies the scale, with its sign
+  std::string_view name;                    // as GGUF files and llama.cpp have it
+  int block_size, sub_size;                 // input columns; equal if there are no sub-blocks
+  int block_bytes;                          // all included
+  IntegerRange codes;                       // what multiplies the scale, with its sign
   std::span<const std::int8_t> curve = {};  // the codes that there are, in ascending order; empty: all in the range
-  IntegerRange sub_scales = {};    // {1, 1} without sub-blocks
-  bool has_minimum = false;        // floats beside the scales, of any sign
-  IntegerRange sub_minima = {};    // factors of the minimum; {1, 1} without sub-blocks
+  IntegerRange sub_scales = {};             // {1, 1} without sub-blocks
+  bool has_minimum = false;                 // floats beside the scales, of any sign
+  IntegerRange sub_minima = {};             // factors of the minimum; {1, 1} without sub-blocks
 
   constexpr bool has_sub_blocks() const { return sub_size < block_size; }
   constexpr double bits() const { return 8.0 * block_bytes / block_size; }  // per weight
@@ -67,12 +67,7 @@ inline constexpr auto kBlockTypes = std::to_array<BlockType>({
      .sub_scales = {0, 15},
      .has_minimum = true,
      .sub_minima = {-15, 0}},
-    {.name = "Q3_K",
-     .block_size = 256,
-     .sub_size = 16,
-     .block_bytes = 110,
-     .codes = {-4, 3},
-     .sub_scales = {-32, 31}},
+    {.name = "Q3_K", .block_size = 256, .sub_size = 16, .block_bytes = 110, .codes = {-4, 3}, .sub_scales = {-32, 31}},
     {.name = "Q4_K",
      .block_size = 256,
      .sub_size = 32,

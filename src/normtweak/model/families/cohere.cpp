@@ -1,6 +1,7 @@
 // Cohere (Command-R): attention and MLP read one LayerNorm without bias; neighbouring channels are rotated together.
 #include "normtweak/model/families/families.h"
 #include "normtweak/model/families/shared_rows.h"
+#include "normtweak/model/gguf_keys.h"
 #include "normtweak/model/gguf_metadata.h"
 
 namespace normtweak::model {
@@ -13,6 +14,8 @@ void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
 }
 
 bool has_head_norms(const ModelConfig& config, const LayerFacts& /*layer*/) { return config.query_key_norms; }
+
+void add_keys(const ModelConfig& /*config*/, GgufArchitectureKeys& keys) { keys.put("rope.scaling.type", "none"); }
 
 }  // namespace
 
@@ -34,7 +37,7 @@ const Family kCohere = like_llama({
     .norms = {{NormRole::attention, "input_layernorm", "attn_norm"},
               {NormRole::query, "self_attn.q_norm", "attn_q_norm", has_head_norms},
               {NormRole::key, "self_attn.k_norm", "attn_k_norm", has_head_norms}},
-    .gguf = {.architecture = "command-r", .complete = complete_from_gguf},
+    .gguf = {.architecture = "command-r", .complete = complete_from_gguf, .add_keys = add_keys},
 });
 
 }  // namespace normtweak::model

@@ -4,6 +4,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/model/config_values.h"
 #include "normtweak/model/families/families.h"
+#include "normtweak/model/gguf_keys.h"
 #include "normtweak/model/gguf_metadata.h"
 
 namespace normtweak::model {
@@ -64,6 +65,11 @@ void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
   config["num_kv_heads"] = count;
 }
 
+void add_keys(const ModelConfig& config, GgufArchitectureKeys& keys) {
+  keys.put("attention.head_count_kv", config.key_value_heads);
+  keys.put("tensor_data_layout", "jploski");  // the name of rows q | k | v there
+}
+
 }  // namespace
 
 const Family kFalcon = {
@@ -103,7 +109,8 @@ const Family kFalcon = {
                 {LinearRole::down, "mlp.dense_4h_to_h", "ffn_down"}},
     .gguf = {.architecture = "falcon",
              .known_keys = {"attention.head_count_kv", "tensor_data_layout"},
-             .complete = complete_from_gguf},
+             .complete = complete_from_gguf,
+             .add_keys = add_keys},
 };
 
 }  // namespace normtweak::model

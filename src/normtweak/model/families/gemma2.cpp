@@ -4,6 +4,7 @@
 #include "normtweak/model/families/families.h"
 #include "normtweak/model/families/gguf_sizes.h"
 #include "normtweak/model/families/shared_rows.h"
+#include "normtweak/model/gguf_keys.h"
 #include "normtweak/model/gguf_metadata.h"
 
 namespace normtweak::model {
@@ -27,6 +28,11 @@ void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
   if (metadata.find("final_logit_softcapping") == nullptr) config["final_logit_softcapping"] = 30;
   const bool by_width = config.at("num_hidden_layers") == 46 || config.at("head_dim").is_null();
   config[std::string(kGemmaScalar)] = by_width ? Json(hidden_per_head(config)) : config.at("head_dim");
+}
+
+// llama.cpp takes every second block for one with a window.
+void add_keys(const ModelConfig& config, GgufArchitectureKeys& keys) {
+  keys.put("attention.sliding_window", config.layer_facts.front().window);
 }
 
 }  // namespace
@@ -57,7 +63,8 @@ const Family kGemma2 = like_llama({
     .norms = sandwich_norms(),
     .gguf = {.architecture = "gemma2",
              .known_keys = {"attention.sliding_window", "attention.sliding_window_pattern", "attention.scale"},
-             .complete = complete_from_gguf},
+             .complete = complete_from_gguf,
+             .add_keys = add_keys},
 });
 
 }  // namespace normtweak::model

@@ -1,9 +1,12 @@
 // Gemma 3 (text): Gemma 2 without caps of scores, with norms of each query and key head, and rotary bases for windows
 // and for full attention.
+#include <algorithm>
+
 #include "normtweak/model/config_values.h"
 #include "normtweak/model/families/families.h"
 #include "normtweak/model/families/gguf_sizes.h"
 #include "normtweak/model/families/shared_rows.h"
+#include "normtweak/model/gguf_keys.h"
 #include "normtweak/model/gguf_metadata.h"
 
 namespace normtweak::model {
@@ -45,6 +48,18 @@ void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
   config[std::string(kGemmaScalar)] = by_width ? Json(hidden_per_head(config)) : config.at("head_dim");
 }
 
+// The pattern's period is the number of the first block without a window.
+void add_keys(const ModelConfig& config, GgufArchitectureKeys& keys) {
+  const auto full = std::ranges::find(config.layer_facts, 0, &LayerFacts::window);
+  const auto windowed = std::ranges::find_if(config.layer_facts, [](const auto& layer) { return layer.window > 0; });
+  if (windowed == config.layer_facts.end()) return;
+  keys.put("attention.sliding_window", windowed->window);
+  if (full != config.layer_facts.end()) {
+    keys.put("attention.sliding_window_pattern", std::int64_t{full - config.layer_facts.begin() + 1});
+  }
+  keys.put("rope.freq_base_swa", config.rotary.back().base);
+}
+
 }  // namespace
 
 const Family kGemma3 = like_llama({
@@ -73,7 +88,8 @@ const Family kGemma3 = like_llama({
     .gguf = {.architecture = "gemma3",
              .known_keys = {"attention.sliding_window", "attention.sliding_window_pattern", "attention.scale",
                             "rope.freq_base_swa"},
-             .complete = complete_from_gguf},
+             .complete = complete_from_gguf,
+             .add_keys = add_keys},
 });
 
 }  // namespace normtweak::model

@@ -1,6 +1,7 @@
 // GPT-NeoX (Pythia): attention and MLP read the same stream; query, key and value fused head by head.
 #include "normtweak/model/config_values.h"
 #include "normtweak/model/families/families.h"
+#include "normtweak/model/gguf_keys.h"
 #include "normtweak/model/gguf_metadata.h"
 
 namespace normtweak::model {
@@ -14,6 +15,10 @@ void complete(const ConfigValues& values, ModelConfig& config) {
 
 void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
   if (const auto* parallel = metadata.find(kParallel)) config[std::string(kParallel)] = *parallel;
+}
+
+void add_keys(const ModelConfig& config, GgufArchitectureKeys& keys) {
+  keys.put(kParallel, config.topology == Topology::parallel);
 }
 
 }  // namespace
@@ -48,7 +53,10 @@ const Family kGptNeox = {
                 {LinearRole::up, "mlp.dense_h_to_4h", "ffn_up"},
                 {LinearRole::down, "mlp.dense_4h_to_h", "ffn_down"}},
     .idle_tensors = {"attention.bias", "attention.masked_bias", "attention.rotary_emb.inv_freq"},
-    .gguf = {.architecture = "gptneox", .known_keys = {"use_parallel_residual"}, .complete = complete_from_gguf},
+    .gguf = {.architecture = "gptneox",
+             .known_keys = {"use_parallel_residual"},
+             .complete = complete_from_gguf,
+             .add_keys = add_keys},
 };
 
 }  // namespace normtweak::model

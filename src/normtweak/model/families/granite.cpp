@@ -6,6 +6,7 @@
 #include "normtweak/model/families/families.h"
 #include "normtweak/model/families/gguf_sizes.h"
 #include "normtweak/model/families/shared_rows.h"
+#include "normtweak/model/gguf_keys.h"
 #include "normtweak/model/gguf_metadata.h"
 
 namespace normtweak::model {
@@ -28,6 +29,10 @@ void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
   if (const auto* divisor = metadata.find("logit_scale")) config[std::string(kLogitDivisor)] = *divisor;
 }
 
+void add_keys(const ModelConfig& config, GgufArchitectureKeys& keys) {
+  keys.put("logit_scale", 1 / config.logit_scale);  // the divisor
+}
+
 }  // namespace
 
 const Family kGranite = like_llama({
@@ -46,7 +51,8 @@ const Family kGranite = like_llama({
     .gguf = {.architecture = "granite",
              .rotary_permuted = true,
              .known_keys = {"logit_scale"},
-             .complete = complete_from_gguf},
+             .complete = complete_from_gguf,
+             .add_keys = add_keys},
 });
 
 }  // namespace normtweak::model

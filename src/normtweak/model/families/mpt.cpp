@@ -2,6 +2,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/model/config_values.h"
 #include "normtweak/model/families/families.h"
+#include "normtweak/model/gguf_keys.h"
 #include "normtweak/model/gguf_metadata.h"
 
 namespace normtweak::model {
@@ -54,6 +55,11 @@ void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
        kSteepest);
 }
 
+void add_keys(const ModelConfig& config, GgufArchitectureKeys& keys) {
+  keys.put("attention.max_alibi_bias", kSteepest);
+  if (config.query_key_value_clip != 0) keys.put("attention.clamp_kqv", config.query_key_value_clip);
+}
+
 }  // namespace
 
 const Family kMpt = {
@@ -97,7 +103,8 @@ const Family kMpt = {
                 {LinearRole::down, "ffn.down_proj", "ffn_down"}},
     .gguf = {.architecture = "mpt",
              .known_keys = {"attention.clamp_kqv", "attention.max_alibi_bias"},
-             .complete = complete_from_gguf},
+             .complete = complete_from_gguf,
+             .add_keys = add_keys},
 };
 
 }  // namespace normtweak::model

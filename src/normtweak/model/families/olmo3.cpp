@@ -1,8 +1,11 @@
 // OLMo 3: OLMo 2 with windows in three of four blocks, whose rotary frequencies are not scaled.
+#include <algorithm>
+
 #include "normtweak/base/error.h"
 #include "normtweak/model/config_values.h"
 #include "normtweak/model/families/families.h"
 #include "normtweak/model/families/shared_rows.h"
+#include "normtweak/model/gguf_keys.h"
 #include "normtweak/model/gguf_metadata.h"
 
 namespace normtweak::model {
@@ -73,6 +76,16 @@ void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
       {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", base == nullptr ? Json(10000) : *base}}}};
 }
 
+void add_keys(const ModelConfig& config, GgufArchitectureKeys& keys) {
+  std::vector<bool> pattern;
+  for (const auto& layer : config.layer_facts) pattern.push_back(layer.window > 0);
+  const auto windowed = std::ranges::find(pattern, true);
+  if (windowed == pattern.end()) return;
+  keys.put("attention.sliding_window", config.layer_facts[static_cast<std::size_t>(windowed - pattern.begin())].window);
+  keys.put("attention.sliding_window_pattern", pattern);
+  keys.put("rope.freq_base_swa", config.rotary.back().base);
+}
+
 }  // namespace
 
 const Family kOlmo3 = like_llama({
@@ -95,7 +108,8 @@ const Family kOlmo3 = like_llama({
     .gguf = {.architecture = "olmo2",
              .owns = has_windows,
              .known_keys = {"attention.sliding_window", "attention.sliding_window_pattern", "rope.freq_base_swa"},
-             .complete = complete_from_gguf},
+             .complete = complete_from_gguf,
+             .add_keys = add_keys},
 });
 
 }  // namespace normtweak::model

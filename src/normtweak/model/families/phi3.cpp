@@ -3,6 +3,7 @@
 #include "normtweak/model/config_values.h"
 #include "normtweak/model/families/families.h"
 #include "normtweak/model/families/shared_rows.h"
+#include "normtweak/model/gguf_keys.h"
 #include "normtweak/model/gguf_metadata.h"
 
 namespace normtweak::model {
@@ -20,6 +21,13 @@ void complete(const ConfigValues& values, ModelConfig& config) {
 void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
   const auto* window = metadata.find("attention.sliding_window");
   if (window != nullptr && *window != 0) config["sliding_window"] = *window;
+}
+
+// llama.cpp asks for the original context, and tells models apart by a window of 0.
+void add_keys(const ModelConfig& config, GgufArchitectureKeys& keys) {
+  const auto& scaling = config.rotary.front().scaling;
+  if (scaling.kind == RotaryScaling::Kind::none) keys.put("rope.scaling.original_context_length", config.context);
+  keys.put("attention.sliding_window", config.layer_facts.front().window);
 }
 
 }  // namespace
@@ -40,7 +48,8 @@ const Family kPhi3 = like_llama({
                 {LinearRole::down, "mlp.down_proj", "ffn_down"}},
     .gguf = {.architecture = "phi3",
              .known_keys = {"attention.sliding_window", "rope.scaling.attn_factor"},
-             .complete = complete_from_gguf},
+             .complete = complete_from_gguf,
+             .add_keys = add_keys},
 });
 
 }  // namespace normtweak::model

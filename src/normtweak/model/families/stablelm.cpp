@@ -2,6 +2,7 @@
 #include "normtweak/model/config_values.h"
 #include "normtweak/model/families/families.h"
 #include "normtweak/model/families/shared_rows.h"
+#include "normtweak/model/gguf_keys.h"
 #include "normtweak/model/gguf_metadata.h"
 
 namespace normtweak::model {
@@ -21,6 +22,10 @@ void complete(const ConfigValues& values, ModelConfig& config) {
 // As llama.cpp decides it: its converter writes the key as true where the config lacks it, which means false there.
 void complete_from_gguf(const GgufMetadata& metadata, Json& config) {
   config[std::string(kParallel)] = !metadata.has_tensor("blk.0.ffn_norm.weight");
+}
+
+void add_keys(const ModelConfig& config, GgufArchitectureKeys& keys) {
+  keys.put(kParallel, config.topology == Topology::parallel);
 }
 
 }  // namespace
@@ -43,7 +48,10 @@ const Family kStablelm = like_llama({
               {NormRole::mlp, "post_attention_layernorm", "ffn_norm", has_mlp_norm},
               {NormRole::query, "self_attn.q_layernorm.norms.{}", "attn_q_norm", has_head_norms, false},
               {NormRole::key, "self_attn.k_layernorm.norms.{}", "attn_k_norm", has_head_norms, false}},
-    .gguf = {.architecture = "stablelm", .known_keys = {"use_parallel_residual"}, .complete = complete_from_gguf},
+    .gguf = {.architecture = "stablelm",
+             .known_keys = {"use_parallel_residual"},
+             .complete = complete_from_gguf,
+             .add_keys = add_keys},
 });
 
 }  // namespace normtweak::model
