@@ -5,8 +5,9 @@
 set -euo pipefail
 
 out=${1:?usage: tools/gather_dependencies.sh OUT}
-packages=(libcli11-dev nlohmann-json3-dev libpcre2-dev libutf8proc-dev libgtest-dev libgmock-dev libgloo-dev)
-wanted='^/usr/include/(CLI|nlohmann|gtest|gmock|gloo|pcre2\.h|utf8proc\.h)|^/usr/lib/.*/lib(pcre2-8|utf8proc|gtest|gtest_main|gmock|gmock_main)\.a$'
+packages=(libcli11-dev nlohmann-json3-dev libpcre2-dev libutf8proc-dev libxxhash-dev libgtest-dev libgmock-dev
+  libgloo-dev)
+wanted='^/usr/include/(CLI|nlohmann|gtest|gmock|gloo|pcre2\.h|utf8proc\.h|xxhash\.h|xxh3\.h)|^/usr/lib/.*/lib(pcre2-8|utf8proc|gtest|gtest_main|gmock|gmock_main)\.a$'
 
 missing=()
 for package in "${packages[@]}"; do

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <utility>
 
 #include "normtweak/base/error.h"
 #include "normtweak/formats/gguf.h"
@@ -47,6 +48,15 @@ bool is_idle(const model::Family& family, const std::string& name) {
   return std::ranges::any_of(family.idle_tensors, [&](std::string_view idle) { return name.ends_with(idle); });
 }
 
+const formats::GgmlType* type_in_plan(const PlannedLinear& linear, const formats::GgmlType& prescribed) {
+  constexpr std::string_view kFloat = "F32";
+  const auto named = [](std::string_view name) {
+    return &*std::ranges::find(formats::ggml_types(), name, &formats::GgmlType::name);
+  };
+  if (linear.plan && !linear.plan->block_type.empty()) return named(linear.plan->block_type);
+  return linear.plan || !prescribed.layout ? &prescribed : named(kFloat);
+}
+
 // In a file, the shape of a tensor that Hugging Face stores with this shape.
 std::vector<std::int64_t> shape_in_file(std::vector<std::int64_t> shape, const model::GgufPlace& place) {
   if (place.transpose) std::swap(shape.front(), shape.back());
@@ -55,11 +65,12 @@ std::vector<std::int64_t> shape_in_file(std::vector<std::int64_t> shape, const m
 
 }  // namespace
 
-GgufContents::GgufContents(const model::Checkpoint& original, const formats::GgufPreset& preset) : original_(original) {
+GgufContents::GgufContents(const model::Checkpoint& original, const formats::GgufPreset& preset)
+    : original_(original), preset_(preset) {
   check_has_gguf_architecture(original);
   list_tensors();
-  choose_types(preset);
-  make_keys(preset);
+  choose_types();
+  make_keys();
 }
 
 void GgufContents::list_tensors() {
@@ -91,11 +102,11 @@ void GgufContents::list_tensors() {
   }
 }
 
-void GgufContents::choose_types(const formats::GgufPreset& preset) {
+void GgufContents::choose_types() {
   const auto& config = original_.numbers;
   std::vector<formats::GgufTensorShape> shapes;
   for (const auto& tensor : tensors_) shapes.push_back({tensor.name, tensor.shape});
-  const auto types = preset_types(preset,
+  const auto types = preset_types(preset_,
                                   {.architecture = std::string(original_.family->gguf.architecture),
                                    .layers = config.layers,
                                    .heads = config.heads,
@@ -105,9 +116,9 @@ void GgufContents::choose_types(const formats::GgufPreset& preset) {
   for (std::size_t i = 0; i < types.size(); ++i) tensors_[i].type = types[i];
 }
 
-void GgufContents::make_keys(const formats::GgufPreset& preset) {
+void GgufContents::make_keys() {
   keys_ = is_gguf(original_) ? keys_of_file(original_.path) : keys_of_folder(original_);
-  keys_.put("general.file_type", preset.file_type);
+  keys_.put("general.file_type", preset_.file_type);
   keys_.put("general.quantization_version", kQuantizationVersion);
   check_faithful();
   if (!is_gguf(original_)) model::add_tokenizer_keys(original_, keys_);
@@ -118,6 +129,41 @@ const formats::GgmlType* GgufContents::type_of(const std::string& name) const {
     if (std::ranges::find(tensor.parts, name, &model::GgufPlace::name) != tensor.parts.end()) return tensor.type;
   }
   return nullptr;
+}
+
+std::map<std::string, std::string, std::less<>> GgufContents::block_types() const {
+  std::map<std::string, std::string, std::less<>> types;
+  const auto is_quantized = [](const formats::GgmlType& type) { return type.layout.has_value(); };
+  if (std::ranges::none_of(tensors_, is_quantized, [](const auto& tensor) -> auto& { return *tensor.type; }))
+    return types;
+  constexpr std::string_view kWeight = ".weight";
+  for (const auto& tensor : tensors_) {
+    for (const auto& part : tensor.parts) {
+      if (!part.name.ends_with(kWeight)) continue;
+      const auto module = part.name.substr(0, part.name.size() - kWeight.size());
+      types[module] = is_quantized(*tensor.type) ? std::string(tensor.type->name) : std::string();
+    }
+  }
+  return types;
+}
+
+void GgufContents::follow(const std::vector<PlannedLinear>& linears) {
+  std::map<std::string, const PlannedLinear*> by_tensor;
+  for (const auto& linear : linears) by_tensor[linear.shape.name + ".weight"] = &linear;
+  for (auto& tensor : tensors_) {
+    const auto* prescribed = std::exchange(tensor.type, nullptr);
+    for (const auto& part : tensor.parts) {
+      const auto found = by_tensor.find(part.name);
+      const bool is_free = found == by_tensor.end() || model::stays_float(found->second->shape.role);
+      const auto* type = is_free ? prescribed : type_in_plan(*found->second, *prescribed);
+      if (tensor.type != nullptr && type != tensor.type) {
+        fail("{}: is planned as {}, and {} as {}; they are one tensor of a GGUF file, {}", part.name, type->name,
+             tensor.parts.front().name, tensor.type->name, tensor.name);
+      }
+      tensor.type = type;
+    }
+    if (tensor.parts.empty()) tensor.type = prescribed;
+  }
 }
 
 // Reads the metadata back: what the reader makes of them is what llama.cpp makes of them.

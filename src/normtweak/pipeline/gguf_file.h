@@ -1,6 +1,8 @@
 // A model as a GGUF file that llama.cpp opens: what it will hold is known before the work starts.
 #pragma once
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -9,6 +11,7 @@
 #include "normtweak/model/checkpoint.h"
 #include "normtweak/model/decoder.h"
 #include "normtweak/model/gguf_places.h"
+#include "normtweak/pipeline/planned_linears.h"
 
 namespace normtweak::pipeline {
 
@@ -32,6 +35,13 @@ class GgufContents {
   const formats::GgufKeys& keys() const { return keys_; }
   // The type of one of the model's tensors, by its Hugging Face name; null if the file has no such tensor.
   const formats::GgmlType* type_of(const std::string& name) const;
+  // The block types of the model's matrices, by the names of their linears; empty where the file has floats. Empty as a
+  // whole for a preset of floats, which takes linears however they were quantized, and dequantizes them.
+  std::map<std::string, std::string, std::less<>> block_types() const;
+  // Gives linears the types of this plan where it has others: those that rules quantize to another block type, and
+  // those that rules skip, which are stored as floats. Throws Error naming two linears that share a tensor of the file,
+  // as experts do, and differ.
+  void follow(const std::vector<PlannedLinear>& linears);
   // Of the file.
   std::int64_t bytes() const;
 
@@ -45,11 +55,12 @@ class GgufContents {
 
  private:
   void list_tensors();
-  void choose_types(const formats::GgufPreset& preset);
-  void make_keys(const formats::GgufPreset& preset);
+  void choose_types();
+  void make_keys();
   void check_faithful() const;
 
   const model::Checkpoint& original_;
+  const formats::GgufPreset& preset_;
   std::vector<GgufTensor> tensors_;
   formats::GgufKeys keys_;
 };

@@ -6,6 +6,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/formats/ggml_pack.h"
 #include "normtweak/pipeline/stored_floats.h"
+#include "normtweak/quantize/block_search.h"
 
 namespace normtweak::pipeline {
 namespace {
@@ -19,6 +20,16 @@ std::vector<std::byte> bytes_of(const at::Tensor& tensor) {
   return bytes;
 }
 
+// Runs `action` and prefixes the message of its Error.
+template <class Action>
+auto for_tensor(const std::string& what, const Action& action) {
+  try {
+    return action();
+  } catch (const Error& error) {
+    fail("{}: {}", what, error.what());
+  }
+}
+
 // The name of the weight behind that of its tensor.
 std::string weight_of(const std::string& module) { return module + ".weight"; }
 
@@ -30,7 +41,11 @@ std::vector<std::byte> stored_bytes(const at::Tensor& values, const formats::Ggm
     if (!all_finite(stored)) fail("{}: a value does not fit into {}; choose a preset of another type", what, type.name);
     return bytes_of(stored);
   }
-  fail("{}: floats are not rounded to blocks of {} yet; choose a preset F32, F16 or BF16", what, type.name);
+  const auto columns = values.size(-1);
+  const auto rounded = for_tensor(what, [&] {
+    return quantize::quantize_blocks(values.reshape({-1, columns}), quantize::find_block_type(type.name));
+  });
+  return pack_blocks(rounded, type);
 }
 
 at::Tensor as_read(const at::Tensor& values, const formats::GgmlType& type, const std::string& what) {
@@ -85,11 +100,7 @@ void GgufValues::write_blocks(const model::GgufPlace& place, const weights::Bloc
     const auto values = tensor.detach().cpu();
     return order.defined() ? values.index_select(0, order) : values;
   });
-  try {
-    sink(pack_blocks(std::get<weights::BlockWeight>(in_file), type));
-  } catch (const Error& error) {
-    fail("{}: {}", what, error.what());
-  }
+  for_tensor(what, [&] { sink(pack_blocks(std::get<weights::BlockWeight>(in_file), type)); });
 }
 
 // As many rows at a time as make little of memory, unless their order changes.

@@ -30,9 +30,13 @@ struct ModelPlan {
   quantize::QuantizationPlan plan;
   std::vector<PlannedLinear> linears;
 };
-ModelPlan plan_for_model(const QuantizeOptions& options, const model::Checkpoint& checkpoint, ProgressSink& progress) {
+// types: those that the format prescribes.
+ModelPlan plan_for_model(const QuantizeOptions& options, const model::Checkpoint& checkpoint,
+                         std::map<std::string, std::string, std::less<>> types, ProgressSink& progress) {
   auto plan = options.plan;
-  if (options.standard_group_size) plan.standard.group_size = standard_group_size(plan, checkpoint);
+  plan.block_types = std::move(types);
+  if (options.standard_group_size && plan.block_types.empty())
+    plan.standard.group_size = standard_group_size(plan, checkpoint);
   plan.standard.scale_type = scale_type_for(checkpoint.numbers.stored_type, find_save_format(options.format));
   auto linears = planned_linears(plan, checkpoint);
   check_plan_for_model(plan, checkpoint, linears);
@@ -53,8 +57,13 @@ void check_outputs(const QuantizeOptions& options, const model::Checkpoint& orig
     check_output(options.output, read, bytes);
   }
   if (options.tweak.method == TweakMethod::none) return;
-  const auto copy = untouched_folder(options.output);
-  check_output(copy, read, 0);
+  const bool is_gguf = find_save_format(options.format).is_gguf;
+  const auto copy = untouched_place(options.output, is_gguf);
+  if (is_gguf) {
+    check_output_file(copy, read, 0);
+  } else {
+    check_output(copy, read, 0);
+  }
   if (path_exists(copy)) {
     progress.note(fmt::format("{}: an earlier run's quantized model; this run replaces it", copy.string()));
   }
@@ -105,9 +114,11 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   auto checkpoint = original;
   // llama.cpp keeps norms and biases in F32; the types of matrices are those of the preset.
   checkpoint.numbers.stored_type = gguf ? at::kFloat : options.store_type.value_or(original.result_type);
-  const auto planned = plan_for_model(options, checkpoint, progress);
+  const auto types = gguf ? gguf->block_types() : std::map<std::string, std::string, std::less<>>();
+  const auto planned = plan_for_model(options, checkpoint, types, progress);
   const auto& plan = planned.plan;
   const auto& linears = planned.linears;
+  if (gguf) gguf->follow(linears);
   const auto stored = checkpoint.numbers.stored_type;
   const auto bytes = gguf ? gguf->bytes() : estimated_bytes(original, stored, format, linears);
   check_outputs(options, original, bytes, progress);
@@ -146,8 +157,18 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   });
   std::optional<UntouchedCopy> copy;
   if (options.tweak.method != TweakMethod::none && processes.is_first()) {
-    timed(result.seconds, "save",
-          [&] { copy.emplace(original, with_blocks(floats.exact, quantized), options.output, bytes, progress); });
+    timed(result.seconds, "save", [&] {
+      const auto whole = with_blocks(floats.exact, quantized);
+      const auto& packed = find_save_format("compressed-tensors");  // holds the codes of any format but GGUF
+      copy.emplace(
+          untouched_place(options.output, format.is_gguf), format.is_gguf,
+          [&] { return bytes + (gguf ? bytes : saved_bytes(original, whole, packed)); },
+          [&](const std::filesystem::path& place) {
+            if (gguf) return gguf->write(whole, place);
+            save_checkpoint(original, whole, place, packed);
+          },
+          progress);
+    });
   }
   const auto tweaked =
       run_tweak(floats, start, quantized, text.split, options.tweak, &plan, result, progress, processes);

@@ -1,28 +1,28 @@
 // What was quantized, on disk while the tweak runs: a run that ends before its tweak does loses no more than the tweak.
 #pragma once
+#include <cstdint>
 #include <filesystem>
+#include <functional>
 
 #include "normtweak/base/progress.h"
-#include "normtweak/model/checkpoint.h"
-#include "normtweak/model/decoder.h"
 
 namespace normtweak::pipeline {
 
-// OUT.untouched, past symbolic links.
-std::filesystem::path untouched_folder(const std::filesystem::path& output);
+// OUT.untouched, past symbolic links; OUT.untouched.gguf if OUT is a GGUF file.
+std::filesystem::path untouched_place(const std::filesystem::path& output, bool is_gguf);
 
-// Owns that folder. It goes with remove(), and stays if the run ends in any other way.
+// Owns what is there. It goes with remove(), and stays if the run ends in any other way.
 class UntouchedCopy {
  public:
-  // Saves `quantized` with its codes, and notes where. If that fails, or if the disk has no room for the copy and the
-  // result, which will take `result_bytes`, the run goes on without a copy, which is noted too.
-  UntouchedCopy(const model::Checkpoint& original, const model::Decoder& quantized, const std::filesystem::path& output,
-                std::int64_t result_bytes, ProgressSink& progress);
+  // Calls `save` with that place, and notes where it is. If that fails, or if the disk has no room for as many bytes as
+  // copy and result have, the run goes on without a copy, which is noted too.
+  UntouchedCopy(const std::filesystem::path& place, bool is_gguf, const std::function<std::int64_t()>& bytes,
+                const std::function<void(const std::filesystem::path& place)>& save, ProgressSink& progress);
 
   void remove() const;
 
  private:
-  std::filesystem::path folder_;  // empty: there is none
+  std::filesystem::path place_;  // empty: there is none
 };
 
 }  // namespace normtweak::pipeline

@@ -215,6 +215,10 @@ PlanRule parse_rule(std::string_view text) {
 
 std::optional<LinearPlan> QuantizationPlan::plan_for(std::string_view name) const {
   auto plan = standard;
+  if (const auto prescribed = block_types.find(name); prescribed != block_types.end()) {
+    if (prescribed->second.empty()) return std::nullopt;
+    plan.block_type = prescribed->second;
+  }
   for (const auto& rule : rules) {
     if (!rule.pattern.matches(name)) continue;
     if (rule.skip) return std::nullopt;

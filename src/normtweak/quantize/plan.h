@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -70,6 +71,9 @@ struct PlanShare {
 struct QuantizationPlan {
   LinearPlan standard;
   std::vector<PlanRule> rules;  // all that match apply, in order: a later one wins where both set a field
+  // Block types that a file format prescribes, by the names of linears; an empty one: it stays float. They count like a
+  // rule in front of the others.
+  std::map<std::string, std::string, std::less<>> block_types = {};
   TokenWeighting token_weights = TokenWeighting::none;  // in the Hessians, if a linear needs one
   double drift_correction = 0;  // share of drift.h's correction, for linears whose method takes it
 

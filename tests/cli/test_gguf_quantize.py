@@ -1,0 +1,112 @@
+"""`quantize --format gguf`: every tensor in the type of llama.cpp's preset, quantized here, and open to its readers."""
+import gguf
+import numpy as np
+import pytest
+import torch
+
+import cli_models
+import cli_program
+
+IDS = cli_models.ids(2, 24, seed=8)
+PRESETS = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_S", "Q6_K", "IQ4_XS"]
+
+
+def model():
+    """Blocks of 256 in half of the matrices; down_proj falls back to blocks of 32."""
+    return cli_models.llama(hidden_size=256, intermediate_size=96, num_attention_heads=8, num_hidden_layers=2)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gguf_quantize")
+    cli_models.save_with_tokenizer(model(), folder / "float")
+    cli_program.save_ids(folder / "text", cli_models.ids(24, 24, seed=3))
+    return folder
+
+
+def quantize(home, to, preset, *options):
+    return cli_program.report("quantize", home / "float", "-o", to / "out.gguf", "--format", "gguf", "--gguf-type", preset,
+                              "--calibration", home / "text", "--dtype", "f32", *options, to=to)
+
+
+def tensors(path):
+    return {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
+
+
+def state_of(path):
+    """The tensors by the names of transformers, as the gguf package decodes them."""
+    from cli_gguf import deinterleave, gguf_name
+    heads = {"q_proj": 8, "k_proj": model().config.num_key_value_heads}
+    stored, state = tensors(path), {}
+    for name in model().state_dict():
+        if name == "lm_head.weight" and gguf_name(name, "llama") not in stored:
+            continue
+        tensor = stored[gguf_name(name, "llama")]
+        values = gguf.dequantize(tensor.data, tensor.tensor_type).reshape(tuple(reversed(tensor.shape.tolist())))
+        part = name.rsplit(".", 2)[-2]
+        state[name] = torch.from_numpy(np.ascontiguousarray(
+            deinterleave(values, heads[part]) if part in heads else values)).float()
+    return state
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_file_is_what_was_judged(preset, home, tmp_path):
+    figures = quantize(home, tmp_path, preset, "--lr", 0.003, "--epochs", 2, "--batch", 4)
+    assert figures["kld"]["tweaked"] <= figures["kld"]["quantized"] < 1
+    assert {"program": "llama.cpp", "opens": True}.items() <= figures["readers"][0].items()
+    assert figures["output"]["bytes"] == (tmp_path / "out.gguf").stat().st_size
+    assert [path.name for path in tmp_path.iterdir() if "untouched" in path.name] == []
+    judge = model()
+    judge.load_state_dict(state_of(tmp_path / "out.gguf"), strict=False)
+    judge.tie_weights()
+    expected = cli_models.logits(judge, IDS)
+    found = cli_program.logits(tmp_path / "out.gguf", IDS, tmp_path, "--dtype", "f32")
+    assert expected.std() > 0.1 and (found - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+FALLBACKS = {"Q2_K": "Q4_0", "Q3_K_M": "Q4_0", "Q4_K_M": "Q5_0", "Q5_K_S": "Q5_1", "Q6_K": "Q8_0", "IQ4_XS": "IQ4_NL"}
+
+
+@pytest.mark.parametrize("preset, fallback", FALLBACKS.items())
+def test_types_fall_back_where_columns_are_no_multiple(preset, fallback, home, tmp_path):
+    figures = quantize(home, tmp_path, preset, "--tweak", "none", "--method", "rtn")
+    found = tensors(tmp_path / "out.gguf")
+    kinds = {name: tensor.tensor_type.name for name, tensor in found.items()}
+    assert kinds["blk.1.ffn_down.weight"] in (fallback, {"Q4_0": "Q5_0", "Q5_0": "Q8_0"}.get(fallback))
+    assert kinds["blk.0.attn_q.weight"] == preset.removesuffix("_M").removesuffix("_S")
+    assert kinds["blk.0.attn_norm.weight"] == "F32"
+    assert figures["bits_per_weight"] == pytest.approx(sum(
+        8 * tensor.n_bytes for name, tensor in found.items() if name.startswith("blk.") and len(tensor.shape) > 1) / sum(
+        tensor.n_elements for name, tensor in found.items() if name.startswith("blk.") and len(tensor.shape) > 1))
+
+
+def test_gptq_on_blocks_beats_rounding(home, tmp_path):
+    """At equal types: rounding to the nearest, GPTQ with sweeps, and the tweak on top of it."""
+    (tmp_path / "nearest").mkdir()
+    (tmp_path / "gptq").mkdir()
+    nearest = quantize(home, tmp_path / "nearest", "Q2_K", "--tweak", "none", "--method", "rtn")
+    ours = quantize(home, tmp_path / "gptq", "Q2_K", "--tweak", "none")
+    kinds = [{name: tensor.tensor_type for name, tensor in tensors(tmp_path / folder / "out.gguf").items()}
+             for folder in ("nearest", "gptq")]
+    assert kinds[0] == kinds[1] and ours["kld"]["quantized"] < nearest["kld"]["quantized"]
+
+
+@pytest.mark.parametrize("options, why", [
+    (["--method", "kmeans"], "block types"),
+    (["--for", "vllm"], "it does with")])
+def test_contradictions_are_refused(options, why, home, tmp_path):
+    found = cli_program.call("quantize", home / "float", "-o", tmp_path / "out.gguf", "--format", "gguf", "--gguf-type",
+                             "Q4_K_M", "--calibration", home / "text", *options)
+    assert found.returncode == 1 and why in found.stderr and not (tmp_path / "out.gguf").exists()
+
+
+@pytest.mark.parametrize("preset, rule, kind, others", [
+    ("Q4_K_M", "*.q_proj=type:Q8_0", "Q8_0", "Q4_K"), ("Q4_0", "*.q_proj=skip", "F32", "Q4_0"),
+    ("F32", "*.q_proj=type:Q2_K", "Q2_K", "F32")])
+def test_rules_choose_other_types(preset, rule, kind, others, home, tmp_path):
+    skipped = ("k", "v", "o", "gate", "up", "down") if preset == "F32" else ()
+    rules = ["--rule", rule, *(part for name in skipped for part in ("--rule", f"*.{name}_proj=skip"))]
+    quantize(home, tmp_path, preset, "--tweak", "none", *rules)
+    kinds = {name: tensor.tensor_type.name for name, tensor in tensors(tmp_path / "out.gguf").items()}
+    assert kinds["blk.0.attn_q.weight"] == kinds["blk.1.attn_q.weight"] == kind
+    assert kinds["blk.0.attn_k.weight"] == others
