@@ -5,7 +5,8 @@
 - round to nearest in NumPy, step by step in float32 as the definition says;
 - GPTQ column by column in float64, as the paper writes it (arXiv 2210.17323, algorithm 1): with the inverse of the
   Hessian, updating all columns that remain after each one, without blocks;
-- k-means from scikit-learn, ten starts.
+- k-means from scikit-learn, ten starts;
+- the least error of blocks over every float that their scale can be, and for each over every integer of a sub-block.
 
 Writes inputs and results as .npy and the list of cases as cases.json.
 """
@@ -218,6 +219,64 @@ def write_kmeans(folder, generator):
         folder.add("kmeans", name=name, kind=kind, bits=bits, weighted=weighted)
 
 
+CURVE = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float64)
+# block, sub-block, codes, integers of sub-blocks
+BLOCK_TYPES = {
+    "Q4_0": (32, 32, np.arange(-8, 8), [1]),
+    "Q5_0": (32, 32, np.arange(-16, 16), [1]),
+    "Q8_0": (32, 32, np.arange(-128, 128), [1]),
+    "IQ4_NL": (32, 32, CURVE, [1]),
+    "IQ4_XS": (256, 32, CURVE, range(-32, 32)),
+    "Q3_K": (256, 16, np.arange(-4, 4), range(-32, 32)),
+    "Q6_K": (256, 16, np.arange(-32, 32), range(-128, 128)),
+}
+
+
+def nearest_of(codes, values):
+    """The sorted code next to each value."""
+    right = np.searchsorted(codes, values).clip(1, len(codes) - 1)
+    return np.where(values - codes[right - 1] <= codes[right] - values, codes[right - 1], codes[right])
+
+
+def least_block_error(values, importance, codes, integers, sub, scales):
+    """values, importance [block]; the least error over all scales of the list."""
+    groups, weights = values.reshape(-1, sub), importance.reshape(-1, sub)
+    least = np.inf
+    for scale in scales:
+        best = (weights * groups**2).sum(1)  # an integer of 0
+        for integer in integers:
+            if integer == 0:
+                continue
+            step = scale * integer
+            rounded = nearest_of(codes, groups / step) * step
+            best = np.minimum(best, (weights * (groups - rounded) ** 2).sum(1))
+        if list(integers) == [1]:
+            rounded = nearest_of(codes, groups / scale) * scale
+            best = (weights * (groups - rounded) ** 2).sum(1)
+        least = min(least, best.sum())
+    return least
+
+
+def write_blocks(folder, generator):
+    halves = np.arange(1, 0x7C00, dtype=np.uint16).view(np.float16).astype(np.float64)
+    for name, (block, sub, codes, integers) in BLOCK_TYPES.items():
+        count = 4 if block == sub else 2
+        values = (generator.standard_t(5, (count, block)) * 0.05).astype(np.float32)
+        importance = generator.gamma(1.0, 1.0, (count, block)).astype(np.float32)
+        errors = []
+        for row, weights in zip(values.astype(np.float64), importance.astype(np.float64)):
+            reach = np.abs(row).max() / np.abs(codes).max() / np.abs(integers).max()
+            scales = halves[(halves > 0.3 * reach) & (halves < 1.6 * reach)]
+            if block > sub:
+                scales = scales[:: max(1, len(scales) // 30)]  # of several thousand
+            errors.append(least_block_error(row, weights, codes.astype(np.float64), integers, sub,
+                                            np.concatenate([scales, -scales])))
+        folder.save(f"blocks_{name}_values", values)
+        folder.save(f"blocks_{name}_importance", importance)
+        folder.save(f"blocks_{name}_errors", errors)
+        folder.add("blocks", type=name, every_scale=block == sub)
+
+
 def main():
     folder = Folder(sys.argv[1])
     cases_file = folder.path / "cases.json"
@@ -227,6 +286,7 @@ def main():
     write_rtn(folder, generator)
     write_gptq(folder, generator)
     write_kmeans(folder, generator)
+    write_blocks(folder, generator)
     cases_file.write_text(json.dumps(folder.cases, indent=1))
 
 

@@ -18,7 +18,10 @@ namespace {
 
 constexpr double kTop = 15;  // of 4 bits
 
-GptqBlock random_block(std::int64_t columns, std::int64_t out, bool float_zeros) {
+enum class Grid { whole_zeros, float_zeros, curve };
+
+GptqBlock random_block(std::int64_t columns, std::int64_t out, Grid grid) {
+  const bool float_zeros = grid == Grid::float_zeros;
   const auto weight = at::randn({columns, out});
   const auto scales = at::rand({columns, out}) * 0.2 + 0.1;
   const auto zeros = float_zeros ? at::rand({columns, out}) * kTop : at::randint(0, 16, {columns, out}).to(at::kFloat);
@@ -28,6 +31,7 @@ GptqBlock random_block(std::int64_t columns, std::int64_t out, bool float_zeros)
           .lowest = -zeros,
           .highest = kTop - zeros,
           .phase = float_zeros ? zeros.round() - zeros : at::Tensor(),
+          .curve = grid == Grid::curve ? std::get<0>(at::randn({16}).mul_(5).sort()) : at::Tensor(),
           .feedback = at::randn({columns, columns}) * 0.1,
           .steps = at::empty_like(weight),
           .errors = at::empty_like(weight)};
@@ -44,8 +48,13 @@ GptqBlock rounded_in_double(const GptqBlock& block) {
   const auto columns = plain.target.size(0);
   for (std::int64_t j = 0; j < columns; ++j) {
     const auto zero = -plain.lowest[j], scale = plain.scales[j];
-    const auto code = (plain.target[j] / scale + zero).round().clamp(0, kTop);
-    plain.steps[j].copy_(code - zero);
+    const auto wanted = plain.target[j] / scale;
+    if (block.curve.defined()) {
+      const auto curve = block.curve.to(at::kDouble);
+      plain.steps[j].copy_(curve.index_select(0, (wanted.unsqueeze(1) - curve).abs().argmin(1)));
+    } else {
+      plain.steps[j].copy_((wanted + zero).round().clamp(0, kTop) - zero);
+    }
     plain.errors[j].copy_(plain.original[j] - plain.steps[j] * scale);
     for (auto k = j + 1; k < columns; ++k) plain.target[k] += plain.errors[j] * plain.feedback[j][k];
   }
@@ -54,7 +63,7 @@ GptqBlock rounded_in_double(const GptqBlock& block) {
 
 GptqBlock on(c10::Device device, GptqBlock block) {
   for (auto* tensor : {&block.target, &block.original, &block.scales, &block.lowest, &block.highest, &block.phase,
-                       &block.feedback, &block.steps, &block.errors}) {
+                       &block.curve, &block.feedback, &block.steps, &block.errors}) {
     if (tensor->defined()) *tensor = tensor->to(device, tensor->scalar_type(), /*non_blocking=*/false, /*copy=*/true);
   }
   return block;
@@ -71,9 +80,9 @@ TEST(GptqBlock, RoundsEachColumnWithTheErrorsOfThoseBefore) {
   for (const auto device : test::devices()) {
     EXPECT_EQ(slow_rounding_reason(device), "");
     for (const auto [columns, out] : {Shape{128, 48}, Shape{100, 16}, Shape{64, 144}, Shape{1, 32}}) {
-      for (const bool float_zeros : {false, true}) {
-        SCOPED_TRACE(device.str() + " " + std::to_string(columns) + (float_zeros ? " float zeros" : ""));
-        const auto block = random_block(columns, out, float_zeros);
+      for (const auto grid : {Grid::whole_zeros, Grid::float_zeros, Grid::curve}) {
+        SCOPED_TRACE(device.str() + " " + std::to_string(columns) + " grid " + std::to_string(static_cast<int>(grid)));
+        const auto block = random_block(columns, out, grid);
         const auto wanted = rounded_in_double(block);
         const auto given = on(device, block);
         round_block(given);

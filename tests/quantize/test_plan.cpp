@@ -31,6 +31,24 @@ TEST(NamePattern, MatchesWholeNames) {
   for (const auto& row : cases) EXPECT_EQ(NamePattern(row.pattern).matches(row.name), row.matches) << row.pattern;
 }
 
+// A block type decides what an affine grid leaves to its settings.
+TEST(Plan, ABlockTypeTakesThePlaceOfAGrid) {
+  QuantizationPlan plan;
+  plan.rules = {parse_rule("*.down_proj=type:Q6_K,bits:3,group:32")};
+  const auto down = plan.plan_for("model.layers.2.mlp.down_proj").value();
+  EXPECT_EQ(down.block_type, "Q6_K");
+  std::string unread;
+  for (const auto& setting : plan_settings()) {
+    if (!reads(down, setting)) unread += std::string(setting.name) + " ";
+  }
+  EXPECT_EQ(unread, "bits group symmetric float-zeros search-grid sensitivity scale-type ");
+  EXPECT_EQ(settings_in_effect(down).bits, LinearPlan().bits);
+  EXPECT_EQ(settings_in_effect(down).block_type, "Q6_K");
+  EXPECT_TRUE(plan.plan_for("model.layers.2.mlp.up_proj")->block_type.empty());
+  EXPECT_THROW(parse_rule("*=type:Q4_9"), Error);
+  EXPECT_THROW(parse_rule("*=type"), Error);
+}
+
 TEST(Plan, RulesApplyInOrder) {
   QuantizationPlan plan;
   for (const auto* rule :

@@ -20,6 +20,19 @@ TEST(Quantizers, AllRowsRun) {
   }
 }
 
+TEST(Quantizers, TakeBlockTypes) {
+  const auto weight = at::randn({8, 256}), hessian = at::eye(256);
+  for (const auto* method : {"rtn", "gptq"}) {
+    const LinearPlan plan = {.method = method, .block_type = "Q6_K"};
+    const auto quantized = find_quantizer(method).quantize(weight, hessian, plan);
+    EXPECT_EQ(weights::describe(quantized).name, "Q6_K") << method;
+    EXPECT_EQ(weights::bits_per_weight(quantized), 6.5625) << method;
+    EXPECT_TRUE(weights::dequantize(quantized).allclose(weight, 0, 0.2)) << method;
+  }
+  EXPECT_EQ(resolved_options({.block_type = "Q6_K"}).act_order, false);
+  EXPECT_EQ(resolved_options({.block_type = "Q6_K", .act_order = true}).act_order, true);
+}
+
 TEST(Quantizers, KnowWhoNeedsTheHessian) {
   EXPECT_TRUE(needs_hessian({.method = "gptq"}));
   EXPECT_FALSE(needs_hessian({.method = "rtn", .sensitivity = true}));
@@ -49,6 +62,12 @@ TEST(Quantizers, PlansAreCheckedAgainstShapes) {
       {"method", {.method = "magic", .group_size = 64}, "rtn, gptq, kmeans"},
       {"damping", {.group_size = 64, .damping = -1}, "damping"},
       {"no zeros to store", {.group_size = 64, .symmetric = true, .float_zeros = true}, "no zero-points"},
+      {"blocks", {.block_type = "Q4_0", .group_size = 100}, ""},
+      {"no whole blocks",
+       {.block_type = "Q4_K"},
+       "model.layers.0.mlp.up_proj [1536, 576]: 576 columns are no whole blocks of Q4_K, which have 256"},
+      {"no such block type", {.block_type = "Q4_9"}, "there are Q4_0, Q4_1, Q5_0"},
+      {"kmeans has no blocks", {.method = "kmeans", .block_type = "Q4_0"}, "kmeans does not quantize to block types"},
       {"scale type", {.group_size = 64, .scale_type = at::kDouble}, "float16"},
   };
   for (const auto& row : cases) {

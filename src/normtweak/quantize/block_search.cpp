@@ -22,6 +22,8 @@ constexpr std::int64_t kTileCpu = 1 << 15, kTileGpu = 1 << 24;
 
 constexpr float kDetermined = 1e-6F;  // as for lines: below, integers and codes do not determine both floats
 
+constexpr double kUnusedShare = 1e-3;  // of the block's mean importance, for a sub-block that has none
+
 at::Tensor as_stored(const at::Tensor& floats) { return floats.to(at::kHalf).to(at::kFloat); }
 
 at::Tensor product(const at::Tensor& floats, const at::Tensor& integers) {
@@ -144,7 +146,9 @@ BlockGrid search_tile(const at::Tensor& values, const at::Tensor& importance, co
     return all.reshape({all.size(0), type.block_size / type.sub_size, type.sub_size});
   };
   const auto own = as_groups(importance);
-  const auto counted = at::where(own.sum(-1, /*keepdim=*/true) > 0, own, 1.0);
+  const auto mean = own.mean({1, 2}, /*keepdim=*/true);
+  const auto least = at::where(mean > 0, mean * kUnusedShare, 1.0);
+  const auto counted = at::where(own.sum(-1, /*keepdim=*/true) > 0, own, least);
   const BlockGroups groups(as_groups(values), counted, type);
   if (type.has_sub_blocks()) return search_nested(groups, type);
   const auto line = ideal_line(groups, type);

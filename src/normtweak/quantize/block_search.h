@@ -26,7 +26,7 @@ SubGrid sub_grid(const BlockGrid& grid);
 // of each block. Candidates shrink the range of each sub-block; each gets the scale and minimum of least squares for
 // its codes, and the best of them takes turns of least squares and rounding. Where a type nests its scales, integers
 // beside the nearest ones are tried as well, for several floats, which are then fitted to the integers and codes in
-// turns. A sub-block without any importance counts as evenly important. The result does not depend on the number of
+// turns. A sub-block without any importance counts a little, evenly. The result does not depend on the number of
 // threads. Throws Error if a float does not fit into f16.
 BlockGrid search_blocks(const at::Tensor& values, const at::Tensor& importance, const weights::BlockType& type);
 

@@ -7,6 +7,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/linalg_solve_triangular.h>
+#include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -18,6 +19,9 @@
 namespace normtweak::quantize {
 namespace {
 
+// A dead column counts a little when a grid is fitted: text other than the calibration text may use it.
+constexpr double kUnusedShare = 1e-3;
+
 // All matrices are in the factor's order.
 class GptqRun {
  public:
@@ -25,6 +29,7 @@ class GptqRun {
       : factor_(factor), grid_(grid), in_(weight.size(0)), weight_(weight) {
     const auto floats = weight.options();
     columns_ = keeps_order() ? at::arange(in_, floats.dtype(at::kLong)) : factor.order;
+    costs_ = at::where(factor.live > 0, factor.weights, factor.weights.mean() * kUnusedShare);
     errors_ = at::empty_like(weight);
     steps_ = at::empty_like(weight);
     loss_ = at::zeros({}, floats.dtype(at::kDouble));
@@ -34,7 +39,7 @@ class GptqRun {
     if (keeps_order()) {
       for (std::int64_t begin = 0; begin < in_; begin += grid_.span()) round_group(begin, begin + grid_.span());
     } else {
-      grid_.fit(0, weight_, costs().index_select(0, at::argsort(factor_.order)));
+      grid_.fit(0, weight_, costs_.index_select(0, at::argsort(factor_.order)));
       weight_ = weight_.index_select(0, factor_.order);
       round_span(0, in_, at::Tensor());
       steps_ = steps_.index_select(0, at::argsort(factor_.order));
@@ -44,9 +49,6 @@ class GptqRun {
 
  private:
   bool keeps_order() const { return !factor_.order.defined(); }
-
-  // The columns after it compensate for an error in a column; what they leave costs D.
-  const at::Tensor& costs() const { return factor_.weights; }
 
   // The feedback of the errors of columns [from, to) to columns [first, last): [last - first, out].
   at::Tensor feedback(std::int64_t from, std::int64_t to, std::int64_t first, std::int64_t last) const {
@@ -67,7 +69,7 @@ class GptqRun {
       updated = updated + at::linalg_solve_triangular(feedback_block(begin, end, begin, end).t(), pull, /*upper=*/false,
                                                       /*left=*/true, /*unitriangular=*/true);
     }
-    grid_.fit(begin, updated, costs().slice(0, begin, end));
+    grid_.fit(begin, updated, costs_.slice(0, begin, end));
     round_span(begin, end, pull);
   }
 
@@ -107,6 +109,7 @@ class GptqRun {
   std::int64_t in_;
   at::Tensor weight_;   // f32 [in, out]
   at::Tensor columns_;  // i64 [in]: the column at each position
+  at::Tensor costs_;    // f32 [in]: what an error in a column costs. Those after it compensate for a part; D is left
   at::Tensor errors_;   // f32 [in, out]: original - rounded, for the columns done
   at::Tensor steps_;    // f32 [in, out]
   at::Tensor loss_;     // f64 []
