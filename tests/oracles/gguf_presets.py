@@ -3,7 +3,9 @@
     python tests/oracles/gguf_presets.py     writes gguf_presets.json beside this file; needs llama-cpp-python
 
 tests/formats/test_gguf_presets.cpp reads the file, tests/formats/check_presets.py compares it with what an installed
-llama.cpp answers. Only names, columns and numbers of the metadata count, so matrices have two rows.
+llama.cpp answers. Those that are kept came from the functions of src/llama-quant.cpp (of llama-cpp-python 0.3.36) that choose the
+types, compiled by themselves and given the same tensors. Only names, columns and numbers of the metadata count, so
+matrices have two rows.
 """
 import contextlib
 import ctypes
@@ -150,6 +152,12 @@ def answers(llama_cpp, case):
                 for preset in PRESETS}
 
 
+def keep(version, cases):
+    """A line for each case."""
+    lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in cases)
+    KEPT.write_text(f'{{"llama_cpp": "{version}", "cases": [\n{lines}\n]}}\n')
+
+
 @contextlib.contextmanager
 def quiet(llama_cpp):
     silent = llama_cpp.llama_log_callback(lambda level, text, data: None)
@@ -163,7 +171,7 @@ def main():
         cases = [{"name": name, "model": dataclasses.asdict(shape), "types": answers(llama_cpp, name),
                   "tensors": [[tensor, list(size)] for tensor, size in tensors(dataclasses.replace(shape, layers=1))]}
                  for name, shape in CASES.items()]
-    KEPT.write_text(json.dumps({"llama_cpp": llama_cpp.__version__, "cases": cases}, indent=1) + "\n")
+    keep(llama_cpp.__version__, cases)
 
 
 if __name__ == "__main__":
