@@ -23,7 +23,7 @@ import importance_matrix
 import program
 from llama_library import library  # silent but for errors
 
-FILE_TYPES = {"Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q2_K": 10, "Q3_K_S": 11, "Q3_K_M": 12, "Q3_K_L": 13,
+FILE_TYPES = {"Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q2_K": 10, "Q3_K": 12, "Q3_K_S": 11, "Q3_K_M": 12, "Q3_K_L": 13,
               "Q4_K_S": 14, "Q4_K_M": 15, "Q5_K_S": 16, "Q5_K_M": 17, "Q6_K": 18, "IQ4_NL": 25, "IQ4_XS": 30, "F32": 0}
 LINEARS = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj",
            "mlp.down_proj"]
@@ -99,7 +99,7 @@ def main():
                 "--rule", f"*.{other}=" + (f"type:{kind}" if other == linear else "skip"))]
         made = normtweak.run("quantize", options.model, "-o", ours, "--format", "gguf", "--gguf-type",
                              "F32" if linear else kind, *rules, *evaluate, name=f"{name}-ours")
-        seconds = quantize(options.model, theirs, FILE_TYPES["F32" if linear else kind], matrix, types(ours))
+        seconds = quantize(options.model, theirs, FILE_TYPES[kind], matrix, types(ours))
         if types(ours) != types(theirs):
             raise SystemExit(f"{theirs} has other types than {ours}")
         mended = normtweak.run("tweak", theirs, "--reference", options.model, "-o", normtweak.out / f"{name}-mended.gguf",

@@ -4,6 +4,7 @@ import shutil
 import gguf
 import numpy
 import pytest
+import torch
 
 import cli_gguf
 import cli_models
@@ -41,6 +42,10 @@ def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("split")
     model = cli_models.llama()
     cli_models.save_with_tokenizer(model, folder / "float")
+    with torch.no_grad():  # so that a tweak has something to win back
+        for name, weight in model.named_parameters():
+            if "layernorm" in name:
+                weight.mul_(1.3)
     cli_gguf.write(folder / "whole.gguf", model, "llama", KIND)
     cli_program.run("generate", folder / "float", "-o", folder / "text", "--samples", 16, "--tokens", 24,
                     "--dtype", "f32")

@@ -74,7 +74,8 @@ def test_every_family(family, case, home, tmp_path):
     family_models.make(family, case).save_pretrained(tmp_path / "model")
     written = home.quantize(tmp_path / "model", tmp_path / "out.gguf", "--format", "gguf", "--gguf-type", "F32")
     if written.returncode != 0:
-        assert not family_gguf.holds(family, case) and not (tmp_path / "out.gguf").exists()
+        assert not family_gguf.holds(family, case), written.stderr
+        assert not (tmp_path / "out.gguf").exists()
         assert "GGUF file" in written.stderr and written.stderr.count("\n") == 1
         return
     assert home.quantize(tmp_path / "model", tmp_path / "hf", "--format", "hf").returncode == 0

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -179,12 +180,19 @@ void GgufContents::check_faithful() const {
   }
   const auto file = std::make_shared<const formats::GgufFile>(
       formats::GgufFile::beginning(std::as_bytes(std::span(bytes)), original_.path));
-  const auto read = model::open_gguf_checkpoint(file);
-  const auto difference =
-      first_difference(model_facts(*read.family, read.numbers), model_facts(*original_.family, original_.numbers));
-  if (!difference) return;
-  fail("{}: a GGUF file cannot say what this model is: {}; --format hf writes weights for other programs",
-       original_.path, *difference);
+  const auto refuse = [&](std::string_view why) {
+    fail("{}: a GGUF file cannot say what this model is: {}; --format hf writes weights for other programs",
+         original_.path, why);
+  };
+  std::optional<std::string> difference;
+  try {
+    const auto read = model::open_gguf_checkpoint(file);
+    difference =
+        first_difference(model_facts(*read.family, read.numbers), model_facts(*original_.family, original_.numbers));
+  } catch (const Error& error) {
+    refuse(error.what());
+  }
+  if (difference) refuse(*difference);
 }
 
 model::Decoder GgufContents::as_stored_outside(model::Decoder decoder) const {

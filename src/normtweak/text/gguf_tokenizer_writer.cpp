@@ -103,12 +103,17 @@ class Writer {
     for (std::size_t id = 0; id < result_.tokens.size(); ++id) {
       if (result_.types[id] == kGgufNormal && is_byte(result_.tokens[id])) result_.types[id] = kGgufByte;
     }
-    if (const auto unknown = document_["model"]["unk_token"]; !unknown.is_null()) {
-      if (const auto id = loaded_.tokenizer.id_of(unknown.text())) {
-        result_.types[checked_id(*id, unknown.text())] = kGgufUnknown;
-      }
-    }
+    const auto unknown = unknown_token();
+    if (const auto id = loaded_.tokenizer.id_of(unknown)) result_.types[checked_id(*id, unknown)] = kGgufUnknown;
     result_.scores = scores_of_merges(document_["model"]["merges"], result_.tokens, result_.types);
+  }
+
+  // Its name in the model or, where that has none, by its role; empty: there is none.
+  std::string unknown_token() const {
+    const auto of_model = document_["model"]["unk_token"];
+    if (!of_model.is_null()) return std::string(of_model.text());
+    const auto of_role = makings_.roles.find("unk_token");
+    return of_role == makings_.roles.end() ? std::string() : of_role->second;
   }
 
   void put_roles() {
