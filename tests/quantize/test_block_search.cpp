@@ -55,8 +55,8 @@ TEST(BlockSearch, IsNearTheBestOfAllScales) {
           nearest_codes(values.to(device).view({values.size(0), -1, type.sub_size}), lines.scales, lines.minima, type);
       const auto found = block_errors(values, importance, block_weight(codes.view(values.sizes()), grid, type));
       const auto share = found.squeeze(1) / least;
-      EXPECT_LT(share.max().item<double>(), 1.25) << share;
-      EXPECT_LT(share.mean().item<double>(), 1.08) << share;
+      EXPECT_LT(share.max().item<double>(), 1.3) << share;
+      EXPECT_LT(share.mean().item<double>(), 1.1) << share;
       if (row.at("every_scale").get<bool>()) {
         EXPECT_GT(share.min().item<double>(), 1 - 1e-5) << share;  // nothing is below the least
       }

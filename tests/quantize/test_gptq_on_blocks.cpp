@@ -45,7 +45,7 @@ TEST_P(GptqOnBlocks, BeatsRoundingAndKnowsItsError) {
       const auto factor = factor_hessian(hessian.to(device), {.act_order = act_order});
       const auto found = quantize_gptq(weight.to(device), factor, type);
       const auto error = total(channel_errors(found.weight, weight, hessian));
-      EXPECT_LT(error, 0.85 * nearest);
+      EXPECT_LT(error, (act_order ? 0.9 : 0.85) * nearest);  // in order, blocks are searched with the feedback
       EXPECT_NEAR(found.layer_error / error, 1, 0.01);
       const auto again = quantize_gptq(weight.to(device), factor, type).weight;
       EXPECT_TRUE(again.codes.equal(found.weight.codes) && again.scales.equal(found.weight.scales));

@@ -14,17 +14,18 @@ namespace {
 constexpr int kTurns = 2;  // of rounding and least squares, after the candidates
 
 // Without minima. The value of largest magnitude is given the lowest or the highest code, or lies beyond it by a share
-// that depends on how many codes there are: few codes clip more.
+// that depends on how many codes there are: few codes clip more. With very many, the error has many low points, also
+// where the outer codes are left unused.
 Line ideal_scales(const BlockGroups& groups, const weights::BlockType& type) {
-  constexpr int kShares = 12;
-  constexpr double kMost = 1.05;
   const auto count = type.code_count();
-  const double least = count <= 8 ? 0.35 : count <= 32 ? 0.55 : count <= 64 ? 0.8 : 0.93;
+  const int shares = count <= 64 ? 12 : 24;
+  const double least = count <= 8 ? 0.35 : count <= 32 ? 0.55 : count <= 64 ? 0.8 : 0.96;
+  const double most = count <= 64 ? 1.05 : 1.2;
   const auto& values = groups.values();
   const auto extreme = values.gather(-1, values.abs().argmax(-1, /*keepdim=*/true)).squeeze(-1);
   Best best;
-  for (int i = 0; i < kShares; ++i) {
-    const double share = kMost + (least - kMost) * i / (kShares - 1);
+  for (int i = 0; i < shares; ++i) {
+    const double share = most + (least - most) * i / (shares - 1);
     for (const int end : {type.codes.lowest, type.codes.highest}) {
       const auto sums = groups.sums({extreme * (share / end), {}});
       const auto fitted = groups.fitted(sums, false);
