@@ -394,6 +394,10 @@ HOPELESS = {
                                   "the result; give a file with more"),
     "rows of a token": ([], (8, 1), "rows of 1 token: at least 2 are needed"),
     "rows beyond the context": ([], (8, cli_models.CONTEXT + 1), "the model's context holds 128"),
+    "blocks among codes": (["--rule", "*.0.*.q_proj=type:Q8_0"], (8, 32), "model.layers.0.self_attn.q_proj: quantized to "
+                           "Q8_0, which --format compressed-tensors cannot hold; use --format hf"),
+    "no whole blocks": (["--rule", "*.down_proj=type:Q4_K", "--format", "hf"], (8, 32),
+                        "96 columns are no whole blocks of Q4_K, which have 256"),
     "groups": (["--group-size", 64], (8, 32), "group size 64 does not divide the 96 input columns of model.layers.0.mlp."
                                               "down_proj; use 32 or 16 or 8, which divide all"),
 }
@@ -413,6 +417,23 @@ def test_what_cannot_work_is_said_before_the_work(case, home, tmp_path):
                                     tmp_path / "out", *options, "--calibration", calibration)
         assert finished.returncode == 1 and words in finished.stderr, finished.stderr
         assert len(finished.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("method", ["rtn", "gptq"])
+def test_block_types(method, home, tmp_path):
+    figures = cli_program.report("quantize", home / "llama", "-o", tmp_path / "out", "--method", method, "--rule",
+                                 "*=type:Q8_0", "--format", "hf", "--tweak", "end-to-end", "--steps", 2, "--tune",
+                                 "scales", "--calibration", home / "calibration.safetensors", to=tmp_path)
+    assert figures["bits_per_weight"] == 8.5 and figures["bits"] == 8 and figures["group_size"] == 32
+    plan, = figures["settings"]["quantize"]["plans"]
+    assert plan["settings"]["type"] == "Q8_0" and "symmetric" not in plan["settings"]
+    assert figures["kld"]["quantized"] < 1e-3
+    original, stored = cli_program.tensors(home / "llama"), cli_program.tensors(tmp_path / "out")
+    for name, values in original.items():
+        if name.endswith("_proj.weight"):
+            step = values.float().abs().view(len(values), -1, 32).amax(2) / 127
+            error = (stored[name] - values).float().abs().view(len(values), -1, 32).amax(2)
+            assert 0 < error.max() and (error < 40 * step).all(), name
 
 
 def test_advice_on_groups_works(home, tmp_path):
