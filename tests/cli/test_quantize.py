@@ -433,7 +433,8 @@ def test_block_types(method, home, tmp_path):
         if name.endswith("_proj.weight"):
             step = values.float().abs().view(len(values), -1, 32).amax(2) / 127
             error = (stored[name] - values).float().abs().view(len(values), -1, 32).amax(2)
-            assert 0 < error.max() and (error < 40 * step).all(), name
+            assert error.max() > 0, name
+            assert method == "gptq" or (error < 2 * step).all(), name  # GPTQ moves weights on purpose
 
 
 def test_advice_on_groups_works(home, tmp_path):
