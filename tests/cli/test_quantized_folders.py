@@ -99,6 +99,12 @@ def test_inspect_says_that_it_is_quantized(name, variants, tmp_path):
     assert found["bits_per_weight"] < 16 and found["readers"]
 
 
+def test_no_quantization_may_be_spelled_out(variants, tmp_path):
+    shutil.copytree(variants("gptq-4").source, tmp_path / "float")
+    cli_models.edit_config(tmp_path / "float", lambda config: config.update(quantization_config=None))
+    assert cli_program.report("inspect", tmp_path / "float", to=tmp_path)["quantized"] is False
+
+
 # ---------------------------------------------------------------- tweaking -------------------------------------------
 
 def header(path):

@@ -37,7 +37,8 @@ std::vector<GgufTensorShape> every_layer(const Json& tensors, std::int64_t layer
 
 std::vector<Case> cases() {
   std::vector<Case> all;
-  for (const auto& entry : read_json(std::getenv("NORMTWEAK_GGUF_PRESETS")).at("cases")) {
+  const auto kept = read_json(std::getenv("NORMTWEAK_GGUF_PRESETS"));
+  for (const auto& entry : kept.at("cases")) {
     const auto& model = entry.at("model");
     const auto layers = model.at("layers").get<std::int64_t>();
     all.push_back({entry.at("name"),

@@ -1,4 +1,5 @@
 // What lives where, for models whose sizes are known: LLaMA-7B's blocks hold 6.48 thousand million weights.
+#include <ATen/ops/empty.h>
 #include <gtest/gtest.h>
 
 #include <map>
@@ -188,25 +189,33 @@ TEST(TunedFloats, FollowFromThePlan) {
   }
 }
 
-// Every linear with scales [10, 4] and zero-points of some type beside them.
+// Every linear with scales [10, 4] and zero-points beside them, which are whole or floats.
 class Packed : public tests::TypesOnly {
  public:
-  explicit Packed(at::ScalarType zeros) : TypesOnly(at::kBFloat16), zeros_(zeros) {}
-  bool contains(const std::string& name) const override { return !name.ends_with(".weight_codebook"); }
-  formats::TensorInfo info(const std::string& name) const override {
-    return {name.ends_with(".weight_zero_point") ? zeros_ : at::kBFloat16, {10, 4}};
+  explicit Packed(bool float_zeros) : TypesOnly(at::kBFloat16), float_zeros_(float_zeros) {}
+  bool contains(const std::string& /*name*/) const override { return true; }
+  std::optional<weights::Weight> outline(const std::string& /*name*/) const override {
+    const auto empty = [](at::ScalarType type) {
+      return at::empty({10, 4}, at::TensorOptions(type).device(at::kMeta));
+    };
+    return weights::AffineWeight{.codes = empty(at::kByte),
+                                 .scales = empty(at::kFloat),
+                                 .zeros = empty(at::kFloat),
+                                 .group_size = 1,
+                                 .float_zeros = float_zeros_};
   }
 
  private:
-  at::ScalarType zeros_;
+  bool float_zeros_;
 };
 
 TEST(TunedFloats, AreThoseOfAQuantizedCheckpoint) {
   constexpr std::int64_t kNorms = 65 * 4096, kScales = 32 * 7 * 40;
   auto checkpoint = llama_7b();
-  checkpoint.tensors = std::make_shared<Packed>(at::kInt);
+  checkpoint.keeps_codes = true;
+  checkpoint.tensors = std::make_shared<Packed>(false);
   EXPECT_EQ(tuned_floats(tunable_floats(checkpoint), {}), kNorms + kScales);
-  checkpoint.tensors = std::make_shared<Packed>(at::kBFloat16);
+  checkpoint.tensors = std::make_shared<Packed>(true);
   EXPECT_EQ(tuned_floats(tunable_floats(checkpoint), {}), kNorms + 2 * kScales);
 }
 
