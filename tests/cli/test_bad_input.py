@@ -166,7 +166,7 @@ CASES = [
     (f"quantize good {QUANTIZE} --token-weights all", 2, ["all", "fisher"]),
     (f"quantize good {QUANTIZE} --bits four", 2, ["four", "2,3,4,6,8"]),
     (f"quantize good {QUANTIZE} --method magic", 2, ["magic", "gptq"]),
-    (f"quantize good {QUANTIZE} --format awq", 2, ["awq", "compressed-tensors"]),
+    (f"quantize good {QUANTIZE} --format exl2", 2, ["exl2", "compressed-tensors"]),
     (f"quantize good {QUANTIZE} --rule *=bits:5", 2, ["*=bits:5"]),
     (f"quantize good {QUANTIZE} --tune everything", 2, ["everything", "norms"]),
     (f"quantize good {QUANTIZE} --tweak magic", 2, ["--tweak", "magic", "{none,end-to-end,layerwise}"]),
