@@ -20,7 +20,8 @@ EVALUATIONS = ["--eval-text other.txt", "--eval-rows other.txt", "--eval-lambada
 QUANTIZE = "quantize model -o out"
 AFFINE = ["--bits 3", "--group-size 16", "--symmetric", "--search-grid"]
 GPTQ = ["--no-act-order", "--sweeps 1", "--damping 0.02", "--drift-correction 0.25"]
-ANY_PLAN = ["--format hf", "--store-dtype bf16", "--rule *.q_proj=bits:8"]
+ANY_PLAN = ["--format hf", "--for vllm", "--store-dtype bf16", "--rule *.q_proj=bits:8"]
+OTHER_FORMAT = ["--gguf-type Q4_K_M"]
 STEPS = ["--lr 0.01", "--epochs 1", "--batch 4"]
 # --tune is noted by what is named and missing; the others by the method
 END_TO_END = [*STEPS, "--tune norms,scales", "--lr-scales 0.02", "--budget 100k-tokens", "--stop-after 1"]
@@ -61,43 +62,42 @@ MODES = {
                        [*DEVICE, *AFFINE, *GPTQ, *ANY_PLAN, *EVALUATIONS, *EXTERNAL, "--token-weights fisher"],
                        [*ON_A_CPU, "--seed 3", *WRITING, *END_TO_END, "--steps 3", "--lr-zeros 0.1", "--loss mse",
                         "--lr-scale 2", "--target float-stream", "--final-norm"],
-                       ["--sensitivity", *ROWS], ["--text", "--output", "--method", "--tweak", "--calibration",
-                                                  "--float-zeros"]),
+                       ["--sensitivity", *OTHER_FORMAT, *ROWS],
+                       ["--text", "--output", "--method", "--tweak", "--calibration", "--float-zeros"]),
     "quantize, rtn": (f"{QUANTIZE} --method rtn --calibration ids.safetensors --tweak layerwise",
                       [*DEVICE, *AFFINE[:2], "--float-zeros", "--search-grid", *ANY_PLAN, *LAYERWISE],
                       [*ON_A_CPU, "--seed 3", *WRITING, *EXTERNAL, "--token-weights fisher", "--budget 5m"],
-                      ["--sensitivity", *GPTQ, *ROWS, *BLOCKWISE_LACK],
+                      ["--sensitivity", *OTHER_FORMAT, *GPTQ, *ROWS, *BLOCKWISE_LACK],
                       ["--text", "--output", "--method", "--tweak", "--calibration", "--symmetric", "--eval-text",
                        "--eval-rows", "--eval-lambada"]),
     "quantize, kmeans": (f"{QUANTIZE} --method kmeans --bits 3 --text text.txt --tweak layerwise",
                          [*DEVICE, *ROWS, "--format compressed-tensors", "--store-dtype bf16", *LAYERWISE],
                          [*ON_A_CPU, "--seed 3", *WRITING, *EXTERNAL, "--token-weights fisher", "--group-size 16",
                           "--budget 5m"],
-                         ["--symmetric", "--float-zeros", "--search-grid", *GPTQ, *BLOCKWISE_LACK],
-                         ["--bits", "--text", "--output", "--method", "--tweak", "--calibration", "--sensitivity",
+                         ["--symmetric", "--float-zeros", "--search-grid", *OTHER_FORMAT, *GPTQ, *BLOCKWISE_LACK],
+                         ["--bits", "--for", "--text", "--output", "--method", "--tweak", "--calibration", "--sensitivity",
                           "--rule", "--eval-text", "--eval-rows", "--eval-lambada"]),
     "quantize, sensitive": (f"{QUANTIZE} --method kmeans --bits 3 --sensitivity --tweak end-to-end --samples 8 "
                             "--tokens 16", [*DEVICE, *WRITING, "--seed 3", "--token-weights fisher", *END_TO_END,
                                             "--rule *.q_proj=bits:2"],
                             [*ON_A_CPU, *EXTERNAL, "--lr-zeros 0.1"], ["--loss mse", "--lr-scale 2", "--final-norm",
-                                                                      "--target float-block"],
-                            ["--bits", "--format", "--store-dtype", "--group-size", "--symmetric", "--float-zeros",
+                                                                      "--target float-block", *OTHER_FORMAT],
+                            ["--bits", "--format", "--for", "--store-dtype", "--group-size", "--symmetric", "--float-zeros",
                              "--search-grid", "--act-order", "--sweeps", "--damping", "--drift-correction", "--steps",
                              "--text", "--output", "--method", "--tweak", "--calibration", "--sensitivity", "--samples",
                              "--tokens", "--eval-text", "--eval-rows", "--eval-lambada"]),
-    "tweak, end to end": (TWEAK, [*DEVICE, *END_TO_END, "--seed 3", *EVALUATIONS, *EXTERNAL],
+    "tweak, end to end": (TWEAK, ["--patch p", *DEVICE, *END_TO_END, "--seed 3", *EVALUATIONS, *EXTERNAL],
                           [*ON_A_CPU, *WRITING, "--lr-zeros 0.1"],
-                          [*ROWS, "--loss mse", "--lr-scale 2", "--target float-stream", "--final-norm", "--patch p"],
+                          [*ROWS, "--loss mse", "--lr-scale 2", "--target float-stream", "--final-norm"],
                           ["--steps", "--reference", "--text", "--output", "--method", "--calibration"]),
-    "tweak, steps": (f"{TWEAK} --steps 2 --tune norms", [*DEVICE, "--lr 0.01", "--batch 4", "--seed 3"],
+    "tweak, steps": (f"{TWEAK} --steps 2 --tune norms", ["--patch p", *DEVICE, "--lr 0.01", "--batch 4", "--seed 3"],
                      [*ON_A_CPU, *WRITING, *EXTERNAL, "--epochs 2", "--budget 5m", "--stop-after 2", "--lr-scales 0.1",
-                      "--lr-zeros 0.1"], [*ROWS, "--loss mse", "--lr-scale 2", "--target float-block", "--final-norm",
-                                         "--patch p"],
+                      "--lr-zeros 0.1"], [*ROWS, "--loss mse", "--lr-scale 2", "--target float-block", "--final-norm"],
                      ["--steps", "--tune", "--reference", "--text", "--output", "--method", "--calibration",
                       "--eval-text", "--eval-rows", "--eval-lambada"]),
-    "tweak, layerwise": (f"{TWEAK} --method layerwise", [*DEVICE, *LAYERWISE],
+    "tweak, layerwise": (f"{TWEAK} --method layerwise", ["--patch p", *DEVICE, *LAYERWISE],
                          [*ON_A_CPU, *WRITING, *EXTERNAL, "--seed 3", "--budget 5m"],
-                         [*ROWS, *BLOCKWISE_LACK, "--patch p"],
+                         [*ROWS, *BLOCKWISE_LACK],
                          ["--reference", "--text", "--output", "--method", "--calibration", "--eval-text",
                           "--eval-rows", "--eval-lambada"]),
 }
