@@ -78,7 +78,16 @@ Norm TensorLoader::norm(const NormShape& shape) const {
   return norm;
 }
 
-weights::Weight TensorLoader::weight(const LinearShape& shape, Layout layout) const {
+// Codes of a folder are [out, in], whatever the layout of the family.
+Layout TensorLoader::layout_of(const LinearShape& shape, Layout layout) const {
+  if (layout == Layout::out_in || checkpoint_.quantized == nullptr) return layout;
+  const auto stored = stored_name(checkpoint_, shape.name + ".weight");
+  const bool has_codes = checkpoint_.tensors->contains(stored) && checkpoint_.tensors->outline(stored).has_value();
+  return has_codes ? Layout::out_in : layout;
+}
+
+weights::Weight TensorLoader::weight(const LinearShape& shape, Layout family_layout) const {
+  const auto layout = layout_of(shape, family_layout);
   if (checkpoint_.keeps_codes) {
     if (auto weight = coded_weight(shape, layout)) return *weight;
   }

@@ -23,7 +23,8 @@ class TensorLoader {
   Linear linear(const LinearShape& shape, Layout layout) const;
 
  private:
-  weights::Weight weight(const LinearShape& shape, Layout layout) const;
+  weights::Weight weight(const LinearShape& shape, Layout family_layout) const;
+  Layout layout_of(const LinearShape& shape, Layout layout) const;
   // With the codes that the file stores; nullopt if it stores none.
   std::optional<weights::Weight> coded_weight(const LinearShape& shape, Layout layout) const;
   std::string formula(Dimension dimension) const;

@@ -60,7 +60,7 @@ at::Tensor ModuleTensors::floats(std::string_view part, at::IntArrayRef shape) c
   const auto type = float_type(part, shape);
   auto values = read(part, type, shape).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
   if (!all_finite(values)) {
-    refuse(part, "holds NaN or infinity; the file is damaged or was saved from a failed run");
+    fail("{} holds NaN or infinity; the file is damaged or was saved from a failed run", described_part(part));
   }
   return values;
 }
