@@ -54,8 +54,8 @@ bool is_packed_config(const Json& config);
 
 class PackedConfig {
  public:
-  // Throws Error naming `origin` and what was found if the config needs something unsupported: another format,
-  // quantized activations, a quantized KV cache, sparsity, transforms, reordered columns.
+  // Throws Error naming `origin` and what was found if the config needs something unsupported: another format, a
+  // quantized KV cache, sparsity, transforms.
   PackedConfig(const Json& config, std::string_view origin);
 
   // nullopt if the module stays float. class_name: compared with class targets such as "Linear". Throws Error naming
