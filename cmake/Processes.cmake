@@ -19,7 +19,7 @@ include(CheckCXXSourceCompiles)
 function(_normtweak_try_nccl)
   set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
   set(CMAKE_REQUIRED_INCLUDES "${torch_root}/include" "${torch_root}/include/torch/csrc/api/include" ${ARGN})
-  set(CMAKE_REQUIRED_DEFINITIONS -DUSE_C10D_NCCL -DFMT_HEADER_ONLY)
+  set(CMAKE_REQUIRED_DEFINITIONS -DUSE_C10D_NCCL)
   check_cxx_source_compiles("
     #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
     int size() { return sizeof(c10d::ProcessGroupNCCL); }" NORMTWEAK_NCCL)
