@@ -6,36 +6,26 @@
 
 The model writes a text. From it come the importance matrix (mean squared inputs per column) and this program's
 calibration. For each preset: llama.cpp's file untouched and tweaked in place, and this program's file untouched and
-tweaked, all four scored by this program in F32. A preset may be NAME:PATTERN: the linears that the pattern matches get
-that type, all others stay F32, in both files. Needs llama-cpp-python 0.3.36, gguf and torch.
+tweaked, all four scored by this program in F32. A preset may be NAME:LINEAR,...: those linears get
+that type, all others stay F32, in both files. Needs llama-cpp-python 0.3.36, gguf, transformers and torch.
 """
 import ctypes
-import json
 import re
-import struct
 import time
 
 import gguf
 import numpy
-import torch
+from safetensors.torch import load_file
 
 import importance_matrix
 import program
+from float_export import export_float
 from llama_library import library  # silent but for errors
 
 FILE_TYPES = {"Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q2_K": 10, "Q3_K": 12, "Q3_K_S": 11, "Q3_K_M": 12, "Q3_K_L": 13,
               "Q4_K_S": 14, "Q4_K_M": 15, "Q5_K_S": 16, "Q5_K_M": 17, "Q6_K": 18, "IQ4_NL": 25, "IQ4_XS": 30, "F32": 0}
 LINEARS = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj",
            "mlp.down_proj"]
-
-
-def read_ids(path):
-    data = path.read_bytes()
-    (length,) = struct.unpack_from("<Q", data)
-    entry = json.loads(data[8:8 + length])["input_ids"]
-    begin, end = (8 + length + offset for offset in entry["data_offsets"])
-    kind = {"I64": numpy.int64, "I32": numpy.int32}[entry["dtype"]]
-    return torch.from_numpy(numpy.frombuffer(data[begin:end], kind).reshape(entry["shape"]).astype(numpy.int64))
 
 
 def types(path):
@@ -70,11 +60,6 @@ def quantize(source, target, file_type, matrix, wanted):
     return time.time() - begin
 
 
-def scores(figures, state):
-    return [figure for evaluation in figures["evaluations"] for figure in (
-        evaluation["perplexity"][state], evaluation["kld"][state])]
-
-
 def main():
     parser = program.parser(__doc__, samples=1024, tokens=512, out="llama_cpp_quantizer")
     parser.add_argument("--rows", required=True, help="a data set with one row a line")
@@ -84,31 +69,32 @@ def main():
     options = parser.parse_args()
     normtweak = program.Program(options)
     text, _ = normtweak.write_text()
+    source = export_float(normtweak.run, options.model, normtweak.out / "float")
     begin = time.time()
-    matrix = importance_matrix.importance(options.model, read_ids(text), options.device or "cpu")
+    matrix = importance_matrix.importance(source, load_file(text)["input_ids"].long(), options.device or "cpu")
     print(f"importance matrix of {len(matrix)} tensors: {time.time() - begin:.0f} s", flush=True)
     evaluate = ["--calibration", text, "--eval-rows", options.rows, "--eval-text", options.text, "--context", 512]
     print("| types | file | bytes | WikiText-2 | KLD | PTB | KLD | seconds |\n|-|-|-|-|-|-|-|-|", flush=True)
     for preset in options.presets:
-        kind, _, linear = preset.partition(":")
+        kind, _, linears = preset.partition(":")
         name = re.sub(r"\W", "-", preset)
         theirs, ours = normtweak.out / f"{name}-llama.gguf", normtweak.out / f"{name}-ours.gguf"
         rules = []
-        if linear:
+        if linears:
             rules = [part for other in LINEARS for part in (
-                "--rule", f"*.{other}=" + (f"type:{kind}" if other == linear else "skip"))]
+                "--rule", f"*.{other}=" + (f"type:{kind}" if other in linears.split(",") else "skip"))]
         made = normtweak.run("quantize", options.model, "-o", ours, "--format", "gguf", "--gguf-type",
-                             "F32" if linear else kind, *rules, *evaluate, name=f"{name}-ours")
+                             "F32" if linears else kind, *rules, *evaluate, name=f"{name}-ours")
         seconds = quantize(options.model, theirs, FILE_TYPES[kind], matrix, types(ours))
         if types(ours) != types(theirs):
             raise SystemExit(f"{theirs} has other types than {ours}")
         mended = normtweak.run("tweak", theirs, "--reference", options.model, "-o", normtweak.out / f"{name}-mended.gguf",
                                *evaluate, name=f"{name}-mended")
         taken = made["seconds"]
-        rows = [("llama.cpp", theirs, scores(mended, "quantized"), seconds),
-                ("the same, tweaked", theirs, scores(mended, "tweaked"), mended["seconds"]["tweak"]),
-                ("normtweak, untouched", ours, scores(made, "quantized"), taken["quantize"]),
-                ("normtweak", ours, scores(made, "tweaked"), taken["quantize"] + taken["tweak"])]
+        rows = [("llama.cpp", theirs, program.scores(mended, "quantized"), seconds),
+                ("the same, tweaked", theirs, program.scores(mended, "tweaked"), mended["seconds"]["tweak"]),
+                ("normtweak, untouched", ours, program.scores(made, "quantized"), taken["quantize"]),
+                ("normtweak", ours, program.scores(made, "tweaked"), taken["quantize"] + taken["tweak"])]
         for label, path, (rows_perplexity, rows_kld, text_perplexity, text_kld), time_taken in rows:
             print(f"| {preset} | {label} | {path.stat().st_size:,} | {rows_perplexity:.2f} | {rows_kld:.4f} | "
                   f"{text_perplexity:.2f} | {text_kld:.4f} | {time_taken:.0f} |", flush=True)

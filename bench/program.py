@@ -28,6 +28,12 @@ def stored(model):
     return ["--store-dtype", "f32"] if Path(model).suffix == ".gguf" else []
 
 
+def scores(figures, state):
+    """Perplexity and KLD on each text of a report, of the model "quantized" (untouched) or "tweaked"."""
+    return [figure for evaluation in figures["evaluations"] for figure in (
+        evaluation["perplexity"][state], evaluation["kld"][state])]
+
+
 class Failure(Exception):
     """The program ended with a status other than 0; says what it said."""
 

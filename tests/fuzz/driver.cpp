@@ -1,9 +1,10 @@
 // Runs a target without libFuzzer, with libFuzzer's arguments:
-//     fuzz_NAME [-runs=N] [-seed=N] FOLDER|FILE ...
-// Every file is read as it is and must be accepted. Then, where a folder is named, come N changed inputs. The
-// environment variables NORMTWEAK_FUZZ_RUNS and NORMTWEAK_FUZZ_SEED go before the arguments.
+//     fuzz_NAME [-runs=N] [-max_total_time=SECONDS] [-seed=N] FOLDER|FILE ...
+// Every file is read as it is and must be accepted. Then, where a folder is named, come N changed inputs, fewer if the
+// time is over before. The environment variables NORMTWEAK_FUZZ_RUNS and NORMTWEAK_FUZZ_SEED go before the arguments.
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -21,6 +22,7 @@ namespace fs = std::filesystem;
 
 struct Choices {
   std::uint64_t runs = 1000, seed = 1;
+  std::uint64_t seconds = 0;    // 0: as long as the runs take
   std::vector<fs::path> files;  // sorted: the order of a folder is not that of another machine
   bool has_folder = false;
 };
@@ -46,6 +48,8 @@ Choices parse_arguments(int count, char** arguments) {
   for (const std::string_view argument : std::vector<std::string_view>(arguments + 1, arguments + count)) {
     if (argument.starts_with("-runs=")) {
       choices.runs = parse_number(argument.substr(6));
+    } else if (argument.starts_with("-max_total_time=")) {
+      choices.seconds = parse_number(argument.substr(16));
     } else if (argument.starts_with("-seed=")) {
       choices.seed = parse_number(argument.substr(6));
     } else {
@@ -90,11 +94,15 @@ void run_all(const Choices& choices, const fs::path& name) {
   }
   if (!choices.has_folder) return;
   const Mutator mutator(std::move(seeds), choices.seed);
-  std::uint64_t read = 0;
-  for (std::uint64_t i = 0; i < choices.runs; ++i) read += runner.run(mutator.input(i)) ? 1 : 0;
+  const auto begin = std::chrono::steady_clock::now();
+  const auto in_time = [&] {
+    return choices.seconds == 0 || std::chrono::steady_clock::now() - begin < std::chrono::seconds(choices.seconds);
+  };
+  std::uint64_t runs = 0, read = 0;
+  for (; runs < choices.runs && in_time(); ++runs) read += runner.run(mutator.input(runs)) ? 1 : 0;
   fs::remove(kept);
   std::printf("%zu seeds and %llu changed inputs, of which %llu were read\n", choices.files.size(),
-              static_cast<unsigned long long>(choices.runs), static_cast<unsigned long long>(read));
+              static_cast<unsigned long long>(runs), static_cast<unsigned long long>(read));
 }
 
 }  // namespace
