@@ -64,6 +64,7 @@ def main():
     parser = program.parser(__doc__, samples=1024, tokens=512, out="llama_cpp_quantizer")
     parser.add_argument("--rows", required=True, help="a data set with one row a line")
     parser.add_argument("--text", required=True, help="a text file")
+    parser.add_argument("--context", type=int, default=512, help="tokens in a window that is scored")
     parser.add_argument("--presets", nargs="+", default=["Q4_0", "Q4_K_M", "IQ4_XS", "Q3_K:mlp.down_proj",
                                                          "Q2_K:mlp.down_proj"])
     options = parser.parse_args()
@@ -73,7 +74,7 @@ def main():
     begin = time.time()
     matrix = importance_matrix.importance(source, load_file(text)["input_ids"].long(), options.device or "cpu")
     print(f"importance matrix of {len(matrix)} tensors: {time.time() - begin:.0f} s", flush=True)
-    evaluate = ["--calibration", text, "--eval-rows", options.rows, "--eval-text", options.text, "--context", 512]
+    evaluate = ["--calibration", text, "--eval-rows", options.rows, "--eval-text", options.text, "--context", options.context]
     print("| types | file | bytes | WikiText-2 | KLD | PTB | KLD | seconds |\n|-|-|-|-|-|-|-|-|", flush=True)
     for preset in options.presets:
         kind, _, linears = preset.partition(":")

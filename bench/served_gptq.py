@@ -53,6 +53,7 @@ def main():
     parser = program.parser(__doc__, samples=512, tokens=512, out="served_gptq")
     parser.add_argument("--rows", required=True, help="a data set with one row a line")
     parser.add_argument("--text", required=True, help="a text file")
+    parser.add_argument("--context", type=int, default=512, help="tokens in a window that is scored")
     parser.add_argument("--bits", type=int, default=4)
     parser.add_argument("--group-size", type=int, default=128)
     options = parser.parse_args()
@@ -62,7 +63,7 @@ def main():
     theirs, ours = normtweak.out / "llm-compressor", normtweak.out / "normtweak"
     seconds = llm_compressor(source, theirs, load_file(text)["input_ids"].long(), options)
     torch.cuda.empty_cache()
-    evaluate = ["--calibration", text, "--eval-rows", options.rows, "--eval-text", options.text, "--context", 512]
+    evaluate = ["--calibration", text, "--eval-rows", options.rows, "--eval-text", options.text, "--context", options.context]
     mended = normtweak.run("tweak", theirs, "--reference", source, "-o", normtweak.out / "llm-compressor-tweaked", *evaluate,
                            name="llm-compressor-tweaked")
     made = normtweak.run("quantize", source, "-o", ours, "--format", "gptq", "--bits", options.bits, "--symmetric",
