@@ -9,7 +9,9 @@ from safetensors.torch import load_file, save_file
 import cli_gguf
 import cli_models
 import cli_program
+import family_models
 import quantized_folders
+from family_configs import FAMILIES
 from quantized_folders import VARIANTS
 from quantized_linears import Packed
 from test_quantized_folders import IDS, home, model, same_bytes, variants  # noqa: F401: fixtures
@@ -115,6 +117,129 @@ def test_blocks_with_a_minimum_are_refused(tmp_path):
     cli_gguf.write(tmp_path / "blocks.gguf", cli_models.llama(intermediate_size=128), "llama", gguf.GGMLQuantizationType.Q4_1)
     found = cli_program.call("convert", tmp_path / "blocks.gguf", "-o", tmp_path / "out", "--format", "gptq")
     assert found.returncode == 1 and "Q4_1" in found.stderr and "more than one scale" in found.stderr
+
+
+# ---------------------------------------------------------------- folders as GGUF files -----------------------------
+
+TO_GGUF = [
+    ("gptq-2", "Q4_0"), ("gptq-3", "Q4_0"), ("gptq-3-asymmetric-v1", "Q4_0"), ("gptq-4", "Q4_0"),
+    ("gptq-4-asymmetric-v2", "Q5_0"), ("gptq-8", "Q8_0"), ("gptq-4-bf16", "Q4_0"), ("gptq-4-rows", "Q4_0"),
+    ("gptq-4-shards", "Q4_0"), ("gptq-head", "Q4_0"), ("awq", "Q5_0"), ("auto-round-gptq-5", "Q5_0"),
+    ("auto-round-extra", None), ("packed-4", "Q4_0"), ("packed-5", "Q8_0"), ("packed-6", "Q8_0"), ("packed-7", "Q8_0"),
+    ("packed-8", "Q8_0"), ("gptq-dynamic", None), ("awq-some-float", None),
+]
+
+
+def to_gguf(folder, to):
+    """The tensors of the file, by name."""
+    figures = cli_program.report("convert", folder, "-o", to / "out.gguf", to=to)
+    assert figures["format"] == "gguf" and figures["linears"] > 0
+    assert abs(figures["output_bytes"] - (to / "out.gguf").stat().st_size) < 64
+    return {tensor.name: tensor for tensor in gguf.GGUFReader(to / "out.gguf").tensors}
+
+
+def check_values(tensors, expected):
+    """expected: by the names of Hugging Face."""
+    heads = {"q_proj": 4, "k_proj": 2}
+    assert len(tensors) == len(expected)
+    for name, values in expected.items():
+        tensor = tensors[cli_gguf.gguf_name(name, "llama")]
+        found = torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type).copy())
+        permuted = heads.get(name.split(".")[-2])
+        assert torch.equal(cli_gguf.deinterleave(found, permuted) if permuted else found, values), name
+
+
+@pytest.mark.parametrize("name, kind", TO_GGUF)
+def test_a_folder_as_a_file(name, kind, variants, tmp_path):
+    before = variants(name).before
+    tensors = to_gguf(before, tmp_path)
+    check_values(tensors, quantized_folders.dequantized(before, name))
+    kinds = {tensor.tensor_type.name for tensor in tensors.values() if ".ffn_" in tensor.name or ".attn_q.w" in tensor.name}
+    assert kind is None or kinds - {"F32"} == {kind}
+    assert {tensor.tensor_type.name for tensor in tensors.values() if len(tensor.shape) == 1} == {"F32"}
+    assert tensors["token_embd.weight"].tensor_type.name == ("F16" if VARIANTS[name].dtype == torch.float16 else "BF16")
+    old, new = (cli_program.logits(path, IDS, tmp_path, "--dtype", "f32") for path in (before, tmp_path / "out.gguf"))
+    assert old.std() > 0.1 and torch.equal(old, new)
+    assert cli_program.report("inspect", tmp_path / "out.gguf", to=tmp_path)["sound"] is True
+
+
+@pytest.mark.parametrize("bits, kind", [(4, "Q4_1"), (5, "Q5_1")])
+def test_minima_that_are_values_of_f16(bits, kind, variants, tmp_path):
+    """Scales of few digits, so that their products with zero-points have no more than F16 holds."""
+    name = {4: "packed-4-asymmetric", 5: "packed-5"}[bits]
+    before = tmp_path / "before"
+    quantized_folders.write(before, name, variants(name).source)
+    tensors = load_file(before / "model.safetensors")
+    for part, scales in tensors.items():
+        if part.endswith("weight_scale"):
+            mantissa, exponent = torch.frexp(scales.float())
+            scales.copy_(torch.ldexp((mantissa * 32).round() / 32, exponent))
+    save_file(tensors, before / "model.safetensors", metadata={"format": "pt"})
+    written = to_gguf(before, tmp_path)
+    check_values(written, quantized_folders.dequantized(before, name))
+    assert written["blk.0.ffn_down.weight"].tensor_type.name == kind
+    reader = gguf.GGUFReader(tmp_path / "out.gguf")
+    assert reader.fields["general.file_type"].contents() == gguf.LlamaFileType[f"MOSTLY_{kind}"]
+
+
+NOT_IN_BLOCKS = [
+    ("gptq-4-act-order", "act-order"), ("nf4", "nf4"), ("fp8-tiles", "fp8"), ("int8-rows", "int8"),
+    ("packed-8-rows-asymmetric", "from -2"),
+]
+
+
+@pytest.mark.parametrize("name, why", NOT_IN_BLOCKS)
+def test_what_blocks_would_lose_is_refused(name, why, variants, tmp_path):
+    found = cli_program.call("convert", variants(name).before, "-o", tmp_path / "out.gguf")
+    assert found.returncode == 1 and why in found.stderr.splitlines()[-1]
+    assert "model.layers.0.self_attn.q_proj" in found.stderr
+    assert not (tmp_path / "out.gguf").exists()
+
+
+def test_groups_that_are_no_blocks_are_refused(home, tmp_path):  # noqa: F811
+    source = home / "float16"
+    cli_program.run("quantize", source, "-o", tmp_path / "small", "--method", "rtn", "--group-size", 16, "--tweak", "none",
+                    "--calibration", home / "text")
+    found = cli_program.call("convert", tmp_path / "small", "-o", tmp_path / "out.gguf")
+    assert found.returncode == 1 and "groups of 16 columns" in found.stderr
+
+
+def test_a_file_stays_a_file(tmp_path):
+    cli_gguf.write(tmp_path / "in.gguf", cli_models.llama(intermediate_size=128), "llama", gguf.GGMLQuantizationType.Q4_0)
+    found = cli_program.call("convert", tmp_path / "in.gguf", "-o", tmp_path / "out.gguf")
+    assert found.returncode == 1 and "is a GGUF file already" in found.stderr
+
+
+@pytest.mark.parametrize("arguments, words", [(["-o", "out"], "--format: needed"),
+                                              (["-o", "out", "--format", "gguf"], "by the ending .gguf")])
+def test_the_name_of_the_output_is_the_formats(arguments, words, variants, tmp_path):
+    found = cli_program.call("convert", variants("gptq-4").before, *arguments)
+    assert found.returncode == 2 and words in found.stderr
+
+
+# Norms shifted and embeddings tied; rows q | k | v in groups; experts in one tensor; weights stored [in, out]. All
+# columns are whole blocks.
+GATED = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2}
+FAMILIES_TO_GGUF = {
+    "qwen2": GATED, "gemma": GATED | {"head_dim": 16}, "mixtral": GATED, "gpt2": {"n_embd": 64, "n_head": 4},
+    "falcon": {"hidden_size": 64, "num_attention_heads": 8, "num_kv_heads": 2, "new_decoder_architecture": True},
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES_TO_GGUF)
+def test_families(family, tmp_path):
+    facts = FAMILIES[family]
+    config = facts.config(**facts.base | FAMILIES_TO_GGUF[family])
+    family_models.make(family, None, config).save_pretrained(tmp_path / "model")
+    calibration = cli_program.save_ids(tmp_path / "ids.safetensors", family_models.ids(8, 16, seed=3))
+    form = "compressed-tensors" if family == "gpt2" else "gptq"
+    cli_program.run("quantize", tmp_path / "model", "-o", tmp_path / "folder", "--format", form, "--method", "rtn",
+                    "--symmetric", "--group-size", 32, "--tweak", "none", "--calibration", calibration)
+    written = to_gguf(tmp_path / "folder", tmp_path)
+    assert "Q4_0" in {tensor.tensor_type.name for tensor in written.values()}
+    old, new = (cli_program.logits(path, family_models.IDS, tmp_path, "--dtype", "f32")
+                for path in (tmp_path / "folder", tmp_path / "out.gguf"))
+    assert old.std() > 0.1 and torch.equal(old, new)
 
 
 # ---------------------------------------------------------------- who is to serve it ---------------------------------

@@ -1,4 +1,6 @@
 """GGUF files that the program writes: what llama.cpp's converter would write of the same weights, or a refusal."""
+import base64
+import functools
 import json
 import shutil
 
@@ -15,6 +17,8 @@ import cli_program
 import family_gguf
 import family_models
 import text_folders
+import text_subwords
+import text_tokenizers
 from family_configs import FAMILIES
 
 PLAN = ["--method", "rtn", "--bits", 8, "--group-size", 16, "--tweak", "none", "--dtype", "f32"]
@@ -196,6 +200,63 @@ def test_keys_of_sentencepiece(home, tmp_path):
     assert len(value(keys, "ggml.scores")) == len(kinds) == 1504
     assert value(keys, "ggml.add_bos_token") is True and value(keys, "ggml.add_space_prefix") is True
     assert value(keys, "chat_template") == "{{ z }}"
+
+
+@functools.cache
+def unigram():
+    return text_tokenizers.change(text_subwords.t5(), text_folders.name_apart)
+
+
+def save_unigram(folder, edit=lambda document: None):
+    """Returns the tokenizer."""
+    tokenizer = text_tokenizers.change(unigram(), edit)
+    cli_models.save(cli_models.llama(vocab_size=tokenizer.get_vocab_size() + 4, bos_token_id=1, eos_token_id=2), folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast",
+                                                              "eos_token": "</s>", "unk_token": "<unk>"}))
+    return tokenizer
+
+
+def by_normalizers(document):
+    """As transformers converts a model of SentencePiece's."""
+    document["pre_tokenizer"] = document["pre_tokenizer"]["pretokenizers"][1]
+    document["normalizer"] = {"type": "Sequence", "normalizers": [
+        document["normalizer"], {"type": "Strip", "strip_left": False, "strip_right": True},
+        {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "\u2581"}]}
+
+
+@pytest.mark.parametrize("edit", [lambda document: None, by_normalizers], ids=["splits", "normalizers"])
+def test_unigram(edit, home, tmp_path):
+    tokenizer = save_unigram(tmp_path / "model", edit)
+    made = home.quantize(tmp_path / "model", tmp_path / "out.gguf", "--format", "gguf", "--gguf-type", "F16")
+    assert made.returncode == 0, made.stderr
+    keys, _ = read(tmp_path / "out.gguf")
+    document = json.loads(tokenizer.to_str())
+    tokens, scores = zip(*document["model"]["vocab"])
+    normalizer = document["normalizer"]
+    charsmap = base64.b64decode((normalizer.get("normalizers") or [normalizer])[0]["precompiled_charsmap"])
+    kinds = value(keys, "ggml.token_type")
+    assert (value(keys, "ggml.model"), value(keys, "ggml.pre")) == ("t5", "default")
+    assert value(keys, "ggml.tokens")[:len(tokens)] == list(tokens)
+    assert numpy.array_equal(value(keys, "ggml.scores")[:len(tokens)], numpy.float32(scores))
+    assert bytes(value(keys, "ggml.precompiled_charsmap")) == charsmap
+    assert kinds[tokens.index("<unk>")] == gguf.TokenType.UNKNOWN and kinds[-1] == gguf.TokenType.UNUSED
+    assert value(keys, "ggml.unknown_token_id") == tokens.index("<unk>")
+    assert value(keys, "ggml.add_space_prefix") is value(keys, "ggml.remove_extra_whitespaces") is True
+    text = "  The  river\u2460 carries na\u00efve stones, \ufb01ne  " + cli_models.text(30) + " "
+    expected = tokenizer.encode(text).ids[:cli_models.CONTEXT]
+    assert ids_of(tmp_path / "out.gguf", text, len(expected), tmp_path) == expected
+
+
+@pytest.mark.parametrize("edit, words", [
+    (lambda document: document["model"].update(byte_fallback=True), "no tokens for bytes"),
+    (lambda document: document.update(normalizer={"type": "NFKC"}), "a charsmap and joins spaces, no more"),
+    (lambda document: document.update(pre_tokenizer=document["pre_tokenizer"]["pretokenizers"][1]), "joins them"),
+])
+def test_unigram_that_llama_cpp_lacks_is_refused(edit, words, home, tmp_path):
+    save_unigram(tmp_path / "model", edit)
+    refused = home.quantize(tmp_path / "model", tmp_path / "out.gguf", "--format", "gguf", "--gguf-type", "F16")
+    assert refused.returncode == 1 and words in refused.stderr and refused.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("edit, words", [

@@ -277,3 +277,20 @@ def test_the_state_may_have_other_spaces(variants, home, tmp_path):
     check_logits(tmp_path / "out", "nf4-nested", tmp_path)
     with safe_open(tmp_path / "out" / "model.safetensors", "pt") as file:
         assert bytes(file.get_tensor(f"{MODULE}.{STATE}").tolist()).count(b"\n") > 4
+
+
+def test_an_offset_without_room_is_refused(variants, home, tmp_path):
+    """A number of four characters, near which hardly any other has so few."""
+    found = variants("nf4-nested")
+    folder = shutil.copytree(found.before, tmp_path / "short")
+
+    def edit(stored):
+        facts = json.loads(bytes(stored.tolist()))
+        text = json.dumps(facts).replace(json.dumps(facts["nested_offset"]), "9e-3")
+        return torch.tensor(list(text.encode()), dtype=torch.uint8)
+
+    changed(STATE, edit)(folder)
+    refused = cli_program.call("tweak", folder, "--reference", found.source, "--calibration", home / "text", *GENTLE,
+                               "-o", tmp_path / "out")
+    assert refused.returncode == 1 and not (tmp_path / "out").exists()
+    assert f"{MODULE}.{STATE}" in refused.stderr and "nested_offset" in refused.stderr and "no room" in refused.stderr

@@ -5,6 +5,7 @@ import json
 import pathlib
 import struct
 import sys
+import tempfile
 import warnings
 
 import gguf
@@ -268,6 +269,22 @@ def patch_seeds():
                                    "base_bytes.0": str(size), "base_xxh3.0": "0" * 32, "result_xxh3.0": "0" * 32})
 
 
+def gguf_split_seeds():
+    """Two files, one behind the other: tensors in both, and metadata alone in the first."""
+    for name, options in [("tensors", {"split_max_tensors": 2}), ("metadata", {"small_first_shard": True,
+                                                                                "split_max_tensors": 3})]:
+        with tempfile.TemporaryDirectory() as folder:
+            writer = gguf.GGUFWriter(pathlib.Path(folder) / "model.gguf", "llama", **options)
+            writer.add_context_length(32)
+            blocks = gguf.quantize(np.linspace(-1, 1, 64, dtype=np.float32).reshape(2, 32), gguf.GGMLQuantizationType.Q4_0)
+            writer.add_tensor("a", np.zeros((2, 3), np.float32))
+            writer.add_tensor("b", np.ones(4, np.float16))
+            writer.add_tensor("c", blocks, raw_dtype=gguf.GGMLQuantizationType.Q4_0)
+            finish(writer)
+            first, second = sorted(pathlib.Path(folder).iterdir())
+            yield f"{name}.gguf", first.read_bytes() + second.read_bytes()
+
+
 def rows_seeds():
     texts = ["ab a b", "naïve “ab” b ab\nab", "a 日本 ab"]
     yield "lambada.jsonl", "\n".join(json.dumps({"text": text}) for text in texts) + "\n\n" + json.dumps(
@@ -276,7 +293,7 @@ def rows_seeds():
 
 SEEDS = {"safetensors": safetensors_seeds, "pytorch": pytorch_seeds, "safetensors_index": index_seeds, "tokenizer": tokenizer_seeds, "tokenizer_folder": tokenizer_folder_seeds,
          "config": config_seeds, "quantized_linears": quantized_linears_seeds, "token_batch": token_batch_seeds,
-         "rows": rows_seeds, "patch": patch_seeds}
+         "rows": rows_seeds, "patch": patch_seeds, "gguf_split": gguf_split_seeds}
 
 
 def main(out):

@@ -154,14 +154,16 @@ def t5_fields(tokenizer):
             "tokenizer.ggml.add_space_prefix": True, "tokenizer.ggml.remove_extra_whitespaces": True}
 
 
+def name_apart(document):
+    """The trainer of Unigram may list a special token again."""
+    seen = set()
+    for row in document["model"]["vocab"]:
+        row[0] = f"[again {row[0]}]" if row[0] in seen else row[0]
+        seen.add(row[0])
+
+
 def write_t5(folder, lines):
     """transformers leaves out the normalisation of such a file, so the tokenizer itself says what is expected."""
-    def name_apart(document):  # the trainer may list a special token again
-        seen = set()
-        for row in document["model"]["vocab"]:
-            row[0] = f"[again {row[0]}]" if row[0] in seen else row[0]
-            seen.add(row[0])
-
     folder.mkdir(exist_ok=True)
     tokenizer = text_tokenizers.change(text_subwords.t5(), name_apart)
     write(folder / "metadata.json", t5_fields(tokenizer))

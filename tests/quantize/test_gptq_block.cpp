@@ -27,11 +27,11 @@ GptqBlock random_block(std::int64_t columns, std::int64_t out, Grid grid) {
   const auto zeros = float_zeros ? at::rand({columns, out}) * kTop : at::randint(0, 16, {columns, out}).to(at::kFloat);
   return {.target = weight + at::randn({columns, out}) * 0.1,
           .original = weight,
-          .scales = scales,
-          .lowest = -zeros,
-          .highest = kTop - zeros,
-          .phase = float_zeros ? zeros.round() - zeros : at::Tensor(),
-          .curve = grid == Grid::curve ? std::get<0>(at::randn({16}).mul_(5).sort()) : at::Tensor(),
+          .grids = {.scales = scales,
+                    .lowest = -zeros,
+                    .highest = kTop - zeros,
+                    .phase = float_zeros ? zeros.round() - zeros : at::Tensor(),
+                    .curve = grid == Grid::curve ? std::get<0>(at::randn({16}).mul_(5).sort()) : at::Tensor()},
           .feedback = at::randn({columns, columns}) * 0.1,
           .steps = at::empty_like(weight),
           .errors = at::empty_like(weight)};
@@ -40,17 +40,17 @@ GptqBlock random_block(std::int64_t columns, std::int64_t out, Grid grid) {
 // The same in double, as the header tells it, with the plain meaning of a step's grid: whole codes less the zero-point.
 GptqBlock rounded_in_double(const GptqBlock& block) {
   auto plain = block;
-  for (auto* tensor : {&plain.target, &plain.original, &plain.scales, &plain.lowest, &plain.feedback}) {
+  for (auto* tensor : {&plain.target, &plain.original, &plain.grids.scales, &plain.grids.lowest, &plain.feedback}) {
     *tensor = tensor->to(at::kDouble);
   }
   plain.steps = at::zeros_like(plain.target);
   plain.errors = at::zeros_like(plain.target);
   const auto columns = plain.target.size(0);
   for (std::int64_t j = 0; j < columns; ++j) {
-    const auto zero = -plain.lowest[j], scale = plain.scales[j];
+    const auto zero = -plain.grids.lowest[j], scale = plain.grids.scales[j];
     const auto wanted = plain.target[j] / scale;
-    if (block.curve.defined()) {
-      const auto curve = block.curve.to(at::kDouble);
+    if (block.grids.curve.defined()) {
+      const auto curve = block.grids.curve.to(at::kDouble);
       plain.steps[j].copy_(curve.index_select(0, (wanted.unsqueeze(1) - curve).abs().argmin(1)));
     } else {
       plain.steps[j].copy_((wanted + zero).round().clamp(0, kTop) - zero);
@@ -62,8 +62,8 @@ GptqBlock rounded_in_double(const GptqBlock& block) {
 }
 
 GptqBlock on(c10::Device device, GptqBlock block) {
-  for (auto* tensor : {&block.target, &block.original, &block.scales, &block.lowest, &block.highest, &block.phase,
-                       &block.curve, &block.feedback, &block.steps, &block.errors}) {
+  for (auto* tensor : {&block.target, &block.original, &block.grids.scales, &block.grids.lowest, &block.grids.highest,
+                       &block.grids.phase, &block.grids.curve, &block.feedback, &block.steps, &block.errors}) {
     if (tensor->defined()) *tensor = tensor->to(device, tensor->scalar_type(), /*non_blocking=*/false, /*copy=*/true);
   }
   return block;

@@ -1,4 +1,3 @@
-#include "normtweak/base/files/writable.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
 #include "normtweak/cli/named_files.h"
@@ -28,11 +27,9 @@ Job add_apply(CLI::App& command) {
     const auto compute = start(choices->common, false);
     const auto progress = progress_for(choices->common);
     note_unread_general(command, {.no_computing = "with apply", .no_chance = "with apply"}, compute, *progress);
-    if (std::filesystem::is_directory(choices->base)) {
-      pipeline::check_output(choices->output, {choices->base, choices->patch}, 0);
-    } else {
-      check_file_target(choices->output);
-    }
+    const bool is_folder = std::filesystem::is_directory(choices->base);
+    pipeline::check_output(choices->output, is_folder ? pipeline::OutputKind::folder : pipeline::OutputKind::file,
+                           {choices->base, choices->patch}, 0);
     const auto changed = pipeline::apply_patch(choices->base, choices->patch, choices->output);
     finish({{"output", choices->output}, {"patched_bytes", changed}}, choices->common, compute,
            fmt::format("{}: {} bytes of {} written anew\n", choices->output, changed, choices->base));

@@ -1,6 +1,5 @@
 #include "normtweak/base/device/device.h"
 #include "normtweak/base/error.h"
-#include "normtweak/base/files/file_kind.h"
 #include "normtweak/cli/choices.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
@@ -12,7 +11,7 @@
 #include "normtweak/cli/tweak_options.h"
 #include "normtweak/formats/gguf_presets.h"
 #include "normtweak/pipeline/run.h"
-#include "normtweak/pipeline/save_checkpoint.h"
+#include "normtweak/pipeline/save_formats.h"
 #include "normtweak/pipeline/served_by.h"
 #include "normtweak/report/run_report.h"
 
@@ -110,14 +109,12 @@ std::set<std::string> named_options(const CLI::App& command) {
 // One format is a file with types of its own.
 void check_gguf(const CLI::App& command, const Choices& choices) {
   const auto& options = choices.options;
-  if (!pipeline::find_save_format(options.format).is_gguf) {
+  if (pipeline::find_save_format(options.format).output == pipeline::OutputKind::folder) {
     return refuse_unread(command, fmt::format("with --format {}", options.format), {"--gguf-type"});
   }
   refuse_unread(command, "with --format gguf", {"--store-dtype"}, "--gguf-type names the types");
   if (choices.gguf_type->empty()) fail_usage("--format gguf needs --gguf-type, such as Q4_K_M or F16");
-  if (!has_ending(options.output, ".gguf")) {
-    fail_usage("{}: --format gguf writes a file, which programs know by the ending .gguf", options.output.string());
-  }
+  pipeline::check_ending(pipeline::find_save_format(options.format), options.output);
 }
 
 // The layer-wise tweak matches the float block on the quantized stream, which is a different objective from drift

@@ -9,6 +9,7 @@
 #include <map>
 #include <utility>
 
+#include "normtweak/base/about.h"
 #include "normtweak/base/error.h"
 
 namespace normtweak::formats {
@@ -214,11 +215,7 @@ bool singles_out_experts(const Json& group) {
 }
 
 ModulePattern pattern_of(const std::string& text, std::string_view where) {
-  try {
-    return ModulePattern(text);
-  } catch (const Error& error) {
-    fail("{}: {}", where, error.what());
-  }
+  return about(where, [&] { return ModulePattern(text); });
 }
 
 }  // namespace
@@ -289,11 +286,7 @@ PackedConfig::PackedConfig(const Json& config, std::string_view origin)
 }
 
 std::optional<PackedSettings> PackedConfig::settings_of(const std::string& module, std::string_view class_name) const {
-  try {
-    return find_settings(module, std::string(class_name));
-  } catch (const Error& error) {  // of a pattern
-    fail("{}: {}", where_, error.what());
-  }
+  return about(where_, [&] { return find_settings(module, std::string(class_name)); });  // an Error of a pattern
 }
 
 std::optional<PackedSettings> PackedConfig::find_settings(const std::string& module,

@@ -1,5 +1,4 @@
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 
 #include "normtweak/base/device/type_name.h"
@@ -17,10 +16,6 @@ using weights::Weight;
 
 constexpr const char *kPacked = "weight_packed", *kScale = "weight_scale", *kZero = "weight_zero_point",
                      *kShape = "weight_shape", *kCodebook = "weight_codebook", *kIndex = "weight_g_idx";
-
-at::Tensor later(std::initializer_list<std::int64_t> shape, at::ScalarType type) {
-  return at::empty(shape, at::TensorOptions(type).device(at::kMeta));
-}
 
 // Rows and columns, from weight_shape.
 std::array<std::int64_t, 2> shape_of(const ModuleTensors& tensors) {

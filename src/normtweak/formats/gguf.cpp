@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "normtweak/base/about.h"
 #include "normtweak/base/device/finite.h"
 #include "normtweak/base/error.h"
 #include "normtweak/base/files/file_kind.h"
@@ -275,11 +276,8 @@ std::vector<BytePatch> GgufFile::patch_rows(const std::string& name, std::int64_
 std::vector<BytePatch> GgufFile::patch_rows(const std::string& name, std::int64_t first,
                                             const weights::Weight& weight) const {
   const auto& blocks = std::get<weights::BlockWeight>(weight);
-  try {
-    return patch_blocks(blocks, stored_type(name), bytes_, offset_of(entry(name), first));
-  } catch (const Error& error) {
-    fail("{}: tensor {}: {}", file_of(name), name, error.what());
-  }
+  return about(described(*this, name),
+               [&] { return patch_blocks(blocks, stored_type(name), bytes_, offset_of(entry(name), first)); });
 }
 
 }  // namespace normtweak::formats

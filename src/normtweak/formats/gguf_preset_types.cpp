@@ -10,10 +10,6 @@ namespace {
 
 using Mixture = GgufMixture;
 
-const GgmlType& type_named(std::string_view name) {
-  return *std::ranges::find(ggml_types(), name, &GgmlType::name);  // all names of this file are there
-}
-
 enum class Part { embedding, output, value, key, attention_output, down, other };
 
 // query, key and value in one count as a value
@@ -53,9 +49,9 @@ class Chooser {
       : mixture_(preset.mixture), standard_(preset.type), model_(model), values_(values), is_tied_(is_tied) {}
 
   const GgmlType& of(const GgufTensorShape& tensor) {
-    const auto& standard = type_named(standard_);
+    const auto& standard = ggml_type_named(standard_);
     if (standard.block_size == 1) return standard;
-    return fitting(type_named(wanted(tensor)), tensor.shape.back());
+    return fitting(ggml_type_named(wanted(tensor)), tensor.shape.back());
   }
 
  private:
@@ -72,7 +68,7 @@ class Chooser {
   }
 
   std::string_view of_output(std::int64_t columns) const {
-    const auto block = type_named(standard_).block_size;
+    const auto block = ggml_type_named(standard_).block_size;
     return is_falcon() || columns % block != 0 || standard_ == "Q8_0" ? "Q8_0" : "Q6_K";
   }
 
@@ -173,8 +169,8 @@ class Chooser {
     if (columns % wanted.block_size == 0) return wanted;
     const auto* smaller =
         std::ranges::find(kSmaller, wanted.name, &std::pair<std::string_view, std::string_view>::first);
-    const auto& type = smaller == kSmaller.end() ? wanted : type_named(smaller->second);
-    return columns % type.block_size == 0 ? type : type_named("F16");
+    const auto& type = smaller == kSmaller.end() ? wanted : ggml_type_named(smaller->second);
+    return columns % type.block_size == 0 ? type : ggml_type_named("F16");
   }
 
   Mixture mixture_;
@@ -194,7 +190,7 @@ std::vector<const GgmlType*> preset_types(const GgufPreset& preset, const GgufMo
   const auto values = std::ranges::count(tensors, Part::value, [](const auto& t) { return part_of(t.name); });
   const auto is_output = [](const auto& tensor) { return part_of(tensor.name) == Part::output; };
   Chooser chooser(preset, model, values, std::ranges::none_of(tensors, is_output));
-  std::vector<const GgmlType*> types(tensors.size(), &type_named("F32"));
+  std::vector<const GgmlType*> types(tensors.size(), &ggml_type_named("F32"));
   for (const auto i : order) {
     if (is_quantized(tensors[i])) types[i] = &chooser.of(tensors[i]);
   }

@@ -2,6 +2,7 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <array>
 
 #include "normtweak/base/error.h"
@@ -35,6 +36,13 @@ constexpr std::array<GgufPreset, 20> kPresets = {{
 }};
 
 }  // namespace
+
+const GgmlType& ggml_type_named(std::string_view name) {
+  const auto types = ggml_types();
+  const auto found = std::ranges::find(types, name, &GgmlType::name);
+  if (found == types.end()) fail("{}: no type of tensors in GGUF files", name);
+  return *found;
+}
 
 std::span<const GgufPreset> gguf_presets() { return kPresets; }
 

@@ -34,6 +34,9 @@ enum class GgufMixture {
   iq4_xs,
 };
 
+// The row of ggml_types() of this name. Throws Error if there is none.
+const GgmlType& ggml_type_named(std::string_view name);
+
 struct GgufPreset {
   std::string_view name;
   std::string_view description;

@@ -79,6 +79,10 @@ void add_tokenizer_keys(const Checkpoint& checkpoint, formats::GgufKeys& keys) {
   keys.put(key("add_bos_token"), tokenizer.add_bos);
   keys.put(key("add_eos_token"), tokenizer.add_eos);
   if (tokenizer.add_space_prefix) keys.put(key("add_space_prefix"), *tokenizer.add_space_prefix);
+  if (tokenizer.remove_extra_whitespaces) {
+    keys.put(key("remove_extra_whitespaces"), *tokenizer.remove_extra_whitespaces);
+  }
+  if (!tokenizer.precompiled_charsmap.empty()) keys.put(key("precompiled_charsmap"), tokenizer.precompiled_charsmap);
   add_chat_templates(chat_template(checkpoint), keys);
 }
 

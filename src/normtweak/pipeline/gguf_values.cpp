@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "normtweak/base/about.h"
 #include "normtweak/base/device/finite.h"
 #include "normtweak/base/error.h"
 #include "normtweak/formats/ggml_pack.h"
@@ -20,18 +21,32 @@ std::vector<std::byte> bytes_of(const at::Tensor& tensor) {
   return bytes;
 }
 
-// Runs `action` and prefixes the message of its Error.
-template <class Action>
-auto for_tensor(const std::string& what, const Action& action) {
-  try {
-    return action();
-  } catch (const Error& error) {
-    fail("{}: {}", what, error.what());
+// Collects the floats and weights of a decoder.
+class DecoderValues {
+ public:
+  void add(const model::Norm& norm) {
+    add(norm.name + ".weight", norm.weight);
+    add(norm.name + ".bias", norm.bias);
   }
-}
 
-// The name of the weight behind that of its tensor.
-std::string weight_of(const std::string& module) { return module + ".weight"; }
+  void add(const std::shared_ptr<const model::Block>& block) {
+    for (const auto& [role, norm] : block->norms) add(norm);
+    for (const auto& part : block->linears) {
+      const auto& linear = part.linear;
+      all_[linear.name + ".weight"] = [block, &linear] { return linear.weight; };
+      add(linear.name + ".bias", linear.bias);
+    }
+  }
+
+  GgufValues::Makers take() { return std::move(all_); }
+
+ private:
+  void add(const std::string& name, const at::Tensor& values) {
+    if (values.defined()) all_[name] = [values] { return weights::FloatWeight{values}; };
+  }
+
+  GgufValues::Makers all_;
+};
 
 }  // namespace
 
@@ -42,7 +57,7 @@ std::vector<std::byte> stored_bytes(const at::Tensor& values, const formats::Ggm
     return bytes_of(stored);
   }
   const auto columns = values.size(-1);
-  const auto rounded = for_tensor(what, [&] {
+  const auto rounded = about(what, [&] {
     return quantize::quantize_blocks(values.reshape({-1, columns}), quantize::find_block_type(type.name));
   });
   return pack_blocks(rounded, type);
@@ -54,23 +69,11 @@ at::Tensor as_read(const at::Tensor& values, const formats::GgmlType& type, cons
   return dequantize_blocks(type, bytes, values.sizes()).to(values.options());
 }
 
-GgufValues::GgufValues(const model::Checkpoint& original, const model::Decoder& decoder) : original_(original) {
-  if (decoder.final_norm.kind != model::NormKind::none) add(decoder.final_norm);
-  for (int i = 0; i < decoder.blocks.size(); ++i) {
-    blocks_.push_back(decoder.blocks.stored(i));
-    for (const auto& [role, norm] : blocks_.back()->norms) add(norm);
-    for (const auto& part : blocks_.back()->linears) add(part.linear);
-  }
-}
-
-void GgufValues::add(const model::Norm& norm) {
-  changed_[norm.name + ".weight"] = norm.weight;
-  if (norm.bias.defined()) changed_[norm.name + ".bias"] = norm.bias;
-}
-
-void GgufValues::add(const model::Linear& linear) {
-  changed_[weight_of(linear.name)] = &linear.weight;
-  if (linear.bias.defined()) changed_[linear.name + ".bias"] = linear.bias;
+GgufValues::Makers values_of(const model::Decoder& decoder) {
+  DecoderValues values;
+  if (decoder.final_norm.kind != model::NormKind::none) values.add(decoder.final_norm);
+  for (int i = 0; i < decoder.blocks.size(); ++i) values.add(decoder.blocks.stored(i));
+  return values.take();
 }
 
 void GgufValues::write(const model::GgufPlace& place, const formats::GgmlType& type,
@@ -80,9 +83,8 @@ void GgufValues::write(const model::GgufPlace& place, const formats::GgmlType& t
     return write_floats(place, original_.tensors->read(stored_name(original_, place.name)), type, sink);
   }
   auto own = place;
-  if (const auto* values = std::get_if<at::Tensor>(&found->second)) return write_floats(own, *values, type, sink);
-  own.transpose = false;  // the decoder's linears are [out, in]
-  const auto& weight = *std::get<const weights::Weight*>(found->second);
+  own.transpose = false;  // weights are [out, in]
+  const auto weight = found->second();
   if (const auto* blocks = std::get_if<weights::BlockWeight>(&weight)) return write_blocks(own, *blocks, type, sink);
   write_floats(own, weights::dequantize(weight), type, sink);
 }
@@ -100,7 +102,7 @@ void GgufValues::write_blocks(const model::GgufPlace& place, const weights::Bloc
     const auto values = tensor.detach().cpu();
     return order.defined() ? values.index_select(0, order) : values;
   });
-  for_tensor(what, [&] { sink(pack_blocks(std::get<weights::BlockWeight>(in_file), type)); });
+  about(what, [&] { sink(pack_blocks(std::get<weights::BlockWeight>(in_file), type)); });
 }
 
 // As many rows at a time as make little of memory, unless their order changes.

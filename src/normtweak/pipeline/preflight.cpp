@@ -12,6 +12,7 @@
 #include "normtweak/base/files/writable.h"
 #include "normtweak/base/strings/wording.h"
 #include "normtweak/model/decoder.h"
+#include "normtweak/pipeline/saved_folder.h"
 #include "normtweak/tweak/objectives.h"
 
 namespace normtweak::pipeline {
@@ -85,6 +86,26 @@ void check_replaceable(const fs::path& folder, const fs::path& output) {
   foreign.resize(std::min(foreign.size(), kNamed));
   fail("{}: would be replaced as a whole, with {}{}, which no earlier run saved; name another output, or remove it",
        output.string(), fmt::join(foreign, ", "), more);
+}
+
+void check_folder(const fs::path& output, const std::vector<fs::path>& inputs) {
+  check_folder_target(output);
+  const auto place = resolve_output(output);
+  for (const auto& input : inputs) {
+    if (!lies_in(place, fs::weakly_canonical(input))) continue;
+    fail_usage("{}: would be replaced as a whole, with {}, which this run reads; name another output", output.string(),
+               input.string());
+  }
+  if (fs::is_directory(place)) check_replaceable(place, output);
+}
+
+void check_file(const fs::path& output, const std::vector<fs::path>& inputs) {
+  check_file_target(output);
+  const auto place = resolve_output(output);
+  for (const auto& input : inputs) {
+    if (place != fs::weakly_canonical(input)) continue;
+    fail_usage("{}: is read by this run, and would be replaced; name another output", output.string());
+  }
 }
 
 }  // namespace
@@ -189,25 +210,12 @@ std::vector<fs::path> inputs(std::initializer_list<const model::Checkpoint*> mod
   return all;
 }
 
-void check_output(const fs::path& output, const std::vector<fs::path>& inputs, std::int64_t bytes) {
-  check_folder_target(output);
-  const auto place = resolve_output(output);
-  for (const auto& input : inputs) {
-    if (!lies_in(place, fs::weakly_canonical(input))) continue;
-    fail_usage("{}: would be replaced as a whole, with {}, which this run reads; name another output", output.string(),
-               input.string());
-  }
-  if (fs::is_directory(place)) check_replaceable(place, output);
-  check_room(output, bytes);
-}
-
-void check_output_file(const fs::path& output, const std::vector<fs::path>& inputs, std::int64_t bytes) {
+void check_output(const fs::path& output, OutputKind kind, const std::vector<fs::path>& inputs, std::int64_t bytes) {
   if (output.empty()) return;
-  check_file_target(output);
-  const auto place = resolve_output(output);
-  for (const auto& input : inputs) {
-    if (place != fs::weakly_canonical(input)) continue;
-    fail_usage("{}: is read by this run, and would be replaced; name another output", output.string());
+  if (kind == OutputKind::folder) {
+    check_folder(output, inputs);
+  } else {
+    check_file(output, inputs);
   }
   check_room(output, bytes);
 }

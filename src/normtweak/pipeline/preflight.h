@@ -10,7 +10,7 @@
 #include "normtweak/pipeline/calibration_text.h"
 #include "normtweak/pipeline/planned_linears.h"
 #include "normtweak/pipeline/run_types.h"
-#include "normtweak/pipeline/save_checkpoint.h"
+#include "normtweak/pipeline/save_formats.h"
 #include "normtweak/pipeline/tuned_floats.h"
 #include "normtweak/quantize/plan.h"
 
@@ -37,14 +37,11 @@ void check_tweak(const TweakOptions& tweak, const TunableCounts& counts, const T
 std::vector<std::filesystem::path> inputs(std::initializer_list<const model::Checkpoint*> models,
                                           const TextSource& text, const External& external);
 
-// Throws UsageError if one of `inputs` is inside `output`, which would be replaced. Throws Error if `output` cannot be
-// created, if its disk lacks room for `bytes`, or if it contains anything but an earlier result.
-void check_output(const std::filesystem::path& output, const std::vector<std::filesystem::path>& inputs,
-                  std::int64_t bytes);
-
-// The same for an output that is a file; an empty path is none.
-void check_output_file(const std::filesystem::path& output, const std::vector<std::filesystem::path>& inputs,
-                       std::int64_t bytes);
+// An empty path is no output. Throws UsageError if `output` is one of `inputs`, or a folder with one of them in it,
+// since it would be replaced. Throws Error if `output` cannot be created, if its disk lacks room for `bytes`, or if it
+// is a folder that contains anything but an earlier result.
+void check_output(const std::filesystem::path& output, OutputKind kind,
+                  const std::vector<std::filesystem::path>& inputs, std::int64_t bytes);
 
 // Adds a note if `checkpoint` has a tokenizer that a saved copy will lack.
 void note_missing_tokenizer(const model::Checkpoint& checkpoint, ProgressSink& progress);

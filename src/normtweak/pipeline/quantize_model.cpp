@@ -6,14 +6,12 @@
 #include "normtweak/base/files/path_exists.h"
 #include "normtweak/pipeline/blockwise.h"
 #include "normtweak/pipeline/calibration_text.h"
-#include "normtweak/pipeline/gguf_file.h"
 #include "normtweak/pipeline/preflight.h"
 #include "normtweak/pipeline/result_readers.h"
 #include "normtweak/pipeline/run.h"
 #include "normtweak/pipeline/run_needs.h"
 #include "normtweak/pipeline/served_by.h"
 #include "normtweak/pipeline/steps.h"
-#include "normtweak/pipeline/stored_floats.h"
 #include "normtweak/pipeline/tuned_floats.h"
 #include "normtweak/pipeline/unread_settings.h"
 #include "normtweak/pipeline/untouched_copy.h"
@@ -31,8 +29,8 @@ struct ModelPlan {
   std::vector<PlannedLinear> linears;
 };
 // types: those that the format prescribes.
-ModelPlan plan_for_model(const QuantizeOptions& options, const model::Checkpoint& checkpoint,
-                         std::map<std::string, std::string, std::less<>> types, ProgressSink& progress) {
+ModelPlan plan_for_model(const QuantizeOptions& options, const model::Checkpoint& checkpoint, BlockTypes types,
+                         ProgressSink& progress) {
   auto plan = options.plan;
   plan.block_types = std::move(types);
   if (options.standard_group_size && plan.block_types.empty())
@@ -51,19 +49,11 @@ ModelPlan plan_for_model(const QuantizeOptions& options, const model::Checkpoint
 void check_outputs(const QuantizeOptions& options, const model::Checkpoint& original, std::int64_t bytes,
                    ProgressSink& progress) {
   const auto read = inputs({&original}, options.text, options.external);
-  if (find_save_format(options.format).is_gguf) {
-    check_output_file(options.output, read, bytes);
-  } else {
-    check_output(options.output, read, bytes);
-  }
+  const auto kind = find_save_format(options.format).output;
+  check_output(options.output, kind, read, bytes);
   if (options.tweak.method == TweakMethod::none) return;
-  const bool is_gguf = find_save_format(options.format).is_gguf;
-  const auto copy = untouched_place(options.output, is_gguf);
-  if (is_gguf) {
-    check_output_file(copy, read, 0);
-  } else {
-    check_output(copy, read, 0);
-  }
+  const auto copy = untouched_place(options.output, kind);
+  check_output(copy, kind, read, 0);
   if (path_exists(copy)) {
     progress.note(fmt::format("{}: an earlier run's quantized model; this run replaces it", copy.string()));
   }
@@ -109,21 +99,15 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   if (model::is_quantized(original)) {
     fail("{}: is quantized already; give the float model, or use `normtweak tweak`", options.model);
   }
-  std::optional<GgufContents> gguf;
-  if (format.is_gguf) gguf.emplace(original, formats::find_gguf_preset(options.gguf_type));
+  const auto writer = format.writer(original, format, {options.store_type, options.gguf_type});
   auto checkpoint = original;
-  // llama.cpp keeps norms and biases in F32; the types of matrices are those of the preset.
-  checkpoint.numbers.stored_type = gguf ? at::kFloat : options.store_type.value_or(original.result_type);
-  const auto types = gguf ? gguf->block_types() : std::map<std::string, std::string, std::less<>>();
-  const auto planned = plan_for_model(options, checkpoint, types, progress);
+  checkpoint.numbers.stored_type = writer->float_type();
+  const auto planned = plan_for_model(options, checkpoint, writer->block_types(), progress);
   const auto& plan = planned.plan;
   const auto& linears = planned.linears;
-  if (gguf) gguf->follow(linears);
-  const auto stored = checkpoint.numbers.stored_type;
-  const auto bytes = gguf ? gguf->bytes() : estimated_bytes(original, stored, format, linears);
+  const auto bytes = writer->follow(linears);
   check_outputs(options, original, bytes, progress);
-  const bool converts = !gguf && converts_floats(original, stored);
-  if (converts) check_stored_type(original, stored, plan);
+  writer->check_floats(plan);
   note_missing_tokenizer(original, progress);
   const auto external = read_external(options.external, checkpoint, progress);
   const auto calibration = read_calibration(options.text, checkpoint, processes);
@@ -135,7 +119,7 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   describe_plan(planned, result);
 
   auto needs = needs_to_quantize(plan, linears, options.tweak, calibration.size, external, counts);
-  needs.rounds_outside = converts || gguf.has_value();
+  needs.rounds_outside = writer->rounds_outside();
   const auto memory = plan_run(checkpoint, options.compute, needs, available_memory(options.compute));
   if (const auto note = describe(memory); !note.empty()) progress.note(note);
   note_slow_rounding(linears, options.compute.device, progress);
@@ -159,28 +143,18 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   if (options.tweak.method != TweakMethod::none && processes.is_first()) {
     timed(result.seconds, "save", [&] {
       const auto whole = with_blocks(floats.exact, quantized);
-      const auto& packed = find_save_format("compressed-tensors");  // holds the codes of any format but GGUF
       copy.emplace(
-          untouched_place(options.output, format.is_gguf), format.is_gguf,
-          [&] { return bytes + (gguf ? bytes : saved_bytes(original, whole, packed)); },
-          [&](const std::filesystem::path& place) {
-            if (gguf) return gguf->write(whole, place);
-            save_checkpoint(original, whole, place, packed);
-          },
-          progress);
+          untouched_place(options.output, format.output), format.output,
+          [&] { return bytes + writer->copy_bytes(whole); },
+          [&](const std::filesystem::path& place) { writer->write_copy(whole, place); }, progress);
     });
   }
   const auto tweaked =
       run_tweak(floats, start, quantized, text.split, options.tweak, &plan, result, progress, processes);
   if (!processes.is_first()) return result;  // rank 0 judges and saves
-  const auto outside = gguf       ? gguf->as_stored_outside(floats.exact)
-                       : converts ? with_stored_outside(floats.exact, stored)
-                                  : floats.exact;
-  const auto save = [&](const model::Decoder& kept) {
-    if (gguf) return gguf->write(kept, options.output);
-    save_checkpoint(original, kept, options.output, format);
-  };
-  finish(floats, quantized, tweaked, text, external, {outside, options.output, save}, result, progress);
+  const auto save = [&](const model::Decoder& kept) { writer->write(kept, options.output); };
+  finish(floats, quantized, tweaked, text, external, {writer->as_stored_outside(floats.exact), options.output, save},
+         result, progress);
   if (copy) copy->remove();
   return result;
 }

@@ -4,8 +4,7 @@ namespace normtweak::pipeline {
 
 std::vector<formats::Reader> readers_of_quantized(const model::Checkpoint& original, const SaveFormat& format,
                                                   const std::vector<PlannedLinear>& linears) {
-  if (format.is_gguf) return formats::gguf_readers();
-  if (format.codes == nullptr) return formats::float_readers();
+  if (format.readers != nullptr) return format.readers();
   std::vector<formats::QuantizedModule> quantized;
   std::vector<std::string> left;
   for (const auto& [shape, block, plan] : linears) {

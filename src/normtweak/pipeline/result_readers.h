@@ -5,7 +5,7 @@
 #include "normtweak/formats/readers.h"
 #include "normtweak/model/checkpoint.h"
 #include "normtweak/pipeline/planned_linears.h"
-#include "normtweak/pipeline/save_checkpoint.h"
+#include "normtweak/pipeline/save_formats.h"
 
 namespace normtweak::pipeline {
 

@@ -1,56 +1,22 @@
 #include "normtweak/pipeline/save_checkpoint.h"
 
-#include <fmt/ranges.h>
-
-#include <algorithm>
-#include <cctype>
 #include <map>
 #include <memory>
 #include <set>
 #include <vector>
 
-#include "normtweak/base/device/device.h"
 #include "normtweak/base/device/finite.h"
-#include "normtweak/base/error.h"
-#include "normtweak/base/files/file.h"
-#include "normtweak/base/json/json_non_finite.h"
 #include "normtweak/formats/safetensors.h"
 #include "normtweak/model/unread_tensors.h"
+#include "normtweak/pipeline/saved_folder.h"
 #include "normtweak/pipeline/stored_floats.h"
+#include "normtweak/pipeline/types_in_result.h"
 
 namespace normtweak::pipeline {
 namespace fs = std::filesystem;
 namespace {
 
-std::vector<SaveFormat> make_save_formats() {
-  std::vector<SaveFormat> rows = {
-      {"hf", "export: dequantized weights, loads everywhere with no change, holds no codes", nullptr}};
-  for (const auto& format : formats::quantization_formats()) {
-    if (format.encode != nullptr) rows.push_back({format.name, format.description, &format});
-  }
-  rows.push_back({"gguf", "one file for llama.cpp, in the types of --gguf-type", nullptr, true});
-  return rows;
-}
-
 using formats::TensorToWrite;
-
-// The dtypes in which the result stores the tensors of the original.
-class TypesInResult {
- public:
-  TypesInResult(const model::Checkpoint& original, at::ScalarType stored)
-      : original_(original), stored_(stored), converts_(converts_floats(original, stored)) {}
-
-  at::ScalarType of(const std::string& name) const {
-    const auto type = original_.tensors->info(name).type;
-    return converts_ && at::isFloatingType(type) ? stored_ : type;
-  }
-  bool converts() const { return converts_; }
-
- private:
-  const model::Checkpoint& original_;
-  at::ScalarType stored_;
-  bool converts_;
-};
 
 // Collects the tensors of the new file, in the order of the old one.
 class Contents {
@@ -180,138 +146,19 @@ std::int64_t bytes_of(at::IntArrayRef shape, at::ScalarType type) {
   return c10::multiply_integers(shape) * static_cast<std::int64_t>(c10::elementSize(type));
 }
 
-std::int64_t side_file_bytes(const model::Checkpoint& checkpoint) {
-  std::int64_t bytes = 0;
-  for (const auto& [name, content] : checkpoint.side_files) bytes += static_cast<std::int64_t>(content.size());
-  return bytes;
-}
-
-// Marks the folder as written by this program, for later runs.
-constexpr const char *kWriterKey = "written_by", *kWriter = "normtweak";
-
-formats::Metadata save_metadata() {
-  auto metadata = formats::kModelMetadata;
-  metadata[kWriterKey] = kWriter;
-  return metadata;
-}
-
-// model.safetensors, model-00001-of-00002.safetensors
-bool is_weights_name(std::string name) {
-  std::ranges::replace_if(
-      name, [](unsigned char letter) { return std::isdigit(letter) != 0; }, '0');
-  return name == "model.safetensors" || name == "model-00000-of-00000.safetensors";
-}
-
-// Besides weights and the files that are copied.
-bool is_written_beside(std::string_view name) {
-  return name == "config.json" || name == "model.safetensors.index.json" ||
-         std::ranges::any_of(formats::quantization_formats(),
-                             [&](const auto& format) { return !name.empty() && format.side_file == name; });
-}
-
-bool is_our_weights(const fs::path& path) {
-  try {
-    const formats::SafetensorsFile file(path);
-    const auto writer = file.metadata().find(kWriterKey);
-    return writer != file.metadata().end() && writer->second == kWriter;
-  } catch (const Error&) {  // not a safetensors file
-    return false;
-  }
-}
-
-void write_text(const fs::path& path, const std::string& content) {
-  write_file_atomically(path, [&](std::ostream& stream) { stream << content; });
-}
-
 }  // namespace
-
-std::span<const SaveFormat> save_formats() {
-  static const auto rows = make_save_formats();
-  return rows;
-}
-
-const SaveFormat& find_save_format(std::string_view name) {
-  std::vector<std::string_view> known;
-  for (const auto& format : save_formats()) {
-    if (format.name == name) return format;
-    known.push_back(format.name);
-  }
-  fail("{}: not written by this program; known are {}", name, fmt::join(known, ", "));
-}
-
-at::ScalarType scale_type_for(at::ScalarType stored, const SaveFormat& format) {
-  if (format.codes != nullptr && format.codes->scale_type) return *format.codes->scale_type;
-  return stored == at::kFloat ? at::kHalf : stored;
-}
-
-Json quantization_config(const model::Checkpoint& original, const SaveFormat& format,
-                         std::span<const formats::QuantizedModule> quantized, const std::vector<std::string>& floats) {
-  const auto& family = *original.family;
-  return format.codes->make_config(
-      quantized, floats,
-      {.base_prefix = family.base_prefix, .others_read_it = family.linear_layout == model::Layout::out_in});
-}
-
-bool converts_floats(const model::Checkpoint& original, at::ScalarType stored) {
-  if (stored != original.numbers.stored_type) return true;
-  if (model::is_quantized(original)) return false;
-  return std::ranges::any_of(model::family_names(original), [&](const auto& names) {
-    const auto type = original.tensors->info(names.first).type;
-    return at::isFloatingType(type) && type != stored;
-  });
-}
-
-Json config_with(const model::Checkpoint& original, const Json& quantization) {
-  auto config = original.config;
-  for (const auto* key : {"quantization_config", "compression_config"}) config.erase(key);
-  if (!quantization.is_null()) config["quantization_config"] = quantization;
-  return config;
-}
-
-void set_type(Json& config, at::ScalarType type) {
-  const bool has_new = config.contains("dtype"), has_old = config.contains("torch_dtype");
-  config[has_old && !has_new ? "torch_dtype" : "dtype"] = float_type_name(type);
-  if (has_new) config.erase("torch_dtype");
-}
-
-void write_folder(const model::Checkpoint& original, const FolderContents& contents, const fs::path& directory,
-                  const SaveFormat& format) {
-  AtomicDirectory staging(directory);
-  formats::write_sharded_safetensors(staging.path(), contents.tensors, save_metadata());
-  write_text(staging.path() / "config.json", dump_json(contents.config, 2) + "\n");
-  for (const auto& [name, content] : original.side_files) write_text(staging.path() / name, content);
-  if (!contents.quantization.is_null() && !format.codes->side_file.empty()) {
-    write_text(staging.path() / format.codes->side_file, dump_json(contents.quantization, 2) + "\n");
-  }
-  staging.commit();
-}
 
 void save_checkpoint(const model::Checkpoint& original, const model::Decoder& decoder, const fs::path& directory,
                      const SaveFormat& format) {
   const Contents contents(original, decoder, format);
-  write_folder(original, {contents.tensors(), contents.config(), contents.quantization()}, directory, format);
+  const auto side_file = format.codes != nullptr ? format.codes->side_file : std::string_view();
+  write_folder(original, {contents.tensors(), contents.config(), contents.quantization(), side_file}, directory);
 }
 
 std::int64_t saved_bytes(const model::Checkpoint& original, const model::Decoder& decoder, const SaveFormat& format) {
   auto bytes = side_file_bytes(original);
-  for (const auto& tensor : Contents(original, decoder, format).tensors()) bytes += bytes_of(tensor.shape, tensor.type);
+  for (const auto& tensor : Contents(original, decoder, format).tensors()) bytes += bytes_of(tensor);
   return bytes;
-}
-
-std::vector<std::string> foreign_entries(const fs::path& directory) {
-  std::vector<std::string> foreign, others;
-  bool has_weights = false;
-  for (const auto& entry : fs::directory_iterator(directory)) {
-    const auto name = entry.path().filename().string();
-    const bool is_file = entry.symlink_status().type() == fs::file_type::regular;
-    const bool is_weights = is_file && is_weights_name(name) && is_our_weights(entry.path());
-    const bool is_beside = is_written_beside(name) || model::is_side_file(name);
-    has_weights |= is_weights;
-    (is_weights || (is_file && is_beside) ? others : foreign).push_back(name);
-  }
-  if (!has_weights) foreign.insert(foreign.end(), others.begin(), others.end());
-  std::ranges::sort(foreign);
-  return foreign;
 }
 
 std::int64_t estimated_bytes(const model::Checkpoint& original, at::ScalarType stored, const SaveFormat& format,
@@ -329,7 +176,7 @@ std::int64_t estimated_bytes(const model::Checkpoint& original, at::ScalarType s
     quantized.insert(stored_name(original, shape.name + ".weight"));
     if (format.codes != nullptr) {
       for (const auto& part : format.codes->encode(config, shape.name, outline(shape, *plan))) {
-        bytes += bytes_of(part.shape, part.type);
+        bytes += bytes_of(part);
       }
     } else {
       bytes += bytes_of({shape.out, shape.in}, stored);

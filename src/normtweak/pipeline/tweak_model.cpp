@@ -28,8 +28,6 @@ void describe_weights(const model::Decoder& decoder, RunResult& result) {
   }
 }
 
-bool is_file(const model::Checkpoint& checkpoint) { return !std::filesystem::is_directory(checkpoint.path); }
-
 // Of the blocks' linears, as the file stores them: blocks of several types, and floats of others than the norms'.
 double stored_bits_per_weight(const model::Checkpoint& file) {
   double bits = 0, weights = 0;
@@ -57,12 +55,13 @@ void check_outputs(const TweakRunOptions& options, const model::Checkpoint& quan
                    const std::vector<std::filesystem::path>& read) {
   const auto bytes = copied_bytes(quantized);
   const auto count = quantized.tensors->files().size();
-  if (is_file(quantized) && !options.output.empty()) {
-    for (const auto& part : output_parts(options.output, count)) check_output_file(part, read, bytes);
-  } else if (!options.output.empty()) {
-    check_output(options.output, read, bytes);
+  const auto kind = output_kind_of(quantized);
+  if (kind == OutputKind::file && !options.output.empty()) {
+    for (const auto& part : output_parts(options.output, count)) check_output(part, kind, read, bytes);
+  } else {
+    check_output(options.output, kind, read, bytes);
   }
-  check_output_file(options.patch, read, 0);
+  check_output(options.patch, OutputKind::file, read, 0);
 }
 
 std::string output_name(const TweakRunOptions& options) {
@@ -122,7 +121,8 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
     save_patched(quantized_checkpoint, base, kept, {.model = options.output, .patch = options.patch});
   };
   finish(floats, quantized, tweaked, text, external, {exact, output_name(options), save}, result, progress);
-  if (is_file(quantized_checkpoint)) result.bits_per_weight = stored_bits_per_weight(quantized_checkpoint);
+  if (output_kind_of(quantized_checkpoint) == OutputKind::file)
+    result.bits_per_weight = stored_bits_per_weight(quantized_checkpoint);
   return result;
 }
 

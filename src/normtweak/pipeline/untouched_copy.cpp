@@ -14,20 +14,16 @@
 namespace normtweak::pipeline {
 namespace fs = std::filesystem;
 
-fs::path untouched_place(const fs::path& output, bool is_gguf) {
+fs::path untouched_place(const fs::path& output, OutputKind kind) {
   auto place = resolve_output(output);
-  place += is_gguf ? ".untouched.gguf" : ".untouched";
+  place += kind == OutputKind::file ? ".untouched.gguf" : ".untouched";
   return resolve_output(place);
 }
 
-UntouchedCopy::UntouchedCopy(const fs::path& place, bool is_gguf, const std::function<std::int64_t()>& bytes,
+UntouchedCopy::UntouchedCopy(const fs::path& place, OutputKind kind, const std::function<std::int64_t()>& bytes,
                              const std::function<void(const fs::path& place)>& save, ProgressSink& progress) {
   try {
-    if (is_gguf) {
-      check_output_file(place, {}, bytes());
-    } else {
-      check_output(place, {}, bytes());
-    }
+    check_output(place, kind, {}, bytes());
     save(place);
     place_ = place;
     progress.note(fmt::format(

@@ -5,18 +5,19 @@
 #include <functional>
 
 #include "normtweak/base/progress.h"
+#include "normtweak/pipeline/output_kind.h"
 
 namespace normtweak::pipeline {
 
 // OUT.untouched, past symbolic links; OUT.untouched.gguf if OUT is a GGUF file.
-std::filesystem::path untouched_place(const std::filesystem::path& output, bool is_gguf);
+std::filesystem::path untouched_place(const std::filesystem::path& output, OutputKind kind);
 
 // Owns what is there. It goes with remove(), and stays if the run ends in any other way.
 class UntouchedCopy {
  public:
   // Calls `save` with that place, and notes where it is. If that fails, or if the disk has no room for as many bytes as
   // copy and result have, the run goes on without a copy, which is noted too.
-  UntouchedCopy(const std::filesystem::path& place, bool is_gguf, const std::function<std::int64_t()>& bytes,
+  UntouchedCopy(const std::filesystem::path& place, OutputKind kind, const std::function<std::int64_t()>& bytes,
                 const std::function<void(const std::filesystem::path& place)>& save, ProgressSink& progress);
 
   void remove() const;

@@ -6,16 +6,15 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/isfinite.h>
-#include <ATen/ops/stack.h>
 #include <ATen/ops/where.h>
-#include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
 #include <vector>
 
 #include "normtweak/base/device/matrix_product.h"
 #include "normtweak/quantize/block_columns.h"
-#include "normtweak/quantize/block_group.h"
+#include "normtweak/quantize/block_equations.h"
+#include "normtweak/quantize/block_steps.h"
 #include "normtweak/quantize/channel_slices.h"
 #include "normtweak/quantize/descent_step.h"
 #include "normtweak/quantize/full_precision.h"
@@ -63,37 +62,9 @@ class BlockDescent {
     return all;
   }
 
-  // [in, out] → [out, blocks]
-  at::Tensor sum_by_block(const at::Tensor& columns) const {
-    return columns.view({grid_.blocks(), type_.block_size, -1}).sum(1).t();
-  }
-
-  // Of the normal equations, f64 [out, floats, floats]; the floats of a channel are all its scales, then all its
-  // minima.
-  at::Tensor normal_matrix(const std::vector<at::Tensor>& factors) const {
-    std::vector<at::Tensor> rows;
-    for (const auto& factor : factors) {
-      for (std::int64_t first = 0; first < in_; first += type_.block_size) {
-        const auto last = first + type_.block_size;
-        const auto product = matmul_transposed(hessian_.slice(1, first, last), factor.slice(0, first, last).t());
-        rows.push_back(sum_of_products(product, factors));
-      }
-    }
-    return at::stack(rows, 1).to(at::kDouble);
-  }
-
-  // [out, floats]
-  at::Tensor sum_of_products(const at::Tensor& columns, const std::vector<at::Tensor>& factors) const {
-    std::vector<at::Tensor> sums;
-    for (const auto& factor : factors) sums.push_back(sum_by_block(columns * factor));
-    return at::cat(sums, 1);
-  }
-
   // As for affine scales: solved for the change, and accepted or not for each channel after rounding.
   void fit_floats() {
-    const auto by_column = factors();
-    const auto matrix = normal_matrix(by_column);
-    const auto right = sum_of_products(matmul_transposed(hessian_, errors_.t()), by_column).to(at::kDouble);
+    const auto [matrix, right] = block_equations(factors(), hessian_, errors_, type_.block_size);
     const auto old = type_.has_minimum ? at::cat({grid_.scales, grid_.minima}) : grid_.scales;  // [floats, out]
     auto fitted = (old + solve_channels(matrix, right).t()).to(at::kHalf).to(at::kFloat);
     const auto growth = fitted / old;
@@ -126,14 +97,14 @@ class BlockDescent {
     auto scale = grid_.sub_scales.select(0, sub);
     at::Tensor moved;
     if (!type_.has_minimum) {
-      const auto step = within(scale, ratio(ra, aa).round_(), type_.sub_scales);
+      const auto step = best_step(scale, {.aa = aa, .ra = ra}, type_.sub_scales);
       scale += step;
       moved = unit * step;
     } else {
       auto minimum = grid_.sub_minima.select(0, sub);
       const auto level = grid_.minima.select(0, block);
       const auto bb = level * level * own.sum(), rb = level * pushed.sum(0), ab = level * unit_felt.sum(0);
-      const auto [step, shift] = best_steps(scale, minimum, {.aa = aa, .ab = ab, .bb = bb, .ra = ra, .rb = rb});
+      const auto [step, shift] = best_steps(scale, minimum, {.aa = aa, .ab = ab, .bb = bb, .ra = ra, .rb = rb}, type_);
       scale += step;
       minimum += shift;
       moved = unit * step + level * shift;
@@ -141,30 +112,6 @@ class BlockDescent {
     errors_.slice(0, begin, end).sub_(moved);
     values_.slice(0, begin, end).add_(moved);
     felt.sub_(matmul_transposed(hessian_.slice(0, first, last).slice(1, begin, end), moved.t()));
-  }
-
-  // What is left of a step from `place` within the range.
-  static at::Tensor within(const at::Tensor& place, const at::Tensor& step, const weights::IntegerRange& range) {
-    return (place + step).clamp_(range.lowest, range.highest) - place;
-  }
-
-  // The error falls by 2 (s ra + t rb) - s² aa - 2 s t ab - t² bb with steps s of the scale and t of the minimum.
-  struct Paraboloid {
-    at::Tensor aa, ab, bb, ra, rb;  // [out]
-  };
-
-  std::pair<at::Tensor, at::Tensor> best_steps(const at::Tensor& scale, const at::Tensor& minimum,
-                                               const Paraboloid& error) const {
-    const auto& [aa, ab, bb, ra, rb] = error;
-    const auto lowest = ratio(ra * bb - rb * ab, aa * bb - ab * ab).round_();
-    Best best;
-    best.offer(at::zeros_like(ra), {at::zeros_like(ra), at::zeros_like(ra)});
-    for (int beside = -1; beside <= 1; ++beside) {
-      const auto s = within(scale, lowest + beside, type_.sub_scales);
-      const auto t = within(minimum, ratio(rb - s * ab, bb).round_(), type_.sub_minima);
-      best.offer(s * (s * aa + 2 * (t * ab - ra)) + t * (t * bb - 2 * rb), {s, t});
-    }
-    return {best.found()[0], best.found()[1]};
   }
 
   // felt: H E of these columns.
@@ -178,11 +125,7 @@ class BlockDescent {
     const auto moved = at::empty_like(target), steps = at::empty_like(target);
     round_block({.target = target,
                  .original = values_.slice(0, first, last),
-                 .scales = grids.scales,
-                 .lowest = grids.lowest,
-                 .highest = grids.highest,
-                 .phase = grids.phase,
-                 .curve = grids.curve,
+                 .grids = grids,
                  .feedback = pull,
                  .steps = steps,
                  .errors = moved});

@@ -105,11 +105,11 @@ class Descent {
     // GPTQ feeds back the change from the weight; here it is the change from the previous quantized value.
     round_block({.target = target,
                  .original = values_.slice(0, first, last),
-                 .scales = scales,
-                 .lowest = -zeros,
-                 .highest = ((1 << start_.bits) - 1) - zeros,
-                 .phase = start_.float_zeros ? phase_of(zeros) : at::Tensor(),
-                 .curve = {},
+                 .grids = {.scales = scales,
+                           .lowest = -zeros,
+                           .highest = ((1 << start_.bits) - 1) - zeros,
+                           .phase = start_.float_zeros ? phase_of(zeros) : at::Tensor(),
+                           .curve = {}},
                  .feedback = pull.slice(0, first, last).contiguous(),
                  .steps = steps_.slice(0, first, last),
                  .errors = moved});

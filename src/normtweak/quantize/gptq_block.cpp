@@ -73,11 +73,11 @@ void round_on_cpu(const GptqBlock& block) {
   };
   const Rows rows = {.target = block.target.data_ptr<float>(),
                      .original = block.original.const_data_ptr<float>(),
-                     .scales = block.scales.const_data_ptr<float>(),
-                     .lowest = pointer(block.lowest),
-                     .highest = pointer(block.highest),
-                     .phase = pointer(block.phase),
-                     .curve = pointer(block.curve),
+                     .scales = block.grids.scales.const_data_ptr<float>(),
+                     .lowest = pointer(block.grids.lowest),
+                     .highest = pointer(block.grids.highest),
+                     .phase = pointer(block.grids.phase),
+                     .curve = pointer(block.grids.curve),
                      .feedback = block.feedback.const_data_ptr<float>(),
                      .steps = block.steps.data_ptr<float>(),
                      .errors = block.errors.data_ptr<float>(),
@@ -88,8 +88,9 @@ void round_on_cpu(const GptqBlock& block) {
 
 void round_on_gpu(const GptqBlock& block) {
   const auto at = [](const at::Tensor& floats) { return floats.defined() ? floats.data_ptr() : nullptr; };
-  std::array pointers = {at(block.target), at(block.original), at(block.scales),   at(block.lowest), at(block.highest),
-                         at(block.phase),  at(block.curve),    at(block.feedback), at(block.steps),  at(block.errors)};
+  std::array pointers = {at(block.target),        at(block.original),    at(block.grids.scales), at(block.grids.lowest),
+                         at(block.grids.highest), at(block.grids.phase), at(block.grids.curve),  at(block.feedback),
+                         at(block.steps),         at(block.errors)};
   auto columns = static_cast<int>(block.target.size(0)), out = static_cast<int>(block.target.size(1));
   std::vector<void*> arguments;
   for (auto& pointer : pointers) arguments.push_back(static_cast<void*>(&pointer));
@@ -105,11 +106,11 @@ void round_through_cpu(const GptqBlock& block) {
   const auto copied = [](const at::Tensor& floats) { return floats.defined() ? floats.cpu() : floats; };
   const GptqBlock on_cpu = {.target = copied(block.target),
                             .original = copied(block.original),
-                            .scales = copied(block.scales),
-                            .lowest = copied(block.lowest),
-                            .highest = copied(block.highest),
-                            .phase = copied(block.phase),
-                            .curve = copied(block.curve),
+                            .grids = {.scales = copied(block.grids.scales),
+                                      .lowest = copied(block.grids.lowest),
+                                      .highest = copied(block.grids.highest),
+                                      .phase = copied(block.grids.phase),
+                                      .curve = copied(block.grids.curve)},
                             .feedback = copied(block.feedback),
                             .steps = copied(block.steps),
                             .errors = copied(block.errors)};

@@ -89,11 +89,7 @@ class GptqRun {
     const auto steps = steps_.slice(0, first, last);
     round_block({.target = target,
                  .original = weight_.slice(0, first, last),
-                 .scales = grids.scales,
-                 .lowest = grids.lowest,
-                 .highest = grids.highest,
-                 .phase = grids.phase,
-                 .curve = grids.curve,
+                 .grids = grids,
                  .feedback = feedback_block(first, last, first, last).contiguous(),
                  .steps = steps,
                  .errors = errors_.slice(0, first, last)});

@@ -10,11 +10,6 @@
 
 namespace normtweak::quantize {
 
-// The grids of columns as round_block() takes them, f32 [columns, out].
-struct ColumnGrids {
-  at::Tensor scales, lowest, highest, phase, curve;
-};
-
 // The grids of a slice of output channels. All matrices are transposed: the columns of the weight are rows.
 class GptqGrid {
  public:

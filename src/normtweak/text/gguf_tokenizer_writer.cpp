@@ -1,9 +1,11 @@
 #include "normtweak/text/gguf_tokenizer_writer.h"
 
 #include <algorithm>
+#include <set>
 
 #include "normtweak/text/gguf_merges.h"
 #include "normtweak/text/gguf_pre_tokenizers.h"
+#include "normtweak/text/gguf_unigram_writer.h"
 #include "normtweak/text/gguf_vocabulary.h"
 #include "normtweak/text/json_part.h"
 #include "normtweak/text/metaspace.h"
@@ -28,11 +30,13 @@ bool is_byte(std::string_view token) {
 }
 
 // user-defined tokens are matched in the raw text
-std::string with_spaces(std::string token) {
-  for (auto at = token.find(kMetaspace); at != std::string::npos; at = token.find(kMetaspace, at)) {
-    token.replace(at, kMetaspace.size(), " ");
+std::string with_spaces(std::string_view token) {
+  std::string text;
+  for (auto at = token.find(kMetaspace); at != std::string_view::npos; at = token.find(kMetaspace)) {
+    text.append(token.substr(0, at)).push_back(' ');
+    token.remove_prefix(at + kMetaspace.size());
   }
-  return token;
+  return text.append(token);
 }
 
 class Writer {
@@ -47,14 +51,18 @@ class Writer {
   GgufTokenizer write() {
     const auto model = document_["model"];
     const auto type = model["type"];
-    if (!type.is_null() && type.text() != "BPE") {
-      type.fail("{} cannot be written to GGUF files; byte-level BPE and BPE of SentencePiece's kind can", type.text());
+    const bool is_unigram = !type.is_null() && type.text() == "Unigram";
+    if (!type.is_null() && type.text() != "BPE" && !is_unigram) {
+      type.fail("{} cannot be written to GGUF files; byte-level BPE, BPE of SentencePiece's kind and Unigram can",
+                type.text());
     }
     for (const auto* const key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
       if (const auto part = model[key]; !part.is_null() && !part.text().empty()) part.fail("llama.cpp has none");
     }
-    put_vocabulary();
-    if (model["byte_fallback"].flag(false)) {
+    put_vocabulary(is_unigram);
+    if (is_unigram) {
+      write_t5();
+    } else if (model["byte_fallback"].flag(false)) {
       write_llama();
     } else {
       write_gpt2();
@@ -70,11 +78,15 @@ class Writer {
     fail("{}: token {} has the id {}, and the model's embedding has {} rows", origin_, show(token), id, rows_);
   }
 
-  void put_vocabulary() {
+  void put_vocabulary(bool is_unigram) {
     const auto count = static_cast<std::size_t>(rows_);
     result_.types.assign(count, kGgufUnused);
     for (std::size_t id = 0; id < count; ++id) result_.tokens.push_back(fmt::format("[PAD{}]", id));
-    for (const auto& [token, id] : document_["model"]["vocab"].members()) put(id.integer(), token, kGgufNormal);
+    if (is_unigram) {
+      put_unigram();
+    } else {
+      for (const auto& [token, id] : document_["model"]["vocab"].members()) put(id.integer(), token, kGgufNormal);
+    }
     for (const auto& added : makings_.added) {
       const auto id = loaded_.tokenizer.id_of(added.content);
       if (!id || added.content.empty()) continue;  // the tokenizer has no such token
@@ -87,6 +99,32 @@ class Writer {
     const auto place = checked_id(id, token);
     result_.tokens[place] = token;
     result_.types[place] = type;
+  }
+
+  // [["token", score], ...] in the order of the ids.
+  void put_unigram() {
+    constexpr float kNoScore = -10000;  // as the converter has it
+    result_.scores.assign(result_.tokens.size(), kNoScore);
+    std::int64_t id = 0;
+    std::set<std::string_view> seen;
+    for (const auto& row : document_["model"]["vocab"].elements()) {
+      const auto parts = row.elements();
+      if (parts.size() != 2) row.fail("a token and its score expected");
+      const auto& token = parts[0].text();
+      if (!seen.insert(token).second) row.fail("the token {} stands there twice, and GGUF has each once", show(token));
+      put(id, token, kGgufNormal);
+      result_.scores[static_cast<std::size_t>(id++)] = static_cast<float>(parts[1].number());
+    }
+  }
+
+  void write_t5() {
+    result_.model = "t5";
+    result_.pre = "default";
+    result_.precompiled_charsmap = unigram_charsmap(document_);
+    result_.add_space_prefix = result_.remove_extra_whitespaces = true;
+    const auto unknown = checked_id(document_["model"]["unk_id"].integer(), "unk_id");
+    result_.types[unknown] = kGgufUnknown;
+    result_.ids.emplace_back("unknown_token_id", static_cast<std::uint32_t>(unknown));
   }
 
   void write_gpt2() {
@@ -119,10 +157,14 @@ class Writer {
   void put_roles() {
     for (const auto& [role, key] : kGgufRoles) {
       const auto found = makings_.roles.find(std::string(role));
-      if (found == makings_.roles.end()) continue;
+      if (found == makings_.roles.end() || has_id(key)) continue;
       const auto id = loaded_.tokenizer.id_of(found->second);
       if (id) result_.ids.emplace_back(key, static_cast<std::uint32_t>(checked_id(*id, found->second)));
     }
+  }
+
+  bool has_id(std::string_view key) const {
+    return std::ranges::find(result_.ids, key, &Row::first) != result_.ids.end();
   }
 
   // Of the ids around a text, at most BOS before it and EOS after it. One whose role no file names gets it.
@@ -136,7 +178,6 @@ class Writer {
 
   bool is_added(const std::vector<std::int64_t>& ids, std::string_view key) {
     if (ids.empty()) return false;
-    using Row = std::pair<std::string, std::uint32_t>;
     const auto found = std::ranges::find(result_.ids, key, &Row::first);
     const bool is_free = found == result_.ids.end();
     if (ids.size() > 1 || (!is_free && found->second != ids.front())) {
@@ -146,6 +187,8 @@ class Writer {
     if (is_free) result_.ids.emplace_back(key, static_cast<std::uint32_t>(ids.front()));
     return true;
   }
+
+  using Row = std::pair<std::string, std::uint32_t>;
 
   const LoadedTokenizer& loaded_;
   const TokenizerMakings& makings_;

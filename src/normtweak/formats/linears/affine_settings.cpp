@@ -1,6 +1,6 @@
 #include "normtweak/formats/linears/affine_settings.h"
 
-#include "normtweak/base/error.h"
+#include "normtweak/base/about.h"
 
 namespace normtweak::formats {
 
@@ -21,11 +21,7 @@ void ModuleSettings::add(const std::string& target, const std::optional<AffineSe
     entries_.push_back({std::nullopt, target, settings});
     return;
   }
-  try {
-    entries_.push_back({ModulePattern(target), target, settings});
-  } catch (const Error& error) {
-    fail("{}: {}", where, error.what());
-  }
+  entries_.push_back({about(where, [&] { return ModulePattern(target); }), target, settings});
 }
 
 std::optional<AffineSettings> ModuleSettings::of(const std::string& module) const {

@@ -7,10 +7,9 @@
 #include <ATen/ops/tensor.h>
 
 #include <array>
-#include <cmath>
 #include <cstring>
-#include <optional>
 
+#include "normtweak/formats/linears/bitsandbytes_state.h"
 #include "normtweak/formats/linears/module_tensors.h"
 #include "normtweak/formats/linears/settings.h"
 #include "normtweak/formats/linears/skipped_modules.h"
@@ -20,115 +19,15 @@ namespace {
 
 using weights::ScaledWeight;
 
-// The values that its kernels look codes up in.
-constexpr std::array<double, 16> kNf4 = {-1,
-                                         -0.6961928009986877,
-                                         -0.5250730514526367,
-                                         -0.39491748809814453,
-                                         -0.28444138169288635,
-                                         -0.18477343022823334,
-                                         -0.09105003625154495,
-                                         0,
-                                         0.07958029955625534,
-                                         0.16093020141124725,
-                                         0.24611230194568634,
-                                         0.33791524171829224,
-                                         0.44070982933044434,
-                                         0.5626170039176941,
-                                         0.7229568362236023,
-                                         1};
-constexpr std::array<double, 16> kFp4 = {0,    0.0625 / 12,  2.0 / 3,  1,  1.0 / 3,  0.5,  1.0 / 6,  0.25,
-                                         -0.0, -0.0625 / 12, -2.0 / 3, -1, -1.0 / 3, -0.5, -1.0 / 6, -0.25};
-
-struct Table {
-  std::string_view type, part;  // the part is the tensor that names it
-  const std::array<double, 16>& values;
-};
-constexpr std::array<Table, 2> kTables = {{
-    {"nf4", "weight.quant_state.bitsandbytes__nf4", kNf4},
-    {"fp4", "weight.quant_state.bitsandbytes__fp4", kFp4},
-}};
-
 constexpr std::array<std::string_view, 5> kParts = {"weight", "weight.absmax", "weight.quant_map",
                                                     "weight.nested_absmax", "weight.nested_quant_map"};
-constexpr const char* kOffset = "nested_offset";
-
-std::int64_t parts_of(std::int64_t size, std::int64_t part) { return (size + part - 1) / part; }
-
-// What the JSON says of one linear.
-struct State {
-  const Table* table = nullptr;
-  std::string text;
-  std::int64_t rows = 0, columns = 0, run = 64, nested_run = 256;
-  std::optional<float> offset;  // with nested scales
-
-  std::int64_t runs() const { return parts_of(rows * columns, run); }
-};
-
-State read_state(const ModuleTensors& tensors) {
-  State state;
-  for (const auto& table : kTables) {
-    if (tensors.has(table.part)) state.table = &table;
-  }
-  if (state.table == nullptr) {
-    tensors.refuse("weight", "has no {}, or that of fp4; other types of bitsandbytes are not supported",
-                   kTables[0].part);
-  }
-  const auto part = state.table->part;
-  const auto bytes = tensors.read(part, at::kByte, {-1}).contiguous();
-  state.text.assign(reinterpret_cast<const char*>(bytes.const_data_ptr<std::uint8_t>()),
-                    static_cast<std::size_t>(bytes.numel()));
-  const auto where = tensors.described_part(part);
-  const auto json = parse_json(state.text, where);
-  const Settings values(json, where);
-  constexpr int kLargest = 1 << 20;
-  state.run = values.whole({"blocksize"}, std::nullopt, 1, kLargest);
-  const auto& shape = values.get("shape");
-  const bool is_matrix =
-      shape.is_array() && shape.size() == 2 && shape[0].is_number_integer() && shape[1].is_number_integer();
-  constexpr std::int64_t kMost = std::int64_t{1} << 31;
-  if (is_matrix) {
-    state.rows = shape[0].get<std::int64_t>();
-    state.columns = shape[1].get<std::int64_t>();
-  }
-  if (!is_matrix || state.rows <= 0 || state.columns <= 0 || state.rows > kMost || state.columns > kMost) {
-    fail("{}: `shape` is {}; that of a matrix expected", where, show(shape));
-  }
-  const auto& offset = values.get(kOffset);
-  if (offset.is_null()) return state;
-  if (!offset.is_number()) fail("{}: `{}` is {}; a number expected", where, kOffset, show(offset));
-  state.offset = offset.get<float>();
-  if (!std::isfinite(*state.offset)) fail("{}: `{}` is {}; a finite number expected", where, kOffset, show(offset));
-  state.nested_run = values.whole({"nested_blocksize"}, 256, 1, kLargest);
-  return state;
-}
-
-at::Tensor later(std::initializer_list<std::int64_t> shape, at::ScalarType type) {
-  return at::empty(shape, at::TensorOptions(type).device(at::kMeta));
-}
-
 // u8 [rows, columns], from two codes a byte.
-at::Tensor codes_of(const ModuleTensors& tensors, const State& state) {
+at::Tensor codes_of(const ModuleTensors& tensors, const BitsandbytesState& state) {
   const auto info = tensors.info("weight");
   const auto bytes = tensors.read("weight", info.type, info.shape).contiguous().flatten().view(at::kByte);
   const auto count = state.rows * state.columns;
   const auto both = at::stack({bytes.bitwise_right_shift(4), bytes.bitwise_and(15)}, 1).flatten();
   return both.slice(0, 0, count).view({state.rows, state.columns}).contiguous();
-}
-
-// The text with another offset, of the same length: spaces stand in front of a shorter number.
-std::string with_offset(const std::string& text, float offset, const std::string& where) {
-  const auto key = text.find(fmt::format("\"{}\"", kOffset));
-  const auto begin = text.find_first_not_of(": \t", text.find(':', key));
-  const auto end = text.find_first_of(",} \t", begin);
-  if (key == std::string::npos || end == std::string::npos) fail("{}: has no `{}`", where, kOffset);
-  const auto room = end - begin;
-  constexpr int kEnough = 9;  // digits that tell any two floats apart
-  for (int digits = kEnough; digits > 0; --digits) {
-    const auto number = fmt::format("{:.{}g}", offset, digits);
-    if (number.size() <= room) return text.substr(0, begin) + fmt::format("{:>{}}", number, room) + text.substr(end);
-  }
-  return text;
 }
 
 class BitsandbytesLinears : public QuantizedLinears {
@@ -149,7 +48,7 @@ class BitsandbytesLinears : public QuantizedLinears {
       for (const auto part : kParts) {
         if (tensors.has(part)) linear.tensors.push_back(tensors.name(part));
       }
-      for (const auto& table : kTables) {
+      for (const auto& table : bitsandbytes_tables()) {
         if (tensors.has(table.part)) linear.tensors.push_back(tensors.name(table.part));
       }
     }
@@ -158,12 +57,12 @@ class BitsandbytesLinears : public QuantizedLinears {
 
   weights::Weight outline(const TensorSource& file, const std::string& module) const override {
     const ModuleTensors tensors(file, module);
-    return outlined(tensors, read_state(tensors));
+    return outlined(tensors, read_bitsandbytes_state(tensors));
   }
 
   weights::Weight read(const TensorSource& file, const std::string& module) const override {
     const ModuleTensors tensors(file, module);
-    const auto state = read_state(tensors);
+    const auto state = read_bitsandbytes_state(tensors);
     auto weight = outlined(tensors, state);
     weight.codes = codes_of(tensors, state);
     weight.table = at::tensor(state.table->values, at::kFloat);
@@ -185,7 +84,7 @@ class BitsandbytesLinears : public QuantizedLinears {
     const auto& scaled = std::get<ScaledWeight>(weight);
     const auto scales = scaled.scales.detach().cpu();
     if (!scaled.offset.defined()) return {{tensors.name("weight.absmax"), scales}};
-    const auto state = read_state(tensors);
+    const auto state = read_bitsandbytes_state(tensors);
     const auto offset = scaled.offset.detach().cpu().item<float>();
     const auto text = offset == state.offset
                           ? state.text
@@ -196,7 +95,7 @@ class BitsandbytesLinears : public QuantizedLinears {
   }
 
  private:
-  static ScaledWeight outlined(const ModuleTensors& tensors, const State& state) {
+  static ScaledWeight outlined(const ModuleTensors& tensors, const BitsandbytesState& state) {
     const auto count = state.rows * state.columns;
     const auto info = tensors.info("weight");
     const auto bytes = c10::multiply_integers(info.shape) * static_cast<std::int64_t>(c10::elementSize(info.type));

@@ -18,10 +18,6 @@ bool matches(at::IntArrayRef found, at::IntArrayRef expected) {
   return std::ranges::equal(found, expected, [](std::int64_t a, std::int64_t b) { return b < 0 || a == b; });
 }
 
-at::Tensor later(std::initializer_list<std::int64_t> shape, at::ScalarType type) {
-  return at::empty(shape, at::TensorOptions(type).device(at::kMeta));
-}
-
 }  // namespace
 
 TensorInfo ModuleTensors::info(std::string_view part) const {
@@ -92,6 +88,10 @@ int checked_group_size(const ModuleTensors& tensors, std::string_view part, int 
                    columns);
   }
   return groups == 1 ? 0 : static_cast<int>(size);
+}
+
+at::Tensor later(std::initializer_list<std::int64_t> shape, at::ScalarType type) {
+  return at::empty(shape, at::TensorOptions(type).device(at::kMeta));
 }
 
 weights::AffineWeight affine_outline(const AffineOutline& outline) {

@@ -1,5 +1,6 @@
 // The tensors of one linear in a file, with errors that name file and tensor.
 #pragma once
+#include <initializer_list>
 #include <span>
 #include <string>
 #include <string_view>
@@ -58,6 +59,9 @@ struct AffineOutline {
   at::ScalarType scale_type = at::kHalf;
   bool converts_on_load = false;  // AffineWeight's
 };
+
+// A tensor of the meta device: its shape and dtype, for sizes, and for who reads to replace.
+at::Tensor later(std::initializer_list<std::int64_t> shape, at::ScalarType type);
 
 // The weight with these settings; its tensors are of the meta device, and for who reads to replace.
 weights::AffineWeight affine_outline(const AffineOutline& outline);

@@ -2,17 +2,12 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/empty.h>
 
 #include "normtweak/base/device/type_name.h"
 #include "normtweak/formats/linears/fp8.h"
 
 namespace normtweak::formats {
 namespace {
-
-at::Tensor later(std::initializer_list<std::int64_t> shape, at::ScalarType type) {
-  return at::empty(shape, at::TensorOptions(type).device(at::kMeta));
-}
 
 std::int64_t tiles(std::int64_t size, std::int64_t tile) { return (size + tile - 1) / tile; }
 

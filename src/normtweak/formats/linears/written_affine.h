@@ -6,19 +6,15 @@
 #include <string_view>
 #include <vector>
 
-#include "normtweak/base/error.h"
+#include "normtweak/base/about.h"
 #include "normtweak/formats/linears/quantized_linears.h"
 
 namespace normtweak::formats {
 
-// Runs `action` and prefixes the message of its Error with the module's name.
+// Runs `action` for a linear, which an Error then names.
 template <class Action>
 auto for_module(const std::string& module, const Action& action) {
-  try {
-    return action();
-  } catch (const Error& error) {
-    fail("linear {}: {}", module, error.what());
-  }
+  return about("linear " + module, action);
 }
 
 // Throws Error if the weight is not affine, or if its zero-points are floats: `format` does not hold it.

@@ -1,0 +1,105 @@
+#include "normtweak/pipeline/saved_folder.h"
+
+#include <algorithm>
+#include <cctype>
+
+#include "normtweak/base/device/device.h"
+#include "normtweak/base/error.h"
+#include "normtweak/base/files/file.h"
+#include "normtweak/base/json/json_non_finite.h"
+#include "normtweak/formats/linears/quantized_linears.h"
+
+namespace normtweak::pipeline {
+namespace fs = std::filesystem;
+namespace {
+
+// Marks the folder as written by this program, for later runs.
+constexpr const char *kWriterKey = "written_by", *kWriter = "normtweak";
+
+formats::Metadata save_metadata() {
+  auto metadata = formats::kModelMetadata;
+  metadata[kWriterKey] = kWriter;
+  return metadata;
+}
+
+// model.safetensors, model-00001-of-00002.safetensors
+bool is_weights_name(std::string name) {
+  std::ranges::replace_if(
+      name, [](unsigned char letter) { return std::isdigit(letter) != 0; }, '0');
+  return name == "model.safetensors" || name == "model-00000-of-00000.safetensors";
+}
+
+// Besides weights and the files that are copied.
+bool is_written_beside(std::string_view name) {
+  return name == "config.json" || name == "model.safetensors.index.json" ||
+         std::ranges::any_of(formats::quantization_formats(),
+                             [&](const auto& format) { return !name.empty() && format.side_file == name; });
+}
+
+bool is_our_weights(const fs::path& path) {
+  try {
+    const formats::SafetensorsFile file(path);
+    const auto writer = file.metadata().find(kWriterKey);
+    return writer != file.metadata().end() && writer->second == kWriter;
+  } catch (const Error&) {  // not a safetensors file
+    return false;
+  }
+}
+
+void write_text(const fs::path& path, const std::string& content) {
+  write_file_atomically(path, [&](std::ostream& stream) { stream << content; });
+}
+
+}  // namespace
+
+void write_folder(const model::Checkpoint& original, const FolderContents& contents, const fs::path& directory) {
+  AtomicDirectory staging(directory);
+  formats::write_sharded_safetensors(staging.path(), contents.tensors, save_metadata());
+  write_text(staging.path() / "config.json", dump_json(contents.config, 2) + "\n");
+  for (const auto& [name, content] : original.side_files) write_text(staging.path() / name, content);
+  if (!contents.quantization.is_null() && !contents.side_file.empty()) {
+    write_text(staging.path() / contents.side_file, dump_json(contents.quantization, 2) + "\n");
+  }
+  staging.commit();
+}
+
+std::int64_t side_file_bytes(const model::Checkpoint& checkpoint) {
+  std::int64_t bytes = 0;
+  for (const auto& [name, content] : checkpoint.side_files) bytes += static_cast<std::int64_t>(content.size());
+  return bytes;
+}
+
+std::int64_t bytes_of(const formats::TensorToWrite& tensor) {
+  return c10::multiply_integers(tensor.shape) * static_cast<std::int64_t>(c10::elementSize(tensor.type));
+}
+
+Json config_with(const model::Checkpoint& original, const Json& quantization) {
+  auto config = original.config;
+  for (const auto* key : {"quantization_config", "compression_config"}) config.erase(key);
+  if (!quantization.is_null()) config["quantization_config"] = quantization;
+  return config;
+}
+
+void set_type(Json& config, at::ScalarType type) {
+  const bool has_new = config.contains("dtype"), has_old = config.contains("torch_dtype");
+  config[has_old && !has_new ? "torch_dtype" : "dtype"] = float_type_name(type);
+  if (has_new) config.erase("torch_dtype");
+}
+
+std::vector<std::string> foreign_entries(const fs::path& directory) {
+  std::vector<std::string> foreign, others;
+  bool has_weights = false;
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    const auto name = entry.path().filename().string();
+    const bool is_file = entry.symlink_status().type() == fs::file_type::regular;
+    const bool is_weights = is_file && is_weights_name(name) && is_our_weights(entry.path());
+    const bool is_beside = is_written_beside(name) || model::is_side_file(name);
+    has_weights |= is_weights;
+    (is_weights || (is_file && is_beside) ? others : foreign).push_back(name);
+  }
+  if (!has_weights) foreign.insert(foreign.end(), others.begin(), others.end());
+  std::ranges::sort(foreign);
+  return foreign;
+}
+
+}  // namespace normtweak::pipeline
