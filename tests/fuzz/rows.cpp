@@ -25,8 +25,8 @@ void read(std::string_view bytes) {
   tokenizer().encode(text::read_text(file.path()).text, false);
   tokenizer().encode(text::read_rows(file.path()).text, false);
   for (const auto& example : evaluate::read_lambada(file.path(), tokenizer(), kContext, 0)) {
-    require(example.word_tokens > 0 && std::ssize(example.ids) <= kContext + 1, "an example fits the context");
-    require(example.word_tokens < std::ssize(example.ids), "something stands before the last word");
+    require(example.predicted > 0 && std::ssize(example.ids) <= kContext + 1, "an example fits the context");
+    require(example.predicted < std::ssize(example.ids), "something stands before the last word");
   }
 }
 
