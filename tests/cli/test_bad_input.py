@@ -354,7 +354,9 @@ def arguments(line, home):
     named = {path.name for path in home.iterdir()} | {"missing", "missing.txt", "missing/x", "file/x", "good/",
                                                   "out/x", "copy/config.json", "good/config.json",
                                                   "good/model.safetensors"}
-    return [f"{home}/{word}" if word in named and i > 0 else word for i, word in enumerate(words)]
+    parts = [word.rpartition("=") if word.endswith(".jsonl") else ("", "", word) for word in words]
+    return [f"{before}{sign}{home}/{name}" if name in named and i > 0 else before + sign + name
+            for i, (before, sign, name) in enumerate(parts)]
 
 
 # `inspect` lists the tensors of a model that is not supported.

@@ -10,10 +10,17 @@
 namespace normtweak::evaluate {
 namespace {
 
+// In braces, what a row lacks is found in this order.
+struct Parts {
+  std::string context;
+  std::vector<std::string> choices;
+  std::size_t right = 0;
+};
+
 // The choices, each after one space, follow the context.
-Question question(std::string context, const std::vector<std::string>& choices, std::size_t right) {
-  Question question = {.answers = {}, .right = right};
-  for (const auto& choice : choices) question.answers.push_back({context, " " + choice, choice});
+Question question(const Parts& parts) {
+  Question question = {.answers = {}, .right = parts.right};
+  for (const auto& choice : parts.choices) question.answers.push_back({parts.context, " " + choice, choice});
   return question;
 }
 
@@ -41,15 +48,16 @@ Question hellaswag(const JsonRow& row) {
   for (auto& ending : endings) ending = without_marks(ending);
   const auto context =
       fmt::format("{}: {} {}", row.text("activity_label"), row.text("ctx_a"), text::capitalized(row.text("ctx_b")));
-  return question(without_marks(context), endings, right);
+  return question({without_marks(context), endings, right});
 }
 
 // ---- Questions and answers
 // ---------------------------------------------------------------------------------------------
 
 Question piqa(const JsonRow& row) {
-  return question(fmt::format("Question: {}\nAnswer:", row.text("goal")), {row.text("sol1"), row.text("sol2")},
-                  row.index("label", 2));
+  return question({fmt::format("Question: {}\nAnswer:", row.text("goal")),
+                   {row.text("sol1"), row.text("sol2")},
+                   row.index("label", 2)});
 }
 
 // The choice with the label that the row gives as its answer. choices: {"text": [...], "label": [...]}
@@ -62,7 +70,7 @@ Question labelled(const JsonRow& row, std::string context, std::string_view answ
   const auto right = std::ranges::find(labels, answer);
   if (right == labels.end())
     row.refuse("answerKey", fmt::format("\"{}\" is none of the labels of the choices", answer));
-  return question(std::move(context), texts, static_cast<std::size_t>(right - labels.begin()));
+  return question({std::move(context), texts, static_cast<std::size_t>(right - labels.begin())});
 }
 
 Question arc(const JsonRow& row) {
@@ -75,13 +83,15 @@ Question openbookqa(const JsonRow& row) {
 }
 
 Question boolq(const JsonRow& row) {
-  return question(fmt::format("{}\nQuestion: {}?\nAnswer:", row.text("passage"), row.text("question")), {"no", "yes"},
-                  row.index("label", 2));
+  return question({fmt::format("{}\nQuestion: {}?\nAnswer:", row.text("passage"), row.text("question")),
+                   {"no", "yes"},
+                   row.index("label", 2)});
 }
 
 Question entailment(const JsonRow& row, std::string_view premise, std::string_view hypothesis) {
-  return question(fmt::format("{}\nQuestion: {} True or False?\nAnswer:", row.text(premise), row.text(hypothesis)),
-                  {"True", "False"}, row.index("label", 2));
+  return question({fmt::format("{}\nQuestion: {} True or False?\nAnswer:", row.text(premise), row.text(hypothesis)),
+                   {"True", "False"},
+                   row.index("label", 2)});
 }
 
 Question rte(const JsonRow& row) { return entailment(row, "sentence1", "sentence2"); }
@@ -109,8 +119,8 @@ Question winogrande(const JsonRow& row) {
 Question storycloze(const JsonRow& row) {
   const auto story = fmt::format("{} {} {} {}", row.text("input_sentence_1"), row.text("input_sentence_2"),
                                  row.text("input_sentence_3"), row.text("input_sentence_4"));
-  return question(story, {row.text("sentence_quiz1"), row.text("sentence_quiz2")},
-                  row.index("answer_right_ending", 2, 1));
+  return question(
+      {story, {row.text("sentence_quiz1"), row.text("sentence_quiz2")}, row.index("answer_right_ending", 2, 1)});
 }
 
 constexpr ChoiceFormat kFormats[] = {
