@@ -33,10 +33,10 @@ std::string without_marks(std::string_view text) {
   std::string plain;
   std::string_view rest = marked;
   for (auto open = rest.find('['); open != std::string_view::npos; open = rest.find('[')) {
-    const auto end = rest.find_first_of("]\n", open + 1);
-    const bool closes = end != std::string_view::npos && rest[end] == ']';
-    plain += rest.substr(0, closes ? open : open + 1);
-    rest.remove_prefix(closes ? end + 1 : open + 1);
+    const auto end = std::min(rest.find_first_of("]\n", open + 1), rest.size());
+    const bool closes = end < rest.size() && rest[end] == ']';
+    plain += rest.substr(0, closes ? open : end);  // on a line without a closing sign, no mark ends
+    rest.remove_prefix(closes ? end + 1 : end);
   }
   plain += rest;
   return text::replaced(plain, "  ", " ");
