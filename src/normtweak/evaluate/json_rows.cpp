@@ -1,5 +1,6 @@
 #include "normtweak/evaluate/json_rows.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "normtweak/base/error.h"
