@@ -33,6 +33,8 @@ def home(tmp_path_factory):
     save_file({"tokens": cli_models.ids(8, 32)}, folder / "other_name.safetensors")
     (folder / "text.txt").write_text(cli_models.text(400), encoding="utf-8")
     (folder / "short.txt").write_text("A few words.", encoding="utf-8")
+    for name, rows in CHOICES.items():
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
     for name, lines in LAMBADA.items():
         (folder / name).write_text(lines, encoding="utf-8")
     (folder / "file").write_text("in the way", encoding="utf-8")
@@ -105,6 +107,19 @@ LAMBADA = {
     "no_last_word.jsonl": '{"text": "The bridge is old "}',
     "long_word.jsonl": json.dumps({"text": "The " + 200 * "z"}),
 }
+PIQA = {"goal": "Light", "sol1": "turns", "sol2": "stones", "label": 1}
+ARC = {"question": "Light", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "A"}
+CHOICES = {
+    "no_field.jsonl": [PIQA, {key: PIQA[key] for key in ("goal", "sol1", "label")}],
+    "label.jsonl": [PIQA | {"label": 2}],
+    "number.jsonl": [PIQA | {"sol1": 5}],
+    "no_list.jsonl": [{"activity_label": "Light", "ctx_a": "a", "ctx_b": "b", "endings": "turns", "label": "0"}],
+    "no_choices.jsonl": [ARC | {"choices": ["a", "b"]}],
+    "labels.jsonl": [ARC | {"choices": {"text": ["a", "b"], "label": ["A"]}}],
+    "answer.jsonl": [ARC | {"answerKey": "C"}],
+    "no_gap.jsonl": [{"sentence": "It turns", "option1": "a", "option2": "b", "answer": "1"}],
+    "long_answer.jsonl": [PIQA | {"sol2": 200 * "z"}],
+}
 UP = "model.layers.1.mlp.up_proj.weight"
 BIAS = "model.layers.1.self_attn.q_proj.bias"
 HARM = {
@@ -160,7 +175,15 @@ CASES = [
     ("logits good -o out/x", 2, ["--tokens"]),
     ("eval good", 2, ["--text", "--rows", "--lambada"]),
     ("eval good --text text.txt --rows text.txt", 2, ["--text", "--rows"]),
-    ("eval good --text text.txt --protocol lm-eval", 2, ["lm-eval", "gptq"]),
+    ("eval good --text text.txt --protocol lm_eval", 2, ["lm_eval", "gptq"]),
+    (f"quantize good {QUANTIZE} --eval-text text.txt --protocol lm-eval", 2, ["lm-eval", "gptq"]),
+    ("eval good --text text.txt --drift", 2, ["--drift", "--reference"]),
+    ("eval good --reference copy --lambada rows.jsonl --drift", 2, ["--drift", "--text"]),
+    ("eval good --reference copy --text text.txt --protocol lm-eval --drift", 2, ["--drift", "lm-eval"]),
+    ("eval good --task hellaswag", 2, ["--task hellaswag", "NAME=FILE"]),
+    ("eval good --task mmlu=piqa.jsonl", 2, ["--task mmlu", "hellaswag", "storycloze_2016"]),
+    ("eval good --task drift=text.txt", 2, ["--task drift", "--text"]),
+    ("eval good --text text.txt --protocol lm-eval --max-tokens 5", 2, ["--max-tokens 5", "text.txt"]),
     (f"quantize good {QUANTIZE} --bits 5", 2, ["5", "2,3,4,6,8"]),
     (f"quantize good {QUANTIZE} --symmetric --float-zeros", 2, ["--symmetric", "--float-zeros"]),
     (f"quantize good {QUANTIZE} --token-weights all", 2, ["all", "fisher"]),
@@ -261,6 +284,17 @@ CASES = [
     ("eval good --lambada only_spaces_before.jsonl", 1, ["only_spaces_before.jsonl:1", "last word"]),
     ("eval good --lambada no_last_word.jsonl", 1, ["no_last_word.jsonl:1", "last word"]),
     ("eval good --lambada long_word.jsonl", 1, ["long_word.jsonl:1", "128"]),
+    ("eval overflowing --task lambada_openai=rows.jsonl --task piqa=no_rows.jsonl", 1, ["no_rows.jsonl", "goal, sol1"]),
+    ("eval overflowing --task piqa=no_field.jsonl", 1, ["no_field.jsonl:2", '"sol2"', "missing"]),
+    ("eval good --task piqa=no_text.jsonl", 1, ["no_text.jsonl:1", '"goal"']),
+    ("eval good --task piqa=label.jsonl", 1, ["label.jsonl:1", '"label"', "0 to 1", "2"]),
+    ("eval good --task piqa=number.jsonl", 1, ["number.jsonl:1", '"sol1"', "5"]),
+    ("eval good --task hellaswag=no_list.jsonl", 1, ["no_list.jsonl:1", '"endings"', "list"]),
+    ("eval good --task arc_easy=no_choices.jsonl", 1, ["no_choices.jsonl:1", '"choices"', "object"]),
+    ("eval good --task arc_easy=labels.jsonl", 1, ["labels.jsonl:1", '"choices.label"', "1 labels of 2"]),
+    ("eval good --task arc_easy=answer.jsonl", 1, ["answer.jsonl:1", '"answerKey"', "C"]),
+    ("eval good --task winogrande=no_gap.jsonl", 1, ["no_gap.jsonl:1", '"sentence"', "_"]),
+    ("eval good --task piqa=long_answer.jsonl", 1, ["long_answer.jsonl:1", "128"]),
     ("generate no_tokenizer -o out/x --strategy language", 1, ["tokenizer"]),
     ("generate no_tokenizer -o out/x --text text.txt", 1, ["tokenizer.json", "--strategy llm-qat"]),
     ("generate good -o out/x --tokens 4000", 1, ["4000", "128"]),
@@ -320,7 +354,9 @@ def arguments(line, home):
     named = {path.name for path in home.iterdir()} | {"missing", "missing.txt", "missing/x", "file/x", "good/",
                                                   "out/x", "copy/config.json", "good/config.json",
                                                   "good/model.safetensors"}
-    return [f"{home}/{word}" if word in named and i > 0 else word for i, word in enumerate(words)]
+    parts = [word.rpartition("=") if word.endswith(".jsonl") else ("", "", word) for word in words]
+    return [f"{before}{sign}{home}/{name}" if name in named and i > 0 else before + sign + name
+            for i, (before, sign, name) in enumerate(parts)]
 
 
 # `inspect` lists the tensors of a model that is not supported.

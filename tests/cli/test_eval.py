@@ -9,7 +9,7 @@ import cli_models
 import cli_program
 
 GENERAL_KEYS = {"perplexity", "tokens_scored", "tokens_per_second", "seconds", "peak_memory_bytes", "seed", "version",
-                "model", "context", "windows", "device", "dtype", "threads"}
+                "model", "context", "windows", "device", "dtype", "threads", "figures"}
 REFERENCE_KEYS = {"kld", "top1_agreement", "top1_agreement_stderr"}
 
 

@@ -97,8 +97,8 @@ def test_settings_of_rules_are_in_the_help():
 
 # command, options that have an effect, options that have none, and the words for it
 IDLE = [
-    ("eval", ["--lambada", "rows.jsonl"], ["--context", "64", "--max-tokens", "100"], "--lambada alone"),
-    ("eval", ["--text", "text.txt"], ["--max-examples", "3"], "no --lambada"),
+    ("eval", ["--lambada", "rows.jsonl"], ["--context", "64", "--max-tokens", "100"], "no --text or --rows"),
+    ("eval", ["--text", "text.txt"], ["--max-examples", "3"], "no --lambada or --task"),
     ("generate", ["--strategy", "llm-qat"], ["--languages", "de"], "--strategy llm-qat"),
     ("generate", ["--strategy", "random-tokens"], ["--temperature", "2", "--top-k", "5"], "--strategy random-tokens"),
     ("generate", ["--text", "text.txt"], ["--top-p", "0.5"], "--text"),

@@ -19,9 +19,9 @@ using tests::tiny_decoder;
 
 // Texts of many lengths whose words have one to three tokens. The words of every other text are what the model itself
 // would write; of the rest, those of more than one token differ in the last one only.
-std::vector<LambadaExample> examples_for(const model::Decoder& model) {
+std::vector<Continuation> examples_for(const model::Decoder& model) {
   const tests::ExplicitModel exact(model);
-  std::vector<LambadaExample> examples;
+  std::vector<Continuation> examples;
   for (std::int64_t i = 0; i < 8; ++i) {
     const auto words = i % 3 + 1;
     auto ids = tests::random_ids(model, i + 1, (5 * i) % 17 + 1)[i].unsqueeze(0);
@@ -31,13 +31,13 @@ std::vector<LambadaExample> examples_for(const model::Decoder& model) {
       ids = at::cat({ids, next}, 1);
     }
     const auto* begin = ids.const_data_ptr<std::int64_t>();
-    examples.push_back({.ids = {begin, begin + ids.size(1)}, .word_tokens = words});
+    examples.push_back({.ids = {begin, begin + ids.size(1)}, .predicted = words});
   }
   return examples;
 }
 
 // One text at a time, through the whole softmax in F64.
-LambadaScores one_by_one(const model::Decoder& model, const std::vector<LambadaExample>& examples) {
+LambadaScores one_by_one(const model::Decoder& model, const std::vector<Continuation>& examples) {
   const tests::ExplicitModel exact(model);
   LambadaScores scores;
   for (const auto& example : examples) {
@@ -45,7 +45,7 @@ LambadaScores one_by_one(const model::Decoder& model, const std::vector<LambadaE
     const auto all = exact.logits(ids).detach()[0].log_softmax(-1);
     double likelihood = 0;
     bool correct = true;
-    for (auto at = ids.size(1) - example.word_tokens; at < ids.size(1); ++at) {
+    for (auto at = ids.size(1) - example.predicted; at < ids.size(1); ++at) {
       const auto target = ids[0][at].item<std::int64_t>();
       likelihood += all[at - 1][target].item<double>();
       correct = correct && all[at - 1].argmax().item<std::int64_t>() == target;

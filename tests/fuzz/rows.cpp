@@ -1,6 +1,9 @@
-// Texts to evaluate on: as they are, with one row a line, and as LAMBADA's lines of JSON.
+// Texts to evaluate on: as they are, with one row a line, as pages, and as lines of JSON: LAMBADA's, and questions of
+// each format.
 #include "contract.h"
 #include "normtweak/base/error.h"
+#include "normtweak/evaluate/choice_formats.h"
+#include "normtweak/evaluate/documents.h"
 #include "normtweak/evaluate/lambada.h"
 #include "normtweak/text/corpus.h"
 #include "sources.h"
@@ -20,13 +23,29 @@ const text::Tokenizer& tokenizer() {
   return instance;
 }
 
+// An input is read in one way, which its size chooses.
 void read(std::string_view bytes) {
   const MemoryFile file(bytes);
+  const auto formats = evaluate::choice_formats();
+  if (const auto way = bytes.size() % (2 * formats.size()); way < formats.size()) {
+    evaluate::for_json_rows(file.path(), 0, [&](const evaluate::JsonRow& row) {
+      const auto question = formats[way].read(row);
+      require(question.right < question.answers.size(), "the right answer is one of them");
+    });
+    return;
+  }
+  for (const auto& page : evaluate::pages(text::read_text(file.path()).text)) {
+    const auto ids = tokenizer().encode(evaluate::detokenized(page), false);
+    for (const auto& window : evaluate::rolling_windows(ids, 0, kContext)) {
+      require(std::ssize(window.ids) <= kContext + 1, "a window fits the context");
+    }
+    require(evaluate::count_words(page) > 0, "a page has words");
+  }
   tokenizer().encode(text::read_text(file.path()).text, false);
   tokenizer().encode(text::read_rows(file.path()).text, false);
   for (const auto& example : evaluate::read_lambada(file.path(), tokenizer(), kContext, 0)) {
-    require(example.word_tokens > 0 && std::ssize(example.ids) <= kContext + 1, "an example fits the context");
-    require(example.word_tokens < std::ssize(example.ids), "something stands before the last word");
+    require(example.predicted > 0 && std::ssize(example.ids) <= kContext + 1, "an example fits the context");
+    require(example.predicted < std::ssize(example.ids), "something stands before the last word");
   }
 }
 

@@ -1,149 +1,114 @@
 #include "normtweak/base/error.h"
-#include "normtweak/base/strings/wording.h"
 #include "normtweak/cli/choices.h"
 #include "normtweak/cli/commands.h"
+#include "normtweak/cli/evaluation_summary.h"
 #include "normtweak/cli/general_options.h"
 #include "normtweak/cli/model_help.h"
 #include "normtweak/cli/named_files.h"
 #include "normtweak/cli/number_checks.h"
 #include "normtweak/cli/report_options.h"
-#include "normtweak/evaluate/lambada.h"
-#include "normtweak/evaluate/scores.h"
-#include "normtweak/pipeline/calibration_text.h"
-#include "normtweak/pipeline/memory_plan.h"
-#include "normtweak/pipeline/session.h"
-#include "normtweak/report/run_report.h"
-#include "normtweak/text/tokenizer.h"
+#include "normtweak/pipeline/evaluate_model.h"
+#include "normtweak/report/evaluation_report.h"
 
 namespace normtweak::cli {
 namespace {
 
 struct Choices {
-  std::string model, reference, text, rows, lambada;
+  pipeline::EvaluateOptions options;
+  std::string text, rows, lambada;
+  std::vector<std::string> tasks;  // NAME=FILE
+  bool drift = false;
   WindowChoice windows;
-  std::int64_t max_examples = 0, batch_rows = 0;
+  std::int64_t max_examples = 0;
   Common common;
 };
 
-std::string text_line(const evaluate::Scores& scores, bool with_reference) {
-  const auto perplexity =
-      fmt::format("perplexity {} ± {}", figure(scores.perplexity()), figure(scores.perplexity_error()));
-  if (!with_reference) return perplexity + "\n";
-  return fmt::format("{} (reference {})   KLD {} ± {}   same top token {:.2f}%\n", perplexity,
-                     figure(scores.reference_perplexity()), figure(scores.divergence.mean()),
-                     figure(scores.divergence.standard_error()), 100 * scores.agreement.mean());
-}
-
-std::string lambada_line(const evaluate::LambadaScores& scores, std::string_view whose) {
-  return fmt::format("LAMBADA{}: {:.2f}% ± {:.2f} of {}, perplexity {:.4f}\n", whose, 100 * scores.accuracy(),
-                     100 * scores.correct.standard_error(), counted(scores.correct.count, "last word"),
-                     scores.perplexity());
-}
-
-std::string summary(const report::Evaluation& found) {
-  std::string lines;
-  if (found.text) lines += text_line(*found.text, found.with_reference);
-  if (found.lambada) lines += lambada_line(*found.lambada, "");
-  if (found.reference_lambada) lines += lambada_line(*found.reference_lambada, " (reference)");
-  return lines;
-}
-
-struct Models {
-  model::Checkpoint checkpoint;
-  std::optional<model::Checkpoint> reference;
-};
-
-Models open(const Choices& choices, ProgressSink& progress) {
-  Models models = {.checkpoint = model::open_checkpoint(choices.model), .reference = {}};
-  report_notes(models.checkpoint, progress);
-  if (choices.reference.empty()) return models;
-  models.reference = model::open_checkpoint(choices.reference);
-  report_notes(*models.reference, progress);
-  const auto found = models.checkpoint.numbers.vocabulary, expected = models.reference->numbers.vocabulary;
-  if (found != expected) {
-    fail("{} and {} have vocabularies of {} and {} tokens; they cannot be compared", choices.model, choices.reference,
-         found, expected);
+evaluate::TaskOrder parse_task(const std::string& text) {
+  const auto sign = text.find('=');
+  if (sign == std::string::npos || sign + 1 == text.size()) {
+    fail_usage("--task {}: NAME=FILE is needed, such as hellaswag=validation.jsonl", text);
   }
-  return models;
+  const auto& task = evaluate::find_task(text.substr(0, sign));
+  if (task.fields.empty()) {
+    fail_usage("--task {}: this task reads a text; name that with --text or --rows", task.name);
+  }
+  return {.task = std::string(task.name), .text = {.path = text.substr(sign + 1)}};
 }
 
-// The texts to score, tokenized.
-struct Tokens {
-  std::optional<evaluate::Windows> windows;
-  std::vector<evaluate::LambadaExample> lambada;
-};
-
-Tokens tokenize(const Choices& choices, const Models& models, ProgressSink& progress) {
-  // A quantized checkpoint may lack a tokenizer; then that of the float model is used.
-  const auto& checkpoint = models.checkpoint;
-  const bool has_one = (checkpoint.tokenizer != nullptr || !checkpoint.tokenizer_refusal.empty()) &&
-                       checkpoint.tokenizer_problem.empty();
-  const bool own = has_one || !models.reference;
-  const auto tokenizer =
-      load_tokenizer(own ? models.checkpoint : *models.reference,
-                     models.reference ? "" : "name the float model as --reference: its tokenizer is taken then");
-  const auto limit = models.checkpoint.numbers.context;
-  Tokens tokens;
+std::vector<evaluate::TaskOrder> orders(const Choices& choices) {
+  std::vector<evaluate::TaskOrder> all;
   if (!choices.text.empty() || !choices.rows.empty()) {
+    const auto& [protocol, context, max_tokens] = choices.windows;
     const bool rows = choices.text.empty();
-    tokens.windows = external_windows(pipeline::ExternalText{.path = rows ? choices.rows : choices.text,
-                                                             .rows = rows,
-                                                             .protocol = choices.windows.protocol,
-                                                             .context = choices.windows.context,
-                                                             .max_tokens = choices.windows.max_tokens},
-                                      tokenizer, limit, progress);
+    const evaluate::TextFile text = {.path = rows ? choices.rows : choices.text,
+                                     .rows = rows,
+                                     .protocol = protocol,
+                                     .context = context,
+                                     .max_tokens = max_tokens};
+    all.push_back({.task = "perplexity", .text = text});
+    if (choices.drift) all.push_back({.task = "drift", .text = text});
   }
-  if (!choices.lambada.empty())
-    tokens.lambada = evaluate::read_lambada(choices.lambada, tokenizer, limit, choices.max_examples);
-  return tokens;
+  if (!choices.lambada.empty()) all.push_back({.task = "lambada_openai", .text = {.path = choices.lambada}});
+  for (const auto& task : choices.tasks) all.push_back(parse_task(task));
+  for (auto& order : all) order.max_examples = choices.max_examples;
+  return all;
+}
+
+std::vector<NamedFile> inputs(const Choices& choices, const std::vector<evaluate::TaskOrder>& tasks) {
+  std::vector<NamedFile> files = {{"MODEL", choices.options.model},
+                                  {"--reference", choices.options.reference},
+                                  {"--text", choices.text},
+                                  {"--rows", choices.rows},
+                                  {"--lambada", choices.lambada}};
+  for (const auto& order : tasks) files.push_back({"--task", order.text.path});
+  return files;
+}
+
+void check_choices(const CLI::App& command, const Choices& choices, ProgressSink& progress) {
+  const bool cuts = !choices.text.empty() || !choices.rows.empty();
+  if (!cuts) {
+    note_unread(command, "with no --text or --rows", kWindowOptions, progress);
+    refuse_unread(command, "with no --text or --rows", {"--drift"}, "name the text that it is measured on");
+  }
+  if (choices.options.reference.empty()) {
+    refuse_unread(command, "without --reference", {"--drift"}, "name the float model, which drift is measured from");
+  }
+  if (cuts && choices.drift && evaluate::find_protocol(choices.windows.protocol).documents) {
+    fail_usage("--drift: is measured on windows of a text; use another --protocol than {}", choices.windows.protocol);
+  }
+  if (choices.lambada.empty() && choices.tasks.empty()) {
+    note_unread(command, "with no --lambada or --task", {"--max-examples"}, progress);
+  }
 }
 
 void run(const CLI::App& command, const Choices& choices) {
-  check_apart({{"--json", choices.common.json}}, {{"MODEL", choices.model},
-                                                  {"--reference", choices.reference},
-                                                  {"--text", choices.text},
-                                                  {"--rows", choices.rows},
-                                                  {"--lambada", choices.lambada}});
-  const auto compute = start(choices.common, false);
+  auto options = choices.options;
+  options.tasks = orders(choices);
+  check_apart({{"--json", choices.common.json}}, inputs(choices, options.tasks));
+  options.compute = start(choices.common, false);
   const auto progress = progress_for(choices.common);
-  if (choices.text.empty() && choices.rows.empty()) {
-    note_unread(command, "with --lambada alone", kWindowOptions, *progress);
-  }
-  if (choices.lambada.empty()) note_unread(command, "with no --lambada", {"--max-examples"}, *progress);
-  note_unread_general(command, {.no_chance = "with eval"}, compute, *progress);
-  const auto models = open(choices, *progress);
-  const auto tokens = tokenize(choices, models, *progress);
-  std::vector<const model::Checkpoint*> together = {&models.checkpoint};
-  if (models.reference) together.push_back(&*models.reference);
-  const auto load = pipeline::plan_models(together, compute, pipeline::available_memory(compute));
-  if (const auto note = pipeline::describe(load); !note.empty()) progress->note(note);
-  std::optional<model::Decoder> reference;
-  if (models.reference) reference = load_decoder(*models.reference, load);
-  const auto decoder = load_decoder(models.checkpoint, load);
+  check_choices(command, choices, *progress);
+  note_unread_general(command, {.no_chance = "with eval"}, options.compute, *progress);
+  const auto result = evaluate_model(options, *progress);
+  finish(report::evaluation_report(result), choices.common, options.compute, evaluation_summary(result));
+}
 
-  report::Evaluation found;
-  found.with_reference = reference.has_value();
-  found.protocol = choices.windows.protocol;
-  if (tokens.windows) {
-    const Stopwatch watch;
-    found.text = evaluate::score(decoder, reference ? &*reference : nullptr, tokens.windows->rows,
-                                 {.batch_rows = choices.batch_rows, .scored = tokens.windows->scored}, *progress);
-    found.text_seconds = watch.seconds();
-  }
-  if (!tokens.lambada.empty()) {
-    const evaluate::LambadaOptions options = {.batch_rows = choices.batch_rows};
-    const Stopwatch watch;
-    if (reference) found.reference_lambada = score_lambada(*reference, tokens.lambada, options, *progress);
-    found.lambada = score_lambada(decoder, tokens.lambada, options, *progress);
-    found.lambada_seconds = watch.seconds();
-  }
-  auto figures = report::evaluation_report(found);
-  figures["model"] = choices.model;
-  if (tokens.windows) {
-    figures["context"] = tokens.windows->rows.tokens();
-    figures["windows"] = tokens.windows->rows.samples();
-  }
-  finish(figures, choices.common, compute, summary(found));
+std::string task_help() {
+  std::string help = "A task of lm_eval and its examples, as JSON lines with these fields, NAME=FILE; repeatable";
+  for (const auto& row : evaluate::example_tasks()) help += fmt::format("; {} ({})", row.name, row.fields);
+  return help;
+}
+
+void add_tasks(CLI::App& command, Choices& choices) {
+  auto* tasks = command.add_option_group("Task", "What to score the model on: a text, tasks or both");
+  auto* text = tasks->add_option("--text", choices.text, "A text file, tokenized as it is");
+  tasks->add_option("--rows", choices.rows, "A data set with one row per line (WikiText: wiki.test.raw)")
+      ->excludes(text);
+  tasks->add_option("--lambada", choices.lambada,
+                    "JSON lines with a key \"text\": accuracy and perplexity of each text's last word; the same as "
+                    "--task lambada_openai=FILE");
+  tasks->add_option("--task", choices.tasks, task_help())->allow_extra_args(false);
+  tasks->require_option(1, 0);
 }
 
 }  // namespace
@@ -151,27 +116,29 @@ void run(const CLI::App& command, const Choices& choices) {
 Job add_eval(CLI::App& command) {
   auto choices = std::make_shared<Choices>();
   command.footer(
-      "The text is tokenized once and cut into non-overlapping windows. Figures of different protocols are not\n"
-      "comparable: llama.cpp's, those of its own tool, begin each window with BOS if the model has one and score\n"
-      "only tokens that have half a window before them. LAMBADA follows lm_eval's task lambada_openai; with\n"
-      "--reference, --json has lambada.float and lambada.quantized, each with accuracy, stderr, perplexity and\n"
-      "examples. The compute dtype is f32 unless --dtype bf16 is given.");
-  command.add_option("MODEL", choices->model, model_help("The model to score", true))->required();
-  command.add_option("--reference", choices->reference,
-                     "The model it was made from, of the same kinds: adds KL divergence and top-1 agreement");
-  auto* tasks = command.add_option_group("Task", "What to score the model on: a text, LAMBADA or both");
-  auto* text = tasks->add_option("--text", choices->text, "A text file, tokenized as it is");
-  tasks->add_option("--rows", choices->rows, "A data set with one row per line (WikiText: wiki.test.raw)")
-      ->excludes(text);
-  tasks->add_option("--lambada", choices->lambada,
-                    "JSON lines with a key \"text\": accuracy and perplexity of each text's last word");
-  tasks->require_option(1, 0);
-  add_windows(command, choices->windows, "OPTIONS");
-  command.add_option("--max-examples", choices->max_examples, "At most this many LAMBADA examples; 0: all")
+      "Figures of different protocols are not comparable. gptq and llama.cpp tokenize the text once and cut it into\n"
+      "windows without overlap; llama.cpp's, those of its own tool, begin each window with BOS if the model has one\n"
+      "and score only tokens that have half a window before them. lm-eval splits WikiText into its pages (another\n"
+      "text is one document), undoes its tokens and reports perplexities per word and per byte. --task follows\n"
+      "lm_eval's tasks of these names, without examples in the prompt. Figures that --json has under keys of their\n"
+      "own: with --reference, lambada.float and lambada.quantized have accuracy, stderr, perplexity and examples "
+      "each;\n"
+      "all figures are in its list \"figures\". The compute dtype is f32 unless --dtype bf16 is given.");
+  command.add_option("MODEL", choices->options.model, model_help("The model to score", true))->required();
+  command.add_option("--reference", choices->options.reference,
+                     "The model it was made from, of the same kinds: scored as well, and on a text adds KL divergence "
+                     "and top-1 agreement");
+  add_tasks(command, *choices);
+  add_windows(command, choices->windows, evaluate::protocols(), "OPTIONS");
+  command.add_flag("--drift", choices->drift,
+                   "With --reference: how far the outputs of each block on the text have moved from the reference's: "
+                   "means and variances of channels, and the squared error");
+  command.add_option("--max-examples", choices->max_examples, "At most this many examples of each task; 0: all")
       ->capture_default_str()
       ->check(within(kCount));
   command
-      .add_option("--batch-rows", choices->batch_rows, "Windows or texts per forward pass; 0: chosen for the device")
+      .add_option("--batch-rows", choices->options.batch_rows,
+                  "Windows or texts per forward pass; 0: chosen for the device")
       ->capture_default_str()
       ->check(within(kCount));
   add_common(command, choices->common);

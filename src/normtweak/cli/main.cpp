@@ -39,7 +39,7 @@ constexpr std::array<Command, 9> kCommands = {{
     {"apply", "Put what a tweak changed (tweak --patch) into a copy of the quantized file", &add_apply, ""},
     {"convert", "Write a quantized model in another format, where that loses nothing", &add_convert, ""},
     {"generate", "Generate calibration text with a model", &add_generate, kLessText},
-    {"eval", "Perplexity, and KL divergence from a reference", &add_eval,
+    {"eval", "Perplexity, tasks, and KL divergence from a reference", &add_eval,
      "use a smaller --batch-rows or --context, or --dtype bf16"},
     {"logits", "Write a model's logits for given token ids", &add_logits, "give fewer rows, or use --dtype bf16"},
     {"sample", "Let models go on with the same prompt, to read them side by side", &add_sample, "use --dtype bf16"},

@@ -14,13 +14,17 @@ namespace normtweak::evaluate {
 
 struct Protocol {
   std::string_view name, description;
-  std::int64_t context = 0;      // tokens in a window, if not said otherwise
+  std::int64_t context = 0;      // tokens in a window, if not said otherwise; 0: the model's context
   bool special_as_text = false;  // the spelling of a special token in the text is plain text
   bool own_begin = false;        // each window's first token gives way to the one that the tokenizer puts before a text
   bool second_half = false;      // scores only the positions from the middle on whose next token is in the window
+  bool documents = false;        // document by document, see documents.h; the facts above do not apply
 };
 
 std::span<const Protocol> protocols();
+
+// Those that cut a text into rows, see cut(): all but those of documents, which come last.
+std::span<const Protocol> window_protocols();
 
 // Throws Error listing the names if there is none of that name.
 const Protocol& find_protocol(std::string_view name);

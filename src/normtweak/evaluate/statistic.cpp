@@ -26,4 +26,10 @@ void Statistic::add(double value) {
   ++count;
 }
 
+void Statistic::add(const Statistic& other) {
+  sum += other.sum;
+  squares += other.squares;
+  count += other.count;
+}
+
 }  // namespace normtweak::evaluate

@@ -14,6 +14,7 @@ struct Statistic {
   double standard_error() const;       // assumes independent values, as llama.cpp's perplexity tool does
   void add(const at::Tensor& values);  // any shape, on the CPU; summed in F64
   void add(double value);
+  void add(const Statistic& other);  // as if its values had been added
 };
 
 }  // namespace normtweak::evaluate

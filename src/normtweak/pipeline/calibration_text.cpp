@@ -21,7 +21,7 @@ calibrate::TokenBatch cut_real_text(const TextSource& source, const model::Check
 }
 
 // The ids of all examples, one after the other.
-at::Tensor ids_of(const std::vector<evaluate::LambadaExample>& examples) {
+at::Tensor ids_of(const std::vector<evaluate::Continuation>& examples) {
   std::vector<std::int64_t> ids;
   for (const auto& example : examples) ids.insert(ids.end(), example.ids.begin(), example.ids.end());
   return at::tensor(ids, at::kLong);
@@ -76,21 +76,6 @@ RunCalibration read_calibration(const TextSource& source, const model::Checkpoin
   return text;
 }
 
-evaluate::Windows external_windows(const ExternalText& text, const text::Tokenizer& tokenizer,
-                                   std::int64_t context_limit, ProgressSink& progress) {
-  const auto& protocol = evaluate::find_protocol(text.protocol);
-  if (text.context > context_limit) {
-    progress.note(fmt::format("--context {}: the model's context holds {}, and so does a window of {}", text.context,
-                              counted(context_limit, "token"), text.path.string()));
-  }
-  const auto context = std::min(text.context > 0 ? text.context : protocol.context, context_limit);
-  const auto corpus = text.rows ? text::read_rows(text.path) : text::read_text(text.path);
-  const auto special = protocol.special_as_text ? text::SpecialSpellings::as_text : text::SpecialSpellings::recognised;
-  const auto ids = tokenizer.encode(corpus.text, true, text.path.string(), special);
-  return cut(protocol, ids, tokenizer.prefix(), {.context = context, .max_tokens = text.max_tokens},
-             text.path.string());
-}
-
 ExternalTokens read_external(const External& external, const model::Checkpoint& checkpoint, ProgressSink& progress) {
   ExternalTokens tokens;
   if (external.texts.empty() && !external.lambada) return tokens;
@@ -99,7 +84,7 @@ ExternalTokens read_external(const External& external, const model::Checkpoint& 
   for (const auto& text : external.texts) {
     tokens.texts.push_back({.name = text.path.filename().string(),
                             .protocol = text.protocol,
-                            .windows = external_windows(text, tokenizer, context, progress)});
+                            .windows = read_windows(text, tokenizer, context, progress)});
   }
   if (external.lambada) {
     const auto& [path, max_examples] = *external.lambada;

@@ -2,7 +2,7 @@
 #pragma once
 #include <optional>
 
-#include "normtweak/evaluate/protocols.h"
+#include "normtweak/evaluate/text_file.h"
 #include "normtweak/model/checkpoint.h"
 #include "normtweak/pipeline/run_types.h"
 
@@ -26,11 +26,6 @@ RunCalibration known_text(const TextSource& source, const model::Checkpoint& che
 RunCalibration read_calibration(const TextSource& source, const model::Checkpoint& checkpoint,
                                 const Processes& processes);
 
-// Windows over a text. context_limit: the model's context, which caps the window; a longer one that was asked for is
-// noted.
-evaluate::Windows external_windows(const ExternalText& text, const text::Tokenizer& tokenizer,
-                                   std::int64_t context_limit, ProgressSink& progress);
-
 // The texts to report figures on, tokenized.
 struct ExternalTokens {
   struct Text {
@@ -40,7 +35,7 @@ struct ExternalTokens {
   };
   std::vector<Text> texts;
   std::string lambada_name;
-  std::vector<evaluate::LambadaExample> lambada;  // empty: none requested
+  std::vector<evaluate::Continuation> lambada;  // empty: none requested
 };
 
 // Reads everything before the work starts, so that a missing or too short text is reported early. Throws Error naming

@@ -12,6 +12,7 @@
 #include "normtweak/calibrate/self_generated.h"
 #include "normtweak/evaluate/lambada.h"
 #include "normtweak/evaluate/scores.h"
+#include "normtweak/evaluate/text_file.h"
 #include "normtweak/formats/readers.h"
 #include "normtweak/quantize/plan.h"
 #include "normtweak/tweak/end_to_end.h"
@@ -34,15 +35,6 @@ struct TextSource {
   calibrate::TextOptions self;      // generation options; samples and tokens apply to real_text too
 };
 
-// A text to report figures on, other than the calibration text.
-struct ExternalText {
-  std::filesystem::path path;
-  bool rows = false;              // a data set with one row per line
-  std::string protocol = "gptq";  // a row of evaluate::protocols()
-  std::int64_t context = 0;       // tokens in a window; 0: the protocol's, or the model's context if that is shorter
-  std::int64_t max_tokens = 0;    // at most this many; 0: all
-};
-
 struct LambadaFile {
   std::filesystem::path path;     // JSON lines
   std::int64_t max_examples = 0;  // at most this many; 0: all
@@ -50,7 +42,7 @@ struct LambadaFile {
 
 // Everything to report figures on besides the held-out rows.
 struct External {
-  std::vector<ExternalText> texts;
+  std::vector<evaluate::TextFile> texts;  // other than the calibration text
   std::optional<LambadaFile> lambada;
 };
 

@@ -80,27 +80,6 @@ Json lambada_report(const evaluate::LambadaScores& scores) {
           {"examples", scores.correct.count}};
 }
 
-void add_text(Json& json, const Evaluation& evaluation) {
-  const auto& scores = *evaluation.text;
-  Json perplexity = {{"protocol", evaluation.protocol}};
-  if (evaluation.with_reference) {
-    perplexity["float"] = scores.reference_perplexity();
-    perplexity["quantized"] = scores.perplexity();
-  } else {
-    perplexity["value"] = scores.perplexity();
-  }
-  perplexity["stderr"] = scores.perplexity_error();
-  json["perplexity"] = perplexity;
-  if (evaluation.with_reference) {
-    json["kld"] = {{"mean", scores.divergence.mean()}, {"stderr", scores.divergence.standard_error()}};
-    json["top1_agreement"] = scores.agreement.mean();
-    json["top1_agreement_stderr"] = scores.agreement.standard_error();
-  }
-  const auto scored = scores.negative_log_likelihood.count;
-  json["tokens_scored"] = scored;
-  json["tokens_per_second"] = static_cast<double>(scored) / evaluation.text_seconds;
-}
-
 }  // namespace
 
 double recovered_share(double of_float, double of_quantized, double of_tweaked) {
@@ -145,21 +124,6 @@ Json run_report(const pipeline::RunResult& result) {
   json["readers"] = formats::readers_json(result.readers);
   json["float_bytes"] = result.float_bytes;
   json["seconds"] = result.seconds;
-  return json;
-}
-
-Json evaluation_report(const Evaluation& evaluation) {
-  auto json = Json::object();
-  if (evaluation.text) add_text(json, evaluation);
-  if (evaluation.lambada) {
-    json["lambada"] = lambada_report(*evaluation.lambada);
-    if (evaluation.with_reference) {
-      json["lambada"] = {{"float", lambada_report(*evaluation.reference_lambada)},
-                         {"quantized", lambada_report(*evaluation.lambada)}};
-    }
-    json["seconds"]["lambada"] = evaluation.lambada_seconds;
-  }
-  json["seconds"]["evaluate"] = evaluation.text_seconds + evaluation.lambada_seconds;
   return json;
 }
 
