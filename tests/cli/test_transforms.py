@@ -23,7 +23,7 @@ def with_outliers(model):
 
 
 def small(heads):
-    return with_outliers(cli_models.llama(hidden_size=48, intermediate_size=64, num_key_value_heads=heads))
+    return with_outliers(cli_models.llama(num_key_value_heads=heads))
 
 
 MODELS = {"heads": lambda: small(4), "grouped": lambda: small(2)}
@@ -63,21 +63,21 @@ def test_as_in_plain_pytorch(case, symmetric, home, tmp_path):
     expected, alphas = transforms.quantized(MODELS[name](), ids, functools.partial(transform, **arguments),
                                             bits=3, group=16, symmetric=symmetric)
     figures = quantize(home, name, tmp_path / "out", "--method", "rtn", "--bits", 3, "--group-size", 16, "--tweak",
-                       "none", "--format", "hf", "--device", "cpu", "--dtype", "f32", *options, "--rule", "*=scale-type:f32",
+                       "none", "--format", "hf", "--device", "cpu", "--dtype", "f32", *options,
                        *["--symmetric"] * symmetric)
     found = [{fold["from"].split(".")[-1]: fold["alpha"] for fold in block["folds"]}
              for block in figures["transform"]["blocks"]]
     assert found == [pytest.approx(block) for block in alphas]
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
     wanted = dict(expected.named_parameters())
-    moved = 0  # weights that lie in the middle between two codes, up to the rounding of sums
+    moved = 0  # where a weight, or a scale in F16, lies in the middle between two values up to the rounding of sums
     for name, parameter in model.named_parameters():
         differs = (parameter.data - wanted[name].data).abs() > 1e-4 * wanted[name].data.abs().max()
         assert parameter.dim() > 1 or not differs.any(), name
         moved += differs.sum().item()
-    assert moved <= 2
+    assert moved <= 64
     found, wanted = cli_models.logits(model, IDS), cli_models.logits(expected, IDS)
-    assert family_models.relative(found, wanted) < (1e-4 if moved == 0 else 0.05)
+    assert family_models.relative(found, wanted) < (1e-4 if moved == 0 else 0.1)
 
 
 def near(found, expected, tolerance):

@@ -9,8 +9,8 @@ import quantize_oracle
 
 
 def rounded(weight, bits, group, symmetric=False):
-    """Dequantized; scales, too, are in float32."""
-    codes, scale, zero = quantize_oracle.rtn(weight.numpy().astype(np.float32), bits, group, symmetric, False, "float32")
+    """Dequantized, in float32; scales in float16."""
+    codes, scale, zero = quantize_oracle.rtn(weight.numpy().astype(np.float32), bits, group, symmetric, False, "float16")
     repeats = weight.shape[1] // scale.shape[1]
     values = (codes - zero.repeat(repeats, 1)) * scale.repeat(repeats, 1)
     return torch.from_numpy(values.astype(np.float32))

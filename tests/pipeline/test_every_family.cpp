@@ -9,6 +9,7 @@
 
 #include <map>
 #include <numeric>
+#include <set>
 
 #include "formats/memory_source.h"
 #include "normtweak/model/forward_pass.h"
@@ -221,6 +222,7 @@ at::Tensor last_hidden(const model::Checkpoint& checkpoint) {
 TEST_P(EveryFamily, FoldsKeepWhatTheModelComputes) {
   auto decoder = load_decoder(checkpoint_, {});
   std::size_t folded = 0;
+  std::set<std::string> touched;
   for (int i = 0; i < decoder.blocks.size(); ++i) {
     auto block = *decoder.blocks.get(i);
     for (const auto& fold : transform::folds_of(family_, numbers_, i, true).folds) {
@@ -228,6 +230,8 @@ TEST_P(EveryFamily, FoldsKeepWhatTheModelComputes) {
       const auto columns = weights::shape(block.linears[fold.readers.front()].linear.weight)[1];
       apply(fold, at::rand({columns}) * 2 + 0.2, numbers_, at::kFloat, block);
       ++folded;
+      touched.insert(fold.from + ".weight");
+      for (const auto& reader : fold.to) touched.insert(reader + ".weight");
     }
     decoder.blocks.put(i, std::make_shared<const model::Block>(std::move(block)));
   }
@@ -236,13 +240,13 @@ TEST_P(EveryFamily, FoldsKeepWhatTheModelComputes) {
   EXPECT_GE(folded, norms_follow ? 4 : numbers_.topology == model::Topology::parallel && !numbers_.two_norms ? 4 : 8);
   save_checkpoint(checkpoint_, decoder, folder() / "saved", find_save_format("hf"));
   const auto saved = model::open_checkpoint((folder() / "saved").string());
-  std::size_t changed = 0;
   for (const auto& name : saved.tensors->names()) {
-    changed += saved.tensors->read(name).equal(checkpoint_.tensors->read(name)) ? 0 : 1;
+    if (name.ends_with(".bias")) continue;
+    EXPECT_EQ(saved.tensors->read(name).equal(checkpoint_.tensors->read(name)), !touched.contains(name)) << name;
   }
-  EXPECT_GE(changed, 2 * folded);
   const auto expected = last_hidden(checkpoint_), found = last_hidden(saved);
-  EXPECT_LT((found - expected).abs().max().item<double>(), 1e-5 * expected.abs().max().item<double>());
+  const auto tolerance = numbers_.experts > 0 ? 4e-5 : 1e-5;  // shares of random experts have steep gradients
+  EXPECT_LT((found - expected).abs().max().item<double>(), tolerance * expected.abs().max().item<double>());
 }
 
 INSTANTIATE_TEST_SUITE_P(Table, EveryFamily, testing::ValuesIn(model::families().begin(), model::families().end()),
