@@ -9,14 +9,15 @@ import pathlib
 import re
 import sys
 
-LAYERS = ["base", "weights", "formats", "text", "model", "calibrate", "quantize", "evaluate", "tweak", "pipeline",
-          "report", "cli"]
+LAYERS = ["base", "weights", "formats", "text", "model", "calibrate", "quantize", "transform", "evaluate", "tweak",
+          "pipeline", "report", "cli"]
 BASE = ["device", "files", "strings", "json", "processes"]
 
 # (folder, beginning of an include, why): lower layers that this folder must do without all the same.
 NEVER = [
     ("weights", "normtweak/base/files/", "weights/ reads no file"),
     ("quantize", "normtweak/formats/", "quantize/ does not save"),
+    ("transform", "normtweak/formats/", "transform/ does not save"),
     ("tweak", "normtweak/formats/", "tweak/ knows no format"),
 ]
 

@@ -2,19 +2,24 @@
 // expected names and shapes are those of the rows alone; whether the rows are right is for tests/cli/test_families.py.
 #include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/rand.h>
 #include <ATen/ops/randn.h>
 #include <c10/util/accumulate.h>
 
 #include <map>
 #include <numeric>
+#include <set>
 
 #include "formats/memory_source.h"
+#include "normtweak/model/forward_pass.h"
 #include "normtweak/model/hyperparameters.h"
 #include "normtweak/model/parts.h"
 #include "normtweak/pipeline/planned_linears.h"
 #include "normtweak/pipeline/save_checkpoint.h"
 #include "normtweak/pipeline/tuned_floats.h"
 #include "normtweak/quantize/rtn.h"
+#include "normtweak/transform/fold.h"
 #include "normtweak/tweak/tunables.h"
 #include "support/temporary_folder.h"
 
@@ -206,6 +211,42 @@ TEST_P(EveryFamily, SavesEachPart) {
     const auto expected = changed.contains(name) ? changed.at(name) : checkpoint_.tensors->read(name);
     EXPECT_TRUE(saved.tensors->read(name).equal(expected)) << name;
   }
+}
+
+at::Tensor last_hidden(const model::Checkpoint& checkpoint) {
+  const auto ids = at::arange(24, at::kLong).view({2, 12});
+  return last_hidden_state(load_decoder(checkpoint, {}), ids);
+}
+
+// Whatever factors are folded: what is divided and what is multiplied cancel, and both are saved.
+TEST_P(EveryFamily, FoldsKeepWhatTheModelComputes) {
+  auto decoder = load_decoder(checkpoint_, {});
+  std::size_t folded = 0;
+  std::set<std::string> touched;
+  for (int i = 0; i < decoder.blocks.size(); ++i) {
+    auto block = *decoder.blocks.get(i);
+    for (const auto& fold : transform::folds_of(family_, numbers_, i, true).folds) {
+      ASSERT_FALSE(fold.readers.empty());
+      const auto columns = weights::shape(block.linears[fold.readers.front()].linear.weight)[1];
+      apply(fold, at::rand({columns}) * 2 + 0.2, numbers_, at::kFloat, block);
+      ++folded;
+      touched.insert(fold.from + ".weight");
+      for (const auto& reader : fold.to) touched.insert(reader + ".weight");
+    }
+    decoder.blocks.put(i, std::make_shared<const model::Block>(std::move(block)));
+  }
+  const bool norms_follow =
+      numbers_.topology == model::Topology::output_norm || numbers_.topology == model::Topology::post_norm;
+  EXPECT_GE(folded, norms_follow ? 4 : numbers_.topology == model::Topology::parallel && !numbers_.two_norms ? 4 : 8);
+  save_checkpoint(checkpoint_, decoder, folder() / "saved", find_save_format("hf"));
+  const auto saved = model::open_checkpoint((folder() / "saved").string());
+  for (const auto& name : saved.tensors->names()) {
+    if (name.ends_with(".bias")) continue;
+    EXPECT_EQ(saved.tensors->read(name).equal(checkpoint_.tensors->read(name)), !touched.contains(name)) << name;
+  }
+  const auto expected = last_hidden(checkpoint_), found = last_hidden(saved);
+  const auto tolerance = numbers_.experts > 0 ? 4e-5 : 1e-5;  // shares of random experts have steep gradients
+  EXPECT_LT((found - expected).abs().max().item<double>(), tolerance * expected.abs().max().item<double>());
 }
 
 INSTANTIATE_TEST_SUITE_P(Table, EveryFamily, testing::ValuesIn(model::families().begin(), model::families().end()),

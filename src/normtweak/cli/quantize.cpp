@@ -8,6 +8,7 @@
 #include "normtweak/cli/report_options.h"
 #include "normtweak/cli/run_summary.h"
 #include "normtweak/cli/text_options.h"
+#include "normtweak/cli/transform_options.h"
 #include "normtweak/cli/tweak_options.h"
 #include "normtweak/formats/gguf_presets.h"
 #include "normtweak/pipeline/run.h"
@@ -27,6 +28,7 @@ struct Choices {
   std::vector<std::string> rules;
   std::string store_type;
   Common common;
+  TransformChoice transform;
   TextChoice text;
   ExternalChoice external;
   TweakChoice tweak;
@@ -99,7 +101,7 @@ void add_plan(CLI::App& command, Choices& choices) {
 
 // The options of the plan that were given; the run says which of them have no effect.
 std::set<std::string> named_options(const CLI::App& command) {
-  std::set<std::string> named = {"--token-weights", "--drift-correction"};
+  std::set<std::string> named = {"--token-weights", "--drift-correction", "--awq-clip"};
   for (const auto& setting : quantize::plan_settings()) named.emplace(setting.option);
   named.erase("");
   std::erase_if(named, [&](const std::string& option) { return command.get_option(option)->empty(); });
@@ -151,6 +153,7 @@ Job add_quantize(CLI::App& command) {
                   "dtype of the stored floats: f32, f16 or bf16 (default: the model's; f16 for a .gguf file)")
       ->check(accepted_by([](const std::string& type) { parse_float_type(type); }));
   add_plan(command, *choices);
+  add_transform_options(command, choices->transform);
   add_tweak(command, choices->tweak, "--tweak", true);
   add_text_source(command, choices->text);
   add_external(command, choices->external);
@@ -159,6 +162,7 @@ Job add_quantize(CLI::App& command) {
     const auto progress = progress_for(choices->common);
     auto& options = choices->options;
     options.tweak = tweak_options(choices->tweak, choices->common);
+    options.transform = transform_options(command, choices->transform);
     options.named = named_options(command);
     check_gguf(command, *choices);
     check_tweak_options(command, choices->tweak, "--tweak", *progress);

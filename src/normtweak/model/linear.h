@@ -14,6 +14,7 @@ struct Linear {
   weights::Weight weight = {};
   at::Tensor bias = {};                                 // f32 [out], or undefined
   std::optional<at::ScalarType> stored_bias_type = {};  // dtype in a file that is changed in place
+  bool changed = false;                                 // its float weight is no longer that of the checkpoint
 };
 
 // x: [..., in] → [..., out] in the type of x. Differentiable in x, the bias, and the scales, zeros or codebook of a

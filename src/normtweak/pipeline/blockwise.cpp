@@ -9,6 +9,7 @@
 #include "normtweak/pipeline/quantize_block.h"
 #include "normtweak/pipeline/stored_floats.h"
 #include "normtweak/pipeline/stream.h"
+#include "normtweak/pipeline/transform_block.h"
 
 namespace normtweak::pipeline {
 namespace {
@@ -51,7 +52,7 @@ class BlockRun {
         mask_(text.mask.defined() ? text.mask.to(passes.device) : at::Tensor()),
         token_weights_(std::move(token_weights)),
         stream_(passes, text),
-        result_{.decoder = start, .tweaked = {}, .steps = 0} {
+        result_{.decoder = start, .transformed = {}, .tweaked = {}, .steps = 0} {
     if (corrects_drift_ || (options.layerwise && wants_float_stream(*options.layerwise))) {
       float_stream_.emplace(passes, text);
     }
@@ -104,13 +105,26 @@ class BlockRun {
   model::Block quantize(const model::Block& floats) {
     const auto weights = counts_of(floats.index);
     const auto stored = result_.decoder.config.stored_type;
-    auto block = quantize_block(with_stored_norms(floats, stored), *exact_.blocks.get(floats.index),
-                                {.quantized = stream_,
-                                 .exact = corrects_drift_ ? &*float_stream_ : nullptr,
-                                 .weights = weights,
-                                 .first_row = first_row_},
-                                *options_.plan, options_.processes, &few_tokens_);
+    const BlockStreams streams = {.quantized = stream_,
+                                  .exact = corrects_drift_ ? &*float_stream_ : nullptr,
+                                  .weights = weights,
+                                  .first_row = first_row_};
+    const auto exact = exact_.blocks.get(floats.index);
+    auto passes = with_stored_norms(floats, stored);
+    auto block = transform::find_transform(options_.transform.name).apply == nullptr
+                     ? quantize_block(passes, *exact, streams, *options_.plan, options_.processes, &few_tokens_)
+                     : quantize_transformed(passes, *exact, streams);
     return with_stored_floats(std::move(block), stored);
+  }
+
+  model::Block quantize_transformed(const model::Block& passes, const model::Block& exact,
+                                    const BlockStreams& streams) {
+    const auto stored = result_.decoder.config.stored_type;
+    auto made = transform_block(passes, exact, streams, *passes_.family, *options_.plan, options_.transform, stored,
+                                options_.processes);
+    result_.transformed.push_back(std::move(made.report));
+    return quantize_block(with_stored_norms(std::move(made.passes), stored), made.exact, streams, *options_.plan,
+                          options_.processes, &few_tokens_);
   }
 
   model::Block tweak_block(model::Block block, const at::Tensor& target) {

@@ -8,6 +8,7 @@
 #include "normtweak/calibrate/token_batch.h"
 #include "normtweak/model/decoder.h"
 #include "normtweak/quantize/plan.h"
+#include "normtweak/transform/transforms.h"
 #include "normtweak/tweak/layerwise.h"
 
 namespace normtweak::pipeline {
@@ -16,14 +17,16 @@ struct BlockwiseOptions {
   // Null: the blocks are quantized already. Token weights and drift correction cost extra passes; the plan must request
   // them only if some linear needs a Hessian.
   const quantize::QuantizationPlan* plan = nullptr;
+  transform::TransformOptions transform = {};        // of the blocks that the plan quantizes
   std::optional<tweak::LayerwiseOptions> layerwise;  // tweak norms with Adam; nullopt: do not
   Processes processes = {};                          // share the rows; must be a single one with `layerwise`
 };
 
 struct BlockwiseResult {
-  model::Decoder decoder;                       // quantized, with tweaked norms if requested
-  std::vector<tweak::LayerwiseReport> tweaked;  // layer-wise: one entry per block, and one for a tweaked final norm
-  std::int64_t steps = 0;                       // of the layer-wise tweak
+  model::Decoder decoder;                           // quantized, with tweaked norms if requested
+  std::vector<transform::BlockReport> transformed;  // one entry per block, if there is a transform
+  std::vector<tweak::LayerwiseReport> tweaked;      // layer-wise: one entry per block, and one for a tweaked final norm
+  std::int64_t steps = 0;                           // of the layer-wise tweak
 };
 
 // exact: the float model in F32, whose weights are quantized. passes: the float model in the compute dtype. start: the

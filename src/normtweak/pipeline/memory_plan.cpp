@@ -79,7 +79,8 @@ Residence off_device(const Compute& compute, std::int64_t bytes, std::int64_t& h
 // Minimum workspace of the block-by-block run: the hidden stream before and after a block, one row within a block in
 // F32, the F32 block with the quantizer's temporaries, and a Hessian with its F64 factor. Drift correction adds the
 // float model's stream, and Hessian, drift and factor for each half of the text and for the whole. Sweeps add the
-// damped Hessian and a mask of its size.
+// damped Hessian and a mask of its size. A transform adds the block folded, clipped or as one that is tried, in the
+// compute dtype and with codes: at most 16 bytes per weight.
 std::int64_t least_over_blocks(const Sizes& sizes, const model::ModelConfig& config, const Compute& compute,
                                const RunNeeds& needs) {
   const auto streams = (needs.corrects_drift ? 4 : 2) + needs.more_streams;
@@ -88,7 +89,7 @@ std::int64_t least_over_blocks(const Sizes& sizes, const model::ModelConfig& con
                             needs.layerwise_tokens * graph_bytes(config, compute.device, compute.type));
   // The experts' Hessians are summed up in the same passes, without drift.
   const auto experts = config.experts * 4 * sizes.widest_of_expert * sizes.widest_of_expert;
-  return streams * needs.calibration_tokens * config.hidden * 4 + row + sizes.block * 12 +
+  return streams * needs.calibration_tokens * config.hidden * 4 + row + sizes.block * (needs.transforms ? 28 : 12) +
          square * sizes.widest * sizes.widest + (needs.corrects_drift ? 2 : 1) * experts;
 }
 

@@ -37,6 +37,7 @@ struct RunNeeds {
   std::int64_t row_tokens = 0;           // of them in a row, the least that a pass takes
   bool corrects_drift = false;           // the float model's hidden states are kept as well
   int more_streams = 0;                  // further hidden states of the whole text, for the layer-wise tweak
+  bool transforms = false;               // blocks are transformed, in copies of them
   bool sweeps = false;                   // GPTQ's coordinate descent, which needs a damped copy of the Hessian
   std::int64_t gradient_row_tokens = 0;  // tokens per row if a pass with gradients goes through the model, otherwise 0
   std::int64_t layerwise_tokens = 0;     // tokens per step of the layer-wise tweak, through one block; otherwise 0

@@ -12,8 +12,10 @@
 #include "normtweak/base/device/finite.h"
 #include "normtweak/base/error.h"
 #include "normtweak/model/finite_outputs.h"
+#include "normtweak/pipeline/place_inputs.h"
 #include "normtweak/quantize/drift.h"
 #include "normtweak/quantize/hessian.h"
+#include "normtweak/transform/block_transform.h"
 
 namespace normtweak::pipeline {
 namespace {
@@ -26,9 +28,7 @@ struct Observed {
   bool few_tokens = false;                                        // too few to tell; of an expert
 };
 
-std::optional<quantize::LinearPlan> plan_of(const model::BlockLinear& part, const quantize::QuantizationPlan& plan) {
-  return stays_float(part.role) ? std::nullopt : plan.plan_for(part.linear.name);
-}
+using transform::plan_of;
 
 // The input columns of the places of a kind where a linear needs a Hessian.
 using Columns = std::map<model::Place, std::int64_t>;
@@ -49,21 +49,6 @@ struct HalfSums {
   quantize::HessianAccumulator hessian;
   quantize::DriftAccumulator drift;
 };
-
-// What a pass through the block shows at the places of a kind; it ends there.
-std::map<model::Place, model::Seen> inputs_at(model::PlaceKind kind, const model::Block& block,
-                                              const at::Tensor& hidden, model::BlockContext context) {
-  std::map<model::Place, model::Seen> found;
-  // Experts come one after the other, and behind the router, which reads its input at a place of the same kind.
-  const bool is_last = !block.facts.experts || kind < model::PlaceKind::mlp;
-  context.tap = [&](const model::Seen& seen) {
-    if (seen.linear != nullptr || seen.place.kind != kind) return false;
-    found[seen.place] = seen;
-    return is_last;
-  };
-  forward(block, hidden, context);
-  return found;
-}
 
 // Accumulates the inputs of the linears at these places, over every `step`th row of [begin, end). passes: the float
 // block; so_far: the same with the linears before these places quantized.

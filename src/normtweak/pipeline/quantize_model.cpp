@@ -12,6 +12,7 @@
 #include "normtweak/pipeline/run_needs.h"
 #include "normtweak/pipeline/served_by.h"
 #include "normtweak/pipeline/steps.h"
+#include "normtweak/pipeline/transform_plan.h"
 #include "normtweak/pipeline/tuned_floats.h"
 #include "normtweak/pipeline/unread_settings.h"
 #include "normtweak/pipeline/untouched_copy.h"
@@ -105,6 +106,8 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   const auto planned = plan_for_model(options, checkpoint, writer->block_types(), progress);
   const auto& plan = planned.plan;
   const auto& linears = planned.linears;
+  result.transform = options.transform;
+  result.not_folded = check_transform(options, original, plan, linears, progress);
   const auto bytes = writer->follow(linears);
   check_outputs(options, original, bytes, progress);
   writer->check_floats(plan);
@@ -120,6 +123,7 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
 
   auto needs = needs_to_quantize(plan, linears, options.tweak, calibration.size, external, counts);
   needs.rounds_outside = writer->rounds_outside();
+  needs.transforms = transform::find_transform(options.transform.name).apply != nullptr;
   const auto memory = plan_run(checkpoint, options.compute, needs, available_memory(options.compute));
   if (const auto note = describe(memory); !note.empty()) progress.note(note);
   note_slow_rounding(linears, options.compute.device, progress);
@@ -135,9 +139,11 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   result.tokens_per_sample = text.all.tokens();
   model::Decoder quantized;
   timed(result.seconds, "quantize", [&] {
-    quantized = run_blocks(floats.exact, floats.passes, start, text.split.train,
-                           {.plan = &plan, .layerwise = {}, .processes = processes}, progress)
-                    .decoder;
+    auto run =
+        run_blocks(floats.exact, floats.passes, start, text.split.train,
+                   {.plan = &plan, .transform = options.transform, .layerwise = {}, .processes = processes}, progress);
+    quantized = std::move(run.decoder);
+    result.transformed = std::move(run.transformed);
   });
   std::optional<UntouchedCopy> copy;
   if (options.tweak.method != TweakMethod::none && processes.is_first()) {

@@ -15,6 +15,7 @@
 #include "normtweak/evaluate/text_file.h"
 #include "normtweak/formats/readers.h"
 #include "normtweak/quantize/plan.h"
+#include "normtweak/transform/transforms.h"
 #include "normtweak/tweak/end_to_end.h"
 #include "normtweak/tweak/guard.h"
 #include "normtweak/tweak/layerwise.h"
@@ -72,6 +73,7 @@ struct QuantizeOptions {
   std::string served_by;                      // a row of servers() that must open the result; empty: any
   std::string gguf_type;                      // with the format gguf: a row of formats::gguf_presets()
   quantize::QuantizationPlan plan;
+  transform::TransformOptions transform;
   std::set<std::string> named;               // options of the plan that the user gave, such as "--bits"
   bool standard_group_size = false;          // in place of the plan's: standard_group_size() of preflight.h
   std::optional<at::ScalarType> store_type;  // nullopt: the original's, or float16 for a GGUF file
@@ -125,7 +127,10 @@ struct RunResult {
   // What led to this result.
   // quantize: as resolved for this model; its standard plan is main_plan() of planned_linears.h
   std::optional<quantize::QuantizationPlan> plan;
-  std::vector<quantize::PlanShare> plan_shares;  // quantize: what the rules made of it
+  std::vector<quantize::PlanShare> plan_shares;     // quantize: what the rules made of it
+  transform::TransformOptions transform;            // quantize
+  std::vector<transform::BlockReport> transformed;  // quantize: what it did to each block; empty without one
+  std::vector<std::string> not_folded;              // quantize: what it leaves out in this model, and why
   TweakOptions tweak;
   std::map<std::string, std::string> text;  // where the calibration text came from
   // Where it is, and its bytes with those of the float model's tensors.

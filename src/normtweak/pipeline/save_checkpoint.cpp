@@ -78,8 +78,9 @@ class Contents {
     const auto name = stored_name(original_, family_name);
     const auto type = types_.of(name);
     changed_[name] = {
-        {family_name, type, values.sizes().vec(),
-         [values, type, what = described(*original_.tensors, name)] { return as_stored(values.cpu(), type, what); }}};
+        {family_name, type, values.sizes().vec(), [values, type, what = described(*original_.tensors, name)] {
+           return as_stored(values.cpu().contiguous(), type, what);
+         }}};
   }
 
   void add_norm(const model::Norm& norm) {
@@ -108,8 +109,18 @@ class Contents {
     for (const auto& [role, norm] : block.norms) add_norm(norm);
     for (const auto& part : block.linears) {
       if (part.linear.bias.defined()) add_floats(part.linear.name + ".bias", part.linear.bias);
-      if (weights::is_quantized(part.linear.weight)) add_weight(part.linear, original_.family->linear_layout);
+      if (weights::is_quantized(part.linear.weight)) {
+        add_weight(part.linear, original_.family->linear_layout);
+      } else if (part.linear.changed) {
+        add_changed_floats(part.linear);
+      }
     }
+  }
+
+  void add_changed_floats(const model::Linear& linear) {
+    const auto values = weights::dequantize(linear.weight);
+    const bool transposed = original_.family->linear_layout == model::Layout::in_out;
+    add_floats(linear.name + ".weight", transposed ? values.t() : values);
   }
 
   void add_weight(const model::Linear& linear, model::Layout layout) {

@@ -18,8 +18,8 @@ std::string_view method_name(TweakMethod method) {
 Tweaked tweak_blocks(const FloatModel& floats, const model::Decoder& start, const calibrate::TokenBatch& text,
                      const TweakOptions& options, const quantize::QuantizationPlan* plan, RunResult& result,
                      ProgressSink& progress) {
-  auto run =
-      run_blocks(floats.exact, floats.passes, start, text, {.plan = plan, .layerwise = options.layerwise}, progress);
+  auto run = run_blocks(floats.exact, floats.passes, start, text,
+                        {.plan = plan, .transform = result.transform, .layerwise = options.layerwise}, progress);
   result.blocks = std::move(run.tweaked);
   result.steps = run.steps;
   return {.model = std::move(run.decoder), .name = "tweaked"};

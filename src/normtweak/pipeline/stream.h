@@ -17,6 +17,8 @@ class Stream {
   const at::Tensor& hidden() const { return hidden_; }  // f32 [samples, tokens, hidden]
   const model::BlockContext& context() const { return context_; }
 
+  std::int64_t rows_in_part() const { return step_; }
+
   // Calls `work(first row, rows)` for consecutive chunks of rows that fit one pass.
   template <class Work>
   void in_parts(const Work& work) const {

@@ -73,6 +73,16 @@ Json blocks(const std::vector<tweak::LayerwiseReport>& reports) {
   return json;
 }
 
+Json transform_report(const pipeline::RunResult& result) {
+  Json json = {{"blocks", Json::array()}, {"left_out", result.not_folded}};
+  for (const auto& block : result.transformed) {
+    Json folds = Json::array();
+    for (const auto& fold : block.folds) folds.push_back({{"from", fold.from}, {"to", fold.to}, {"alpha", fold.alpha}});
+    json["blocks"].push_back({{"folds", folds}, {"clipped_linears", block.clipped}});
+  }
+  return json;
+}
+
 Json lambada_report(const evaluate::LambadaScores& scores) {
   return {{"accuracy", scores.accuracy()},
           {"stderr", scores.correct.standard_error()},
@@ -113,6 +123,7 @@ Json run_report(const pipeline::RunResult& result) {
   }
   json["guard"] = guard(result);
   if (result.rejected) json["rejected"] = rejected(result, *result.rejected);
+  if (!result.transformed.empty()) json["transform"] = transform_report(result);
   if (!result.blocks.empty()) json["blocks"] = blocks(result.blocks);
   json["steps"] = result.steps;
   if (result.end_to_end) {

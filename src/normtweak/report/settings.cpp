@@ -56,6 +56,14 @@ Json plan_report(const quantize::QuantizationPlan& plan, const std::vector<quant
   return json;
 }
 
+Json transform_report(const transform::TransformOptions& options) {
+  Json json = {{"name", options.name}};
+  const auto& option = transform::find_transform(options.name).option;
+  if (option == "--smooth-alpha") json["smooth_alpha"] = options.alpha ? Json(*options.alpha) : Json("search");
+  if (option == "--awq-clip") json["awq_clip"] = options.clip;
+  return json;
+}
+
 Json layerwise_report(const tweak::LayerwiseOptions& options) {
   return {{"loss", options.loss},
           {"lr", options.rate},
@@ -107,7 +115,10 @@ Json tweak_report(const pipeline::RunResult& result) {
 
 Json settings_report(const pipeline::RunResult& result) {
   Json json;
-  if (result.plan) json["quantize"] = plan_report(*result.plan, result.plan_shares);
+  if (result.plan) {
+    json["quantize"] = plan_report(*result.plan, result.plan_shares);
+    json["transform"] = transform_report(result.transform);
+  }
   json["tweak"] = tweak_report(result);
   json["tweak"]["method"] = result.tweak_method;
   json["text"] = result.text;

@@ -1,0 +1,19 @@
+#include "normtweak/pipeline/place_inputs.h"
+
+namespace normtweak::pipeline {
+
+std::map<model::Place, model::Seen> inputs_at(model::PlaceKind kind, const model::Block& block,
+                                              const at::Tensor& hidden, model::BlockContext context) {
+  std::map<model::Place, model::Seen> found;
+  // Experts come one after the other, and behind the router, which reads its input at a place of the same kind.
+  const bool is_last = !block.facts.experts || kind < model::PlaceKind::mlp;
+  context.tap = [&](const model::Seen& seen) {
+    if (seen.linear != nullptr || seen.place.kind != kind) return false;
+    found[seen.place] = seen;
+    return is_last;
+  };
+  forward(block, hidden, context);
+  return found;
+}
+
+}  // namespace normtweak::pipeline

@@ -1,0 +1,14 @@
+// What linears read, from a pass through a block.
+#pragma once
+#include <map>
+
+#include "normtweak/model/block.h"
+
+namespace normtweak::pipeline {
+
+// What a pass through the block shows at the places of a kind, before their linears; it ends there. hidden: f32
+// [samples, tokens, hidden].
+std::map<model::Place, model::Seen> inputs_at(model::PlaceKind kind, const model::Block& block,
+                                              const at::Tensor& hidden, model::BlockContext context);
+
+}  // namespace normtweak::pipeline
