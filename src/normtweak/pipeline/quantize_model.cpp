@@ -3,83 +3,18 @@
 #include <algorithm>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/files/path_exists.h"
 #include "normtweak/pipeline/blockwise.h"
-#include "normtweak/pipeline/calibration_text.h"
-#include "normtweak/pipeline/gguf_file.h"
-#include "normtweak/pipeline/preflight.h"
-#include "normtweak/pipeline/result_readers.h"
+#include "normtweak/pipeline/prepare_quantize.h"
 #include "normtweak/pipeline/run.h"
 #include "normtweak/pipeline/run_needs.h"
-#include "normtweak/pipeline/served_by.h"
+#include "normtweak/pipeline/save_checkpoint.h"
 #include "normtweak/pipeline/steps.h"
 #include "normtweak/pipeline/stored_floats.h"
-#include "normtweak/pipeline/tuned_floats.h"
-#include "normtweak/pipeline/unread_settings.h"
 #include "normtweak/pipeline/untouched_copy.h"
 #include "normtweak/quantize/gptq_block.h"
-#include "normtweak/weights/block_type.h"
 
 namespace normtweak::pipeline {
 namespace {
-
-// The plan for this model, with a group size that fits it and scales in the stored dtype. Token weights are turned off
-// if no linear needs a Hessian, and drift correction if no linear's method takes it: either costs passes over the whole
-// model.
-struct ModelPlan {
-  quantize::QuantizationPlan plan;
-  std::vector<PlannedLinear> linears;
-};
-// types: those that the format prescribes.
-ModelPlan plan_for_model(const QuantizeOptions& options, const model::Checkpoint& checkpoint,
-                         std::map<std::string, std::string, std::less<>> types, ProgressSink& progress) {
-  auto plan = options.plan;
-  plan.block_types = std::move(types);
-  if (options.standard_group_size && plan.block_types.empty())
-    plan.standard.group_size = standard_group_size(plan, checkpoint);
-  plan.standard.scale_type = scale_type_for(checkpoint.numbers.stored_type, find_save_format(options.format));
-  auto linears = planned_linears(plan, checkpoint);
-  check_plan_for_model(plan, checkpoint, linears);
-  check_format_holds(find_save_format(options.format), linears);
-  check_settings_are_read(options, linears, progress);
-  if (!wants_hessians(linears)) plan.token_weights = quantize::TokenWeighting::none;
-  if (!wants_drift(linears)) plan.drift_correction = 0;
-  return {std::move(plan), std::move(linears)};
-}
-
-// The result, which has so many bytes, and the copy of what was quantized.
-void check_outputs(const QuantizeOptions& options, const model::Checkpoint& original, std::int64_t bytes,
-                   ProgressSink& progress) {
-  const auto read = inputs({&original}, options.text, options.external);
-  if (find_save_format(options.format).is_gguf) {
-    check_output_file(options.output, read, bytes);
-  } else {
-    check_output(options.output, read, bytes);
-  }
-  if (options.tweak.method == TweakMethod::none) return;
-  const bool is_gguf = find_save_format(options.format).is_gguf;
-  const auto copy = untouched_place(options.output, is_gguf);
-  if (is_gguf) {
-    check_output_file(copy, read, 0);
-  } else {
-    check_output(copy, read, 0);
-  }
-  if (path_exists(copy)) {
-    progress.note(fmt::format("{}: an earlier run's quantized model; this run replaces it", copy.string()));
-  }
-}
-
-void describe_plan(const ModelPlan& planned, RunResult& result) {
-  result.plan = planned.plan;
-  result.plan_shares = plan_shares(planned.linears);
-  auto& described = result.plan->standard;
-  described = main_plan(described, result.plan_shares);
-  result.method = described.method;
-  const auto* blocks = weights::find_block_type(described.block_type);
-  result.bits = blocks != nullptr ? static_cast<int>(blocks->bits()) : described.bits;
-  result.group_size = has_free_groups(described) ? described.group_size : blocks != nullptr ? blocks->sub_size : 0;
-  if (planned.plan.drift_correction > 0) result.drift_correction = planned.plan.drift_correction;
-}
 
 // Who will open the result, and what to do where transformers cannot.
 void note_readers(const std::filesystem::path& output, const std::vector<formats::Reader>& readers,
@@ -100,42 +35,21 @@ void note_slow_rounding(const std::vector<PlannedLinear>& linears, c10::Device d
 
 }  // namespace
 
-RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress) {
-  RunResult result;
+RunResult quantize_model(const PreparedQuantize& prepared, ProgressSink& progress) {
+  const auto& options = prepared.options;
+  const auto& original = prepared.original;
+  const auto& checkpoint = prepared.checkpoint;
+  const auto& [plan, linears] = prepared.planned;
+  const auto& gguf = prepared.gguf;
+  const auto& external = prepared.external;
+  const auto& calibration = prepared.calibration;
   const auto& processes = options.compute.processes;
   const auto& format = find_save_format(options.format);
-  const auto original = model::open_checkpoint(options.model);
-  report_notes(original, progress);
-  if (model::is_quantized(original)) {
-    fail("{}: is quantized already; give the float model, or use `normtweak tweak`", options.model);
-  }
-  std::optional<GgufContents> gguf;
-  if (format.is_gguf) gguf.emplace(original, formats::find_gguf_preset(options.gguf_type));
-  auto checkpoint = original;
-  // llama.cpp keeps norms and biases in F32; the types of matrices are those of the preset.
-  checkpoint.numbers.stored_type = gguf ? at::kFloat : options.store_type.value_or(original.result_type);
-  const auto types = gguf ? gguf->block_types() : std::map<std::string, std::string, std::less<>>();
-  const auto planned = plan_for_model(options, checkpoint, types, progress);
-  const auto& plan = planned.plan;
-  const auto& linears = planned.linears;
-  if (gguf) gguf->follow(linears);
   const auto stored = checkpoint.numbers.stored_type;
-  const auto bytes = gguf ? gguf->bytes() : estimated_bytes(original, stored, format, linears);
-  check_outputs(options, original, bytes, progress);
-  const bool converts = !gguf && converts_floats(original, stored);
-  if (converts) check_stored_type(original, stored, plan);
-  note_missing_tokenizer(original, progress);
-  const auto external = read_external(options.external, checkpoint, progress);
-  const auto calibration = read_calibration(options.text, checkpoint, processes);
-  const auto counts = tunable_floats(checkpoint, linears);
-  check_tweak(options.tweak, counts, calibration.size, progress);
-  result.readers = readers_of_quantized(original, format, linears);
-  check_served(options, plan, checkpoint, result.readers);
-  result.model = options.model;
-  describe_plan(planned, result);
+  auto result = prepared.result;
 
-  auto needs = needs_to_quantize(plan, linears, options.tweak, calibration.size, external, counts);
-  needs.rounds_outside = converts || gguf.has_value();
+  auto needs = needs_to_quantize(plan, linears, options.tweak, calibration.size, external, prepared.counts);
+  needs.rounds_outside = prepared.converts || gguf.has_value();
   const auto memory = plan_run(checkpoint, options.compute, needs, available_memory(options.compute));
   if (const auto note = describe(memory); !note.empty()) progress.note(note);
   note_slow_rounding(linears, options.compute.device, progress);
@@ -162,7 +76,7 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
       const auto& packed = find_save_format("compressed-tensors");  // holds the codes of any format but GGUF
       copy.emplace(
           untouched_place(options.output, format.is_gguf), format.is_gguf,
-          [&] { return bytes + (gguf ? bytes : saved_bytes(original, whole, packed)); },
+          [&] { return prepared.bytes + (gguf ? prepared.bytes : saved_bytes(original, whole, packed)); },
           [&](const std::filesystem::path& place) {
             if (gguf) return gguf->write(whole, place);
             save_checkpoint(original, whole, place, packed);
@@ -173,9 +87,9 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   const auto tweaked =
       run_tweak(floats, start, quantized, text.split, options.tweak, &plan, result, progress, processes);
   if (!processes.is_first()) return result;  // rank 0 judges and saves
-  const auto outside = gguf       ? gguf->as_stored_outside(floats.exact)
-                       : converts ? with_stored_outside(floats.exact, stored)
-                                  : floats.exact;
+  const auto outside = gguf                ? gguf->as_stored_outside(floats.exact)
+                       : prepared.converts ? with_stored_outside(floats.exact, stored)
+                                           : floats.exact;
   const auto save = [&](const model::Decoder& kept) {
     if (gguf) return gguf->write(kept, options.output);
     save_checkpoint(original, kept, options.output, format);
@@ -183,6 +97,11 @@ RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress)
   finish(floats, quantized, tweaked, text, external, {outside, options.output, save}, result, progress);
   if (copy) copy->remove();
   return result;
+}
+
+RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress) {
+  PreparedQuantize prepared(options, progress);
+  return quantize_model(prepared, progress);
 }
 
 }  // namespace normtweak::pipeline
