@@ -236,6 +236,7 @@ CASES = [
     ("tweak copy --reference good -o out --method layerwise --stop-after 5", 2, ["--stop-after: has no effect with --method layerwise"]),
     ("tweak copy --reference good -o out --method layerwise --tune biases", 2, ["--tune biases: --method layerwise tunes norms alone"]),
     ("tweak copy --reference good -o out --method end-to-end --loss mse", 2, ["--loss: has no effect with --method end-to-end"]),
+    ("tweak copy --reference good -o out --method end-to-end --lr 0", 2, ["--lr 0", "--method end-to-end"]),
     ("tweak copy --reference good -o out --method end-to-end --lr-scale 2", 2, ["--lr-scale: has no effect with --method end-to-end"]),
     ("tweak copy --reference good -o out --method end-to-end --target float-stream", 2, ["--target: has no effect with --method end-to-end"]),
     ("tweak copy --reference good -o out --method end-to-end --final-norm", 2, ["--final-norm: has no effect with --method end-to-end"]),

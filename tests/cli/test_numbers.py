@@ -12,6 +12,7 @@ COMMANDS = {
     "eval": "eval model --text text.txt",
     "logits": "logits model --tokens ids.safetensors -o out",
     "inspect": "inspect model",
+    "search": "search model -o out --grid lr=1e-5",
 }
 NO_COUNTS, NO_NUMBERS = ["1.5", "nan", "0x8"], ["nan", "inf", "fast"]
 
@@ -20,7 +21,9 @@ CASES = [
     (["--group-size"], "quantize", ["-1"], "is too small; at least 0"),
     (["--damping"], "quantize", ["-0.1"], "is too small; at least 0"),
     (["--damping", "--drift-correction"], "quantize", ["1.1"], "is too large; at most 1"),
-    (["--lr", "--lr-scales", "--lr-zeros"], "tweak", ["0", "-1e-3"], "is too small; more than 0"),
+    (["--lr-scales", "--lr-zeros"], "tweak", ["0", "-1e-3"], "is too small; more than 0"),
+    (["--lr"], "tweak", ["-1e-3"], "is too small; at least 0"),
+    (["--keep", "--adaptive"], "search", ["0", "-1"], "is too small; at least 1"),
     (["--lr-scale"], "tweak", ["-1.5"], "is too small; at least -1"),
     (["--epochs", "--steps", "--stop-after", "--batch"], "tweak", ["0", "-1"], "is too small; at least 1"),
     (["--context"], "tweak", ["1", "0", "-1"], "is too small; at least 2"),

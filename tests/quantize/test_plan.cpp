@@ -123,16 +123,16 @@ TEST(Plan, SaysWhatIsWrongInARule) {
                            {"=skip", "pattern is empty"},
                            {"*=bit:4", "bits, group"},
                            {"*=bits:5", "5 bits"},
-                           {"*=bits:four", "'four'"},
-                           {"*=bits:4x", "'4x'"},
-                           {"*=group:-1", "group size"},
+                           {"*=bits:four", "four: a whole number"},
+                           {"*=bits:4x", "4x: a whole number"},
+                           {"*=group:-1", "-1 is too small"},
                            {"*=method:magic", "rtn, gptq, kmeans"},
                            {"*=symmetric:si", "'si'"},
                            {"re:(=bits:4", "regular"},
-                           {"*=damping:nan", "between 0 and 1"},
+                           {"*=damping:nan", "nan: a number"},
                            {"*=scale-type:int8", "float"},
                            {"*=bits:4,,group:8", "a setting"},
-                           {"*=bits", "number"},
+                           {"*=bits", "needs a value"},
                            {"*=skip,bits:4", "skip alone"}};
   for (const auto& rule : rules) {
     SCOPED_TRACE(rule.text);

@@ -15,6 +15,7 @@ Job add_inspect(CLI::App& command);
 Job add_logits(CLI::App& command);
 Job add_quantize(CLI::App& command);
 Job add_sample(CLI::App& command);
+Job add_search(CLI::App& command);
 Job add_tweak_command(CLI::App& command);
 
 }  // namespace normtweak::cli

@@ -3,15 +3,13 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/files/writable.h"
-#include "normtweak/base/stopwatch.h"
 #include "normtweak/base/strings/wording.h"
 #include "normtweak/cli/commands.h"
 #include "normtweak/cli/general_options.h"
 #include "normtweak/cli/model_help.h"
 #include "normtweak/cli/named_files.h"
 #include "normtweak/cli/text_options.h"
-#include "normtweak/pipeline/calibration_text.h"
-#include "normtweak/pipeline/memory_plan.h"
+#include "normtweak/pipeline/write_text.h"
 
 namespace normtweak::cli {
 namespace {
@@ -28,24 +26,6 @@ std::int64_t file_bytes(std::int64_t tokens) {
   return std::min(tokens, std::numeric_limits<std::int64_t>::max() / kId) * kId;
 }
 
-struct Made {
-  calibrate::TokenBatch batch;
-  double seconds = 0;  // that writing it took
-};
-
-// Cut from a file, or written by the model, which is loaded only for that.
-Made make_batch(const pipeline::RunCalibration& text, const pipeline::TextSource& source,
-                const model::Checkpoint& checkpoint, const pipeline::Compute& compute, ProgressSink& progress) {
-  Stopwatch watch;
-  if (text.given) return {*text.given, watch.seconds()};
-  const auto load = pipeline::plan_models({&checkpoint}, compute, pipeline::available_memory(compute));
-  if (const auto note = pipeline::describe(load); !note.empty()) progress.note(note);
-  const auto decoder = load_decoder(checkpoint, load);
-  watch = Stopwatch();
-  auto batch = calibrate::make_text(checkpoint, decoder, source.self, progress, compute.processes);
-  return {std::move(batch), watch.seconds()};
-}
-
 void run(const CLI::App& command, Choices& choices) {
   check_apart({{"-o", choices.output}, {"--json", choices.common.json}},
               {{"MODEL", choices.model}, {"--text", choices.text.source.real_text}});
@@ -59,7 +39,7 @@ void run(const CLI::App& command, Choices& choices) {
   const auto source = text_source(command, choices.text, choices.common, *progress);
   const auto text = pipeline::known_text(source, checkpoint);
   check_room(choices.output, file_bytes(text.size.tokens()));
-  const auto [batch, seconds] = make_batch(text, source, checkpoint, compute, *progress);
+  const auto [batch, seconds] = pipeline::write_text(text, source, checkpoint, compute, *progress);
   if (compute.processes.is_first()) calibrate::save_token_batch(choices.output, batch);
   Json figures;
   figures["model"] = choices.model;

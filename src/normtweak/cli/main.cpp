@@ -33,9 +33,10 @@ struct Command {
 
 // To add a subcommand: its file, its line in commands.h, and its row here.
 constexpr const char* kLessText = "use fewer --samples or --tokens, or --dtype bf16";
-constexpr std::array<Command, 9> kCommands = {{
+constexpr std::array<Command, 10> kCommands = {{
     {"quantize", "Quantize a float model, tweak it, evaluate it, save it", &add_quantize, kLessText},
     {"tweak", "Tweak an already quantized model; its codes stay unchanged", &add_tweak_command, kLessText},
+    {"search", "Quantize with every setting of a grid, and keep the best models", &add_search, kLessText},
     {"apply", "Put what a tweak changed (tweak --patch) into a copy of the quantized file", &add_apply, ""},
     {"convert", "Write a quantized model in another format, where that loses nothing", &add_convert, ""},
     {"generate", "Generate calibration text with a model", &add_generate, kLessText},

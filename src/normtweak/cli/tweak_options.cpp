@@ -67,17 +67,16 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
       ->check(accepted_by([](const std::string& list) { tweak::parse_groups(list); }))
       ->group(kGroup);
   command
-      .add_option_function<std::string>(
-          "--budget", [&choice](const std::string& text) { choice.budget = parse_budget(text); },
-          "End-to-end: time or token budget, such as 90s, 5m, 1h, 500k-tokens or 2M-tokens (default: 8 epochs)")
+      .add_option("--budget", choice.budget,
+                  "End-to-end: time or token budget, such as 90s, 5m, 1h, 500k-tokens or 2M-tokens (default: 8 epochs)")
       ->check(accepted_by([](const std::string& text) { parse_budget(text); }))
       ->group(kGroup);
   command
       .add_option("--lr", choice.rate,
                   "Learning rate (default: end-to-end 0.005 sqrt(KL of the untouched model), clamped to [0.00025, "
                   "0.01], and in runs of 80 steps or more the best of short trials around that, a fifth of it for "
-                  "norms beside scales; layerwise 1e-5)")
-      ->check(within(kPositive))
+                  "norms beside scales; layerwise 1e-5, where 0 leaves the model as it is)")
+      ->check(within(kNonnegative))
       ->group(kGroup);
   command
       .add_option("--lr-scales", choice.scale_rate,
@@ -140,6 +139,8 @@ void check_tweak_options(const CLI::App& command, const TweakChoice& choice, con
     note_unread(command, with, {"--budget"}, progress);
     refuse_unread(command, with, {"--lr-scales", "--lr-zeros", "--steps", "--stop-after"});
   } else {
+    if (choice.rate == 0)
+      fail_usage("--lr 0: {} needs a rate above 0; {} none leaves the model as it is", method, flag);
     refuse_unread(command, with, {"--loss", "--lr-scale", "--target", "--final-norm"});
     note_overruled(command, choice, progress);
   }
@@ -159,15 +160,15 @@ pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& co
   }
   auto& layerwise = options.layerwise;
   auto& end_to_end = options.end_to_end;
-  if (choice.rate > 0) {
-    layerwise.rate = choice.rate;
-    end_to_end.norm_rate = end_to_end.scale_rate = choice.rate;
+  if (choice.rate) {
+    layerwise.rate = *choice.rate;
+    end_to_end.norm_rate = end_to_end.scale_rate = *choice.rate;
   }
   if (choice.scale_rate > 0) end_to_end.scale_rate = choice.scale_rate;
   if (choice.zero_rate > 0) end_to_end.zero_rate = choice.zero_rate;
   end_to_end.steps = choice.steps;
   end_to_end.stop_after = choice.stop_after;
-  end_to_end.budget = choice.budget;
+  if (!choice.budget.empty()) end_to_end.budget = parse_budget(choice.budget);
   if (choice.passes > 0) layerwise.passes = end_to_end.passes = choice.passes;
   if (choice.batch > 0) layerwise.rows_per_step = end_to_end.batch_rows = choice.batch;
   options.groups_named = !choice.tune.empty();
@@ -178,6 +179,34 @@ pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& co
   layerwise.final_norm = choice.final_norm;
   end_to_end.seed = common.seed;
   return options;
+}
+
+Json tweak_settings(const TweakChoice& choice, const std::string& flag) {
+  Json json = {{flag.substr(2), choice.method}};
+  const auto add = [&](const char* name, auto value) {
+    if (value > 0) json[name] = value;
+  };
+  if (choice.method == "layerwise") {
+    const tweak::LayerwiseOptions standard;
+    json["lr"] = choice.rate.value_or(standard.rate);
+    json["lr-scale"] = choice.rate_growth;
+    json["epochs"] = choice.passes > 0 ? choice.passes : standard.passes;
+    json["batch"] = choice.batch > 0 ? choice.batch : standard.rows_per_step;
+    json["loss"] = choice.loss;
+    json["target"] = choice.target;
+    json["final-norm"] = choice.final_norm;
+  } else if (choice.method == "end-to-end") {
+    if (!choice.tune.empty()) json["tune"] = choice.tune;
+    if (!choice.budget.empty()) json["budget"] = choice.budget;
+    add("lr", choice.rate.value_or(0));
+    add("lr-scales", choice.scale_rate);
+    add("lr-zeros", choice.zero_rate);
+    add("epochs", choice.passes);
+    add("steps", choice.steps);
+    add("stop-after", choice.stop_after);
+    add("batch", choice.batch);
+  }
+  return json;
 }
 
 }  // namespace normtweak::cli

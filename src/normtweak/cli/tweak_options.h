@@ -2,6 +2,7 @@
 #pragma once
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "normtweak/cli/general_options.h"
@@ -11,8 +12,9 @@ namespace normtweak::cli {
 
 struct TweakChoice {
   std::string method = "end-to-end", tune, target = "float-block";
-  tweak::Budget budget;
-  double rate = 0, scale_rate = 0, zero_rate = 0, rate_growth = 1;
+  std::string budget;
+  std::optional<double> rate;  // 0 leaves the model as it is, which only the layer-wise tweak allows
+  double scale_rate = 0, zero_rate = 0, rate_growth = 1;
   std::int64_t passes = 0, batch = 0, steps = 0, stop_after = 0;
   std::string loss = "dist";
   bool final_norm = false;
@@ -30,5 +32,9 @@ void note_unread_seed(const CLI::App& command, const TweakChoice& choice, const 
                       const std::string& flag, ProgressSink& progress);
 
 pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& common);
+
+// The options that the chosen method reads, by name without dashes, as far as they are known before the work: {"loss":
+// "dist", ...}. flag: as above.
+Json tweak_settings(const TweakChoice& choice, const std::string& flag);
 
 }  // namespace normtweak::cli

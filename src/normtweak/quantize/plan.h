@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "normtweak/quantize/plan_settings.h"
 #include "normtweak/quantize/quantizers.h"
 #include "normtweak/quantize/token_weights.h"
 
@@ -29,22 +30,6 @@ class NamePattern {
   std::function<bool(std::string_view)> matches_;
 };
 
-// A setting of a linear's plan that a rule can name. Most have an option as well, which sets it for all linears.
-struct PlanSetting {
-  std::string_view name;               // "group"
-  std::string_view option;             // "--group-size"; empty: there is none
-  bool Quantizer::*read_by = nullptr;  // the methods that read it; null: all do
-  bool of_affine_grids = false;        // a block type decides it where a plan names one
-};
-std::vector<PlanSetting> plan_settings();
-
-// Whether the method of `plan` reads the setting, for the grid that it has.
-bool reads(const LinearPlan& plan, const PlanSetting& setting);
-
-// The plan with what its method makes of options that it leaves out, and with the defaults of a LinearPlan in place of
-// settings that the method does not read: equal for linears that are quantized alike.
-LinearPlan settings_in_effect(const LinearPlan& plan);
-
 struct PlanRule {
   NamePattern pattern;
   std::function<void(LinearPlan&)> change;  // the fields that the rule sets
@@ -55,12 +40,9 @@ struct PlanRule {
 
 // Reads the command line's spelling of a rule, `PATTERN=skip` or `PATTERN=KEY:VALUE,...`:
 //     *.down_proj=type:Q6_K       *.down_proj=bits:8,group:32      re:.*\.0\..*=method:rtn,symmetric      lm_head=skip
-// Keys: those of rule_keys(), named like the options. A switch without a value is on. Throws Error quoting the rule and
-// what is wrong with it.
+// Keys: the names of plan_settings(), after the options. A switch without a value is on. Throws Error quoting the rule
+// and what is wrong with it.
 PlanRule parse_rule(std::string_view text);
-
-// The keys that a rule may set, for help: "method, bits, group, ...".
-std::string rule_keys();
 
 // How many linears are quantized alike.
 struct PlanShare {

@@ -9,28 +9,20 @@
 namespace normtweak::report {
 namespace {
 
-Json linear_report(const quantize::LinearPlan& plan) {
-  const auto options = quantize::resolved_options(plan);
-  Json json = {{"method", plan.method},
-               {"bits", plan.bits},
-               {"group_size", plan.group_size},
-               {"symmetric", plan.symmetric},
-               {"float_zeros", plan.float_zeros},
-               {"search_grid", options.search_grid},
-               {"act_order", options.act_order},
-               {"sweeps", options.sweeps},
-               {"sensitivity", plan.sensitivity},
-               {"damping", plan.damping},
-               {"scale_type", float_type_name(plan.scale_type)}};
-  if (!plan.block_type.empty()) json["type"] = plan.block_type;
-  return json;
-}
-
 // "group_size" for --group-size.
 std::string key_of(const quantize::PlanSetting& setting) {
   std::string key(setting.option.empty() ? setting.name : setting.option.substr(2));
   std::ranges::replace(key, '-', '_');
   return key;
+}
+
+Json linear_report(const quantize::LinearPlan& plan) {
+  Json json;
+  for (const auto& setting : quantize::plan_settings()) {
+    json[key_of(setting)] = setting.value(quantize::with_resolved_options(plan));
+  }
+  if (plan.block_type.empty()) json.erase("type");
+  return json;
 }
 
 // What so many linears have in common, without what their method does not read.
