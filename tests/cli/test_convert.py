@@ -126,7 +126,7 @@ TO_GGUF = [
     ("gptq-4-asymmetric-v2", "Q5_0"), ("gptq-8", "Q8_0"), ("gptq-4-bf16", "Q4_0"), ("gptq-4-rows", "Q4_0"),
     ("gptq-4-shards", "Q4_0"), ("gptq-head", "Q4_0"), ("awq", "Q5_0"), ("auto-round-gptq-5", "Q5_0"),
     ("auto-round-extra", None), ("packed-4", "Q4_0"), ("packed-5", "Q8_0"), ("packed-6", "Q8_0"), ("packed-7", "Q8_0"),
-    ("packed-8", "Q8_0"), ("gptq-dynamic", None), ("awq-some-float", None),
+    ("packed-8", "Q8_0"), ("int8-rows", "Q8_0"), ("gptq-dynamic", None), ("awq-some-float", None),
 ]
 
 
@@ -183,8 +183,8 @@ def test_minima_that_are_values_of_f16(bits, kind, variants, tmp_path):
 
 
 NOT_IN_BLOCKS = [
-    ("gptq-4-act-order", "act-order"), ("nf4", "nf4"), ("fp8-tiles", "fp8"), ("int8-rows", "int8"),
-    ("packed-8-rows-asymmetric", "from -2"),
+    ("gptq-4-act-order", "act-order"), ("nf4", "nf4"), ("fp8-tiles", "fp8"), ("int8-tensor", "int8"),
+    ("packed-8-rows-asymmetric", "Q8_0 from -128 to 127"),
 ]
 
 

@@ -72,6 +72,18 @@ def quantize(home, method, text="ids", tweak="none"):
             home / f"{text}.safetensors", "--tweak", tweak]
 
 
+@pytest.mark.parametrize("transform, more", [("awq", []), ("smoothquant", ["--smooth-alpha", "search"])])
+def test_transforms_see_the_rows_of_all(transform, more, home, tmp_path):
+    """Norms are saved as divided, up to the order of the sums."""
+    command = [*quantize(home, "rtn", "masked"), "--transform", transform, *more, "--format", "hf"]
+    cli_program.run(*command, "-o", tmp_path / "one")
+    run(2, *command, "-o", tmp_path / "several")
+    one, several = (cli_program.tensors(tmp_path / name) for name in ("one", "several"))
+    for name in one:
+        if "layernorm" in name:
+            torch.testing.assert_close(several[name], one[name], rtol=1e-4, atol=0)
+
+
 @pytest.mark.parametrize("method, text, drift, least", [
     ("rtn", "ids", 0, 1), ("gptq", "ids", 0, 0.999), ("gptq", "masked", 0, 0.999), ("kmeans", "ids", 0, 0.999),
     ("gptq", "ids", 0.5, 0.99), ("gptq", "masked", 0.5, 0.95)])

@@ -286,7 +286,7 @@ def test_an_offset_without_room_is_refused(variants, home, tmp_path):
 
     def edit(stored):
         facts = json.loads(bytes(stored.tolist()))
-        text = json.dumps(facts).replace(json.dumps(facts["nested_offset"]), "9e-3")
+        text = json.dumps(facts).replace(json.dumps(facts["nested_offset"]), "9e-5")
         return torch.tensor(list(text.encode()), dtype=torch.uint8)
 
     changed(STATE, edit)(folder)
