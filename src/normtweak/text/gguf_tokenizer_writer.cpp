@@ -30,7 +30,7 @@ bool is_byte(std::string_view token) {
 // user-defined tokens are matched in the raw text
 std::string with_spaces(std::string token) {
   for (auto at = token.find(kMetaspace); at != std::string::npos; at = token.find(kMetaspace, at)) {
-    token.replace(at, kMetaspace.size(), " ");
+    token.replace(at, kMetaspace.size(), 1, ' ');
   }
   return token;
 }
