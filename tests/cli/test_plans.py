@@ -82,6 +82,8 @@ PLANS = {
                         "--loss", "mse", "--strategy", "random-tokens", "--seed", 3],
     "kmeans": ["--method", "kmeans", "--bits", 3, "--sensitivity", "--token-weights", "fisher", "--tweak", "none",
                "--store-dtype", "bf16", "--top-k", 5],
+    "awq": ["--method", "rtn", "--transform", "awq", "--no-awq-clip", "--tweak", "none"],
+    "smoothquant": ["--bits", 3, "--transform", "smoothquant", "--smooth-alpha", "search", "--tweak", "none"],
     "gguf": ["--format", "gguf", "--gguf-type", "Q4_0", "--tweak", "none", "--rule", "*.v_proj=skip"],
 }
 

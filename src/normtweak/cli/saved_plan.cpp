@@ -131,6 +131,7 @@ Json plan_of(const QuantizeChoice& choice, const pipeline::PreparedQuantize& pre
   if (!choice.served_by.empty()) settings["for"] = choice.served_by;
   if (!choice.store_type.empty()) settings["store-dtype"] = choice.store_type;
   add_linears(settings, prepared);
+  settings.update(transform_settings(prepared.options.transform));
   settings.update(tweak_settings(choice.tweak, "--tweak"));
   add_text(settings, choice.text, prepared);
   add_reported(settings, choice.external);

@@ -56,4 +56,12 @@ transform::TransformOptions transform_options(const CLI::App& command, const Tra
   return options;
 }
 
+Json transform_settings(const transform::TransformOptions& options) {
+  Json settings = {{"transform", options.name}};
+  const auto& option = transform::find_transform(options.name).option;
+  if (option == "--smooth-alpha") settings["smooth-alpha"] = options.alpha ? Json(*options.alpha) : Json(kSearch);
+  if (option == "--awq-clip") settings["awq-clip"] = options.clip;
+  return settings;
+}
+
 }  // namespace normtweak::cli
