@@ -19,6 +19,15 @@
 namespace normtweak::pipeline {
 namespace {
 
+// By assignment: GCC 12 takes members of an aggregate for uninitialised where the next ones may throw.
+BlockwiseOptions options_of(const quantize::QuantizationPlan* plan,
+                            const std::optional<tweak::LayerwiseOptions>& layerwise = {}) {
+  BlockwiseOptions options;
+  options.plan = plan;
+  options.layerwise = layerwise;
+  return options;
+}
+
 using tests::tiny_decoder, tests::with_block;
 
 quantize::QuantizationPlan plan_of(const std::string& method) {
@@ -50,10 +59,10 @@ TEST(RunBlocks, NamesTheBlockThatIsNotFinite) {
     const auto damaged = damaged_at(sound, index);
     const auto named = "block " + std::to_string(index) + ":";
     const auto quantizing = tests::message_of<Error>(
-        [&] { run_blocks(damaged, damaged, damaged, text, {.plan = &plan, .layerwise = {}}, silent_progress()); });
+        [&] { run_blocks(damaged, damaged, damaged, text, options_of(&plan), silent_progress()); });
     EXPECT_TRUE(quantizing.starts_with(named)) << quantizing;
     const auto tweaking = tests::message_of<Error>([&] {
-      const BlockwiseOptions options = {.plan = nullptr, .layerwise = tweak::LayerwiseOptions{}};
+      const auto options = options_of(nullptr, tweak::LayerwiseOptions{});
       run_blocks(sound, sound, damaged, text, options, silent_progress());
     });
     EXPECT_TRUE(tweaking.starts_with(named)) << tweaking;
@@ -64,9 +73,8 @@ TEST(RunBlocks, NamesTheLinearThatCannotBeQuantized) {
   const auto decoder = tiny_decoder();
   auto plan = plan_of("rtn");
   plan.standard.group_size = 16;  // divides 16 columns, not the 24 of `down`
-  const auto message = tests::message_of<Error>([&] {
-    run_blocks(decoder, decoder, decoder, text_for(decoder), {.plan = &plan, .layerwise = {}}, silent_progress());
-  });
+  const auto message = tests::message_of<Error>(
+      [&] { run_blocks(decoder, decoder, decoder, text_for(decoder), options_of(&plan), silent_progress()); });
   EXPECT_TRUE(message.starts_with("blocks.0.down: ")) << message;
 }
 
@@ -75,8 +83,7 @@ TEST(RunBlocks, QuantizesWhatThePlanNames) {
   auto plan = plan_of("gptq");
   plan.rules.push_back(quantize::parse_rule("*.down=skip"));
   plan.rules.push_back(quantize::parse_rule("blocks.1.up=method:rtn,bits:4"));
-  const auto result =
-      run_blocks(decoder, decoder, decoder, text_for(decoder), {.plan = &plan, .layerwise = {}}, silent_progress());
+  const auto result = run_blocks(decoder, decoder, decoder, text_for(decoder), options_of(&plan), silent_progress());
   EXPECT_TRUE(result.tweaked.empty());
   EXPECT_EQ(result.steps, 0);
   for (int i = 0; i < 2; ++i) {
@@ -103,7 +110,7 @@ TEST(RunBlocks, ABlockSeesTheQuantizedStream) {
   auto second_only = plan;
   second_only.rules.push_back(quantize::parse_rule("blocks.0.*=skip"));
   const auto run = [&](const quantize::QuantizationPlan& wanted) {
-    return run_blocks(decoder, decoder, decoder, text, {.plan = &wanted, .layerwise = {}}, silent_progress()).decoder;
+    return run_blocks(decoder, decoder, decoder, text, options_of(&wanted), silent_progress()).decoder;
   };
   const auto up = [](const model::Decoder& of) {
     return std::get<weights::AffineWeight>(find(*of.blocks.get(1), model::LinearRole::up)->weight).codes;
@@ -118,8 +125,7 @@ TEST(RunBlocks, ALinearSeesTheQuantizedOnesBeforeIt) {
   const auto decoder = tiny_decoder();
   const auto text = text_for(decoder);
   const auto plan = plan_of("gptq");
-  const auto found =
-      run_blocks(decoder, decoder, decoder, text, {.plan = &plan, .layerwise = {}}, silent_progress()).decoder;
+  const auto found = run_blocks(decoder, decoder, decoder, text, options_of(&plan), silent_progress()).decoder;
   auto before = *found.blocks.get(0);
   quantize::HessianAccumulator hessian(decoder.config.intermediate, at::kCPU);
   auto context = block_context(decoder);
@@ -147,7 +153,7 @@ TEST(RunBlocks, CorrectsDrift) {
   plan.standard.bits = 4;
   const auto drift = [&](double share) {
     plan.drift_correction = share;
-    const auto found = run_blocks(decoder, decoder, decoder, text, {.plan = &plan, .layerwise = {}}, silent_progress());
+    const auto found = run_blocks(decoder, decoder, decoder, text, options_of(&plan), silent_progress());
     return tests::relative_error(hidden_after(found.decoder), hidden_after(decoder));
   };
   const double none = drift(0);
@@ -213,8 +219,7 @@ TEST(RunBlocks, GivesTheQuantizerTheWeightThatMakesUpForDrift) {
   auto plan = plan_of("gptq");
   plan.drift_correction = 1;
   plan.rules.push_back(quantize::parse_rule("re:.*(o|down)=bits:8"));  // fine enough to see what they were given
-  const auto found =
-      run_blocks(decoder, decoder, decoder, text, {.plan = &plan, .layerwise = {}}, silent_progress()).decoder;
+  const auto found = run_blocks(decoder, decoder, decoder, text, options_of(&plan), silent_progress()).decoder;
   for (const auto place : {model::PlaceKind::attention_output, model::PlaceKind::mlp_down}) {
     const auto linear_of = [&](const model::Decoder& of) {
       const auto block = of.blocks.get(1);
@@ -254,7 +259,7 @@ TEST(RunBlocks, WeighsTokens) {
   plan.token_weights = quantize::TokenWeighting::fisher;
   plan.rules.push_back(quantize::parse_rule("re:blocks\\.0\\.(?!down).*=skip"));  // what reaches it stays
   const auto run = [&] {
-    return run_blocks(decoder, decoder, decoder, text, {.plan = &plan, .layerwise = {}}, silent_progress()).decoder;
+    return run_blocks(decoder, decoder, decoder, text, options_of(&plan), silent_progress()).decoder;
   };
   const auto token_weights = quantize::fisher_token_weights(decoder, text, silent_progress());
   const auto place = static_cast<std::size_t>(model::PlaceKind::mlp_down);
@@ -286,8 +291,7 @@ TEST(RunBlocks, TweaksNormsOnly) {
   layerwise.rate = 1e-3;
   layerwise.rows_per_step = 4;
   layerwise.final_norm = true;
-  const auto result =
-      run_blocks(floats, floats, start, text, {.plan = nullptr, .layerwise = layerwise}, silent_progress());
+  const auto result = run_blocks(floats, floats, start, text, options_of(nullptr, layerwise), silent_progress());
   ASSERT_EQ(result.tweaked.size(), 3U);  // two blocks and the final norm
   EXPECT_EQ(result.steps, 3 * 2);        // of 4 and 2 rows
   EXPECT_FALSE(result.decoder.final_norm.weight.equal(start.final_norm.weight));
@@ -311,9 +315,8 @@ TEST(RunBlocks, TheTweakLeavesPaddingOut) {
   auto text = text_for(floats);
   text.mask = at::ones(text.ids.sizes(), at::kBool);
   text.mask.narrow(1, 12, 4).fill_(false);
-  const BlockwiseOptions options = {
-      .plan = nullptr,
-      .layerwise = tweak::LayerwiseOptions{.loss = "mse", .rate = 1e-2, .final_norm = true, .float_stream = true}};
+  const auto options = options_of(
+      nullptr, tweak::LayerwiseOptions{.loss = "mse", .rate = 1e-2, .final_norm = true, .float_stream = true});
   const auto tweaked = [&] { return run_blocks(floats, floats, start, text, options, silent_progress()).decoder; };
   const auto before = tweaked();
   text.ids = text.ids.clone();
@@ -333,7 +336,7 @@ TEST(RunBlocks, QuantizesBehindTweakedNorms) {
   plan.standard.sensitivity = true;
   plan.standard.scale_type = at::kFloat;
   const auto codebook = [&](const std::optional<tweak::LayerwiseOptions>& layerwise, int block) {
-    const BlockwiseOptions options = {.plan = &plan, .layerwise = layerwise};
+    const auto options = options_of(&plan, layerwise);
     const auto result = run_blocks(decoder, decoder, decoder, text, options, silent_progress());
     return std::get<weights::CodebookWeight>(find(*result.decoder.blocks.get(block), model::LinearRole::up)->weight)
         .codebook;
