@@ -4,6 +4,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/files/path_exists.h"
+#include "normtweak/base/files/temporary_path.h"
 #include "normtweak/base/stopwatch.h"
 #include "normtweak/base/strings/wording.h"
 #include "normtweak/calibrate/token_batch.h"
@@ -219,7 +220,7 @@ void Search::run_adaptive() {
 void Search::keep_best() const {
   const auto ranked = table_->ranked();
   for (std::size_t place = static_cast<std::size_t>(choices_.keep); place < ranked.size(); ++place) {
-    fs::remove_all(output_of(ranked[place]->number));
+    remove_tree(output_of(ranked[place]->number));
   }
 }
 
