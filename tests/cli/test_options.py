@@ -92,16 +92,16 @@ MODES = {
                              "--search-grid", "--act-order", "--sweeps", "--damping", "--drift-correction", "--steps",
                              "--text", "--output", "--method", "--tweak", "--calibration", "--sensitivity", "--samples",
                              "--tokens", "--eval-text", "--eval-rows", "--eval-lambada"]),
-    "tweak, end to end": (TWEAK, ["--patch p", *DEVICE, *END_TO_END, "--seed 3", *EVALUATIONS, *EXTERNAL],
+    "tweak, end to end": (TWEAK, ["--patch patch", *DEVICE, *END_TO_END, "--seed 3", *EVALUATIONS, *EXTERNAL],
                           [*ON_A_CPU, *WRITING, "--lr-zeros 0.1"],
                           [*ROWS, "--loss mse", "--lr-scale 2", "--target float-stream", "--final-norm"],
                           ["--steps", "--reference", "--text", "--output", "--method", "--calibration"]),
-    "tweak, steps": (f"{TWEAK} --steps 2 --tune norms", ["--patch p", *DEVICE, "--lr 0.01", "--batch 4", "--seed 3"],
+    "tweak, steps": (f"{TWEAK} --steps 2 --tune norms", ["--patch patch", *DEVICE, "--lr 0.01", "--batch 4", "--seed 3"],
                      [*ON_A_CPU, *WRITING, *EXTERNAL, "--epochs 2", "--budget 5m", "--stop-after 2", "--lr-scales 0.1",
                       "--lr-zeros 0.1"], [*ROWS, "--loss mse", "--lr-scale 2", "--target float-block", "--final-norm"],
                      ["--steps", "--tune", "--reference", "--text", "--output", "--method", "--calibration",
                       "--eval-text", "--eval-rows", "--eval-lambada"]),
-    "tweak, layerwise": (f"{TWEAK} --method layerwise", ["--patch p", *DEVICE, *LAYERWISE],
+    "tweak, layerwise": (f"{TWEAK} --method layerwise", ["--patch patch", *DEVICE, *LAYERWISE],
                          [*ON_A_CPU, *WRITING, *EXTERNAL, "--seed 3", "--budget 5m"],
                          [*ROWS, *BLOCKWISE_LACK],
                          ["--reference", "--text", "--output", "--method", "--calibration", "--eval-text",
@@ -123,9 +123,9 @@ def home(tmp_path_factory):
 
 
 def call(line, home, to):
-    """Names of what is in `home` become paths; `out` is in `to`."""
+    """Names of what is in `home` become paths; `out` and `patch` are in `to`."""
     named = {path.name for path in home.iterdir()}
-    return cli_program.call(*(to / word if word == "out" else home / word if i > 0 and word in named else word
+    return cli_program.call(*(to / word if word in ("out", "patch") else home / word if i > 0 and word in named else word
                               for i, word in enumerate(line.split())))
 
 
