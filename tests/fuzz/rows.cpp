@@ -23,30 +23,41 @@ const text::Tokenizer& tokenizer() {
   return instance;
 }
 
-// An input is read in one way, which its size chooses.
-void read(std::string_view bytes) {
-  const MemoryFile file(bytes);
-  const auto formats = evaluate::choice_formats();
-  if (const auto way = bytes.size() % (2 * formats.size()); way < formats.size()) {
-    evaluate::for_json_rows(file.path(), 0, [&](const evaluate::JsonRow& row) {
-      const auto question = formats[way].read(row);
-      require(question.right < question.answers.size(), "the right answer is one of them");
-    });
-    return;
-  }
-  for (const auto& page : evaluate::pages(text::read_text(file.path()).text)) {
+void read_questions(const std::filesystem::path& path, const evaluate::ChoiceFormat& format) {
+  evaluate::for_json_rows(path, 0, [&](const evaluate::JsonRow& row) {
+    const auto question = format.read(row);
+    require(question.right < question.answers.size(), "the right answer is one of them");
+  });
+}
+
+void read_texts(const std::filesystem::path& path) {
+  tokenizer().encode(text::read_rows(path).text, false);
+  const auto whole = text::read_text(path).text;
+  tokenizer().encode(whole, false);
+  for (const auto& page : evaluate::pages(whole)) {
     const auto ids = tokenizer().encode(evaluate::detokenized(page), false);
     for (const auto& window : evaluate::rolling_windows(ids, 0, kContext)) {
       require(std::ssize(window.ids) <= kContext + 1, "a window fits the context");
     }
     require(evaluate::count_words(page) > 0, "a page has words");
   }
-  tokenizer().encode(text::read_text(file.path()).text, false);
-  tokenizer().encode(text::read_rows(file.path()).text, false);
-  for (const auto& example : evaluate::read_lambada(file.path(), tokenizer(), kContext, 0)) {
+}
+
+void read_last_words(const std::filesystem::path& path) {
+  for (const auto& example : evaluate::read_lambada(path, tokenizer(), kContext, 0)) {
     require(example.predicted > 0 && std::ssize(example.ids) <= kContext + 1, "an example fits the context");
     require(example.predicted < std::ssize(example.ids), "something stands before the last word");
   }
+}
+
+// An input is read in one way, which its size chooses.
+void read(std::string_view bytes) {
+  const MemoryFile file(bytes);
+  const auto formats = evaluate::choice_formats();
+  const auto way = bytes.size() % (formats.size() + 2);
+  if (way < formats.size()) return read_questions(file.path(), formats[way]);
+  if (way == formats.size()) return read_texts(file.path());
+  read_last_words(file.path());
 }
 
 }  // namespace

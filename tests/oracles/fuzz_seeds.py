@@ -287,14 +287,15 @@ def gguf_split_seeds():
 
 
 def rows_seeds():
+    """The size of a seed, by which the target chooses how to read it, is made that of its place with newlines."""
     texts = ["ab a b", "naïve “ab” b ab\nab", "a 日本 ab"]
-    yield "lambada.jsonl", "\n".join(json.dumps({"text": text}) for text in texts) + "\n\n" + json.dumps(
-        {"text": texts[1]}, ensure_ascii=False) + " " * 3
-    yield "pages.raw", " \n = A = \n \n a @-@ b ( ab ) \n = = B = = \n \n b , ' a ' \n = C = \n ab" + 5 * "\n"
-    # The size of a seed, by which the target chooses how to read it, is made that of the format's place.
-    for place, name in enumerate(choice_rows.FORMATS):
-        lines = "".join(json.dumps(row) + "\n" for row, *_ in choice_rows.examples(name, 2))
-        yield f"{name}.jsonl", lines + "\n" * ((place - len(lines)) % (2 * len(choice_rows.FORMATS)))
+    seeds = [(f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row, *_ in choice_rows.examples(name, 2)))
+             for name in choice_rows.FORMATS]
+    seeds.append(("pages.raw", " \n = A = \n \n a @-@ b ( ab ) \n = = B = = \n \n b , ' a ' \n = C = \n ab"))
+    seeds.append(("lambada.jsonl", "\n".join(json.dumps({"text": text}) for text in texts) + "\n\n" + json.dumps(
+        {"text": texts[1]}, ensure_ascii=False) + " " * 3))
+    for place, (name, text) in enumerate(seeds):
+        yield name, text + "\n" * ((place - len(text.encode())) % len(seeds))
 
 
 SEEDS = {"safetensors": safetensors_seeds, "pytorch": pytorch_seeds, "safetensors_index": index_seeds, "tokenizer": tokenizer_seeds, "tokenizer_folder": tokenizer_folder_seeds,
