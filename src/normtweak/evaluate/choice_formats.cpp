@@ -10,11 +10,11 @@
 namespace normtweak::evaluate {
 namespace {
 
-// In braces, what a row lacks is found in this order.
+// Of a question whose choices go on from one context.
 struct Parts {
   std::string context;
   std::vector<std::string> choices;
-  std::size_t right = 0;
+  std::size_t right = 0;  // of the choices
 };
 
 // The choices, each after one space, follow the context.
@@ -24,8 +24,7 @@ Question question(const Parts& parts) {
   return question;
 }
 
-// ---- HellaSwag
-// -------------------------------------------------------------------------------------------------------
+// ---- HellaSwag ----
 
 // WikiHow's marks, such as "[step]", and what they leave behind.
 std::string without_marks(std::string_view text) {
@@ -51,8 +50,7 @@ Question hellaswag(const JsonRow& row) {
   return question({without_marks(context), endings, right});
 }
 
-// ---- Questions and answers
-// ---------------------------------------------------------------------------------------------
+// ---- Questions and answers ----
 
 Question piqa(const JsonRow& row) {
   return question({fmt::format("Question: {}\nAnswer:", row.text("goal")),
@@ -98,8 +96,7 @@ Question rte(const JsonRow& row) { return entailment(row, "sentence1", "sentence
 
 Question super_glue_rte(const JsonRow& row) { return entailment(row, "premise", "hypothesis"); }
 
-// ---- Sentences that go on
-// ------------------------------------------------------------------------------------------------
+// ---- Sentences that go on ----
 
 // The two options stand in the contexts, before what follows the gap: partial evaluation (arXiv 1806.02847).
 Question winogrande(const JsonRow& row) {
