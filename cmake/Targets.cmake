@@ -27,6 +27,18 @@ if(NORMTWEAK_SANITIZE)
   list(APPEND NORMTWEAK_TEST_ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0" "UBSAN_OPTIONS=print_stacktrace=1")
 endif()
 
+# normtweak_precompile(TARGET [TESTS]): TARGET's files start from one precompiled header, where the compiler takes them.
+function(normtweak_precompile target)
+  cmake_parse_arguments(ARG "TESTS" "" "" ${ARGN})
+  if(NOT NORMTWEAK_PRECOMPILED)
+    return()
+  elseif(ARG_TESTS)
+    target_precompile_headers(${target} REUSE_FROM normtweak_precompiled_tests)
+  else()
+    target_precompile_headers(${target} REUSE_FROM normtweak_precompiled)
+  endif()
+endfunction()
+
 # normtweak_library(FOLDER SOURCES a.cpp ... [LINK library ...] [INCLUDE folder ...]): the static library
 # normtweak_FOLDER. INCLUDE: headers of other projects, in which warnings do not count.
 function(normtweak_library folder)
@@ -35,6 +47,7 @@ function(normtweak_library folder)
   target_link_libraries(normtweak_${folder} PUBLIC ${ARG_LINK} normtweak::torch Threads::Threads PRIVATE normtweak_flags)
   target_include_directories(normtweak_${folder} PUBLIC "${PROJECT_SOURCE_DIR}/src")
   target_include_directories(normtweak_${folder} SYSTEM PUBLIC ${ARG_INCLUDE})
+  normtweak_precompile(normtweak_${folder})
   set_property(GLOBAL APPEND PROPERTY NORMTWEAK_LIBRARIES normtweak_${folder})
 endfunction()
 
@@ -54,6 +67,7 @@ function(normtweak_test name)
   add_executable(test_${name} ${ARG_SOURCES})
   target_link_libraries(test_${name} PRIVATE ${ARG_LINK} normtweak_flags GTest::gtest_main)
   target_include_directories(test_${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests")  # for "support/..."
+  normtweak_precompile(test_${name} TESTS)
   if(ARG_PROCESSES)
     add_test(NAME ${name} COMMAND ${NORMTWEAK_TORCHRUN} --nproc-per-node ${ARG_PROCESSES} $<TARGET_FILE:test_${name}>)
   elseif(ARG_ORACLES)
