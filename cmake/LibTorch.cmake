@@ -24,7 +24,10 @@ target_include_directories(normtweak_torch SYSTEM INTERFACE
   "${torch_root}/include" "${torch_root}/include/torch/csrc/api/include")
 # With the second one, ATen's own headers include the operators that they need, instead of all 1300.
 target_compile_definitions(normtweak_torch INTERFACE _GLIBCXX_USE_CXX11_ABI=${torch_cxx11_abi} AT_PER_OPERATOR_HEADERS)
-target_link_options(normtweak_torch INTERFACE "-Wl,-rpath,${torch_root}/lib")
+# Without OpenMP, at::parallel_for is a plain loop. Given as flags, so that the runtime found is the one that LibTorch
+# has loaded.
+target_compile_options(normtweak_torch INTERFACE -fopenmp)
+target_link_options(normtweak_torch INTERFACE -fopenmp "-Wl,-rpath,${torch_root}/lib")
 foreach(name torch torch_cpu c10)
   target_link_libraries(normtweak_torch INTERFACE "${torch_root}/lib/lib${name}.so")
 endforeach()
