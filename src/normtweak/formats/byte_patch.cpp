@@ -6,7 +6,8 @@
 namespace normtweak::formats {
 namespace {
 
-constexpr std::uint64_t kChunk = std::uint64_t{16} << 20;
+// Fits the caches, so that a chunk that is copied to be changed is hashed or written from there.
+constexpr std::uint64_t kChunk = std::uint64_t{256} << 10;
 
 // Whether a piece may lie in the bytes [begin, end) of the file.
 bool reaches(const BytePatch& patch, std::uint64_t begin, std::uint64_t end) {

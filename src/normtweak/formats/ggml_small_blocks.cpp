@@ -8,9 +8,9 @@
 //
 // Trap: byte j of `nibbles` holds weight j in its low half and weight j + 16 in its high half, not weights 2j and
 // 2j + 1. `high` is a u32 whose bit j is the fifth bit of weight j.
+#include <array>
 #include <cstring>
 
-#include "normtweak/formats/ggml_block_bytes.h"
 #include "normtweak/formats/ggml_block_codecs.h"
 
 namespace normtweak::formats {
@@ -18,39 +18,32 @@ namespace {
 
 constexpr std::size_t kBlockSize = 32;
 
-using Codes = std::array<std::uint8_t, kBlockSize>;
-
-std::uint8_t low_half(std::uint8_t byte) { return byte & 15U; }
-std::uint8_t high_half(std::uint8_t byte) { return static_cast<std::uint8_t>(byte >> 4U); }
+// Eight codes a word, the first in its lowest byte.
+using Codes = std::array<std::uint64_t, kBlockSize / 8>;
+constexpr std::uint64_t kOnes = 0x0101010101010101U;  // a byte times this is that byte in all places
 
 Codes nibbles_at(const std::byte* source) {
-  const auto packed = bytes_at<kBlockSize / 2>(source);
-  Codes codes;
-  for (std::size_t j = 0; j < packed.size(); ++j) {
-    codes[j] = low_half(packed[j]);
-    codes[j + packed.size()] = high_half(packed[j]);
-  }
-  return codes;
+  std::array<std::uint64_t, 2> packed = {};
+  std::memcpy(packed.data(), source, sizeof packed);
+  constexpr auto kLow = 0x0FU * kOnes;
+  return {packed[0] & kLow, packed[1] & kLow, packed[0] >> 4U & kLow, packed[1] >> 4U & kLow};
 }
 
-// Adds 16 to each code whose bit is set. In words of eight codes: bit j of a byte, spread to the eight bytes of a word
-// and masked, makes byte j anything but 0, to which adding 127 carries into its highest bit.
+// Adds 16 to each code whose bit is set: bit j of a byte, spread to the eight bytes of a word and masked, makes byte j
+// anything but 0, to which adding 127 carries into its highest bit.
 void add_high(const std::byte* source, Codes& codes) {
-  constexpr std::uint64_t kOnes = 0x0101010101010101U, kBitOfByte = 0x8040201008040201U;
-  const auto packed = bytes_at<kBlockSize / 8>(source);
-  for (std::size_t k = 0; k < packed.size(); ++k) {
-    const auto bits = (packed[k] * kOnes) & kBitOfByte;
-    const auto sixteens = ((bits + 0x7F * kOnes) & (0x80 * kOnes)) >> 3U;
-    std::uint64_t word = 0;
-    std::memcpy(&word, codes.data() + 8 * k, sizeof word);
-    word |= sixteens;
-    std::memcpy(codes.data() + 8 * k, &word, sizeof word);
+  constexpr std::uint64_t kBitOfByte = 0x8040201008040201U;
+  for (std::size_t k = 0; k < codes.size(); ++k) {
+    const auto bits = (std::to_integer<std::uint64_t>(source[k]) * kOnes) & kBitOfByte;
+    codes[k] |= ((bits + 0x7FU * kOnes) & (0x80U * kOnes)) >> 3U;
   }
 }
 
-template <int offset>
+// Less `offset`. The highest bit of each byte keeps what is borrowed within it.
+template <unsigned offset>
 void put_codes(Codes codes, BlockNumbers& numbers) {
-  for (auto& code : codes) code = static_cast<std::uint8_t>(code - offset);
+  constexpr auto kHighest = 0x80U * kOnes;
+  for (auto& word : codes) word = ((word | kHighest) - offset * kOnes) ^ kHighest;
   std::memcpy(numbers.codes.data(), codes.data(), kBlockSize);
 }
 
