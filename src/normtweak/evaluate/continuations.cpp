@@ -60,11 +60,10 @@ Continuation encode_continuation(std::string_view context, std::string_view cont
   return text;
 }
 
-std::vector<std::vector<ContinuationScore>> score_continuations(const model::Decoder& model,
+std::vector<std::vector<ContinuationScore>> score_continuations(const std::vector<const model::Decoder*>& models,
                                                                 const std::vector<Continuation>& continuations,
                                                                 const ContinuationOptions& options,
                                                                 ProgressSink& progress) {
-  const std::vector models = {&model};
   const c10::NoGradGuard no_gradients;
   Stage stage(progress, options.stage, std::ssize(continuations), "texts");
   const bool compared = options.reference != nullptr;
@@ -91,6 +90,13 @@ std::vector<std::vector<ContinuationScore>> score_continuations(const model::Dec
     stage.advance(texts);
   }
   return scores;
+}
+
+std::vector<std::vector<ContinuationScore>> score_continuations(const model::Decoder& model,
+                                                                const std::vector<Continuation>& continuations,
+                                                                const ContinuationOptions& options,
+                                                                ProgressSink& progress) {
+  return score_continuations(std::vector{&model}, continuations, options, progress);
 }
 
 }  // namespace normtweak::evaluate
