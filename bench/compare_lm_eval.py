@@ -2,6 +2,7 @@
 """Compares `normtweak eval` with lm_eval on one model and the same local files: figures and seconds.
 
     bench/compare_lm_eval.py [--model FOLDER] [--rows 40] [--data FOLDER] [--threads 1] [--batch 8]
+                             [--longer 5]
 
 Without --model, that is a random tiny LLaMA with a tokenizer trained here. Rows of multiple choice are random words in
 the fields of each data set; with --data, the folder that NORMTWEAK_TEST_DATA names, LAMBADA and WikiText-2 are real
@@ -166,6 +167,7 @@ def main():
     parser.add_argument("--model", type=pathlib.Path)
     parser.add_argument("--data", type=pathlib.Path)
     parser.add_argument("--rows", type=int, default=40)
+    parser.add_argument("--longer", type=int, default=1, help="times as many words in each field of multiple choice")
     parser.add_argument("--pages", type=int, default=0, help="of WikiText, from its start; 0: all")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=8, help="rows per pass of lm_eval")
@@ -173,6 +175,7 @@ def main():
     parser.add_argument("--tasks", nargs="+", help="some of them alone, by lm_eval's names")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    choice_rows.LONGER = options.longer
     failures = 0
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)

@@ -35,6 +35,10 @@ def home(tmp_path_factory):
     (folder / "short.txt").write_text("A few words.", encoding="utf-8")
     for name, rows in CHOICES.items():
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name, content in ROW_FILES.items():
+        (folder / name).write_bytes(content)
+    (folder / "elsewhere").mkdir()
+    shutil.copy(folder / "two_answers.jsonl", folder / "elsewhere")
     for name, lines in LAMBADA.items():
         (folder / name).write_text(lines, encoding="utf-8")
     (folder / "file").write_text("in the way", encoding="utf-8")
@@ -119,6 +123,25 @@ CHOICES = {
     "answer.jsonl": [ARC | {"answerKey": "C"}],
     "no_gap.jsonl": [{"sentence": "It turns", "option1": "a", "option2": "b", "answer": "1"}],
     "long_answer.jsonl": [PIQA | {"sol2": 200 * "z"}],
+    "array.jsonl": [[PIQA, PIQA]],
+    "no_endings.jsonl": [PIQA, {"activity_label": "Light", "ctx_a": "a", "ctx_b": "b", "endings": [], "label": 0}],
+    "number_among.jsonl": [{"activity_label": "Light", "ctx_a": "a", "ctx_b": "b", "endings": ["a", 5], "label": 0}],
+    "label_below.jsonl": [PIQA | {"label": -1}],
+    "label_text.jsonl": [PIQA | {"label": "one"}],
+    "label_share.jsonl": [PIQA | {"label": 0.5}],
+    "label_null.jsonl": [PIQA | {"label": None}],
+    "no_label.jsonl": [PIQA, PIQA | {"label": "1"}, {key: PIQA[key] for key in ("goal", "sol1", "sol2")}],
+    "no_stem.jsonl": [{"question_stem": " ", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "A"}],
+    "no_tokens.jsonl": [PIQA, PIQA | {"sol1": ""}],
+    "two_answers.jsonl": [PIQA],
+}
+ROW = json.dumps(PIQA).encode()
+ROW_FILES = {  # bytes of files of piqa
+    "bad_utf8.jsonl": ROW + b"\n" + ROW.replace(b"stones", b"st\xffnes") + b"\n",
+    "bom.jsonl": b"\xef\xbb\xbf" + ROW + b"\n",
+    "truncated.jsonl": ROW + b"\n" + ROW[:-9],
+    "two_in_a_line.jsonl": ROW + b" " + ROW + b"\n",
+    "list_of_rows.json": b"[\n" + ROW + b",\n" + ROW + b"\n]\n",
 }
 UP = "model.layers.1.mlp.up_proj.weight"
 BIAS = "model.layers.1.self_attn.q_proj.bias"
@@ -295,6 +318,31 @@ CASES = [
     ("eval good --task arc_easy=labels.jsonl", 1, ["labels.jsonl:1", '"choices.label"', "1 labels of 2"]),
     ("eval good --task arc_easy=answer.jsonl", 1, ["answer.jsonl:1", '"answerKey"', "C"]),
     ("eval good --task winogrande=no_gap.jsonl", 1, ["no_gap.jsonl:1", '"sentence"', "_"]),
+    ("eval overflowing --task piqa=array.jsonl", 1, ["array.jsonl:1", "an object", '"goal"', "each line"]),
+    ("eval overflowing --task piqa=list_of_rows.json", 1, ["list_of_rows.json:1", "JSON"]),
+    ("eval overflowing --task hellaswag=no_endings.jsonl", 1, ["no_endings.jsonl:1", '"endings"', "missing"]),
+    ("eval overflowing --task hellaswag=number_among.jsonl", 1, ["number_among.jsonl:1", '"endings"', "5"]),
+    ("eval overflowing --task piqa=label_below.jsonl", 1, ["label_below.jsonl:1", '"label"', "0 to 1", "-1"]),
+    ("eval overflowing --task piqa=label_text.jsonl", 1, ["label_text.jsonl:1", '"label"', "0 to 1", "one"]),
+    ("eval overflowing --task piqa=label_share.jsonl", 1, ["label_share.jsonl:1", '"label"', "0 to 1", "0.5"]),
+    ("eval overflowing --task piqa=label_null.jsonl", 1, ["label_null.jsonl:1", '"label"', "0 to 1", "null"]),
+    ("eval overflowing --task piqa=no_label.jsonl", 1, ["no_label.jsonl:3", '"label"', "missing"]),
+    ("eval overflowing --task openbookqa=no_stem.jsonl", 1, ["no_stem.jsonl:1", "no text stands before"]),
+    ("eval overflowing --task piqa=no_tokens.jsonl", 1, ["no_tokens.jsonl:2", "answer", "empty"]),
+    ("eval overflowing --task piqa=bad_utf8.jsonl", 1, ["bad_utf8.jsonl:2", "UTF-8"]),
+    ("eval overflowing --task piqa=bom.jsonl", 1, ["bom.jsonl:1", "byte order mark"]),
+    ("eval overflowing --task piqa=truncated.jsonl", 1, ["truncated.jsonl:2", "JSON"]),
+    ("eval overflowing --task piqa=two_in_a_line.jsonl", 1, ["two_in_a_line.jsonl:1", "JSON"]),
+    ("eval overflowing --task piqa=missing.jsonl", 1, ["missing.jsonl", "No such file"]),
+    ("eval overflowing --task piqa=precious", 1, ["precious", "folder"]),
+    ("eval overflowing --task piqa=pipe", 1, ["pipe", "regular file"]),
+    ("eval overflowing --task =two_answers.jsonl", 2, ["--task", "hellaswag"]),
+    ("eval overflowing --task piqa=two_answers.jsonl --task piqa=two_answers.jsonl", 2,
+     ["--task piqa", "two_answers.jsonl", "twice"]),
+    ("eval overflowing --task piqa=two_answers.jsonl --task piqa=elsewhere/two_answers.jsonl", 2,
+     ["--task piqa", "two_answers.jsonl", "twice"]),
+    ("eval overflowing --lambada rows.jsonl --task lambada_openai=rows.jsonl", 2,
+     ["--task lambada_openai", "rows.jsonl", "twice"]),
     ("eval good --task piqa=long_answer.jsonl", 1, ["long_answer.jsonl:1", "128"]),
     ("generate no_tokenizer -o out/x --strategy language", 1, ["tokenizer"]),
     ("generate no_tokenizer -o out/x --text text.txt", 1, ["tokenizer.json", "--strategy llm-qat"]),

@@ -98,6 +98,28 @@ def test_multiple_choice(models, tmp_path):
     assert len({count for _, _, count in seen}) > 3  # they do differ
 
 
+def test_answers_of_one_question_share_a_row(models, tmp_path):
+    """Of a file whose questions begin alike, have answers of many lengths, or take more than a row, with any batches."""
+    folder, exact, noisy, tokenizer = models
+    words = cli_models.text(60, seed=3).split()
+    rows = [{"question_stem": " ".join(words[:start]), "choices": {
+        "text": [" ".join(words[at:at + 1 + 3 * i]) for i, at in enumerate(range(start, start + 5))], "label": list("ABCDE")},
+        "answerKey": "ABCDE"[start % 5]} for start in (1, 2, 3, 20, 21)]
+    long = {"question_stem": " ".join(words[:9]), "choices": {
+        "text": [cli_models.text(24, seed=i).strip() for i in range(40)], "label": [str(i) for i in range(40)]},
+        "answerKey": "7"}
+    path = write_rows(tmp_path / "rows.jsonl", [*rows, long])
+    pairs = [[(row["question_stem"], f" {answer}") for answer in row["choices"]["text"]] for row in [*rows, long]]
+    for role, model in (("model", noisy), ("reference", exact)):
+        right = [max(range(len(answers)), key=lambda i: choice_log_likelihood(model, tokenizer, *answers[i]))
+                 == row["choices"]["label"].index(row["answerKey"])
+                 for row, answers in zip([*rows, long], pairs, strict=True)]
+        for options in ([], ["--batch-rows", 1]):
+            found = cli_program.report("eval", folder / "noisy", "--reference", folder / "exact", "--task",
+                                       f"openbookqa={path}", *options, to=tmp_path)
+            assert figures(found, "openbookqa", role)["acc"]["value"] == close(sum(right) / len(right))
+
+
 def test_examples_are_limited(models, tmp_path):
     folder, exact, _, tokenizer = models
     rows = list(choice_rows.examples("openbookqa", ROWS))
@@ -214,6 +236,30 @@ def test_text_without_headings_is_one_document(models, tmp_path):
     assert found["perplexity"] == {"protocol": "lm-eval", "value": close(expected["word_perplexity"][0]), "stderr": 0}
 
 
+def test_documents_in_the_report_of_a_run(models, tmp_path):
+    """Of the float model, of the quantized one and of what is saved."""
+    folder, exact, _, tokenizer = models
+    text = tmp_path / "wiki.raw"
+    text.write_text(" \n" + "\n".join(PAGES), encoding="utf-8")
+    cli_program.save_ids(tmp_path / "ids.safetensors", cli_models.ids(8, 32))
+    words = ["--bits", 3, "--group-size", 32, "--format", "hf", "--calibration", tmp_path / "ids.safetensors", "--dtype",
+             "f32", "--lr", "1e-2", "--epochs", 2, "--batch", 1, "--eval-text", text, "--protocol", "lm-eval"]
+    run = cli_program.report("quantize", folder / "exact", "-o", tmp_path / "out", "--method", "rtn", *words, to=tmp_path)
+    [run] = run["evaluations"]
+    saved = cli_program.report("eval", tmp_path / "out", "--reference", folder / "exact", "--text", text, "--protocol",
+                               "lm-eval", to=tmp_path)
+    expected = document_figures(exact, tokenizer, PAGES, cli_models.BEGIN, cli_models.CONTEXT)
+    for key, metric in (("perplexity", "word_perplexity"), ("byte_perplexity", "byte_perplexity")):
+        ours = figures(saved, "perplexity/lm-eval")[metric]
+        assert run[key]["float"] == close(expected[metric][0])
+        assert (run[key]["tweaked"], run[key]["stderr"]) == (close(ours["value"]), close(ours["error"], 2e-3))
+        assert run[key]["quantized"] > run[key]["tweaked"]
+    assert run["perplexity"]["protocol"] == "lm-eval"
+    assert run["tokens_scored"] == saved["tokens_scored"]
+    assert run["kld"]["tweaked"] == close(saved["kld"]["mean"])
+    assert run["top1_agreement"]["tweaked"] == close(saved["top1_agreement"])
+
+
 # ---------------------------------------------------------------- drift ----------------------------------------------
 
 
@@ -234,7 +280,8 @@ def test_drift(models, tmp_path):
     ids = tokenizer.encode(text.read_text(encoding="utf-8")).ids
     ids = torch.tensor(ids[:len(ids) // 32 * 32]).view(-1, 32)
     found = cli_program.report("eval", folder / "noisy", "--reference", folder / "exact", "--text", text, "--context", 32,
-                               "--batch-rows", 3, "--drift", to=tmp_path)
+                               "--batch-rows", 3, "--drift", "--drift-channels", to=tmp_path)
+    assert len(found["drift_channels"]) == cli_models.llama().config.num_hidden_layers
     drift = figures(found, "drift")
     assert figures(found, "perplexity/gptq").keys() == {"perplexity", "kld", "top1_agreement"}
     for i, (ours, theirs) in enumerate(zip(block_outputs(noisy, ids), block_outputs(exact, ids), strict=True)):
@@ -245,6 +292,10 @@ def test_drift(models, tmp_path):
             expected |= {f"{name}_shift": difference.mean().item(), f"{name}_distance": difference.abs().mean().item(),
                          f"{name}_relative": (difference.abs().sum() / moment(theirs).abs().sum()).item()}
             error = (difference.std() / len(difference) ** 0.5).item()
+            channels = {key: torch.tensor(values, dtype=torch.float64) for key, values in found["drift_channels"][i].items()}
+            largest = difference.abs().max().item()
+            torch.testing.assert_close(channels[f"{name}_shift"], difference, rtol=2e-3, atol=2e-4 * largest)
+            torch.testing.assert_close(channels[f"reference_{name}"], moment(theirs), rtol=1e-4, atol=1e-5)
             assert drift[f"block {i} {name}_shift"]["error"] == close(error, 1e-3)
         assert {name: drift[f"block {i} {name}"]["value"] for name in expected} == {
             name: close(value, 2e-3) for name, value in expected.items()}

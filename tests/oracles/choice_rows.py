@@ -6,9 +6,12 @@ import random
 import cli_models
 
 
+LONGER = 1  # times as many words in every field; 5 makes HellaSwag's about as long as the real ones
+
+
 def words(seed, count):
     draw = random.Random(seed)
-    return " ".join(draw.choice(cli_models.WORDS) for _ in range(count))
+    return " ".join(draw.choice(cli_models.WORDS) for _ in range(LONGER * count))
 
 
 def after(context, choices):

@@ -1,3 +1,5 @@
+#include <set>
+
 #include "normtweak/base/error.h"
 #include "normtweak/cli/choices.h"
 #include "normtweak/cli/commands.h"
@@ -17,7 +19,7 @@ struct Choices {
   pipeline::EvaluateOptions options;
   std::string text, rows, lambada;
   std::vector<std::string> tasks;  // NAME=FILE
-  bool drift = false;
+  bool drift = false, drift_channels = false;
   WindowChoice windows;
   std::int64_t max_examples = 0;
   Common common;
@@ -35,6 +37,19 @@ evaluate::TaskOrder parse_task(const std::string& text) {
   return {.task = std::string(task.name), .text = {.path = text.substr(sign + 1)}};
 }
 
+// Figures are told apart by their task and the name of its file.
+void refuse_twice(const std::vector<evaluate::TaskOrder>& orders) {
+  std::set<std::pair<std::string, std::string>> seen;
+  for (const auto& order : orders) {
+    const auto file = order.text.path.filename().string();
+    if (seen.emplace(order.task, file).second) continue;
+    fail_usage(
+        "--task {}: given twice with a file {}, so that its figures could not be told apart; leave one out or "
+        "rename a file",
+        order.task, file);
+  }
+}
+
 std::vector<evaluate::TaskOrder> orders(const Choices& choices) {
   std::vector<evaluate::TaskOrder> all;
   if (!choices.text.empty() || !choices.rows.empty()) {
@@ -46,11 +61,12 @@ std::vector<evaluate::TaskOrder> orders(const Choices& choices) {
                                      .context = context,
                                      .max_tokens = max_tokens};
     all.push_back({.task = "perplexity", .text = text});
-    if (choices.drift) all.push_back({.task = "drift", .text = text});
+    if (choices.drift) all.push_back({.task = "drift", .text = text, .channels = choices.drift_channels});
   }
   if (!choices.lambada.empty()) all.push_back({.task = "lambada_openai", .text = {.path = choices.lambada}});
   for (const auto& task : choices.tasks) all.push_back(parse_task(task));
   for (auto& order : all) order.max_examples = choices.max_examples;
+  refuse_twice(all);
   return all;
 }
 
@@ -72,6 +88,11 @@ void check_choices(const CLI::App& command, const Choices& choices, ProgressSink
   }
   if (choices.options.reference.empty()) {
     refuse_unread(command, "without --reference", {"--drift"}, "name the float model, which drift is measured from");
+  }
+  if (!choices.drift) {
+    refuse_unread(command, "without --drift", {"--drift-channels"}, "give it as well");
+  } else if (choices.common.json.empty()) {
+    note_unread(command, "without --json", {"--drift-channels"}, progress);
   }
   if (cuts && choices.drift && evaluate::find_protocol(choices.windows.protocol).documents) {
     fail_usage("--drift: is measured on windows of a text; use another --protocol than {}", choices.windows.protocol);
@@ -129,10 +150,12 @@ Job add_eval(CLI::App& command) {
                      "The model it was made from, of the same kinds: scored as well, and on a text adds KL divergence "
                      "and top-1 agreement");
   add_tasks(command, *choices);
-  add_windows(command, choices->windows, evaluate::protocols(), "OPTIONS");
+  add_windows(command, choices->windows, "OPTIONS");
   command.add_flag("--drift", choices->drift,
                    "With --reference: how far the outputs of each block on the text have moved from the reference's: "
                    "means and variances of channels, and the squared error");
+  command.add_flag("--drift-channels", choices->drift_channels,
+                   "With --drift and --json: the report also has the shifts of every channel of each block");
   command.add_option("--max-examples", choices->max_examples, "At most this many examples of each task; 0: all")
       ->capture_default_str()
       ->check(within(kCount));

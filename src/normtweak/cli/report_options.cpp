@@ -2,12 +2,13 @@
 
 #include "normtweak/cli/choices.h"
 #include "normtweak/cli/number_checks.h"
+#include "normtweak/evaluate/protocols.h"
 
 namespace normtweak::cli {
 
-void add_windows(CLI::App& command, WindowChoice& choice, std::span<const evaluate::Protocol> protocols,
-                 const std::string& group) {
-  add_choice(command, "--protocol", choice.protocol, "How a text is cut into windows", protocols)->group(group);
+void add_windows(CLI::App& command, WindowChoice& choice, const std::string& group) {
+  add_choice(command, "--protocol", choice.protocol, "How a text is cut into windows", evaluate::protocols())
+      ->group(group);
   command
       .add_option("--context", choice.context,
                   "Tokens per window (default: the protocol's, or the model's context if that is shorter)")
@@ -30,7 +31,7 @@ void add_external(CLI::App& command, ExternalChoice& choice) {
       .add_option("--eval-lambada", choice.lambada,
                   "Also report LAMBADA: a file of JSON lines with a key \"text\" (see eval --help)")
       ->group("Report");
-  add_windows(command, choice.windows, evaluate::window_protocols(), "Report");
+  add_windows(command, choice.windows, "Report");
   command.add_option("--max-examples", choice.max_examples, "At most this many LAMBADA examples; 0: all")
       ->capture_default_str()
       ->check(within(kCount))

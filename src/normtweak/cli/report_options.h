@@ -2,13 +2,11 @@
 #pragma once
 #include <CLI/CLI.hpp>
 #include <cstdint>
-#include <span>
 #include <string>
 #include <vector>
 
 #include "normtweak/cli/general_options.h"
 #include "normtweak/cli/named_files.h"
-#include "normtweak/evaluate/protocols.h"
 #include "normtweak/pipeline/run_types.h"
 
 namespace normtweak::cli {
@@ -18,8 +16,7 @@ struct WindowChoice {
   std::string protocol = "gptq";
   std::int64_t context = 0, max_tokens = 0;
 };
-void add_windows(CLI::App& command, WindowChoice& choice, std::span<const evaluate::Protocol> protocols,
-                 const std::string& group);
+void add_windows(CLI::App& command, WindowChoice& choice, const std::string& group);
 inline const std::vector<std::string> kWindowOptions = {"--protocol", "--context", "--max-tokens"};
 
 struct ExternalChoice {

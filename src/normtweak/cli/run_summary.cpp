@@ -19,8 +19,8 @@ std::string steps_line(const tweak::EndToEndResult& run) {
 
 std::string text_line(const pipeline::TextFigures& text) {
   return fmt::format("  {:<36} perplexity  float {:.2f}  quantized {:.2f}  saved {:.2f}   KLD {:.4f} -> {:.4f}\n",
-                     text.name, text.quantized.reference_perplexity(), text.quantized.perplexity(),
-                     text.tweaked.perplexity(), text.quantized.divergence.mean(), text.tweaked.divergence.mean());
+                     text.name, text.perplexity.exact, text.perplexity.quantized, text.perplexity.tweaked,
+                     text.quantized.divergence.mean(), text.tweaked.divergence.mean());
 }
 
 // All files of the result, tokenizer included, beside the tensors of the float model.

@@ -1,16 +1,15 @@
 #include "normtweak/evaluate/continuations.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/tensor.h>
-#include <ATen/ops/zeros.h>
 
 #include <algorithm>
-#include <numeric>
+#include <ranges>
 #include <span>
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/strings/wording.h"
 #include "normtweak/evaluate/logits.h"
+#include "normtweak/evaluate/text_rows.h"
 #include "normtweak/evaluate/token_figures.h"
 #include "normtweak/text/characters.h"
 
@@ -24,59 +23,6 @@ std::vector<std::int64_t> encode_beginning(const text::Tokenizer& tokenizer, std
   const auto rest = tokenizer.encode(text, false, origin);
   ids.insert(ids.end(), rest.begin(), rest.end());
   return ids;
-}
-
-// What a model reads: all but the last token, which predicts nothing.
-std::span<const std::int64_t> inputs_of(const Continuation& text) {
-  return std::span(text.ids).first(text.ids.size() - 1);
-}
-
-// Texts that are read off one row, the longest of them first.
-using Group = std::vector<std::size_t>;
-
-// In alphabetical order, texts that begin with others follow them.
-std::vector<Group> share_rows(const std::vector<Continuation>& texts) {
-  std::vector<std::size_t> order(texts.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::ranges::stable_sort(order, [&](auto a, auto b) {
-    return std::ranges::lexicographical_compare(inputs_of(texts[a]), inputs_of(texts[b]));
-  });
-  std::vector<Group> groups;
-  for (auto next = order.rbegin(); next != order.rend(); ++next) {
-    const auto inputs = inputs_of(texts[*next]);
-    const auto begins_last = [&] {
-      const auto last = inputs_of(texts[groups.back().back()]);
-      return inputs.size() <= last.size() && std::ranges::equal(inputs, last.first(inputs.size()));
-    };
-    if (groups.empty() || !begins_last()) groups.emplace_back();
-    groups.back().push_back(*next);
-  }
-  std::ranges::stable_sort(groups, [&](const Group& a, const Group& b) {
-    return texts[a.front()].ids.size() > texts[b.front()].ids.size();
-  });
-  return groups;
-}
-
-Pass make_pass(const std::vector<Continuation>& texts, std::span<const Group> groups, c10::Device device) {
-  const auto longest = static_cast<std::int64_t>(inputs_of(texts[groups.front().front()]).size());
-  const auto ids = at::zeros({std::ssize(groups), longest}, at::kLong);
-  std::vector<std::int64_t> places, next;
-  auto* row = ids.mutable_data_ptr<std::int64_t>();
-  std::int64_t start = 0;
-  for (const auto& group : groups) {
-    const auto inputs = inputs_of(texts[group.front()]);
-    std::ranges::copy(inputs, row + start);
-    for (const auto i : group) {
-      const auto& text = texts[i];
-      const auto count = std::ssize(text.ids) - 1;
-      for (auto at = count - text.predicted; at < count; ++at) {
-        places.push_back(start + at);
-        next.push_back(text.ids[static_cast<std::size_t>(at) + 1]);
-      }
-    }
-    start += longest;
-  }
-  return {ids.to(device), at::tensor(places, at::kLong).to(device), at::tensor(next, at::kLong).to(device)};
 }
 
 ContinuationScore score_of(const TokenFigures& figures, std::int64_t begin, std::int64_t count, bool compared) {
@@ -114,35 +60,43 @@ Continuation encode_continuation(std::string_view context, std::string_view cont
   return text;
 }
 
-std::vector<std::vector<ContinuationScore>> score_continuations(const model::Decoder& model,
+std::vector<std::vector<ContinuationScore>> score_continuations(const std::vector<const model::Decoder*>& models,
                                                                 const std::vector<Continuation>& continuations,
                                                                 const ContinuationOptions& options,
                                                                 ProgressSink& progress) {
   const c10::NoGradGuard no_gradients;
   Stage stage(progress, options.stage, std::ssize(continuations), "texts");
-  const auto groups = share_rows(continuations);
-  const auto models = options.reference != nullptr ? 2U : 1U;
-  std::vector scores(models, std::vector<ContinuationScore>(continuations.size()));
-  for (std::size_t begin = 0, count = 0; begin < groups.size(); begin += count) {
-    const auto longest = static_cast<std::int64_t>(inputs_of(continuations[groups[begin].front()]).size());
-    count = static_cast<std::size_t>(options.batch_rows > 0 ? options.batch_rows : rows_in_pass(model, longest));
-    const auto chosen = std::span(groups).subspan(begin, std::min(count, groups.size() - begin));
-    const auto pass = make_pass(continuations, chosen, model.device);
-    const auto figures = token_figures({&model}, pass, {.reference = options.reference, .greedy = options.greedy});
+  const bool compared = options.reference != nullptr;
+  std::vector scores(models.size() + (compared ? 1 : 0), std::vector<ContinuationScore>(continuations.size()));
+  const auto rows = share_rows(continuations);
+  for (std::size_t begin = 0, count = 0; begin < rows.size(); begin += count) {
+    const auto longest = static_cast<std::int64_t>(rows[begin].tokens);
+    const auto fitting = rows_in_pass(*models.front(), longest, /*branched=*/true);
+    count = static_cast<std::size_t>(options.batch_rows > 0 ? options.batch_rows : fitting);
+    const auto chosen = std::span(rows).subspan(begin, std::min(count, rows.size() - begin));
+    const auto pass = make_pass(continuations, chosen, models.front()->device);
+    const auto figures = token_figures(models, pass, {.reference = options.reference, .greedy = options.greedy});
     std::int64_t token = 0, texts = 0;
-    for (const auto& group : chosen) {
-      for (const auto i : group) {
+    for (const auto& branch : chosen | std::views::transform(&TextRow::branches) | std::views::join) {
+      for (const auto i : branch) {
         const auto tokens = continuations[i].predicted;
-        for (std::size_t m = 0; m < models; ++m) {
-          scores[m][i] = score_of(figures[m], token, tokens, m == 0 && options.reference != nullptr);
+        for (std::size_t m = 0; m < scores.size(); ++m) {
+          scores[m][i] = score_of(figures[m], token, tokens, compared && m < models.size());
         }
         token += tokens;
       }
-      texts += std::ssize(group);
+      texts += std::ssize(branch);
     }
     stage.advance(texts);
   }
   return scores;
+}
+
+std::vector<std::vector<ContinuationScore>> score_continuations(const model::Decoder& model,
+                                                                const std::vector<Continuation>& continuations,
+                                                                const ContinuationOptions& options,
+                                                                ProgressSink& progress) {
+  return score_continuations(std::vector{&model}, continuations, options, progress);
 }
 
 }  // namespace normtweak::evaluate

@@ -41,11 +41,16 @@ struct ContinuationScore {
   Statistic divergence, agreement;  // from and with the reference, over the predicted tokens
 };
 
-// Scores of one model, one for each continuation, in their order; of the reference as well, in a last element without
-// divergence. Texts of similar length are batched, the longest first, so that running out of memory shows at once. A
-// text whose tokens, without the last, begin another text takes no row of its own: attention is causal, so that its
-// figures are read off the row of that text. Logits are computed only for the predicted tokens. Throws Error if they
-// are not finite.
+// Scores of each model, one for each continuation, in their order; of the reference as well, in a last element without
+// divergence. The models share device and vocabulary. Rows of similar length are batched, the longest first, so that
+// running out of memory shows at once. What texts have in common at their beginning is computed once, see text_rows.h.
+// Logits are computed only for the predicted tokens. Throws Error if they are not finite.
+std::vector<std::vector<ContinuationScore>> score_continuations(const std::vector<const model::Decoder*>& models,
+                                                                const std::vector<Continuation>& continuations,
+                                                                const ContinuationOptions& options,
+                                                                ProgressSink& progress);
+
+// The same of one model.
 std::vector<std::vector<ContinuationScore>> score_continuations(const model::Decoder& model,
                                                                 const std::vector<Continuation>& continuations,
                                                                 const ContinuationOptions& options,

@@ -13,10 +13,11 @@
 namespace normtweak::evaluate {
 namespace {
 
-// f64 [hidden]
-struct Moments {
-  at::Tensor mean, variance;
-};
+std::vector<double> list(const at::Tensor& values) {
+  const auto on_host = values.to(at::kDouble).cpu().contiguous();
+  const auto* first = on_host.const_data_ptr<double>();
+  return {first, first + on_host.numel()};
+}
 
 double total(const at::Tensor& values) { return values.sum().item<double>(); }
 
@@ -49,9 +50,10 @@ void add_rows(const TaskModels& models, const at::Tensor& ids, std::vector<Block
 
 class DriftTask : public Task {
  public:
-  DriftTask(const TextFile& text, const TaskInput& input, ProgressSink& progress)
-      : source_{"drift", text.path.filename().string()},
-        windows_(read_windows(text, input.tokenizer, input.context_limit, progress)) {}
+  DriftTask(const TaskOrder& order, const TaskInput& input, ProgressSink& progress)
+      : source_{"drift", order.text.path.filename().string()},
+        windows_(read_windows(order.text, input.tokenizer, input.context_limit, progress)),
+        with_channels_(order.channels) {}
 
   TaskResult run(const TaskModels& models, std::int64_t batch_rows, ProgressSink& progress) const override {
     const c10::NoGradGuard no_gradients;
@@ -70,6 +72,7 @@ class DriftTask : public Task {
     for (std::size_t i = 0; i < drifts.size(); ++i) {
       const auto figures = drifts[i].figures(source_, static_cast<int>(i));
       result.figures.insert(result.figures.end(), figures.begin(), figures.end());
+      if (with_channels_) result.channels.push_back(drifts[i].channels());
     }
     return result;
   }
@@ -77,6 +80,7 @@ class DriftTask : public Task {
  private:
   FigureSource source_;
   Windows windows_;
+  bool with_channels_;
 };
 
 }  // namespace
@@ -96,11 +100,20 @@ void BlockDrift::add(const at::Tensor& ours, const at::Tensor& theirs) {
   tokens_ += model.size(0);
 }
 
+BlockDrift::Moments BlockDrift::moments(const Sums& sums) const {
+  const auto mean = sums.values / tokens_;
+  return {mean, (sums.squares / tokens_ - mean.square()).clamp_min(0)};
+}
+
+ChannelDrift BlockDrift::channels() const {
+  const auto model = moments(ours_), reference = moments(theirs_);
+  return {.mean_shift = list(model.mean - reference.mean),
+          .variance_shift = list(model.variance - reference.variance),
+          .reference_mean = list(reference.mean),
+          .reference_variance = list(reference.variance)};
+}
+
 std::vector<Figure> BlockDrift::figures(const FigureSource& source, int index) const {
-  const auto moments = [&](const Sums& sums) {
-    const auto mean = sums.values / tokens_;
-    return Moments{mean, (sums.squares / tokens_ - mean.square()).clamp_min(0)};
-  };
   const auto model = moments(ours_), reference = moments(theirs_);
   std::vector<Figure> figures;
   const auto name = [&](std::string_view metric) { return fmt::format("block {} {}", index, metric); };
@@ -122,7 +135,7 @@ std::vector<Figure> BlockDrift::figures(const FigureSource& source, int index) c
 }
 
 std::unique_ptr<Task> drift_task(const TaskOrder& order, const TaskInput& input, ProgressSink& progress) {
-  return std::make_unique<DriftTask>(order.text, input, progress);
+  return std::make_unique<DriftTask>(order, input, progress);
 }
 
 }  // namespace normtweak::evaluate

@@ -25,11 +25,18 @@ class BlockDrift {
   // Errors are those of a mean over channels, of mse over tokens; relative figures have none.
   std::vector<Figure> figures(const FigureSource& source, int index) const;
 
+  ChannelDrift channels() const;
+
  private:
   struct Sums {
     at::Tensor values, squares;  // f64 [hidden]
   };
+  // Of each channel: f64 [hidden].
+  struct Moments {
+    at::Tensor mean, variance;
+  };
   static void add(const at::Tensor& values, Sums& sums);
+  Moments moments(const Sums& sums) const;
 
   std::int64_t tokens_ = 0;
   Sums ours_, theirs_;

@@ -6,12 +6,13 @@
 #include <cstdint>
 #include <string_view>
 
+#include "normtweak/model/branched_rows.h"
 #include "normtweak/model/decoder.h"
 
 namespace normtweak::evaluate {
 
-// Rows of this many tokens per forward pass.
-std::int64_t rows_in_pass(const model::Decoder& model, std::int64_t tokens);
+// Rows of this many tokens per forward pass. branched: they may be branched rows.
+std::int64_t rows_in_pass(const model::Decoder& model, std::int64_t tokens, bool branched = false);
 
 // Tokens whose logits exist at the same time.
 std::int64_t tokens_in_chunk(const model::Decoder& model);
@@ -30,7 +31,8 @@ void log_softmax_in_place(at::Tensor& logits);
 at::Tensor at_ids(const at::Tensor& values, const at::Tensor& ids);
 
 // Throws Error, naming the block, unless `sum` is finite: a sum of figures computed from the logits of `model` for ids
-// (i64 [rows, tokens]). whose: "the model", ..., or "" if there is only one.
-void check_finite(double sum, const model::Decoder& model, std::string_view whose, const at::Tensor& ids);
+// (i64 [rows, tokens]). whose: "the model", ..., or "" if there is only one. branches: of branched rows.
+void check_finite(double sum, const model::Decoder& model, std::string_view whose, const at::Tensor& ids,
+                  const model::BranchedRows* branches = nullptr);
 
 }  // namespace normtweak::evaluate

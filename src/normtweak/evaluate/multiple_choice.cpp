@@ -23,6 +23,7 @@ class MultipleChoiceTask : public Task {
       const auto question = format.read(row);
       Choices choices = {.lengths = {}, .right = question.right};
       for (const auto& [context, continuation, choice] : question.answers) {
+        if (choice.empty()) fail("{}: an answer is empty; each needs a text", row.origin());
         continuations_.push_back(encode_continuation(context, continuation, input.tokenizer, input.context_limit,
                                                      row.origin(), fmt::format("the answer \"{}\"", choice)));
         choices.lengths.push_back(static_cast<double>(text::length(choice)));

@@ -22,13 +22,10 @@ constexpr Protocol kProtocols[] = {
      .description = "documents as lm_eval's task wikitext has them, each token predicted once; per word and per byte",
      .documents = true},
 };
-constexpr std::size_t kCut = 2;  // of them cut a text into windows
 
 }  // namespace
 
 std::span<const Protocol> protocols() { return kProtocols; }
-
-std::span<const Protocol> window_protocols() { return protocols().first(kCut); }
 
 const Protocol& find_protocol(std::string_view name) {
   const auto* found = std::ranges::find(kProtocols, name, &Protocol::name);

@@ -23,9 +23,6 @@ struct Protocol {
 
 std::span<const Protocol> protocols();
 
-// Those that cut a text into rows, see cut(): all but those of documents, which come last.
-std::span<const Protocol> window_protocols();
-
 // Throws Error listing the names if there is none of that name.
 const Protocol& find_protocol(std::string_view name);
 

@@ -18,6 +18,7 @@ struct TaskOrder {
   std::string task;               // a row of tasks()
   TextFile text = {};             // the file that it is scored on, and, of tasks that read a text, how that is cut
   std::int64_t max_examples = 0;  // of tasks that read examples: at most this many, from the start; 0: all
+  bool channels = false;          // of drift: the figures of each channel are wanted as well
 };
 
 // What files are read with, before the work on models starts.
@@ -32,10 +33,17 @@ struct TaskModels {
   const model::Decoder* reference = nullptr;  // the float model that it was made from; may be null
 };
 
+// What a block's figures of drift are made of: each value is one channel's.
+struct ChannelDrift {
+  std::vector<double> mean_shift, variance_shift;          // model minus reference
+  std::vector<double> reference_mean, reference_variance;  // to which those are relative
+};
+
 struct TaskResult {
   std::vector<Figure> figures = {};
-  std::int64_t context = 0, windows = 0;  // of tasks that cut a text into windows: tokens in one, and their number
-  std::int64_t tokens_scored = 0;         // and the tokens predicted
+  std::int64_t context = 0, windows = 0;    // of tasks that cut a text into windows: tokens in one, and their number
+  std::int64_t tokens_scored = 0;           // and the tokens predicted
+  std::vector<ChannelDrift> channels = {};  // of each block, if they are wanted
 };
 
 class Task {

@@ -17,9 +17,11 @@ TokenFigures figures_of(const at::Tensor& table, std::size_t model) {
   return {table[first], table[first + 1], table[first + 2], table[first + 3]};
 }
 
+const model::BranchedRows* branches_of(const Pass& pass) { return pass.branches ? &*pass.branches : nullptr; }
+
 // f32 [positions, hidden]
 at::Tensor hidden_states(const model::Decoder& model, const Pass& pass) {
-  const auto hidden = last_hidden_state(model, pass.ids).flatten(0, 1);
+  const auto hidden = last_hidden_state(model, pass.ids, {.branches = branches_of(pass)}).flatten(0, 1);
   return pass.places.defined() ? hidden.index_select(0, pass.places) : hidden;
 }
 
@@ -63,13 +65,16 @@ class Chunks {
 
 // Sums are enough: one value that is not finite makes them so.
 void check(const std::vector<TokenFigures>& figures, const std::vector<const model::Decoder*>& models,
-           const model::Decoder* reference, const at::Tensor& ids) {
+           const model::Decoder* reference, const Pass& pass) {
+  const auto expect_finite = [&](double sum, const model::Decoder& model, const char* whose) {
+    check_finite(sum, model, whose, pass.ids, branches_of(pass));
+  };
   const auto sum = [](const at::Tensor& values) { return values.sum(at::kDouble).item<double>(); };
-  if (reference != nullptr) check_finite(sum(figures.back().likelihood), *reference, "the reference", ids);
+  if (reference != nullptr) expect_finite(sum(figures.back().likelihood), *reference, "the reference");
   const auto whose = models.size() > 1 || reference != nullptr ? "the model" : "";
   for (std::size_t i = 0; i < models.size(); ++i) {
-    check_finite(sum(figures[i].likelihood), *models[i], whose, ids);
-    check_finite(sum(figures[i].divergence), *models[i], whose, ids);
+    expect_finite(sum(figures[i].likelihood), *models[i], whose);
+    expect_finite(sum(figures[i].divergence), *models[i], whose);
   }
 }
 
@@ -94,7 +99,7 @@ std::vector<TokenFigures> token_figures(const std::vector<const model::Decoder*>
   const auto on_host = table.cpu();
   std::vector<TokenFigures> figures;
   for (std::size_t i = 0; i < count; ++i) figures.push_back(figures_of(on_host, i));
-  check(figures, models, reference, pass.ids);
+  check(figures, models, reference, pass);
   return figures;
 }
 

@@ -3,15 +3,18 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
+#include "normtweak/model/branched_rows.h"
 #include "normtweak/model/decoder.h"
 
 namespace normtweak::evaluate {
 
 // Rows of tokens, and the positions in them that are scored.
 struct Pass {
-  at::Tensor ids;     // i64 [rows, tokens] on the device, padded on the right
+  at::Tensor ids;                                    // i64 [rows, tokens] on the device, padded on the right
+  std::optional<model::BranchedRows> branches = {};  // on the device, where rows hold several texts
   at::Tensor places;  // i64 [positions] on the device: in the flattened `ids`; undefined: all of them
   at::Tensor next;    // i64 [positions] on the device: the token to predict at each
 };

@@ -6,12 +6,18 @@
 namespace normtweak::formats {
 namespace {
 
-constexpr std::uint64_t kChunk = std::uint64_t{16} << 20;
+// Fits the caches, so that a chunk that is copied to be changed is hashed or written from there.
+constexpr std::uint64_t kChunk = std::uint64_t{256} << 10;
+
+// Whether a piece may lie in the bytes [begin, end) of the file.
+bool reaches(const BytePatch& patch, std::uint64_t begin, std::uint64_t end) {
+  return patch.pieces() > 0 && patch.offset < end && patch.end() > begin;
+}
 
 // Puts the part of `patch` that lies in the bytes [begin, begin + chunk) of the file into `chunk`.
 void apply(const BytePatch& patch, std::uint64_t begin, std::span<std::byte> chunk) {
   const auto end = begin + chunk.size();
-  if (patch.pieces() == 0 || patch.offset >= end || patch.end() <= begin) return;
+  if (!reaches(patch, begin, end)) return;
   auto piece = begin <= patch.offset ? 0 : (begin - patch.offset) / patch.stride;
   for (; piece < patch.pieces(); ++piece) {
     const auto at = patch.offset + piece * patch.stride;
@@ -28,9 +34,14 @@ void write_patched(std::span<const std::byte> base, const std::vector<BytePatch>
   std::vector<std::byte> chunk;
   for (std::uint64_t begin = 0; begin < base.size(); begin += kChunk) {
     const auto part = base.subspan(begin, std::min<std::uint64_t>(kChunk, base.size() - begin));
-    chunk.assign(part.begin(), part.end());
-    for (const auto& patch : patches) apply(patch, begin, chunk);
-    stream.write(reinterpret_cast<const char*>(chunk.data()), static_cast<std::streamsize>(chunk.size()));
+    const auto is_near = [&](const BytePatch& patch) { return reaches(patch, begin, begin + part.size()); };
+    const bool is_changed = std::ranges::any_of(patches, is_near);
+    if (is_changed) {
+      chunk.assign(part.begin(), part.end());
+      for (const auto& patch : patches) apply(patch, begin, chunk);
+    }
+    const auto* bytes = is_changed ? chunk.data() : part.data();
+    stream.write(reinterpret_cast<const char*>(bytes), static_cast<std::streamsize>(part.size()));
   }
 }
 

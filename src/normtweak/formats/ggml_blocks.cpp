@@ -5,6 +5,7 @@
 #include <ATen/ops/empty_like.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "normtweak/base/error.h"
 #include "normtweak/formats/ggml_block_floats.h"
@@ -98,6 +99,18 @@ void dequantize(const GgmlType& type, const std::byte* block, BlockNumbers& numb
   }
 }
 
+// The codes plus 128, which flips the highest bit of each. In words of eight codes, since blocks are whole numbers of
+// them.
+void put_unsigned(const BlockNumbers& numbers, std::int64_t block_size, std::uint8_t* target) {
+  constexpr std::uint64_t kHighest = 0x8080808080808080U;
+  for (std::int64_t j = 0; j < block_size; j += 8) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, numbers.codes.data() + j, sizeof word);
+    word ^= kHighest;
+    std::memcpy(target + j, &word, sizeof word);
+  }
+}
+
 // Blocks in `bytes`. Throws Error unless they make `weights` weights.
 std::int64_t count_blocks(const GgmlType& type, std::span<const std::byte> bytes, std::optional<std::uint64_t> weights,
                           at::IntArrayRef shape) {
@@ -177,9 +190,7 @@ weights::BlockWeight unpack_blocks(const GgmlType& type, std::span<const std::by
   auto* sub_minima = weight.sub_minima.defined() ? weight.sub_minima.mutable_data_ptr<std::int8_t>() : nullptr;
   for_blocks(type, bytes, count, [&](std::int64_t i, const std::byte* block, BlockNumbers& numbers) {
     layout.unpack(block, numbers);
-    for (std::int64_t j = 0; j < type.block_size; ++j) {
-      codes[i * type.block_size + j] = static_cast<std::uint8_t>(numbers.codes[static_cast<std::size_t>(j)] + 128);
-    }
+    put_unsigned(numbers, type.block_size, codes + i * type.block_size);
     scales[i] = block_scale(layout, block);
     if (minima != nullptr) minima[i] = block_minimum(layout, block);
     if (sub_scales != nullptr) std::copy_n(numbers.scales.begin(), subs, sub_scales + i * subs);

@@ -12,12 +12,11 @@
 // and Q5_K are split in two, laid out as drawn at their functions below.
 #include <cstring>
 
+#include "normtweak/formats/ggml_block_bytes.h"
 #include "normtweak/formats/ggml_block_codecs.h"
 
 namespace normtweak::formats {
 namespace {
-
-constexpr std::size_t kBlockSize = 256;
 
 // `width` bits of a byte, starting at bit `shift`.
 int bits(std::byte byte, std::size_t shift, int width) {
@@ -46,18 +45,44 @@ void unpack_q3_k_scales(const std::byte* packed, BlockNumbers& numbers) {
   }
 }
 
-// Codes of 2 bits: those of one byte are 32 weights apart.
-int crumb(const std::byte* low, std::size_t i) { return bits(low[i / 128 * 32 + i % 32], i % 128 / 32 * 2, 2); }
+// Half of a block, or less.
+template <std::size_t count>
+using Codes = std::array<std::uint8_t, count>;
 
-// Q4_K and Q5_K: the latter has one more bit per weight, in `high`.
-void unpack_4_or_5(const std::byte* block, const std::byte* high, const std::byte* low, BlockNumbers& numbers) {
-  unpack_scales_and_minima(block + 4, numbers);
-  for (std::size_t group = 0; group < 8; ++group) {
-    for (std::size_t l = 0; l < 32; ++l) {
-      const int fifth = high != nullptr ? bits(high[l], group, 1) << 4 : 0;
-      numbers.codes[group * 32 + l] = small(bits(low[group / 2 * 32 + l], group % 2 * 4, 4) | fifth);
-    }
+template <std::size_t count>
+void put_codes(const Codes<count>& codes, std::size_t first, BlockNumbers& numbers) {
+  std::memcpy(numbers.codes.data() + first, codes.data(), count);
+}
+
+// Codes of 2 bits of half a block: those of one byte are 32 weights apart.
+Codes<128> crumbs_at(const std::byte* source) {
+  const auto packed = bytes_at<32>(source);
+  Codes<128> codes;
+  for (std::size_t l = 0; l < packed.size(); ++l) {
+    codes[l] = packed[l] & 3U;
+    codes[l + 32] = packed[l] >> 2U & 3U;
+    codes[l + 64] = packed[l] >> 4U & 3U;
+    codes[l + 96] = static_cast<std::uint8_t>(packed[l] >> 6U);
   }
+  return codes;
+}
+
+// Two sub-blocks of 32 codes of 4 bits.
+Codes<64> nibbles_at(const std::byte* source) {
+  const auto packed = bytes_at<32>(source);
+  Codes<64> codes;
+  for (std::size_t l = 0; l < packed.size(); ++l) {
+    codes[l] = packed[l] & 15U;
+    codes[l + 32] = static_cast<std::uint8_t>(packed[l] >> 4U);
+  }
+  return codes;
+}
+
+// 32 codes from `first` on get `value` where their byte of `high` has this bit.
+template <std::size_t count>
+void add_where(const Codes<32>& high, unsigned bit, std::uint8_t value, std::size_t first, Codes<count>& codes) {
+  const auto mask = static_cast<std::uint8_t>(1U << bit);
+  for (std::size_t l = 0; l < high.size(); ++l) codes[first + l] += (high[l] & mask) != 0 ? value : 0;
 }
 
 }  // namespace
@@ -67,31 +92,50 @@ void unpack_q2_k(const std::byte* block, BlockNumbers& numbers) {
     numbers.scales[k] = small(bits(block[k], 0, 4));
     numbers.minima[k] = small(-bits(block[k], 4, 4));
   }
-  for (std::size_t i = 0; i < kBlockSize; ++i) numbers.codes[i] = small(crumb(block + 16, i));
+  for (std::size_t half = 0; half < 2; ++half) put_codes(crumbs_at(block + 16 + 32 * half), 128 * half, numbers);
 }
 
 void unpack_q3_k(const std::byte* block, BlockNumbers& numbers) {
   unpack_q3_k_scales(block + 96, numbers);
-  for (std::size_t i = 0; i < kBlockSize; ++i) {
-    numbers.codes[i] = small(crumb(block + 32, i) - (bits(block[i % 32], i / 32, 1) == 1 ? 0 : 4));
+  const auto high = bytes_at<32>(block);
+  for (unsigned half = 0; half < 2; ++half) {
+    auto codes = crumbs_at(block + 32 + 32 * half);
+    for (unsigned k = 0; k < 4; ++k) add_where(high, 4 * half + k, 4, std::size_t{32} * k, codes);
+    for (auto& code : codes) code = static_cast<std::uint8_t>(code - 4);
+    put_codes(codes, std::size_t{128} * half, numbers);
   }
 }
 
-void unpack_q4_k(const std::byte* block, BlockNumbers& numbers) { unpack_4_or_5(block, nullptr, block + 16, numbers); }
+void unpack_q4_k(const std::byte* block, BlockNumbers& numbers) {
+  unpack_scales_and_minima(block + 4, numbers);
+  for (std::size_t part = 0; part < 4; ++part) put_codes(nibbles_at(block + 16 + 32 * part), 64 * part, numbers);
+}
 
 void unpack_q5_k(const std::byte* block, BlockNumbers& numbers) {
-  unpack_4_or_5(block, block + 16, block + 48, numbers);
+  unpack_scales_and_minima(block + 4, numbers);
+  const auto high = bytes_at<32>(block + 16);
+  for (unsigned part = 0; part < 4; ++part) {
+    auto codes = nibbles_at(block + 48 + 32 * part);
+    add_where(high, 2 * part, 16, 0, codes);
+    add_where(high, 2 * part + 1, 16, 32, codes);
+    put_codes(codes, std::size_t{64} * part, numbers);
+  }
 }
 
 void unpack_q6_k(const std::byte* block, BlockNumbers& numbers) {
   std::memcpy(numbers.scales.data(), block + 192, numbers.scales.size());
-  for (std::size_t group = 0; group < 8; ++group) {
-    const auto* low = block + group / 4 * 64 + group % 2 * 32;
-    const auto* high = block + 128 + group / 4 * 32;
-    for (std::size_t l = 0; l < 32; ++l) {
-      const int q = bits(low[l], group % 4 / 2 * 4, 4) | bits(high[l], group % 4 * 2, 2) << 4;
-      numbers.codes[group * 32 + l] = small(q - 32);
+  for (std::size_t half = 0; half < 2; ++half) {
+    const auto low = bytes_at<64>(block + 64 * half);
+    const auto high = bytes_at<32>(block + 128 + 32 * half);
+    Codes<128> codes;
+    for (std::size_t l = 0; l < high.size(); ++l) {
+      codes[l] = static_cast<std::uint8_t>((low[l] & 15U) | (high[l] << 4U & 48U));
+      codes[l + 32] = static_cast<std::uint8_t>((low[l + 32] & 15U) | (high[l] << 2U & 48U));
+      codes[l + 64] = static_cast<std::uint8_t>(low[l] >> 4U | (high[l] & 48U));
+      codes[l + 96] = static_cast<std::uint8_t>(low[l + 32] >> 4U | (high[l] >> 2U & 48U));
     }
+    for (auto& code : codes) code = static_cast<std::uint8_t>(code - 32);
+    put_codes(codes, 128 * half, numbers);
   }
 }
 

@@ -8,6 +8,7 @@
 //
 // Trap: byte j of `nibbles` holds weight j in its low half and weight j + 16 in its high half, not weights 2j and
 // 2j + 1. `high` is a u32 whose bit j is the fifth bit of weight j.
+#include <array>
 #include <cstring>
 
 #include "normtweak/formats/ggml_block_codecs.h"
@@ -17,14 +18,33 @@ namespace {
 
 constexpr std::size_t kBlockSize = 32;
 
-// Codes of 4 or 5 bits, less `offset`.
-void unpack_nibbles(const std::byte* nibbles, std::uint32_t high, int offset, BlockNumbers& numbers) {
-  for (std::size_t j = 0; j < kBlockSize / 2; ++j) {
-    const auto byte = std::to_integer<std::uint32_t>(nibbles[j]);
-    const auto low = (byte & 15U) | ((high >> j & 1U) << 4), upper = (byte >> 4) | ((high >> (j + 16) & 1U) << 4);
-    numbers.codes[j] = static_cast<std::int8_t>(static_cast<int>(low) - offset);
-    numbers.codes[j + 16] = static_cast<std::int8_t>(static_cast<int>(upper) - offset);
+// Eight codes a word, the first in its lowest byte.
+using Codes = std::array<std::uint64_t, kBlockSize / 8>;
+constexpr std::uint64_t kOnes = 0x0101010101010101U;  // a byte times this is that byte in all places
+
+Codes nibbles_at(const std::byte* source) {
+  std::array<std::uint64_t, 2> packed = {};
+  std::memcpy(packed.data(), source, sizeof packed);
+  constexpr auto kLow = 0x0FU * kOnes;
+  return {packed[0] & kLow, packed[1] & kLow, packed[0] >> 4U & kLow, packed[1] >> 4U & kLow};
+}
+
+// Adds 16 to each code whose bit is set: bit j of a byte, spread to the eight bytes of a word and masked, makes byte j
+// anything but 0, to which adding 127 carries into its highest bit.
+void add_high(const std::byte* source, Codes& codes) {
+  constexpr std::uint64_t kBitOfByte = 0x8040201008040201U;
+  for (std::size_t k = 0; k < codes.size(); ++k) {
+    const auto bits = (std::to_integer<std::uint64_t>(source[k]) * kOnes) & kBitOfByte;
+    codes[k] |= ((bits + 0x7FU * kOnes) & (0x80U * kOnes)) >> 3U;
   }
+}
+
+// Less `offset`. The highest bit of each byte keeps what is borrowed within it.
+template <unsigned offset>
+void put_codes(Codes codes, BlockNumbers& numbers) {
+  constexpr auto kHighest = 0x80U * kOnes;
+  for (auto& word : codes) word = ((word | kHighest) - offset * kOnes) ^ kHighest;
+  std::memcpy(numbers.codes.data(), codes.data(), kBlockSize);
 }
 
 // The inverse; returns the fifth bits.
@@ -39,26 +59,24 @@ std::uint32_t pack_nibbles(const BlockNumbers& numbers, int offset, std::byte* n
   return high;
 }
 
-std::uint32_t load_high(const std::byte* source) {
-  std::uint32_t value = 0;
-  std::memcpy(&value, source, sizeof value);
-  return value;
-}
-
 void store_high(std::uint32_t value, std::byte* target) { std::memcpy(target, &value, sizeof value); }
 
 }  // namespace
 
-void unpack_q4_0(const std::byte* block, BlockNumbers& numbers) { unpack_nibbles(block + 2, 0, 8, numbers); }
+void unpack_q4_0(const std::byte* block, BlockNumbers& numbers) { put_codes<8>(nibbles_at(block + 2), numbers); }
 
-void unpack_q4_1(const std::byte* block, BlockNumbers& numbers) { unpack_nibbles(block + 4, 0, 0, numbers); }
+void unpack_q4_1(const std::byte* block, BlockNumbers& numbers) { put_codes<0>(nibbles_at(block + 4), numbers); }
 
 void unpack_q5_0(const std::byte* block, BlockNumbers& numbers) {
-  unpack_nibbles(block + 6, load_high(block + 2), 16, numbers);
+  auto codes = nibbles_at(block + 6);
+  add_high(block + 2, codes);
+  put_codes<16>(codes, numbers);
 }
 
 void unpack_q5_1(const std::byte* block, BlockNumbers& numbers) {
-  unpack_nibbles(block + 8, load_high(block + 4), 0, numbers);
+  auto codes = nibbles_at(block + 8);
+  add_high(block + 4, codes);
+  put_codes<0>(codes, numbers);
 }
 
 void unpack_q8_0(const std::byte* block, BlockNumbers& numbers) {

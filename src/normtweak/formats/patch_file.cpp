@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <future>
 #include <limits>
 #include <memory>
 #include <ostream>
@@ -61,11 +62,21 @@ class HashBuffer : public std::streambuf {
   Hash hash_;
 };
 
-std::string hash_of(std::span<const std::byte> base, const std::vector<BytePatch>& patches) {
+struct Hashes {
+  std::string base, result;
+};
+
+// Side by side, so that a file larger than memory is read once.
+Hashes hashes_of(std::span<const std::byte> base, const std::vector<BytePatch>& patches) {
+  auto of_base = std::async(std::launch::async, [&] {
+    Hash hash;
+    hash.add(base);
+    return hash.text();
+  });
   HashBuffer buffer;
   std::ostream stream(&buffer);
   write_patched(base, patches, stream);
-  return buffer.text();
+  return {.base = of_base.get(), .result = buffer.text()};
 }
 
 std::string text_of(const SafetensorsFile& file, const std::string& key, const std::filesystem::path& path) {
@@ -174,12 +185,11 @@ void save_patch(const std::filesystem::path& path, const std::vector<FileChanges
     auto [pieces, bytes] = tensors_of(changed);
     tensors.emplace_back(numbered(kPieces, i), std::move(pieces));
     tensors.emplace_back(numbered(kBytes, i), std::move(bytes));
-    Hash of_base;
-    of_base.add(base);
+    const auto hashes = hashes_of(base, changed);
     metadata[numbered("name", i)] = name;
     metadata[numbered("base_bytes", i)] = std::to_string(base.size());
-    metadata[numbered("base_xxh3", i)] = of_base.text();
-    metadata[numbered("result_xxh3", i)] = hash_of(base, changed);
+    metadata[numbered("base_xxh3", i)] = hashes.base;
+    metadata[numbered("result_xxh3", i)] = hashes.result;
   }
   write_safetensors(path, to_write(tensors), metadata);
 }
@@ -208,13 +218,12 @@ void check_base(const PatchedFile& patch, std::span<const std::byte> base, const
     fail("{}: not the file that {} was made for: it has {}, and that had {}", name.string(), patch_name.string(),
          counted(static_cast<std::int64_t>(base.size()), "byte"), patch.base_bytes);
   }
-  Hash hash;
-  hash.add(base);
-  if (hash.text() != patch.base_hash) {
+  const auto hashes = hashes_of(base, patch.patches);
+  if (hashes.base != patch.base_hash) {
     fail("{}: not the file that {} was made for: its size is the same, but not its content", name.string(),
          patch_name.string());
   }
-  if (hash_of(base, patch.patches) == patch.result_hash) return;
+  if (hashes.result == patch.result_hash) return;
   fail("{}: does not give the file that it was made for; it is damaged, fetch it again", patch_name.string());
 }
 

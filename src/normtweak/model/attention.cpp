@@ -16,6 +16,8 @@
 #include <cmath>
 #include <limits>
 
+#include "normtweak/model/branched_rows.h"
+
 namespace normtweak::model {
 namespace {
 
@@ -55,6 +57,26 @@ at::Tensor attend_capped(const at::Tensor& query, const at::Tensor& key, const a
   const auto capped = at::tanh(scores / config.attention_cap) * config.attention_cap;
   const auto seen = mask.defined() ? capped.masked_fill(mask.logical_not(), kNever) : capped;
   return at::matmul(seen.softmax(-1).to(value.scalar_type()), value);
+}
+
+// mask: undefined if plain causal attention says it all.
+at::Tensor attend_masked(const at::Tensor& query, const at::Tensor& all_keys, const at::Tensor& all_values,
+                         const at::Tensor& mask, const ModelConfig& config) {
+  const auto tokens = query.size(2);
+  auto key = all_keys, value = all_values;
+  const bool causal = tokens > 1 && !mask.defined();
+  bool grouped = config.heads != config.key_value_heads;
+  if (grouped && (config.attention_cap > 0 || (tokens > 1 && wants_repeated_heads(query)))) {
+    key = key.repeat_interleave(config.heads / config.key_value_heads, 1);
+    value = value.repeat_interleave(config.heads / config.key_value_heads, 1);
+    grouped = false;
+  }
+  const auto mixed =
+      config.attention_cap > 0
+          ? attend_capped(query, key, value, mask, config)
+          : at::scaled_dot_product_attention(query, key, value, mask.defined() ? std::optional(mask) : std::nullopt,
+                                             0.0, causal, config.attention_scale, grouped);
+  return mixed.transpose(1, 2).flatten(2);
 }
 
 }  // namespace
@@ -106,19 +128,12 @@ at::Tensor attend(const at::Tensor& query, const at::Tensor& all_keys, const at:
     value = value.narrow(2, value.size(2) - seen, seen);
     if (config.alibi_largest > 0) mask = alibi_bias(1, seen, config, query.options());
   }
-  const bool causal = tokens > 1 && !mask.defined();
-  bool grouped = config.heads != config.key_value_heads;
-  if (grouped && (config.attention_cap > 0 || (tokens > 1 && wants_repeated_heads(query)))) {
-    key = key.repeat_interleave(config.heads / config.key_value_heads, 1);
-    value = value.repeat_interleave(config.heads / config.key_value_heads, 1);
-    grouped = false;
-  }
-  const auto mixed =
-      config.attention_cap > 0
-          ? attend_capped(query, key, value, mask, config)
-          : at::scaled_dot_product_attention(query, key, value, mask.defined() ? std::optional(mask) : std::nullopt,
-                                             0.0, causal, config.attention_scale, grouped);
-  return mixed.transpose(1, 2).flatten(2);
+  return attend_masked(query, key, value, mask, config);
+}
+
+at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const ModelConfig& config,
+                  const LayerFacts& layer, const BranchMasks& branches) {
+  return attend_masked(query, key, value, branches.of_window(layer.window, config, query.options()), config);
 }
 
 }  // namespace normtweak::model

@@ -8,6 +8,7 @@
 #include <ATen/ops/zeros_like.h>
 
 #include "normtweak/base/error.h"
+#include "normtweak/model/branched_rows.h"
 
 namespace normtweak::model {
 namespace {
@@ -42,8 +43,9 @@ struct QueryKeyValue {
 // One pass through a block. Each step returns an undefined tensor once the tap has ended the pass.
 class BlockPass {
  public:
-  BlockPass(const Block& block, const BlockContext& context)
-      : block_(block), context_(context), config_(*context.config) {}
+  // branches: of branched rows; otherwise null.
+  BlockPass(const Block& block, const BlockContext& context, const BranchMasks* branches = nullptr)
+      : block_(block), context_(context), config_(*context.config), branches_(branches) {}
 
   at::Tensor run(const at::Tensor& hidden) {
     if (config_.topology == Topology::parallel) return parallel(hidden);
@@ -119,17 +121,35 @@ class BlockPass {
     auto [query, key, value] = project(input);
     query = normed_heads(NormRole::query, query);
     key = normed_heads(NormRole::key, key);
-    if (block_.facts.rotary >= 0) {
-      const auto& rotary = context_.tables->rotary[static_cast<std::size_t>(block_.facts.rotary)];
-      const auto& table = rotary.for_length(context_.start + query.size(1));
-      query = rotate(query, table, context_.start);
-      key = rotate(key, table, context_.start);
-    }
+    if (block_.facts.rotary >= 0) rotate_both(query, key);
     query = query.transpose(1, 2);  // [samples, heads, tokens, head_size]
     key = key.transpose(1, 2);
     value = value.transpose(1, 2);
     if (context_.cache != nullptr) extend(*context_.cache, context_.start, key, value);
+    if (branches_ != nullptr) return attend(query, key, value, config_, block_.facts, *branches_);
     return attend(query, key, value, config_, block_.facts, context_.tables->masks);
+  }
+
+  // [samples, tokens, heads, head_size]
+  void rotate_both(at::Tensor& query, at::Tensor& key) const {
+    const auto& rotary = context_.tables->rotary[static_cast<std::size_t>(block_.facts.rotary)];
+    if (branches_ == nullptr) {
+      const auto& table = rotary.for_length(context_.start + query.size(1));
+      query = rotate(query, table, context_.start);
+      key = rotate(key, table, context_.start);
+      return;
+    }
+    // A table of the positions that the tokens have, one row after the other.
+    const auto& table = rotary.for_length(branches_->rows().length);
+    const auto positions = branches_->rows().positions.flatten();
+    const RotaryTable own = {.cosine = table.cosine.index_select(0, positions),
+                             .sine = table.sine.index_select(0, positions),
+                             .interleaved = table.interleaved};
+    const auto rotated = [&](const at::Tensor& heads) {
+      return rotate(heads.flatten(0, 1).unsqueeze(0), own, 0).view(heads.sizes());
+    };
+    query = rotated(query);
+    key = rotated(key);
   }
 
   QueryKeyValue project(const at::Tensor& input) const {
@@ -225,6 +245,7 @@ class BlockPass {
   const Block& block_;
   const BlockContext& context_;
   const ModelConfig& config_;
+  const BranchMasks* branches_;
   bool ended_ = false;
 };
 
@@ -282,6 +303,11 @@ bool adds_to_stream(const Place& place, Topology topology) {
 
 at::Tensor forward(const Block& block, const at::Tensor& hidden, const BlockContext& context) {
   return BlockPass(block, context).run(hidden);
+}
+
+at::Tensor forward(const Block& block, const at::Tensor& hidden, const BlockContext& context,
+                   const BranchMasks& branches) {
+  return BlockPass(block, context, &branches).run(hidden);
 }
 
 Block map_tensors(const Block& block, const std::function<at::Tensor(const at::Tensor&)>& change) {

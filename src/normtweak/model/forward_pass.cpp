@@ -3,6 +3,8 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/embedding.h>
 
+#include <optional>
+
 #include "normtweak/base/device/matrix_product.h"
 
 namespace normtweak::model {
@@ -11,12 +13,15 @@ BlockContext block_context(const Decoder& decoder) {
   return {.config = &decoder.config, .tables = decoder.tables.get(), .type = decoder.type};
 }
 
-at::Tensor embed(const Decoder& decoder, const at::Tensor& ids, std::int64_t start) {
+at::Tensor embed(const Decoder& decoder, const at::Tensor& ids, const PassOptions& options) {
   auto hidden = at::embedding(decoder.embedding, ids).to(at::kFloat);
   if (decoder.config.embedding_scale != 1) hidden = hidden * decoder.config.embedding_scale;
   if (decoder.project_in.defined()) hidden = matmul_transposed(hidden, decoder.project_in);
   if (decoder.positions.defined()) {
-    hidden = hidden + decoder.positions.narrow(0, start + decoder.config.position_offset, ids.size(1));
+    const auto offset = decoder.config.position_offset;
+    hidden =
+        hidden + (options.branches != nullptr ? at::embedding(decoder.positions, options.branches->positions + offset)
+                                              : decoder.positions.narrow(0, options.start + offset, ids.size(1)));
   }
   return forward(decoder.embedding_norm, hidden, at::kFloat);
 }
@@ -24,11 +29,17 @@ at::Tensor embed(const Decoder& decoder, const at::Tensor& ids, std::int64_t sta
 at::Tensor through_blocks(const Decoder& decoder, const at::Tensor& ids, const PassOptions& options) {
   auto context = block_context(decoder);
   context.start = options.start;
-  auto hidden = embed(decoder, ids, options.start);
+  std::optional<BranchMasks> branches;
+  if (options.branches != nullptr) branches.emplace(*options.branches);
+  const auto run = [&](int i, const at::Tensor& hidden) {
+    const auto& block = *decoder.blocks.get(i);
+    return branches ? forward(block, hidden, context, *branches) : forward(block, hidden, context);
+  };
+  auto hidden = embed(decoder, ids, options);
   for (int i = 0; i < decoder.blocks.size(); ++i) {
     if (options.cache != nullptr) context.cache = &(*options.cache)[static_cast<std::size_t>(i)];
     if (options.see) hidden = options.see(i, hidden);
-    hidden = options.run ? options.run(i, hidden) : forward(*decoder.blocks.get(i), hidden, context);
+    hidden = options.run ? options.run(i, hidden) : run(i, hidden);
   }
   return hidden;
 }

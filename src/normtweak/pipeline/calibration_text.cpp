@@ -76,15 +76,30 @@ RunCalibration read_calibration(const TextSource& source, const model::Checkpoin
   return text;
 }
 
+at::Tensor ExternalTokens::Text::ids() const {
+  const auto* documents = std::get_if<evaluate::DocumentText>(&content);
+  return documents != nullptr ? at::tensor(documents->ids, at::kLong) : std::get<evaluate::Windows>(content).rows.ids;
+}
+
+std::int64_t ExternalTokens::Text::longest_row() const {
+  const auto* documents = std::get_if<evaluate::DocumentText>(&content);
+  return documents != nullptr ? documents->longest_window() : std::get<evaluate::Windows>(content).rows.tokens();
+}
+
 ExternalTokens read_external(const External& external, const model::Checkpoint& checkpoint, ProgressSink& progress) {
   ExternalTokens tokens;
   if (external.texts.empty() && !external.lambada) return tokens;
   const auto tokenizer = load_tokenizer(checkpoint, "leave out --eval-text, --eval-rows and --eval-lambada");
   const auto context = checkpoint.numbers.context;
+  const evaluate::TaskInput input = {.tokenized_by = checkpoint, .tokenizer = tokenizer, .context_limit = context};
   for (const auto& text : external.texts) {
-    tokens.texts.push_back({.name = text.path.filename().string(),
-                            .protocol = text.protocol,
-                            .windows = read_windows(text, tokenizer, context, progress)});
+    ExternalTokens::Text read = {.name = text.path.filename().string(), .protocol = text.protocol, .content = {}};
+    if (evaluate::find_protocol(text.protocol).documents) {
+      read.content = evaluate::read_documents(text, input, progress);
+    } else {
+      read.content = read_windows(text, tokenizer, context, progress);
+    }
+    tokens.texts.push_back(std::move(read));
   }
   if (external.lambada) {
     const auto& [path, max_examples] = *external.lambada;
@@ -102,7 +117,7 @@ void note_texts_seen(const ExternalTokens& external, const calibrate::TokenBatch
         "{}: holds {} of the {} of the calibration text; figures on a text seen in training flatter the result", name,
         seen, counted(calibration.samples(), "row")));
   };
-  for (const auto& text : external.texts) note(text.name, text.windows.rows.ids);
+  for (const auto& text : external.texts) note(text.name, text.ids());
   if (!external.lambada.empty()) note(external.lambada_name, ids_of(external.lambada));
 }
 

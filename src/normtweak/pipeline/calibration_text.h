@@ -1,7 +1,9 @@
 // Texts for a run: to calibrate with and to report on.
 #pragma once
 #include <optional>
+#include <variant>
 
+#include "normtweak/evaluate/document_perplexity.h"
 #include "normtweak/evaluate/text_file.h"
 #include "normtweak/model/checkpoint.h"
 #include "normtweak/pipeline/run_types.h"
@@ -31,7 +33,10 @@ struct ExternalTokens {
   struct Text {
     std::string name;  // of the file
     std::string protocol;
-    evaluate::Windows windows;
+    std::variant<evaluate::Windows, evaluate::DocumentText> content;  // as the protocol cuts it
+
+    at::Tensor ids() const;            // i64: of the whole text
+    std::int64_t longest_row() const;  // tokens that a model reads at once
   };
   std::vector<Text> texts;
   std::string lambada_name;

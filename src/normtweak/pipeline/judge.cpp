@@ -5,16 +5,57 @@
 namespace normtweak::pipeline {
 namespace {
 
+// What is scored with the float model as its reference: the quantized model, and the tweaked one if there is one.
+std::vector<const model::Decoder*> both(const model::Decoder& untouched, const model::Decoder* tweaked) {
+  if (tweaked == nullptr) return {&untouched};
+  return {&untouched, tweaked};
+}
+
+Perplexities perplexities(const TextFigures& figures) {
+  return {.exact = figures.quantized.reference_perplexity(),
+          .quantized = figures.quantized.perplexity(),
+          .tweaked = figures.tweaked.perplexity(),
+          .error = figures.tweaked.perplexity_error()};
+}
+
 TextFigures score_both(const model::Decoder& exact, const model::Decoder& untouched, const model::Decoder* tweaked,
                        const evaluate::Windows& text, std::string_view stage, ProgressSink& progress) {
   const evaluate::ScoreOptions options = {.batch_rows = 0, .stage = stage, .scored = text.scored};
   TextFigures figures;
-  figures.tokens = text.rows.ids.numel();
-  std::vector<const model::Decoder*> models = {&untouched};
-  if (tweaked != nullptr) models.push_back(tweaked);
-  auto scores = evaluate::score(models, &exact, text.rows, options, progress);
+  auto scores = evaluate::score(both(untouched, tweaked), &exact, text.rows, options, progress);
   figures.tweaked = scores.back();
   figures.quantized = std::move(scores.front());
+  figures.tokens_scored = figures.quantized.negative_log_likelihood.count;
+  figures.perplexity = perplexities(figures);
+  return figures;
+}
+
+TextFigures score_both(const model::Decoder& exact, const model::Decoder& untouched, const model::Decoder* tweaked,
+                       const evaluate::DocumentText& text, std::string_view stage, ProgressSink& progress) {
+  const auto models = both(untouched, tweaked);
+  const auto scores = score_continuations(models, text.windows, {.reference = &exact, .stage = stage}, progress);
+  const auto& of_tweaked = scores[models.size() - 1];
+  const auto of_float = document_loss(text, scores.back()), before = document_loss(text, scores.front()),
+             after = document_loss(text, of_tweaked);
+  const auto perplexities_of = [&](evaluate::LossRate evaluate::DocumentLoss::*unit) -> Perplexities {
+    return {.exact = (of_float.*unit).perplexity(),
+            .quantized = (before.*unit).perplexity(),
+            .tweaked = (after.*unit).perplexity(),
+            .error = (after.*unit).perplexity_error()};
+  };
+  const auto compared = [](const std::vector<evaluate::ContinuationScore>& of_windows) {
+    const auto [divergence, agreement] = evaluate::comparison(of_windows);
+    evaluate::Scores sums;
+    sums.divergence = divergence;
+    sums.agreement = agreement;
+    return sums;
+  };
+  TextFigures figures;
+  figures.tokens_scored = text.tokens_scored();
+  figures.perplexity = perplexities_of(&evaluate::DocumentLoss::words);
+  figures.byte_perplexity = perplexities_of(&evaluate::DocumentLoss::bytes);
+  figures.quantized = compared(scores.front());
+  figures.tweaked = compared(of_tweaked);
   return figures;
 }
 
@@ -46,6 +87,7 @@ Judged judge_on_held_out(const model::Decoder& exact, const model::Decoder& unto
     judged.kept = tweaked->model;
   } else {
     judged.rejected = std::exchange(figures.tweaked, figures.quantized);  // figures are those of the saved state
+    figures.perplexity = perplexities(figures);
   }
   return judged;
 }
@@ -55,7 +97,9 @@ std::vector<TextFigures> score_external(const model::Decoder& exact, const model
                                         ProgressSink& progress) {
   std::vector<TextFigures> all;
   for (const auto& text : texts) {
-    all.push_back(score_both(exact, untouched, tweaked, text.windows, "evaluate " + text.name, progress));
+    all.push_back(std::visit(
+        [&](const auto& cut) { return score_both(exact, untouched, tweaked, cut, "evaluate " + text.name, progress); },
+        text.content));
     all.back().name = text.name;
     all.back().protocol = text.protocol;
   }

@@ -15,7 +15,7 @@ int more_streams(const TweakOptions& tweak) {
 // In tokens, of all texts that pass through the model.
 std::int64_t longest_row(const TextSize& text, const ExternalTokens& external) {
   auto longest = text.row_tokens;
-  for (const auto& scored : external.texts) longest = std::max(longest, scored.windows.rows.tokens());
+  for (const auto& scored : external.texts) longest = std::max(longest, scored.longest_row());
   return longest;
 }
 

@@ -93,11 +93,20 @@ struct TweakRunOptions {
   Compute compute;
 };
 
-// Figures for one text: of the float model, the quantized model, and the saved model.
+// Of the float model, the quantized model, and the saved model.
+struct Perplexities {
+  double exact = 0, quantized = 0, tweaked = 0;
+  double error = 0;  // one standard error of the saved model's
+};
+
+// Figures for one text.
 struct TextFigures {
   std::string name, protocol;
-  std::int64_t tokens = 0;
-  evaluate::Scores quantized, tweaked;  // both with the float model as the reference
+  std::int64_t tokens_scored = 0;
+  Perplexities perplexity;                      // per token, or of documents per word
+  std::optional<Perplexities> byte_perplexity;  // of documents
+  evaluate::Scores quantized, tweaked;          // both with the float model as the reference; of documents only the
+                                                // divergence and the agreement
 };
 
 struct LambadaFigures {

@@ -57,6 +57,18 @@ void add_lambada(Json& json, const EvaluatedTask& task) {
   json["lambada"] = with_reference ? Json{{"float", of(kReference)}, {"quantized", of(kModel)}} : of(kModel);
 }
 
+// Of each block, in order.
+Json channels_json(const std::vector<evaluate::ChannelDrift>& blocks) {
+  auto json = Json::array();
+  for (const auto& block : blocks) {
+    json.push_back({{"mean_shift", block.mean_shift},
+                    {"variance_shift", block.variance_shift},
+                    {"reference_mean", block.reference_mean},
+                    {"reference_variance", block.reference_variance}});
+  }
+  return json;
+}
+
 }  // namespace
 
 Json evaluation_report(const pipeline::EvaluationResult& result) {
@@ -67,6 +79,7 @@ Json evaluation_report(const pipeline::EvaluationResult& result) {
   for (const auto& task : result.tasks) {
     const auto& name = task.order.task;
     for (const auto& figure : task.result.figures) json["figures"].push_back(figure_json(figure));
+    if (!task.result.channels.empty()) json["drift_channels"] = channels_json(task.result.channels);
     seconds += task.seconds;
     if (name == "perplexity") {
       add_text(json, task);

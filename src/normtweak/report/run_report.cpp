@@ -5,22 +5,24 @@
 namespace normtweak::report {
 namespace {
 
+Json perplexities(const pipeline::Perplexities& found) {
+  return {{"float", found.exact}, {"quantized", found.quantized}, {"tweaked", found.tweaked}, {"stderr", found.error}};
+}
+
 Json figures(const pipeline::TextFigures& text) {
   const auto& quantized = text.quantized;
   const auto& tweaked = text.tweaked;
   Json json;
   json["name"] = text.name;
-  json["tokens_scored"] = quantized.negative_log_likelihood.count;
-  json["perplexity"] = {{"protocol", text.protocol},
-                        {"float", quantized.reference_perplexity()},
-                        {"quantized", quantized.perplexity()},
-                        {"tweaked", tweaked.perplexity()},
-                        {"stderr", tweaked.perplexity_error()}};
+  json["tokens_scored"] = text.tokens_scored;
+  json["perplexity"] = perplexities(text.perplexity);
+  json["perplexity"]["protocol"] = text.protocol;
+  if (text.byte_perplexity) json["byte_perplexity"] = perplexities(*text.byte_perplexity);
   json["kld"] = {{"quantized", quantized.divergence.mean()},
                  {"tweaked", tweaked.divergence.mean()},
                  {"stderr", tweaked.divergence.standard_error()}};
   json["top1_agreement"] = {{"quantized", quantized.agreement.mean()}, {"tweaked", tweaked.agreement.mean()}};
-  json["recovered"] = recovered_share(quantized.reference_perplexity(), quantized.perplexity(), tweaked.perplexity());
+  json["recovered"] = recovered_share(text.perplexity.exact, text.perplexity.quantized, text.perplexity.tweaked);
   return json;
 }
 
