@@ -7,7 +7,8 @@
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
-#include <utility>
+#include <algorithm>
+#include <optional>
 
 #include "normtweak/base/about.h"
 #include "normtweak/pipeline/place_inputs.h"
