@@ -36,7 +36,7 @@ def home(tmp_path_factory):
         model.model.layers[0].input_layernorm.weight[3] = 6
         model.model.layers[1].post_attention_layernorm.weight[7] = -5
     cli_models.save_with_tokenizer(model, folder / "llama")
-    cli_program.save_ids(folder / "calibration.safetensors", cli_models.ids(8, 32))
+    cli_program.save_ids(folder / "calibration.safetensors", cli_models.ids(16, 32))
     return folder
 
 
@@ -130,7 +130,7 @@ def test_static_ranges_are_those_of_the_text(home, saved):
     model = AutoModelForCausalLM.from_pretrained(home / "llama", dtype=torch.float32)
     seen = []
     model.model.layers[0].self_attn.q_proj.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    cli_models.logits(model, cli_models.ids(8, 32))
+    cli_models.logits(model, cli_models.ids(16, 32))
     low, high = seen[0].min(), seen[0].max()
     tensors = cli_program.tensors(saved("W8A8-static"))
     found = tensors["model.layers.0.self_attn.q_proj.input_scale"].float()
