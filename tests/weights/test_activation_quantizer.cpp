@@ -1,5 +1,3 @@
-#include "normtweak/weights/activation_quantizer.h"
-
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/fake_quantize_per_tensor_affine.h>
@@ -11,6 +9,7 @@
 #include <cmath>
 
 #include "normtweak/base/error.h"
+#include "normtweak/weights/activation_quantizer.h"
 
 namespace normtweak::weights {
 namespace {
@@ -84,7 +83,8 @@ TEST(ActivationQuantizer, ARangeGivesScaleAndZeroPoint) {
   EXPECT_EQ(asymmetric.zero, -78);
   const auto positive = with_range({.bits = 8, .symmetric = false, .dynamic = false}, 1, 2.55F, at::kFloat);
   EXPECT_EQ(positive.zero, -128);  // 0 is always in the range
-  EXPECT_EQ(with_range({.bits = 8, .dynamic = false}, -1, 3, at::kHalf).scale, at::zeros({}).add(3 / 127.5).to(at::kHalf).item<float>());
+  EXPECT_EQ(with_range({.bits = 8, .dynamic = false}, -1, 3, at::kHalf).scale,
+            at::zeros({}).add(3 / 127.5).to(at::kHalf).item<float>());
   EXPECT_THROW(with_range({.bits = 8, .dynamic = false}, -1, 1e30F, at::kHalf), Error);
 }
 

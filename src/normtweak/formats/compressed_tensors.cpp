@@ -86,8 +86,9 @@ std::vector<TensorToWrite> encode_bytes(const std::string& module, const AffineW
 // The static range of an input.
 void add_range(const std::string& module, const InputQuantizer& input, std::vector<TensorToWrite>& tensors) {
   if (!input || input->settings.dynamic) return;
-  tensors.push_back({module + ".input_scale", input->scale_type, {1},
-                     [input = *input] { return at::full({1}, input.scale, input.scale_type); }});
+  tensors.push_back({module + ".input_scale", input->scale_type, {1}, [input = *input] {
+                       return at::full({1}, input.scale, input.scale_type);
+                     }});
   if (input->settings.symmetric) return;
   tensors.push_back(
       {module + ".input_zero_point", at::kChar, {1}, [zero = input->zero] { return at::full({1}, zero, at::kChar); }});

@@ -139,8 +139,7 @@ void refuse_unless_empty(const Json& object, std::initializer_list<const char*> 
 
 // Throws Error if it is none of those that are read.
 std::string_view checked_format(const Json& format, bool extension, std::string_view where) {
-  constexpr std::array<std::string_view, 4> kRead = {kPackedFormat, kBytesFormat, "naive-quantized",
-                                                     "float-quantized"};
+  constexpr std::array<std::string_view, 4> kRead = {kPackedFormat, kBytesFormat, "naive-quantized", "float-quantized"};
   if (extension && is_text(format, kExtendedPackedFormat)) return kExtendedPackedFormat;
   for (const auto known : kRead) {
     if (is_text(format, known)) return known;

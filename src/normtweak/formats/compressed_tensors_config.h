@@ -6,7 +6,8 @@
 //
 // Written besides, for transformers alone (docs/formats.md, "Who loads it"):
 //
-//     "dequantize": true              zero-points with one setting for all: loaded without an argument; not where inputs
+//     "dequantize": true              zero-points with one setting for all: loaded without an argument; not where
+//     inputs
 //                                     are rounded, which transformers would then leave out
 //     "config_groups": {"mixed": ...} several settings: a first group that no module matches, in a format that cannot
 //     be
@@ -33,7 +34,7 @@ namespace normtweak::formats {
 inline constexpr const char* kPackedMethod = "compressed-tensors";
 inline constexpr const char* kPackedFormat = "pack-quantized";
 inline constexpr const char* kBytesFormat = "int-quantized";
-inline constexpr const char* kMixedFormat = "mixed-precision";  // each group has its own
+inline constexpr const char* kMixedFormat = "mixed-precision";                    // each group has its own
 inline constexpr const char* kExtendedPackedFormat = "normtweak-pack-quantized";  // and then no `quant_method`
 inline constexpr const char* kNoModuleTarget = "normtweak.no-module";             // of the group that stops readers
 inline constexpr const char* kDequantize = "dequantize";                          // key that transformers reads

@@ -29,7 +29,9 @@ Json inputs_json(const PackedSettings& settings) {
   return {{"num_bits", bits},
           {"type", floats ? "float" : "int"},
           {"symmetric", symmetric},
-          {"strategy", group_size > 0 ? "group" : dynamic ? "token" : "tensor"},
+          {"strategy", group_size > 0 ? "group"
+                       : dynamic      ? "token"
+                                      : "tensor"},
           {"group_size", group_size > 0 ? Json(group_size) : Json(nullptr)},
           {"dynamic", dynamic}};
 }

@@ -188,7 +188,8 @@ InputQuantizer decode_input(const TensorSource& source, const std::string& modul
   quantizer.scale_type = tensors.float_type(kInputScale, shape);
   quantizer.scale = tensors.floats(kInputScale, shape).item<float>();
   if (quantizer.scale <= 0) tensors.refuse(kInputScale, "is {:g}; a scale is greater than 0", quantizer.scale);
-  if (!quantizer.settings.symmetric) quantizer.zero = tensors.read(kInputZero, at::kChar, single(kInputZero)).item<int>();
+  if (!quantizer.settings.symmetric)
+    quantizer.zero = tensors.read(kInputZero, at::kChar, single(kInputZero)).item<int>();
   return quantizer;
 }
 

@@ -66,7 +66,8 @@ struct QuantizedLinear : Function<QuantizedLinear> {
     std::vector<at::Tensor> of_floats(2);
     const std::vector<bool> wanted = {context->needs_input_grad(1), context->needs_input_grad(2)};
     if (wanted[0] || wanted[1]) {
-      of_floats = code_float_gradients(weight, weight_gradient(gradients[0], rounded(x, input_quantizer)), wanted, dequantized);
+      of_floats =
+          code_float_gradients(weight, weight_gradient(gradients[0], rounded(x, input_quantizer)), wanted, dequantized);
       of_floats.resize(2);
     }
     return {x_gradient, of_floats[0], of_floats[1], {}, {}};

@@ -42,9 +42,10 @@ void load_outside(const Checkpoint& checkpoint, const TensorLoader& load, Decode
   } else {
     decoder.head = load.linear(head, Layout::out_in);
     if (decoder.head.input_quantizer) {
-      fail("{}: the input of {} is to be rounded, which this program does for linears of blocks alone; take it out of "
-           "input_activations in the config",
-           checkpoint.path, head.name);
+      fail(
+          "{}: the input of {} is to be rounded, which this program does for linears of blocks alone; take it out of "
+          "input_activations in the config",
+          checkpoint.path, head.name);
     }
   }
 }

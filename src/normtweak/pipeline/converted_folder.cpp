@@ -107,8 +107,9 @@ class ConvertedFolder : public ConvertedModel {
     auto parts = format_.codes->encode(quantization_, module);
     for (std::size_t part = 0; part < parts.size(); ++part) {
       parts[part].load = [this, stored, module, part] {
-        return format_.codes->encode(quantization_, {module.name, weight(stored, module.name), module.input_quantizer})
-            [part].load();
+        return format_.codes
+            ->encode(quantization_, {module.name, weight(stored, module.name), module.input_quantizer})[part]
+            .load();
       };
     }
     return parts;

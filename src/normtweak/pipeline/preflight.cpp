@@ -84,8 +84,8 @@ void check_shared_inputs(const std::vector<PlannedLinear>& linears) {
   std::map<std::pair<int, model::Place>, const PlannedLinear*> first;
   for (const auto& linear : linears) {
     if (!linear.plan) continue;
-    const auto& other = *first.try_emplace({linear.block, place_of(linear.shape.role, linear.shape.expert)}, &linear)
-                             .first->second;
+    const auto& other =
+        *first.try_emplace({linear.block, place_of(linear.shape.role, linear.shape.expert)}, &linear).first->second;
     if (activation_settings(*linear.plan) == activation_settings(*other.plan)) continue;
     fail("{} and {} read the same input, and their plans round it differently; give them the same activation settings",
          other.shape.name, linear.shape.name);
@@ -143,9 +143,10 @@ namespace {
 void refuse_rounded_inputs(const SaveFormat& format, const std::vector<PlannedLinear>& linears) {
   for (const auto& linear : linears) {
     if (!linear.plan || !activation_settings(*linear.plan)) continue;
-    fail("--activation-bits: the input of {} is rounded, which --format {} cannot say to those that read it; use "
-         "--format compressed-tensors",
-         linear.shape.name, format.name);
+    fail(
+        "--activation-bits: the input of {} is rounded, which --format {} cannot say to those that read it; use "
+        "--format compressed-tensors",
+        linear.shape.name, format.name);
   }
 }
 

@@ -68,8 +68,8 @@ void add_rows(std::map<model::Place, HalfSums>& sums, model::PlaceKind kind, con
     const auto seen = found.find(place);
     if (seen == found.end()) continue;  // no token reached this expert
     const auto rounds = rounding.find(place);
-    const auto input = rounds == rounding.end() ? seen->second.input
-                                                : weights::round_activations(rounds->second, seen->second.input);
+    const auto input =
+        rounds == rounding.end() ? seen->second.input : weights::round_activations(rounds->second, seen->second.input);
     const auto of_rows = weights_at(seen->second, weights.defined() ? rows(weights) : at::Tensor());
     sum.hessian.add(input, of_rows);
     // The float model may send other tokens to an expert, so that there is nothing to compare.
@@ -147,8 +147,8 @@ std::map<model::Place, Observed> observe(model::PlaceKind kind, const Columns& c
   streams.quantized.in_parts([&](std::int64_t begin, std::int64_t count) {
     for (std::int64_t half = 0; half < halves; ++half) {
       const auto first = begin + (streams.first_row + begin + half) % halves;
-      add_rows(sums[static_cast<std::size_t>(half)], kind, passes, so_far, streams, rounding, first,
-               begin + count, halves);
+      add_rows(sums[static_cast<std::size_t>(half)], kind, passes, so_far, streams, rounding, first, begin + count,
+               halves);
     }
   });
   std::map<model::Place, Observed> all;
@@ -184,8 +184,7 @@ weights::Weight quantize_linear(const model::Linear& linear, const quantize::Lin
 }  // namespace
 
 model::Block quantize_block(const model::Block& passes, const model::Block& exact, const BlockStreams& streams,
-                            const quantize::QuantizationPlan& plan, const Processes& processes,
-                            ScarceExperts& scarce) {
+                            const quantize::QuantizationPlan& plan, const Processes& processes, ScarceExperts& scarce) {
   auto quantized = exact, so_far = passes;
   for (std::size_t i = 0; i < model::kPlaceKinds; ++i) {
     const auto kind = static_cast<model::PlaceKind>(i);

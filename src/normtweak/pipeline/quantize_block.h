@@ -27,7 +27,6 @@ struct ScarceExperts {
 // float block in the compute dtype; exact: the same with F32 weights. All processes do the same work; rank 0's result
 // is broadcast, since other hardware may round differently. Throws Error naming the linear.
 model::Block quantize_block(const model::Block& passes, const model::Block& exact, const BlockStreams& streams,
-                            const quantize::QuantizationPlan& plan, const Processes& processes,
-                            ScarceExperts& scarce);
+                            const quantize::QuantizationPlan& plan, const Processes& processes, ScarceExperts& scarce);
 
 }  // namespace normtweak::pipeline

@@ -125,8 +125,9 @@ class Contents {
 
   void add_weight(const model::Linear& linear, model::Layout layout) {
     changed_[stored_name(original_, linear.name + ".weight")] =
-        format_.codes != nullptr ? format_.codes->encode(quantization_, {linear.name, linear.weight, linear.input_quantizer})
-                                 : dequantized(linear, layout);
+        format_.codes != nullptr
+            ? format_.codes->encode(quantization_, {linear.name, linear.weight, linear.input_quantizer})
+            : dequantized(linear, layout);
   }
 
   std::vector<TensorToWrite> dequantized(const model::Linear& linear, model::Layout layout) const {

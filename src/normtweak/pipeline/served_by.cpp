@@ -36,7 +36,8 @@ bool holds_codes(std::string_view format) { return format.empty() || find_save_f
 std::vector<Change> changes() {
   std::vector<Change> all;
   for (const auto bits : {std::optional<int>(), std::optional(4), std::optional(8)}) {
-    for (const auto group_size : {std::optional<int>(), std::optional(128), std::optional(64), std::optional(32), std::optional(0)}) {
+    for (const auto group_size :
+         {std::optional<int>(), std::optional(128), std::optional(64), std::optional(32), std::optional(0)}) {
       for (const auto symmetric : {std::optional<bool>(), std::optional(true)}) {
         all.push_back({{}, symmetric, group_size, bits});
         for (const auto& format : save_formats()) all.push_back({format.name, symmetric, group_size, bits});

@@ -31,8 +31,8 @@ struct LinearPlan {
   at::ScalarType scale_type = at::kHalf;  // what scales and codebooks are stored in
   static constexpr int kFloatActivations = 16;
   int activation_bits = kFloatActivations;  // 4 or 8: of the codes that the input is rounded to; 16: it is not
-  std::string activation_scale = "token";  // "token": each has its own range; "tensor": one for all, observed
-  bool asymmetric_activations = false;     // they have a zero-point
+  std::string activation_scale = "token";   // "token": each has its own range; "tensor": one for all, observed
+  bool asymmetric_activations = false;      // they have a zero-point
 
   bool operator==(const LinearPlan&) const = default;
 };

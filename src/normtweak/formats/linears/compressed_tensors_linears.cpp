@@ -13,9 +13,9 @@
 namespace normtweak::formats {
 namespace {
 
-constexpr std::array<std::string_view, 8> kPackedParts = {
-    "weight_packed", "weight_scale", "weight_zero_point", "weight_shape",
-    "weight_codebook", "weight_g_idx", "input_scale", "input_zero_point"};
+constexpr std::array<std::string_view, 8> kPackedParts = {"weight_packed", "weight_scale",    "weight_zero_point",
+                                                          "weight_shape",  "weight_codebook", "weight_g_idx",
+                                                          "input_scale",   "input_zero_point"};
 constexpr std::array<std::string_view, 5> kByteParts = {"weight", "weight_scale", "weight_zero_point", "input_scale",
                                                         "input_zero_point"};
 
@@ -76,9 +76,9 @@ std::unique_ptr<QuantizedLinears> open_compressed_tensors(const Json& json, cons
                                                           std::vector<std::string>& notes) {
   PackedConfig config(json, origin);
   if (!config.unknown_rounding().empty()) {
-    notes.push_back(fmt::format(
-        "{}: servers also round the inputs of linears, as input_activations say ({}); here they stay float", origin,
-        config.unknown_rounding()));
+    notes.push_back(
+        fmt::format("{}: servers also round the inputs of linears, as input_activations say ({}); here they stay float",
+                    origin, config.unknown_rounding()));
   }
   return std::make_unique<CompressedTensorsLinears>(std::move(config));
 }

@@ -13,9 +13,9 @@ namespace {
 std::string divided(std::span<const PackedModule> modules, const std::vector<std::string>& floats) {
   std::vector<std::pair<std::string, std::string>> linears;
   for (const auto& [name, settings, rows, columns] : modules) {
-    linears.emplace_back(name, fmt::format("{} {} {} {} {}", settings.bits, settings.group_size, settings.symmetric,
-                                           static_cast<int>(settings.kind),
-                                           settings.input ? weights::describe(*settings.input) : ""));
+    linears.emplace_back(
+        name, fmt::format("{} {} {} {} {}", settings.bits, settings.group_size, settings.symmetric,
+                          static_cast<int>(settings.kind), settings.input ? weights::describe(*settings.input) : ""));
   }
   for (const auto& name : floats) linears.emplace_back(name, "float");
   return divided_linear(linears);
@@ -95,7 +95,8 @@ bool is_true(const Json& config, const char* key) {
 Reader transformers_of(const Json& config, const std::optional<PackedSettings>& dequantized_with,
                        std::span<const PackedModule> modules) {
   const bool symmetric = std::ranges::all_of(modules, [](const auto& module) { return module.settings.symmetric; });
-  const bool rounds = std::ranges::any_of(modules, [](const auto& module) { return module.settings.input.has_value(); });
+  const bool rounds =
+      std::ranges::any_of(modules, [](const auto& module) { return module.settings.input.has_value(); });
   // It cannot load packed zero-points without dequantizing, and then leaves the inputs float.
   if (rounds && !symmetric) return {"transformers", false, "it cannot load packed zero-points and round inputs"};
   const bool common = std::ranges::all_of(modules, [](const auto& module) { return is_common(module.settings); });
