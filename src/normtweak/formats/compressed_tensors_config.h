@@ -7,8 +7,7 @@
 // Written besides, for transformers alone (docs/formats.md, "Who loads it"):
 //
 //     "dequantize": true              zero-points with one setting for all: loaded without an argument; not where
-//     inputs
-//                                     are rounded, which transformers would then leave out
+//                                     inputs are rounded, which transformers would then leave out
 //     "config_groups": {"mixed": ...} several settings: a first group that no module matches, in a format that cannot
 //     be
 //                                     dequantized. With `dequantize` transformers takes the first group's settings for
