@@ -30,7 +30,8 @@ SAME = [("gptq-2", "gptq"), ("gptq-3-asymmetric-v2", "gptq"), ("gptq-4", "gptq")
         ("gptq-4-act-order", "gptq"), ("gptq-4-rows", "gptq"), ("awq", "awq"),
         ("awq-rows", "awq"), *[(f"packed-{bits}", "compressed-tensors") for bits in range(2, 9)],
         ("packed-4-asymmetric", "compressed-tensors"), ("packed-8-rows-asymmetric", "compressed-tensors"),
-        ("packed-4-act-order", "compressed-tensors")]
+        ("packed-4-act-order", "compressed-tensors"), ("int8-rows", "compressed-tensors"),
+        ("int8-rows-asymmetric", "compressed-tensors")]
 
 
 def converted(folder, form, to):
@@ -77,6 +78,7 @@ REFUSED = [
     ("gptq-3", "awq", "4 bits"), ("gptq-4-act-order", "awq", "act-order"), ("nf4", "gptq", "nf4"),
     ("fp8-tiles", "compressed-tensors", "fp8"), ("float8-rows", "gptq", "fp8"), ("int8-tensor", "gptq", "int8"),
     ("packed-5", "gptq", "5"), ("auto-round-gptq-7-asymmetric", "awq", "7"), ("gptq-4", "hf", "codes"),
+    ("int8-rows", "gptq", "rounded"),
 ]
 
 
@@ -126,7 +128,7 @@ TO_GGUF = [
     ("gptq-4-asymmetric-v2", "Q5_0"), ("gptq-8", "Q8_0"), ("gptq-4-bf16", "Q4_0"), ("gptq-4-rows", "Q4_0"),
     ("gptq-4-shards", "Q4_0"), ("gptq-head", "Q4_0"), ("awq", "Q5_0"), ("auto-round-gptq-5", "Q5_0"),
     ("auto-round-extra", None), ("packed-4", "Q4_0"), ("packed-5", "Q8_0"), ("packed-6", "Q8_0"), ("packed-7", "Q8_0"),
-    ("packed-8", "Q8_0"), ("int8-rows", "Q8_0"), ("gptq-dynamic", None), ("awq-some-float", None),
+    ("packed-8", "Q8_0"), ("gptq-dynamic", None), ("awq-some-float", None),
 ]
 
 
@@ -161,6 +163,12 @@ def test_a_folder_as_a_file(name, kind, variants, tmp_path):
     old, new = (cli_program.logits(path, IDS, tmp_path, "--dtype", "f32") for path in (before, tmp_path / "out.gguf"))
     assert old.std() > 0.1 and torch.equal(old, new)
     assert cli_program.report("inspect", tmp_path / "out.gguf", to=tmp_path)["sound"] is True
+
+
+def test_a_file_cannot_say_that_inputs_are_rounded(variants, tmp_path):
+    found = cli_program.call("convert", variants("int8-rows").before, "-o", tmp_path / "out.gguf")
+    assert found.returncode == 1 and "rounded" in found.stderr.splitlines()[-1]
+    assert not (tmp_path / "out.gguf").exists()
 
 
 @pytest.mark.parametrize("bits, kind", [(4, "Q4_1"), (5, "Q5_1")])

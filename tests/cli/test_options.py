@@ -24,6 +24,7 @@ AFFINE = ["--bits 3", "--group-size 16", "--symmetric", "--search-grid"]
 GPTQ = ["--no-act-order", "--sweeps 1", "--damping 0.02", "--drift-correction 0.25"]
 ANY_PLAN = ["--format hf", "--for vllm", "--store-dtype bf16", "--rule *.q_proj=bits:8"]
 OTHER_FORMAT = ["--gguf-type Q4_K_M"]
+OF_ACTIVATIONS = ["--activation-scale tensor", "--activation-asymmetric"]  # with --activation-bits
 STEPS = ["--lr 0.01", "--epochs 1", "--batch 4"]
 # --tune is noted by what is named and missing; the others by the method
 END_TO_END = [*STEPS, "--tune norms,scales", "--lr-scales 0.02", "--budget 100k-tokens", "--stop-after 1"]
@@ -65,17 +66,19 @@ MODES = {
                         "--transform smoothquant", "--smooth-alpha search"],
                        [*ON_A_CPU, "--seed 3", *WRITING, *END_TO_END, "--steps 3", "--lr-zeros 0.1", "--loss mse",
                         "--lr-scale 2", "--target float-stream", "--final-norm"],
-                       ["--sensitivity", *OTHER_FORMAT, *ROWS, "--no-awq-clip"],
-                       ["--text", "--output", "--method", "--tweak", "--calibration", "--float-zeros"]),
+                       ["--sensitivity", *OTHER_FORMAT, *OF_ACTIVATIONS, *ROWS, "--no-awq-clip"],
+                       ["--activation-bits", "--text", "--output", "--method", "--tweak", "--calibration", "--float-zeros"]),
     "quantize, rtn": (f"{QUANTIZE} --method rtn --calibration ids.safetensors --tweak layerwise",
                       [*DEVICE, *AFFINE[:2], "--float-zeros", "--search-grid", *ANY_PLAN, *LAYERWISE,
                        "--transform awq"],
                       [*ON_A_CPU, "--seed 3", *WRITING, *EXTERNAL, "--token-weights fisher", "--budget 5m"],
-                      ["--sensitivity", *OTHER_FORMAT, *GPTQ, *ROWS, *BLOCKWISE_LACK, "--smooth-alpha 0.5"],
-                      ["--awq-clip", "--text", "--output", "--method", "--tweak", "--calibration", "--symmetric", "--eval-text",
+                      ["--sensitivity", *OTHER_FORMAT, *OF_ACTIVATIONS, *GPTQ, *ROWS, *BLOCKWISE_LACK,
+                       "--smooth-alpha 0.5"],
+                      ["--activation-bits", "--awq-clip", "--text", "--output", "--method", "--tweak", "--calibration", "--symmetric", "--eval-text",
                        "--eval-rows", "--eval-lambada"]),
     "quantize, kmeans": (f"{QUANTIZE} --method kmeans --bits 3 --text text.txt --tweak layerwise",
-                         [*DEVICE, *ROWS, "--format compressed-tensors", "--store-dtype bf16", *LAYERWISE,
+                         [*DEVICE, *ROWS, "--format compressed-tensors", "--activation-bits 8", *OF_ACTIVATIONS,
+                          "--store-dtype bf16", *LAYERWISE,
                           "--transform awq"],
                          [*ON_A_CPU, "--seed 3", *WRITING, *EXTERNAL, "--token-weights fisher", "--group-size 16",
                           "--budget 5m"],
@@ -88,7 +91,8 @@ MODES = {
                                             "--rule *.q_proj=bits:2"],
                             [*ON_A_CPU, *EXTERNAL, "--lr-zeros 0.1"], ["--loss mse", "--lr-scale 2", "--final-norm",
                                                                       "--target float-block", *OTHER_FORMAT],
-                            ["--transform", "--smooth-alpha", "--awq-clip", "--bits", "--format", "--for", "--store-dtype", "--group-size", "--symmetric", "--float-zeros",
+                            ["--activation-bits", "--activation-scale", "--activation-asymmetric", "--transform", "--smooth-alpha",
+                             "--awq-clip", "--bits", "--format", "--for", "--store-dtype", "--group-size", "--symmetric", "--float-zeros",
                              "--search-grid", "--act-order", "--sweeps", "--damping", "--drift-correction", "--steps",
                              "--text", "--output", "--method", "--tweak", "--calibration", "--sensitivity", "--samples",
                              "--tokens", "--eval-text", "--eval-rows", "--eval-lambada"]),

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 import cli_models
 import cli_program
 import quantized_folders
+import rounded_activations
 from quantized_damage import DAMAGE, MODULE, STATE, changed, edit_tensors, element
 from quantized_folders import VARIANTS
 
@@ -72,6 +73,7 @@ def variants(home):
 def expected_logits(folder, name):
     judge = model()
     judge.load_state_dict(quantized_folders.dequantized(folder, name))
+    rounded_activations.attach(judge, folder, lambda module: quantized_folders.rounding_of(name, module))
     return cli_models.logits(judge, IDS)
 
 
@@ -79,7 +81,10 @@ def check_logits(folder, name, to):
     expected = expected_logits(folder, name)
     found = cli_program.logits(folder, IDS, to, "--dtype", "f32")
     assert expected.std() > 0.1
-    assert (found - expected).abs().max() <= TOLERANCE * expected.abs().max()
+    if any(quantized_folders.rounding_of(name, module) for module, _ in model().named_modules()):
+        assert rounded_activations.agree(found, expected, TOLERANCE)
+    else:
+        assert (found - expected).abs().max() <= TOLERANCE * expected.abs().max()
 
 
 # ---------------------------------------------------------------- reading --------------------------------------------

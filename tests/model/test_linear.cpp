@@ -1,4 +1,5 @@
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/fake_quantize_per_tensor_affine.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
@@ -30,7 +31,8 @@ const LinearCase kCases[] = {
 
 // The tensors of a linear that may be tuned, as leaves of type `type`.
 std::vector<at::Tensor> make_leaves(Linear& linear, at::ScalarType type) {
-  std::vector<at::Tensor*> fields = {&linear.bias};
+  std::vector<at::Tensor*> fields;
+  if (linear.bias.defined()) fields.push_back(&linear.bias);
   if (auto* affine = std::get_if<weights::AffineWeight>(&linear.weight)) {
     fields.insert(fields.end(), {&affine->scales, &affine->zeros});
   } else if (auto* table = std::get_if<weights::CodebookWeight>(&linear.weight)) {
@@ -65,6 +67,32 @@ TEST(Linear, GradientsAreThoseOfTheExplicitProduct) {
     for (std::size_t i = 0; i < leaves.size(); ++i) {
       EXPECT_EQ(leaves[i].grad().scalar_type(), at::kFloat);
       EXPECT_LT(tests::relative_error(leaves[i].grad(), exact_leaves[i].grad()), row.tolerance) << "leaf " << i;
+    }
+  }
+}
+
+TEST(Linear, RoundedInputsPassGradientsOnWithinTheirRange) {
+  constexpr double kScale = 0.0625;  // a power of two, of which PyTorch's reciprocal is exact
+  for (const bool dynamic : {false, true}) {
+    Linear linear = {.name = "linear", .weight = tests::quantized(at::randn({12, 40}), tests::Weights::groups)};
+    auto exact = linear;
+    linear.input_quantizer = {.settings = {.bits = 4, .dynamic = dynamic}, .scale = kScale};
+    const auto leaves = make_leaves(linear, at::kFloat), exact_leaves = make_leaves(exact, at::kDouble);
+    const auto x = at::randn({3, 5, 40}).requires_grad_(), exact_x = x.detach().clone().requires_grad_();
+    // As if rounding were the identity: the gradient of PyTorch, or where each token has its own range, that of a sum.
+    const auto rounded = dynamic ? exact_x + (weights::round_activations(*linear.input_quantizer, x) - exact_x).detach()
+                                 : at::fake_quantize_per_tensor_affine(exact_x, kScale, 0, -8, 7);
+    const auto y = forward(linear, x);
+    const auto exact_y = at::matmul(rounded.to(at::kDouble), tests::explicit_weight(exact.weight).t());
+    EXPECT_LT(tests::relative_error(y, exact_y), 2e-6);
+
+    const auto direction = at::randn({3, 5, 12});
+    y.backward(direction);
+    exact_y.backward(direction.to(at::kDouble));
+    EXPECT_LT(tests::relative_error(x.grad(), exact_x.grad()), 2e-6);
+    EXPECT_EQ(x.grad().eq(0).any().item<bool>(), !dynamic);
+    for (std::size_t i = 0; i < leaves.size(); ++i) {
+      EXPECT_LT(tests::relative_error(leaves[i].grad(), exact_leaves[i].grad()), 2e-6) << "leaf " << i;
     }
   }
 }

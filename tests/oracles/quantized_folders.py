@@ -319,6 +319,14 @@ def dequantized(folder, name):
                      for module, (scheme, tensors) in found.items()}
 
 
+def rounding_of(name, module):
+    """`input_activations` of a linear, where the program follows them; None: its input stays float."""
+    variant = VARIANTS[name]
+    scheme = variant.scheme_of(module)
+    follows = scheme is not None and variant.config.get("quant_method") == "compressed-tensors"
+    return input_arguments(scheme) if follows else None
+
+
 def tuned_tensors(folder, name):
     """Norms, biases, and floats of codes, of the blocks, and the last norm."""
     stored = stored_tensors(folder)

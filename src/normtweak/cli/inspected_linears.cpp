@@ -52,6 +52,9 @@ class Reading {
     found.bits_per_weight = 8.0 * static_cast<double>(found.bytes) / static_cast<double>(found.weights);
     if (weights::is_quantized(linear.weight)) {
       found.kind = kind_of(linear.weight);
+      if (linear.input_quantizer) {
+        found.kind += fmt::format("; inputs {}", weights::describe(linear.input_quantizer->settings));
+      }
       found.bits_per_weight = weights::bits_per_weight(linear.weight);
       if (const auto zeros = zero_scales(linear.weight); zeros > 0) {
         linears_.doubts.push_back(fmt::format("linear {}: {} of its scales are 0", linear.name, zeros));

@@ -12,9 +12,9 @@
 namespace normtweak::cli {
 
 struct InspectedLinear {
-  std::string name, part;               // "model.layers.3.mlp.up_proj", and "mlp.up_proj"
-  int block = -1;                       // -1: the head
-  std::string kind;                     // "4 bits, groups of 64, symmetric", "Q4_K", "float"
+  std::string name, part;  // "model.layers.3.mlp.up_proj", and "mlp.up_proj"
+  int block = -1;          // -1: the head
+  std::string kind;        // "4 bits, groups of 64, symmetric; inputs 8 bits, dynamic per token", "Q4_K", "float"
   std::int64_t weights = 0, bytes = 0;  // bytes: in the file, all tensors of it
   double bits_per_weight = 0;
 };

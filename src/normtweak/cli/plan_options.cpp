@@ -29,7 +29,7 @@ CLI::Option* add_value(CLI::App& command, const PlanSetting& setting, std::funct
   const auto standard = setting.value(quantize::LinearPlan());
   const bool is_fixed = !standard.is_null() && setting.help.find("(default:") == std::string_view::npos;
   if (is_fixed) option->default_str(standard.is_string() ? standard.get<std::string>() : standard.dump());
-  option->type_name(standard.is_number_float() ? "FLOAT" : "INT");
+  option->type_name(standard.is_string() ? "TEXT" : standard.is_number_float() ? "FLOAT" : "INT");
   if (setting.kind == ValueKind::choice)
     return option->check(CLI::IsMember(CLI::detail::split(std::string(setting.choices), ',')));
   return option->check(within(setting.bounds));

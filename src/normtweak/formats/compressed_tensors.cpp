@@ -1,6 +1,7 @@
 #include "normtweak/formats/compressed_tensors.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
 
 #include "normtweak/base/error.h"
@@ -61,6 +62,44 @@ void add_zero_points(LaterTensors& tensors, const AffineWeight& weight) {
   }
 }
 
+// A byte for each code, as signed integers.
+at::Tensor signed_bytes(const at::Tensor& codes) { return (codes.cpu().to(at::kShort) - 128).to(at::kChar); }
+
+// In the format "int-quantized", of 8 bits.
+std::vector<TensorToWrite> encode_bytes(const std::string& module, const AffineWeight& weight) {
+  weights::check_shapes(weight);
+  const auto later = [&](const char* part, at::ScalarType type, const at::Tensor& like, auto make) {
+    return TensorToWrite{module + "." + part, type, like.sizes().vec(),
+                         [module, weight, make] { return for_module(module, [&] { return make(weight); }); }};
+  };
+  std::vector<TensorToWrite> tensors = {
+      later("weight", at::kChar, weight.codes, [](const AffineWeight& w) { return signed_bytes(w.codes); }),
+      later("weight_scale", weight.scale_type, weight.scales,
+            [](const AffineWeight& w) { return stored_float(w.scales, w.scale_type, "a scale"); })};
+  if (!weight.symmetric) {
+    tensors.push_back(later("weight_zero_point", at::kChar, weight.zeros,
+                            [](const AffineWeight& w) { return signed_bytes(whole_zeros(w)); }));
+  }
+  return tensors;
+}
+
+// The static range of an input.
+void add_range(const std::string& module, const InputQuantizer& input, std::vector<TensorToWrite>& tensors) {
+  if (!input || input->settings.dynamic) return;
+  tensors.push_back({module + ".input_scale", input->scale_type, {1}, [input = *input] {
+                       return at::full({1}, input.scale, input.scale_type);
+                     }});
+  if (input->settings.symmetric) return;
+  tensors.push_back(
+      {module + ".input_zero_point", at::kChar, {1}, [zero = input->zero] { return at::full({1}, zero, at::kChar); }});
+}
+
+bool is_written_in_bytes(const weights::Weight& weight, const InputQuantizer& input) {
+  const auto* affine = std::get_if<AffineWeight>(&weight);
+  const bool has_float_zeros = affine != nullptr && affine->float_zeros && !affine->symmetric;
+  return input && affine != nullptr && affine->bits == 8 && !has_float_zeros && !affine->order.defined();
+}
+
 std::vector<TensorToWrite> encode(const std::string& module, const AffineWeight& weight) {
   weights::check_shapes(weight);
   LaterTensors tensors(module, weight.codes.sizes(), weight.bits,
@@ -88,9 +127,14 @@ std::vector<TensorToWrite> encode(const std::string& module, const CodebookWeigh
        weights::describe(weight).name);
 }
 
-}  // namespace
+std::vector<TensorToWrite> encode_weight(const std::string& module, const weights::Weight& weight, bool in_bytes) {
+  const auto* affine = std::get_if<AffineWeight>(&weight);
+  if (affine != nullptr) return in_bytes ? encode_bytes(module, *affine) : encode(module, *affine);
+  if (const auto* codebook = std::get_if<CodebookWeight>(&weight)) return encode(module, *codebook);
+  refuse_kind(weight);
+}
 
-PackedSettings packed_settings(const weights::Weight& weight) {
+PackedSettings weight_settings(const weights::Weight& weight) {
   if (const auto* affine = std::get_if<AffineWeight>(&weight)) {
     const bool extended = affine->float_zeros && !affine->symmetric;
     return {.bits = affine->bits,
@@ -105,14 +149,26 @@ PackedSettings packed_settings(const weights::Weight& weight) {
   refuse_kind(weight);
 }
 
-std::vector<TensorToWrite> encode_packed(const std::string& module, const weights::Weight& weight) {
-  return for_module(module, [&]() -> std::vector<TensorToWrite> {
-    if (const auto* affine = std::get_if<AffineWeight>(&weight)) return encode(module, *affine);
-    if (const auto* codebook = std::get_if<CodebookWeight>(&weight)) return encode(module, *codebook);
-    refuse_kind(weight);
+}  // namespace
+
+PackedSettings packed_settings(const weights::Weight& weight, const InputQuantizer& input) {
+  auto settings = weight_settings(weight);
+  if (is_written_in_bytes(weight, input)) settings.kind = PackedKind::integers;
+  if (input) settings.input = input->settings;
+  return settings;
+}
+
+std::vector<TensorToWrite> encode_packed(const std::string& module, const weights::Weight& weight,
+                                         const InputQuantizer& input) {
+  return for_module(module, [&] {
+    auto tensors = encode_weight(module, weight, is_written_in_bytes(weight, input));
+    add_range(module, input, tensors);
+    return tensors;
   });
 }
 
-bool needs_extension(const PackedSettings& settings) { return settings.kind != PackedKind::affine; }
+bool needs_extension(const PackedSettings& settings) {
+  return settings.kind == PackedKind::float_zero_points || settings.kind == PackedKind::codebook;
+}
 
 }  // namespace normtweak::formats

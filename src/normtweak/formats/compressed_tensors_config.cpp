@@ -96,7 +96,7 @@ PackedKind parse_kind(const Json& weights, std::string_view format, std::string_
   if (format == "float-quantized") fail("{}: weights of type int in format {}", where, format);
   if (extension && is_text(zero_point_type, "float")) return PackedKind::float_zero_points;
   if (!zero_point_type.is_null()) fail("{}: zero_point_type {} is not supported", where, show(zero_point_type));
-  return format == "int-quantized" || format == "naive-quantized" ? PackedKind::integers : PackedKind::affine;
+  return format == kBytesFormat || format == "naive-quantized" ? PackedKind::integers : PackedKind::affine;
 }
 
 // Only "group", also called "dynamic", is seen in the file: as weight_g_idx.
@@ -139,16 +139,39 @@ void refuse_unless_empty(const Json& object, std::initializer_list<const char*> 
 
 // Throws Error if it is none of those that are read.
 std::string_view checked_format(const Json& format, bool extension, std::string_view where) {
-  constexpr std::array<std::string_view, 4> kRead = {kPackedFormat, "int-quantized", "naive-quantized",
-                                                     "float-quantized"};
-  if (extension) {
-    if (is_text(format, kExtendedPackedFormat)) return kExtendedPackedFormat;
-    fail("{}: format {} is not supported; \"{}\" is", where, show(format), kExtendedPackedFormat);
-  }
+  constexpr std::array<std::string_view, 4> kRead = {kPackedFormat, kBytesFormat, "naive-quantized", "float-quantized"};
+  if (extension && is_text(format, kExtendedPackedFormat)) return kExtendedPackedFormat;
   for (const auto known : kRead) {
     if (is_text(format, known)) return known;
   }
   fail("{}: format {} is not supported; {} are", where, show(format), fmt::join(kRead, ", "));
+}
+
+// How the input is rounded; nullopt: not at all, or in a way that is not known here, which `unknown` then says.
+std::optional<weights::ActivationSettings> parse_inputs(const Json& inputs, std::string_view where,
+                                                        std::string& unknown) {
+  if (is_empty(inputs)) return std::nullopt;
+  if (!inputs.is_object()) fail("{}: `input_activations` must be an object, found {}", where, show(inputs));
+  weights::ActivationSettings settings;
+  const auto bits = whole_number(inputs.value("num_bits", Json(8)));
+  if (!bits || *bits < 2 || *bits > 8) fail("{}: input_activations of {} bits", where, show(get(inputs, "num_bits")));
+  settings.bits = static_cast<int>(*bits);
+  settings.floats = is_text(get(inputs, "type"), "float");
+  const auto& symmetric = get(inputs, "symmetric");
+  settings.symmetric = symmetric.is_null() || symmetric == true;  // the library's default
+  settings.dynamic = get(inputs, "dynamic") == true;
+  const auto& strategy = get(inputs, "strategy");
+  const auto& size = get(inputs, "group_size");
+  const auto columns = whole_number(size);
+  const bool of_groups = is_text(strategy, "group") && columns && *columns > 0 && *columns < std::int64_t{1} << 31;
+  const bool is_whole = strategy.is_null() ? size.is_null() : is_text(strategy, "tensor");
+  if (of_groups) settings.group_size = static_cast<int>(*columns);
+  const bool has_known_range = settings.dynamic ? of_groups || is_text(strategy, "token") : is_whole;
+  const bool has_known_values = !settings.floats || (settings.bits == 8 && settings.symmetric);
+  if (has_known_range && has_known_values) return settings;
+  unknown = fmt::format("{} of {} bits, strategy {}, dynamic {}", settings.floats ? "floats" : "integers", *bits,
+                        show(strategy), show(get(inputs, "dynamic")));
+  return std::nullopt;
 }
 
 // A scheme that is named instead of written out, such as W4A16. Those of 4-bit floats are not read.
@@ -159,13 +182,22 @@ Json preset(std::string name, std::string_view where) {
         {"num_bits", bits}, {"type", type}, {"strategy", strategy}, {"group_size", group}, {"symmetric", symmetric}};
     return Json{{"weights", weights}};
   };
-  if (name == "W8A8" || name == "INT8") return scheme(8, "int", "channel", nullptr, true);
-  if (name == "FP8_DYNAMIC") return scheme(8, "float", "channel", nullptr, true);
-  if (name == "FP8") return scheme(8, "float", "tensor", nullptr, true);
+  const auto with_inputs = [](Json whole, int bits, const char* strategy, const Json& group = nullptr) {
+    whole["input_activations"] = {{"num_bits", bits},
+                                  {"type", whole["weights"]["type"]},
+                                  {"strategy", strategy},
+                                  {"group_size", group},
+                                  {"dynamic", strategy != std::string_view("tensor")}};
+    return whole;
+  };
+  constexpr int kTile = 128;
+  if (name == "W8A8" || name == "INT8") return with_inputs(scheme(8, "int", "channel", nullptr, true), 8, "token");
+  if (name == "FP8_DYNAMIC") return with_inputs(scheme(8, "float", "channel", nullptr, true), 8, "token");
+  if (name == "FP8") return with_inputs(scheme(8, "float", "tensor", nullptr, true), 8, "tensor");
   if (name == "FP8_BLOCK") {
     auto block = scheme(8, "float", "block", nullptr, true);
-    block["weights"]["block_structure"] = {128, 128};
-    return block;
+    block["weights"]["block_structure"] = {kTile, kTile};
+    return with_inputs(std::move(block), 8, "group", kTile);
   }
   if (name == "W4A16_ASYM") return scheme(4, "int", "group", 128, false);
   const bool is_grid = name.size() > 3 && name[0] == 'W' && name[1] >= '2' && name[1] <= '8' && name[2] == 'A';
@@ -173,7 +205,8 @@ Json preset(std::string name, std::string_view where) {
   if (rest != "16" && rest != "8" && rest != "4") {
     fail("{}: preset {} is not supported; write its settings out", where, name);
   }
-  return scheme(name[1] - '0', "int", "group", 128, true);
+  auto packed = scheme(name[1] - '0', "int", "group", 128, true);
+  return rest == "16" ? packed : with_inputs(std::move(packed), rest[0] - '0', "token");
 }
 
 // The settings of a group; a preset's name has a list of targets alone.
@@ -231,7 +264,7 @@ PackedConfig::PackedConfig(const Json& config, std::string_view origin)
   if (!is_packed_config(config)) fail("{}: not of compressed-tensors", where);
   extension_ = is_text(get(config, "format"), kExtendedPackedFormat);
   const auto& format = get(config, "format");
-  const bool is_mixed = !extension_ && is_text(format, "mixed-precision");  // each group has its own
+  const bool is_mixed = !extension_ && is_text(format, kMixedFormat);
   if (!is_mixed) checked_format(format, extension_, where);
   const auto& status = get(config, "quantization_status");
   // Versions of 2024 wrote "frozen" for compressed weights.
@@ -254,10 +287,10 @@ PackedConfig::PackedConfig(const Json& config, std::string_view origin)
     const bool of_all = std::exchange(is_first, is_first && singles_out_experts(scheme));
     if (get(scheme, "targets") == kNoModule) continue;
     refuse_unless_empty(scheme, {"output_activations"}, group_where);
-    rounds_activations_ |= !is_empty(get(scheme, "input_activations"));
     const auto& own = get(scheme, "format");
     auto settings = parse_weights(get(scheme, "weights"),
                                   checked_format(own.is_null() ? format : own, extension_, group_where), group_where);
+    settings.input = parse_inputs(get(scheme, "input_activations"), group_where, unknown_rounding_);
     settings.older_layout = is_older_version(config);
     // W8A16 meant one scale a row before 0.16.
     const bool is_preset = group.is_array();

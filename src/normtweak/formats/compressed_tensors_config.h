@@ -6,7 +6,8 @@
 //
 // Written besides, for transformers alone (docs/formats.md, "Who loads it"):
 //
-//     "dequantize": true              zero-points with one setting for all: loaded without an argument
+//     "dequantize": true              zero-points with one setting for all: loaded without an argument; not where
+//                                     inputs are rounded, which transformers would then leave out
 //     "config_groups": {"mixed": ...} several settings: a first group that no module matches, in a format that cannot
 //     be
 //                                     dequantized. With `dequantize` transformers takes the first group's settings for
@@ -31,6 +32,8 @@ namespace normtweak::formats {
 
 inline constexpr const char* kPackedMethod = "compressed-tensors";
 inline constexpr const char* kPackedFormat = "pack-quantized";
+inline constexpr const char* kBytesFormat = "int-quantized";
+inline constexpr const char* kMixedFormat = "mixed-precision";                    // each group has its own
 inline constexpr const char* kExtendedPackedFormat = "normtweak-pack-quantized";  // and then no `quant_method`
 inline constexpr const char* kNoModuleTarget = "normtweak.no-module";             // of the group that stops readers
 inline constexpr const char* kDequantize = "dequantize";                          // key that transformers reads
@@ -64,8 +67,9 @@ class PackedConfig {
 
   bool is_extension() const { return extension_; }
 
-  // Whether servers round the inputs of linears as well, which this program does not.
-  bool rounds_activations() const { return rounds_activations_; }
+  // How servers round the inputs of some linears, if it is in a way that this program does not know: their inputs stay
+  // float here. Empty: there are none.
+  const std::string& unknown_rounding() const { return unknown_rounding_; }
 
   // What transformers 5 takes for all linears when it dequantizes: the settings of the first group that does not single
   // out experts. nullopt if these cannot be dequantized.
@@ -80,7 +84,8 @@ class PackedConfig {
   std::optional<PackedSettings> find_settings(const std::string& module, const std::string& class_name) const;
 
   std::string where_;  // how messages begin
-  bool extension_ = false, rounds_activations_ = false;
+  bool extension_ = false;
+  std::string unknown_rounding_;
   std::optional<PackedSettings> dequantized_with_;
   // Names of modules and classes are looked up: a mixture of experts may name each of its 20,000 linears.
   std::unordered_map<std::string, PackedSettings> named_;

@@ -23,10 +23,23 @@ Json weights_json(const PackedSettings& settings) {
   return weights;
 }
 
+Json inputs_json(const PackedSettings& settings) {
+  if (!settings.input) return nullptr;
+  const auto& [bits, symmetric, floats, dynamic, group_size] = *settings.input;
+  return {{"num_bits", bits},
+          {"type", floats ? "float" : "int"},
+          {"symmetric", symmetric},
+          {"strategy", group_size > 0 ? "group"
+                       : dynamic      ? "token"
+                                      : "tensor"},
+          {"group_size", group_size > 0 ? Json(group_size) : Json(nullptr)},
+          {"dynamic", dynamic}};
+}
+
 Json group_json(const Json& targets, const PackedSettings& settings) {
   return {{"targets", targets},
           {"weights", weights_json(settings)},
-          {"input_activations", nullptr},
+          {"input_activations", inputs_json(settings)},
           {"output_activations", nullptr}};
 }
 
@@ -43,10 +56,27 @@ Groups grouped(std::span<const PackedModule> modules) {
   return groups;
 }
 
+std::string_view format_of(const PackedSettings& settings, bool extension) {
+  if (settings.kind == PackedKind::integers) return kBytesFormat;
+  return extension ? kExtendedPackedFormat : kPackedFormat;
+}
+
+// That of all groups, if they share one.
+std::string_view format_of(const Groups& groups, bool extension) {
+  if (extension) return kExtendedPackedFormat;
+  std::string_view shared;
+  for (const auto& [settings, names] : groups) {
+    const auto own = format_of(settings, extension);
+    if (!shared.empty() && own != shared) return kMixedFormat;
+    shared = own;
+  }
+  return shared.empty() ? kPackedFormat : shared;
+}
+
 // Older versions of transformers take the format of the first group for all, unless each has its own.
-Json mixed_groups(const Groups& groups, const char* format, std::string_view base_prefix) {
+Json mixed_groups(const Groups& groups, bool extension, std::string_view base_prefix) {
   Json json = Json::object();
-  if (format == kPackedFormat) {
+  if (!extension) {
     json["mixed"] = group_json(Json::array({kNoModuleTarget}), {.bits = 4, .symmetric = true});
     json["mixed"]["format"] = "dense";
   }
@@ -54,7 +84,7 @@ Json mixed_groups(const Groups& groups, const char* format, std::string_view bas
     // Not a class for the largest group and names for the rest: vLLM matches the class first when it fuses linears.
     auto& group = json[fmt::format("group_{}", i)] =
         group_json(module_targets(groups[i].second, base_prefix), groups[i].first);
-    group["format"] = format;
+    group["format"] = format_of(groups[i].first, extension);
   }
   return json;
 }
@@ -66,20 +96,22 @@ Json make_packed_config(std::span<const PackedModule> modules, const std::vector
   const auto groups = grouped(modules);
   const bool extension =
       !family.others_read_it || std::ranges::any_of(groups, needs_extension, &Groups::value_type::first);
-  const char* format = extension ? kExtendedPackedFormat : kPackedFormat;
   Json config = Json::object();
   // Without `quant_method` every known loader stops; with an unknown one transformers loads random weights.
   if (!extension) config["quant_method"] = kPackedMethod;
-  config["format"] = format;
+  config["format"] = format_of(groups, extension);
   config["quantization_status"] = "compressed";
   config["global_compression_ratio"] = nullptr;
   if (groups.size() > 1) {
-    config["config_groups"] = mixed_groups(groups, format, family.base_prefix);
+    config["config_groups"] = mixed_groups(groups, extension, family.base_prefix);
   } else {
     config["config_groups"] = Json::object();
-    for (const auto& [settings, names] : groups)
-      config["config_groups"]["group_0"] = group_json(Json::array({"Linear"}), settings);
-    if (!extension && !groups.empty() && !groups[0].first.symmetric) config[kDequantize] = true;
+    for (const auto& [settings, names] : groups) {
+      auto& group = config["config_groups"]["group_0"] = group_json(Json::array({"Linear"}), settings);
+      if (extension) group["format"] = format_of(settings, extension);
+      // Told to dequantize, transformers would leave the inputs float.
+      if (!extension && !settings.symmetric && !settings.input) config[kDequantize] = true;
+    }
   }
   config["ignore"] = module_targets(ignored, family.base_prefix);
   config["kv_cache_scheme"] = nullptr;

@@ -15,7 +15,8 @@ using weights::AffineWeight;
 using weights::Weight;
 
 constexpr const char *kPacked = "weight_packed", *kScale = "weight_scale", *kZero = "weight_zero_point",
-                     *kShape = "weight_shape", *kCodebook = "weight_codebook", *kIndex = "weight_g_idx";
+                     *kShape = "weight_shape", *kCodebook = "weight_codebook", *kIndex = "weight_g_idx",
+                     *kInputScale = "input_scale", *kInputZero = "input_zero_point";
 
 // Rows and columns, from weight_shape.
 std::array<std::int64_t, 2> shape_of(const ModuleTensors& tensors) {
@@ -171,6 +172,25 @@ Weight outline_packed(const TensorSource& source, const std::string& module, con
   auto weight = affine_outline(outline);
   weight.float_zeros = settings.kind == PackedKind::float_zero_points;
   return weight;
+}
+
+InputQuantizer decode_input(const TensorSource& source, const std::string& module, const PackedSettings& settings) {
+  if (!settings.input) return std::nullopt;
+  weights::ActivationQuantizer quantizer = {.settings = *settings.input};
+  if (quantizer.settings.dynamic) return quantizer;
+  const ModuleTensors tensors(source, module);
+  const auto single = [&](const char* part) {
+    const auto shape = tensors.info(part).shape;
+    if (c10::multiply_integers(shape) != 1) tensors.refuse(part, "one value expected, for the whole input");
+    return shape;
+  };
+  const auto shape = single(kInputScale);
+  quantizer.scale_type = tensors.float_type(kInputScale, shape);
+  quantizer.scale = tensors.floats(kInputScale, shape).item<float>();
+  if (quantizer.scale <= 0) tensors.refuse(kInputScale, "is {:g}; a scale is greater than 0", quantizer.scale);
+  if (!quantizer.settings.symmetric)
+    quantizer.zero = tensors.read(kInputZero, at::kChar, single(kInputZero)).item<int>();
+  return quantizer;
 }
 
 NamedTensors packed_floats(const TensorSource& source, const std::string& module, const Weight& weight) {

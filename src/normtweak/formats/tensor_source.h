@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "normtweak/formats/byte_patch.h"
+#include "normtweak/weights/activation_quantizer.h"
 #include "normtweak/weights/weight.h"
 
 namespace normtweak::formats {
@@ -40,6 +41,10 @@ class TensorSource {
   virtual std::optional<weights::Weight> read_weight(const std::string& /*name*/) const { return std::nullopt; }
   // The same without data (tensors of the meta device), for sizes.
   virtual std::optional<weights::Weight> outline(const std::string& /*name*/) const { return std::nullopt; }
+  // How the input of the linear with this weight is rounded; nullopt: not at all.
+  virtual std::optional<weights::ActivationQuantizer> input_quantizer(const std::string& /*name*/) const {
+    return std::nullopt;
+  }
 
   // What to change in the file so that read(), or read_weight(), returns these values, rounded to the stored dtype. The
   // codes of `weight` must be those of the file. Throws Error if a value does not fit into that dtype, or if this kind

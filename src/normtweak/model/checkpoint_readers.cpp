@@ -12,7 +12,7 @@ LinearsByKind linears_by_kind(const Checkpoint& checkpoint) {
     auto outline = checkpoint.tensors->contains(name) ? checkpoint.tensors->outline(name) : std::nullopt;
     const bool is_quantized = outline.has_value();
     if (is_quantized) {
-      found.quantized.push_back({module, std::move(*outline)});
+      found.quantized.push_back({module, std::move(*outline), checkpoint.tensors->input_quantizer(name)});
     } else {
       found.floats.push_back(module);
     }

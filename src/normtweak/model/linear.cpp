@@ -25,43 +25,57 @@ at::Tensor weight_gradient(const at::Tensor& output_gradient, const at::Tensor& 
   return matmul_transposed(flat(output_gradient).t(), flat(x).t());
 }
 
+using InputQuantizer = std::optional<weights::ActivationQuantizer>;
+
+at::Tensor rounded(const at::Tensor& x, const InputQuantizer& quantizer) {
+  return quantizer ? weights::round_activations(*quantizer, x) : x;
+}
+
 // Carried from a forward pass to its backward pass.
 struct HeldWeight : torch::CustomClassHolder {
-  explicit HeldWeight(weights::Weight held) : weight(std::move(held)) {}
+  HeldWeight(weights::Weight held, InputQuantizer quantizer)
+      : weight(std::move(held)), input_quantizer(std::move(quantizer)) {}
   weights::Weight weight;  // its floats are replaced by those that autograd saved, and knows not to have changed
+  InputQuantizer input_quantizer;
 };
 
 // Of any quantized weight. In the place of floats beside its codes that it lacks is an empty tensor.
 struct QuantizedLinear : Function<QuantizedLinear> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& first,
-                            const at::Tensor& second, const weights::Weight& weight) {
+                            const at::Tensor& second, const weights::Weight& weight,
+                            const InputQuantizer& input_quantizer) {
     context->save_for_backward({x, first, second});
-    context->saved_data["weight"] = c10::IValue::make_capsule(c10::make_intrusive<HeldWeight>(weight));
-    return matmul_transposed(x, values(weight, x.scalar_type()));
+    context->saved_data["weight"] = c10::IValue::make_capsule(c10::make_intrusive<HeldWeight>(weight, input_quantizer));
+    return matmul_transposed(rounded(x, input_quantizer), values(weight, x.scalar_type()));
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const auto saved = context->get_saved_variables();
     const auto& x = saved[0];
-    auto weight = c10::static_intrusive_pointer_cast<HeldWeight>(context->saved_data["weight"].toCapsule())->weight;
+    const auto held = c10::static_intrusive_pointer_cast<HeldWeight>(context->saved_data["weight"].toCapsule());
+    auto weight = held->weight;
+    const auto& input_quantizer = held->input_quantizer;
     const auto floats = weights::code_floats(weight);
     for (std::size_t i = 0; i < floats.size(); ++i) *floats[i].values = saved[i + 1];
     at::Tensor x_gradient, dequantized;
     if (context->needs_input_grad(0)) {
       dequantized = dequantize_for_gradients(weight, x.scalar_type());
       x_gradient = matmul_transposed(gradients[0], dequantized.t());
+      if (input_quantizer && !input_quantizer->settings.dynamic) x_gradient.mul_(within_range(*input_quantizer, x));
     }
     std::vector<at::Tensor> of_floats(2);
     const std::vector<bool> wanted = {context->needs_input_grad(1), context->needs_input_grad(2)};
     if (wanted[0] || wanted[1]) {
-      of_floats = code_float_gradients(weight, weight_gradient(gradients[0], x), wanted, dequantized);
+      of_floats =
+          code_float_gradients(weight, weight_gradient(gradients[0], rounded(x, input_quantizer)), wanted, dequantized);
       of_floats.resize(2);
     }
-    return {x_gradient, of_floats[0], of_floats[1], {}};
+    return {x_gradient, of_floats[0], of_floats[1], {}, {}};
   }
 };
 
-at::Tensor product(const at::Tensor& x, const weights::Weight& weight) {
+at::Tensor product(const at::Tensor& x, const Linear& linear) {
+  const auto& weight = linear.weight;
   if (const auto* floats = std::get_if<weights::FloatWeight>(&weight)) {
     return matmul_transposed(x, floats->values.to(x.scalar_type()));
   }
@@ -69,7 +83,7 @@ at::Tensor product(const at::Tensor& x, const weights::Weight& weight) {
   std::array<at::Tensor, 2> floats = {at::empty({0}), at::empty({0})};  // autograd takes no undefined ones
   std::size_t count = 0;
   for (const auto& found : weights::code_floats(copy)) floats.at(count++) = *found.values;
-  return QuantizedLinear::apply(x, floats[0], floats[1], weight);
+  return QuantizedLinear::apply(x, floats[0], floats[1], weight, linear.input_quantizer);
 }
 
 }  // namespace
@@ -77,7 +91,7 @@ at::Tensor product(const at::Tensor& x, const weights::Weight& weight) {
 at::Tensor values(const weights::Weight& weight, at::ScalarType type) { return weights::dequantize(weight, type); }
 
 at::Tensor forward(const Linear& linear, const at::Tensor& x) {
-  auto y = product(x, linear.weight);
+  auto y = product(x, linear);
   return linear.bias.defined() ? y + linear.bias.to(y.scalar_type()) : y;
 }
 

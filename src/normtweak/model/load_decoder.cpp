@@ -41,6 +41,12 @@ void load_outside(const Checkpoint& checkpoint, const TensorLoader& load, Decode
                     .bias = head.has_bias ? load.floats(head.name + ".bias", {head.rows}, at::kFloat) : at::Tensor()};
   } else {
     decoder.head = load.linear(head, Layout::out_in);
+    if (decoder.head.input_quantizer) {
+      fail(
+          "{}: the input of {} is to be rounded, which this program does for linears of blocks alone; take it out of "
+          "input_activations in the config",
+          checkpoint.path, head.name);
+    }
   }
 }
 

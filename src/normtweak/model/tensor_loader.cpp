@@ -100,6 +100,9 @@ Linear TensorLoader::linear(const LinearShape& shape, Layout layout) const {
   Linear linear;
   linear.name = shape.name;
   linear.weight = weight(shape, layout);
+  if (weights::is_quantized(linear.weight)) {
+    linear.input_quantizer = checkpoint_.tensors->input_quantizer(stored_name(checkpoint_, shape.name + ".weight"));
+  }
   if (shape.has_bias) {
     linear.bias = floats(shape.name + ".bias", {shape.rows}, at::kFloat);
     linear.stored_bias_type = kept_type(shape.name + ".bias");

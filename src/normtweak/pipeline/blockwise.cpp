@@ -28,13 +28,15 @@ std::vector<quantize::BlockTokenWeights> token_weights(const model::Decoder& dec
   return quantize::fisher_token_weights(decoder, text, progress, options.processes);
 }
 
-void note_few_tokens(const std::vector<std::string>& linears, ProgressSink& progress) {
-  if (linears.empty()) return;
-  progress.note(fmt::format(
-      "{} of experts, {} first, {} reached by too few tokens for a Hessian and rounded without one; more text "
-      "(--samples, --tokens) reaches more",
-      counted(static_cast<std::int64_t>(linears.size()), "linear"), linears.front(),
-      linears.size() == 1 ? "was" : "were"));
+void note_scarce(const ScarceExperts& scarce, ProgressSink& progress) {
+  const auto note = [&](const std::vector<std::string>& linears, std::string_view what) {
+    if (linears.empty()) return;
+    progress.note(fmt::format("{} of experts, {} first, {} reached by {}; more text (--samples, --tokens) reaches more",
+                              counted(static_cast<std::int64_t>(linears.size()), "linear"), linears.front(),
+                              linears.size() == 1 ? "was" : "were", what));
+  };
+  note(scarce.without_hessian, "too few tokens for a Hessian and rounded without one");
+  note(scarce.without_range, "no token, and the range of its input is that of all experts");
 }
 
 // The state of a run: the quantized stream, and the float model's own if something is matched to it.
@@ -91,7 +93,7 @@ class BlockRun {
   }
 
   BlockwiseResult take_result() { return std::move(result_); }
-  const std::vector<std::string>& few_tokens() const { return few_tokens_; }
+  const ScarceExperts& scarce() const { return scarce_; }
 
  private:
   quantize::BlockTokenWeights counts_of(int block) const {
@@ -112,7 +114,7 @@ class BlockRun {
     const auto exact = exact_.blocks.get(floats.index);
     auto passes = with_stored_norms(floats, stored);
     auto block = transform::find_transform(options_.transform.name).apply == nullptr
-                     ? quantize_block(passes, *exact, streams, *options_.plan, options_.processes, &few_tokens_)
+                     ? quantize_block(passes, *exact, streams, *options_.plan, options_.processes, scarce_)
                      : quantize_transformed(passes, *exact, streams);
     return with_stored_floats(std::move(block), stored);
   }
@@ -124,7 +126,7 @@ class BlockRun {
                                 options_.processes);
     result_.transformed.push_back(std::move(made.report));
     return quantize_block(with_stored_norms(std::move(made.passes), stored), made.exact, streams, *options_.plan,
-                          options_.processes, &few_tokens_);
+                          options_.processes, scarce_);
   }
 
   model::Block tweak_block(model::Block block, const at::Tensor& target) {
@@ -151,7 +153,7 @@ class BlockRun {
   std::vector<quantize::BlockTokenWeights> token_weights_;  // one per block; empty if all tokens have equal weight
   Stream stream_;
   std::optional<Stream> float_stream_;
-  std::vector<std::string> few_tokens_;  // experts' linears that were quantized without a Hessian
+  ScarceExperts scarce_;
   BlockwiseResult result_;
 };
 
@@ -177,7 +179,7 @@ BlockwiseResult run_blocks(const model::Decoder& exact, const model::Decoder& pa
       stage.advance(1);
     }
     run.run_final_norm();
-    note_few_tokens(run.few_tokens(), progress);
+    note_scarce(run.scarce(), progress);
   } catch (const LostProcess&) {
     throw;
   } catch (const Error& error) {  // about a block, a linear or a norm; about a file, if a block could not be read

@@ -79,13 +79,14 @@ class ConvertedFolder : public ConvertedModel {
     const std::string head(source_.family->head.name);
     const bool is_file = output_kind_of(source_) == OutputKind::file;
     floats_ = std::move(found.floats);
-    for (auto& [name, outline] : found.quantized) {
+    for (auto& [name, outline, input] : found.quantized) {
       if (is_file && name == head) {  // as llama.cpp's tools leave it, in a type of its own
         floats_.push_back(name);
         continue;
       }
       const auto stored = stored_name(source_, name + ".weight");
-      quantized_.push_back({name, weights::without_data(weight(stored, name))});
+      quantized_.push_back(
+          {name, weights::without_data(weight(stored, name)), source_.tensors->input_quantizer(stored)});
       modules_.emplace(stored, quantized_.size() - 1);
       head_ |= name == head;
     }
@@ -102,11 +103,13 @@ class ConvertedFolder : public ConvertedModel {
 
   // Each tensor is packed when it is written, from the codes as they are read then.
   std::vector<TensorToWrite> encoded(const std::string& stored, std::size_t index) const {
-    const auto& [name, outline] = quantized_[index];
-    auto parts = format_.codes->encode(quantization_, name, outline);
+    const auto& module = quantized_[index];
+    auto parts = format_.codes->encode(quantization_, module);
     for (std::size_t part = 0; part < parts.size(); ++part) {
-      parts[part].load = [this, stored, name = name, part] {
-        return format_.codes->encode(quantization_, name, weight(stored, name))[part].load();
+      parts[part].load = [this, stored, module, part] {
+        return format_.codes
+            ->encode(quantization_, {module.name, weight(stored, module.name), module.input_quantizer})[part]
+            .load();
       };
     }
     return parts;

@@ -71,6 +71,9 @@ class Types {
     std::vector<const BlockType*> shared;
     for (const auto& part : tensor.parts) {
       const auto stored = stored_name(source_, part.name);
+      if (source_.tensors->input_quantizer(stored)) {
+        fail("{}: the input of {} is rounded, which GGUF cannot say", source_.path, part.name);
+      }
       const auto own = about(described(*source_.tensors, stored),
                              [&] { return weights::exact_block_types(*source_.tensors->read_weight(stored)); });
       if (&part == &tensor.parts.front()) shared = own;

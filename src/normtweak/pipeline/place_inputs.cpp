@@ -16,4 +16,9 @@ std::map<model::Place, model::Seen> inputs_at(model::PlaceKind kind, const model
   return found;
 }
 
+std::optional<at::Tensor> weights_at(const model::Seen& seen, const at::Tensor& of_rows) {
+  if (!of_rows.defined()) return std::nullopt;
+  return seen.tokens.defined() ? of_rows.flatten().to(seen.tokens.device()).index_select(0, seen.tokens) : of_rows;
+}
+
 }  // namespace normtweak::pipeline

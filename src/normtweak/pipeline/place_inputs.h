@@ -1,6 +1,7 @@
 // What linears read, from a pass through a block.
 #pragma once
 #include <map>
+#include <optional>
 
 #include "normtweak/model/block.h"
 
@@ -10,5 +11,9 @@ namespace normtweak::pipeline {
 // [samples, tokens, hidden].
 std::map<model::Place, model::Seen> inputs_at(model::PlaceKind kind, const model::Block& block,
                                               const at::Tensor& hidden, model::BlockContext context);
+
+// The weights of the tokens that `seen` has. of_rows: those of the rows that passed, [rows, tokens]; undefined: all
+// tokens count alike, and nullopt is returned.
+std::optional<at::Tensor> weights_at(const model::Seen& seen, const at::Tensor& of_rows);
 
 }  // namespace normtweak::pipeline

@@ -133,6 +133,14 @@ weights::Weight outline(const model::LinearShape& shape, const quantize::LinearP
                                .scale_type = plan.scale_type};
 }
 
+formats::QuantizedModule outlined_module(const model::LinearShape& shape, const quantize::LinearPlan& plan) {
+  formats::QuantizedModule module = {.name = shape.name, .weight = outline(shape, plan)};
+  if (const auto settings = activation_settings(plan)) {
+    module.input_quantizer = {.settings = *settings, .scale_type = plan.scale_type};
+  }
+  return module;
+}
+
 bool wants_hessians(const std::vector<PlannedLinear>& linears) {
   return std::ranges::any_of(linears, [](const auto& linear) { return linear.plan && needs_hessian(*linear.plan); });
 }

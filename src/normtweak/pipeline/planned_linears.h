@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "normtweak/formats/linears/quantized_linears.h"
 #include "normtweak/model/checkpoint.h"
 #include "normtweak/model/decoder.h"
 #include "normtweak/quantize/plan.h"
@@ -28,6 +29,9 @@ quantize::LinearPlan main_plan(const quantize::LinearPlan& standard, const std::
 
 // The quantized weight with the shapes and types that it will have, and no data (tensors of the meta device).
 weights::Weight outline(const model::LinearShape& shape, const quantize::LinearPlan& plan);
+
+// The linear with that weight, as it will be written.
+formats::QuantizedModule outlined_module(const model::LinearShape& shape, const quantize::LinearPlan& plan);
 
 // The weight that a checkpoint which keeps its codes has for this linear, without data; nullopt if it is float. Reads
 // only headers.

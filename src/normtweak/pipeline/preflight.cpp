@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <set>
 #include <string>
@@ -78,6 +79,19 @@ std::string divisors_text(std::int64_t number) {
        names.size() <= kFewNames ? ", or" + rules : "");
 }
 
+// Linears that read the same input share its range and its Hessian, and servers run them as one.
+void check_shared_inputs(const std::vector<PlannedLinear>& linears) {
+  std::map<std::pair<int, model::Place>, const PlannedLinear*> first;
+  for (const auto& linear : linears) {
+    if (!linear.plan) continue;
+    const auto& other =
+        *first.try_emplace({linear.block, place_of(linear.shape.role, linear.shape.expert)}, &linear).first->second;
+    if (activation_settings(*linear.plan) == activation_settings(*other.plan)) continue;
+    fail("{} and {} read the same input, and their plans round it differently; give them the same activation settings",
+         other.shape.name, linear.shape.name);
+  }
+}
+
 void check_replaceable(const fs::path& folder, const fs::path& output) {
   auto foreign = foreign_entries(folder);
   if (foreign.empty()) return;
@@ -121,10 +135,25 @@ void check_plan_for_model(const quantize::QuantizationPlan& plan, const model::C
     any = true;
   }
   if (!any) fail("{}: the rules skip every linear, so there is nothing to quantize", checkpoint.path);
+  check_shared_inputs(linears);
 }
 
+namespace {
+
+void refuse_rounded_inputs(const SaveFormat& format, const std::vector<PlannedLinear>& linears) {
+  for (const auto& linear : linears) {
+    if (!linear.plan || !activation_settings(*linear.plan)) continue;
+    fail(
+        "--activation-bits: the input of {} is rounded, which --format {} cannot say to those that read it; use "
+        "--format compressed-tensors",
+        linear.shape.name, format.name);
+  }
+}
+
+}  // namespace
+
 void check_format_holds(const SaveFormat& format, const std::vector<PlannedLinear>& linears) {
-  if (format.codes == nullptr) return;
+  if (format.codes == nullptr) return refuse_rounded_inputs(format, linears);
   const auto in_blocks = [](const PlannedLinear& linear) { return linear.plan && !linear.plan->block_type.empty(); };
   const auto stopping = std::ranges::find_if(linears, in_blocks);
   if (stopping == linears.end()) return;

@@ -17,11 +17,13 @@
 namespace normtweak::pipeline {
 
 // Throws Error naming the first linear that is quantized to a block type, if the format has codes: none of these hold
-// blocks. The message names the formats that do.
+// blocks. The message names the formats that do. Throws Error naming the first linear whose input is rounded, if the
+// format has none: nothing would tell its readers.
 void check_format_holds(const SaveFormat& format, const std::vector<PlannedLinear>& linears);
 
 // Throws Error if a plan does not fit a linear's shape (naming the linear, and what fits all), if no linear is to be
-// quantized, or if a rule matches no linear (naming the rule). linears: of that plan and model.
+// quantized, if a rule matches no linear (naming the rule), or if linears that read one input round it differently.
+// linears: of that plan and model.
 void check_plan_for_model(const quantize::QuantizationPlan& plan, const model::Checkpoint& checkpoint,
                           const std::vector<PlannedLinear>& linears);
 

@@ -6,12 +6,12 @@
 #include <array>
 #include <map>
 #include <optional>
-#include <tuple>
 #include <vector>
 
 #include "normtweak/base/device/finite.h"
 #include "normtweak/base/error.h"
 #include "normtweak/model/finite_outputs.h"
+#include "normtweak/pipeline/input_quantizers.h"
 #include "normtweak/pipeline/place_inputs.h"
 #include "normtweak/quantize/drift.h"
 #include "normtweak/quantize/hessian.h"
@@ -51,10 +51,12 @@ struct HalfSums {
 };
 
 // Accumulates the inputs of the linears at these places, over every `step`th row of [begin, end). passes: the float
-// block; so_far: the same with the linears before these places quantized.
+// block; so_far: the same with the linears before these places quantized. An input that is rounded counts as the linear
+// will see it, rounded: its weight is to do well on these values, and what rounding took from the float model's input
+// is drift like any other.
 void add_rows(std::map<model::Place, HalfSums>& sums, model::PlaceKind kind, const model::Block& passes,
-              const model::Block& so_far, const BlockStreams& streams, std::int64_t begin, std::int64_t end,
-              std::int64_t step) {
+              const model::Block& so_far, const BlockStreams& streams, const InputQuantizers& rounding,
+              std::int64_t begin, std::int64_t end, std::int64_t step) {
   if (begin >= end) return;
   const auto rows = [&](const at::Tensor& all) { return all.slice(0, begin, end, step); };
   const auto& weights = streams.weights[static_cast<std::size_t>(kind)];
@@ -65,14 +67,15 @@ void add_rows(std::map<model::Place, HalfSums>& sums, model::PlaceKind kind, con
   for (auto& [place, sum] : sums) {
     const auto seen = found.find(place);
     if (seen == found.end()) continue;  // no token reached this expert
-    const auto& [input, tokens, residual] = std::tie(seen->second.input, seen->second.tokens, seen->second.residual);
-    auto of_rows = weights.defined() ? std::optional(rows(weights)) : std::nullopt;
-    if (of_rows && tokens.defined()) of_rows = of_rows->flatten().to(tokens.device()).index_select(0, tokens);
+    const auto rounds = rounding.find(place);
+    const auto input =
+        rounds == rounding.end() ? seen->second.input : weights::round_activations(rounds->second, seen->second.input);
+    const auto of_rows = weights_at(seen->second, weights.defined() ? rows(weights) : at::Tensor());
     sum.hessian.add(input, of_rows);
     // The float model may send other tokens to an expert, so that there is nothing to compare.
     if (streams.exact == nullptr || place.expert >= 0) continue;
     const auto& exact = wanted.at(place);
-    sum.drift.add(exact.input, input, exact.residual, residual, of_rows);
+    sum.drift.add(exact.input, input, exact.residual, seen->second.residual, of_rows);
   }
 }
 
@@ -127,7 +130,7 @@ void check_finite(const Observed& observed, int block, at::ScalarType type) {
 // number of processes.
 std::map<model::Place, Observed> observe(model::PlaceKind kind, const Columns& columns, const model::Block& passes,
                                          const model::Block& so_far, const BlockStreams& streams,
-                                         const Processes& processes) {
+                                         const InputQuantizers& rounding, const Processes& processes) {
   if (columns.empty()) return {};
   const auto& hidden = streams.quantized.hidden();
   const auto& context = streams.quantized.context();
@@ -144,7 +147,8 @@ std::map<model::Place, Observed> observe(model::PlaceKind kind, const Columns& c
   streams.quantized.in_parts([&](std::int64_t begin, std::int64_t count) {
     for (std::int64_t half = 0; half < halves; ++half) {
       const auto first = begin + (streams.first_row + begin + half) % halves;
-      add_rows(sums[static_cast<std::size_t>(half)], kind, passes, so_far, streams, first, begin + count, halves);
+      add_rows(sums[static_cast<std::size_t>(half)], kind, passes, so_far, streams, rounding, first, begin + count,
+               halves);
     }
   });
   std::map<model::Place, Observed> all;
@@ -180,22 +184,27 @@ weights::Weight quantize_linear(const model::Linear& linear, const quantize::Lin
 }  // namespace
 
 model::Block quantize_block(const model::Block& passes, const model::Block& exact, const BlockStreams& streams,
-                            const quantize::QuantizationPlan& plan, const Processes& processes,
-                            std::vector<std::string>* few_tokens) {
+                            const quantize::QuantizationPlan& plan, const Processes& processes, ScarceExperts& scarce) {
   auto quantized = exact, so_far = passes;
   for (std::size_t i = 0; i < model::kPlaceKinds; ++i) {
     const auto kind = static_cast<model::PlaceKind>(i);
-    const auto observed = observe(kind, wanted_columns(passes, kind, plan), passes, so_far, streams, processes);
+    const auto rounding = input_quantizers(kind, so_far, streams, plan, processes, scarce.without_range);
+    const auto observed =
+        observe(kind, wanted_columns(passes, kind, plan), passes, so_far, streams, rounding, processes);
     for (std::size_t part = 0; part < quantized.linears.size(); ++part) {
       auto& [role, expert, linear] = quantized.linears[part];
       const auto linear_plan = plan_of(quantized.linears[part], plan);
       if (place_of(role, expert).kind != kind || !linear_plan) continue;
       const auto found = observed.find(place_of(role, expert));
       const auto seen = found == observed.end() ? Observed{} : found->second;
-      if (seen.few_tokens && few_tokens != nullptr) few_tokens->push_back(linear.name);
+      if (seen.few_tokens) scarce.without_hessian.push_back(linear.name);
       linear.weight = quantize_linear(linear, *linear_plan, seen, plan.drift_correction);
       processes.broadcast(weights::tensors(linear.weight));
+      if (const auto rounds = rounding.find(place_of(role, expert)); rounds != rounding.end()) {
+        linear.input_quantizer = rounds->second;
+      }
       so_far.linears[part].linear.weight = linear.weight;
+      so_far.linears[part].linear.input_quantizer = linear.input_quantizer;
     }
   }
   return quantized;

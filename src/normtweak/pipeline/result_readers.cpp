@@ -9,7 +9,7 @@ std::vector<formats::Reader> readers_of_quantized(const model::Checkpoint& origi
   std::vector<std::string> left;
   for (const auto& [shape, block, plan] : linears) {
     if (plan) {
-      quantized.push_back({shape.name, outline(shape, *plan)});
+      quantized.push_back(outlined_module(shape, *plan));
     } else {
       left.push_back(shape.name);
     }

@@ -94,7 +94,7 @@ class Contents {
 
   void list_linear(const model::Linear& linear, const std::string& name) {
     if (weights::is_quantized(linear.weight)) {
-      quantized_.push_back({name, linear.weight});
+      quantized_.push_back({name, linear.weight, linear.input_quantizer});
     } else {
       float_linears_.push_back(name);
     }
@@ -125,8 +125,9 @@ class Contents {
 
   void add_weight(const model::Linear& linear, model::Layout layout) {
     changed_[stored_name(original_, linear.name + ".weight")] =
-        format_.codes != nullptr ? format_.codes->encode(quantization_, linear.name, linear.weight)
-                                 : dequantized(linear, layout);
+        format_.codes != nullptr
+            ? format_.codes->encode(quantization_, {linear.name, linear.weight, linear.input_quantizer})
+            : dequantized(linear, layout);
   }
 
   std::vector<TensorToWrite> dequantized(const model::Linear& linear, model::Layout layout) const {
@@ -177,7 +178,7 @@ std::int64_t estimated_bytes(const model::Checkpoint& original, at::ScalarType s
   auto bytes = side_file_bytes(original);
   std::vector<formats::QuantizedModule> modules;
   for (const auto& [shape, block, plan] : linears) {
-    if (plan) modules.push_back({shape.name, outline(shape, *plan)});
+    if (plan) modules.push_back(outlined_module(shape, *plan));
   }
   Json config;
   if (format.codes != nullptr && !modules.empty()) config = quantization_config(original, format, modules, {});
@@ -186,7 +187,7 @@ std::int64_t estimated_bytes(const model::Checkpoint& original, at::ScalarType s
     if (!plan) continue;
     quantized.insert(stored_name(original, shape.name + ".weight"));
     if (format.codes != nullptr) {
-      for (const auto& part : format.codes->encode(config, shape.name, outline(shape, *plan))) {
+      for (const auto& part : format.codes->encode(config, outlined_module(shape, *plan))) {
         bytes += bytes_of(part);
       }
     } else {

@@ -36,7 +36,8 @@ bool holds_codes(std::string_view format) { return format.empty() || find_save_f
 std::vector<Change> changes() {
   std::vector<Change> all;
   for (const auto bits : {std::optional<int>(), std::optional(4), std::optional(8)}) {
-    for (const auto group_size : {std::optional<int>(), std::optional(128), std::optional(64), std::optional(32)}) {
+    for (const auto group_size :
+         {std::optional<int>(), std::optional(128), std::optional(64), std::optional(32), std::optional(0)}) {
       for (const auto symmetric : {std::optional<bool>(), std::optional(true)}) {
         all.push_back({{}, symmetric, group_size, bits});
         for (const auto& format : save_formats()) all.push_back({format.name, symmetric, group_size, bits});
@@ -76,6 +77,7 @@ bool is_opened(const Change& change, const QuantizeOptions& options, quantize::Q
   try {
     const auto linears = planned_linears(plan, checkpoint);
     check_plan_for_model(plan, checkpoint, linears);
+    check_format_holds(format, linears);
     const auto readers = readers_of_quantized(checkpoint, format, linears);
     const auto* reader = find_reader(readers, program);
     return reader != nullptr && reader->opens;

@@ -34,9 +34,11 @@ class Calibration {
     streams_.quantized.in_parts([&](std::int64_t begin, std::int64_t count) {
       const auto& context = streams_.quantized.context();
       const auto hidden = streams_.quantized.hidden().narrow(0, begin, count);
+      const auto& weights = streams_.weights[static_cast<std::size_t>(kind)];
+      const auto of_rows = weights.defined() ? weights.narrow(0, begin, count) : at::Tensor();
       for (const auto& [place, seen] : inputs_at(kind, passes_, hidden, context)) {
         if (const auto sum = sums.find(place); sum != sums.end()) {
-          sum->second.add(seen.input, weights_of(seen, kind, begin, count));
+          sum->second.add(seen.input, weights_at(seen, of_rows));
         }
       }
     });
@@ -64,14 +66,6 @@ class Calibration {
   }
 
  private:
-  std::optional<at::Tensor> weights_of(const model::Seen& seen, model::PlaceKind kind, std::int64_t begin,
-                                       std::int64_t count) const {
-    const auto& all = streams_.weights[static_cast<std::size_t>(kind)];
-    if (!all.defined()) return std::nullopt;
-    const auto own = all.narrow(0, begin, count);
-    return seen.tokens.defined() ? own.flatten().to(seen.tokens.device()).index_select(0, seen.tokens) : own;
-  }
-
   const model::Block& passes_;
   const BlockStreams& streams_;
   const Processes& processes_;

@@ -96,7 +96,7 @@ class Settings {
       return;
     }
     if (fate.methods.empty()) fail_usage("{}: has no effect, since rules skip the linears that it is for", what);
-    complain(what, with_methods(fate.methods), harmless);
+    complain(what, setting.of_activations ? "without --activation-bits" : with_methods(fate.methods), harmless);
   }
 
   void complain(const std::string& what, const std::string& with, bool harmless) {

@@ -28,6 +28,17 @@ int parse_bits(std::string_view text) {
 
 double parse_share(std::string_view text) { return number_within(text, kShare); }
 
+int parse_activation_bits(std::string_view text) {
+  const auto bits = parse_count(text);
+  if (bits != 4 && bits != 8 && bits != LinearPlan::kFloatActivations) fail("{} bits: use 4, 8 or 16", bits);
+  return bits;
+}
+
+std::string parse_activation_scale(std::string_view text) {
+  if (text != "token" && text != "tensor") fail("'{}' is neither token nor tensor", text);
+  return std::string(text);
+}
+
 std::string parse_block_type(std::string_view text) { return std::string(find_block_type(text).name); }
 
 std::string parse_method(std::string_view text) { return std::string(find_quantizer(text).name); }
@@ -123,6 +134,27 @@ constexpr std::array kSettings = {
                                             .bounds = kShare,
                                             .read_by = &Quantizer::needs_hessian}),
     row<&LinearPlan::scale_type, parse_float_type>({.name = "scale-type", .option = "", .of_affine_grids = true}),
+    row<&LinearPlan::activation_bits, parse_activation_bits>(
+        {.name = "activation-bits",
+         .option = "--activation-bits",
+         .kind = ValueKind::choice,
+         .help = "Round the inputs of quantized linears to so many bits, in the passes of this program and of who "
+                 "serves the result; 16: leave them float",
+         .choices = "4,8,16"}),
+    row<&LinearPlan::activation_scale, parse_activation_scale>(
+        {.name = "activation-scale",
+         .option = "--activation-scale",
+         .kind = ValueKind::choice,
+         .help = "What shares the range of a rounded input: each token has its own (dynamic), or the tensor of all "
+                 "tokens has one, observed on the calibration text (static)",
+         .choices = "token,tensor",
+         .of_activations = true}),
+    row<&LinearPlan::asymmetric_activations, parse_switch>(
+        {.name = "activation-asymmetric",
+         .option = "--activation-asymmetric",
+         .kind = ValueKind::on_off,
+         .help = "Ranges of rounded inputs from their least to their largest value, with a zero-point",
+         .of_activations = true}),
 };
 
 }  // namespace
@@ -142,6 +174,7 @@ std::string rule_keys() {
 }
 
 bool reads(const LinearPlan& plan, const PlanSetting& setting) {
+  if (setting.of_activations && !activation_settings(plan)) return false;
   if (setting.of_affine_grids && !plan.block_type.empty()) return false;
   return setting.read_by == nullptr || find_quantizer(plan.method).*setting.read_by;
 }

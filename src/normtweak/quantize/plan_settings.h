@@ -28,6 +28,7 @@ struct PlanSetting {
   Bounds bounds = {.name = ""};        // of ValueKind::number
   bool Quantizer::*read_by = nullptr;  // the methods that read it; null: all do
   bool of_affine_grids = false;        // a block type decides it where a plan names one
+  bool of_activations = false;         // read where the input is rounded
   // value: as a rule or an option spells it; empty: a switch is on. Throws Error saying what is expected.
   void (*set)(LinearPlan& plan, std::string_view value) = nullptr;
   void (*copy)(LinearPlan& plan, const LinearPlan& from) = nullptr;

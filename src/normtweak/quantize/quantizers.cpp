@@ -84,6 +84,13 @@ StandardOptions resolved_options(const LinearPlan& plan) {
           .sweeps = plan.sweeps.value_or(standard.sweeps)};
 }
 
+std::optional<weights::ActivationSettings> activation_settings(const LinearPlan& plan) {
+  if (plan.activation_bits == LinearPlan::kFloatActivations) return std::nullopt;
+  return weights::ActivationSettings{.bits = plan.activation_bits,
+                                     .symmetric = !plan.asymmetric_activations,
+                                     .dynamic = plan.activation_scale == "token"};
+}
+
 FactorOptions factor_options(const LinearPlan& plan) {
   return {.damping = plan.damping, .act_order = resolved_options(plan).act_order};
 }

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "normtweak/quantize/hessian_factor.h"
+#include "normtweak/weights/activation_quantizer.h"
 #include "normtweak/weights/weight.h"
 
 namespace normtweak::quantize {
@@ -28,6 +29,10 @@ struct LinearPlan {
   std::optional<int> sweeps = {};         // GPTQ: coordinate-descent sweeps afterwards (coordinate_descent.h)
   double damping = 0.01;                  // GPTQ: added to the Hessian's diagonal, as a share of its mean
   at::ScalarType scale_type = at::kHalf;  // what scales and codebooks are stored in
+  static constexpr int kFloatActivations = 16;
+  int activation_bits = kFloatActivations;  // 4 or 8: of the codes that the input is rounded to; 16: it is not
+  std::string activation_scale = "token";   // "token": each has its own range; "tensor": one for all, observed
+  bool asymmetric_activations = false;      // they have a zero-point
 
   bool operator==(const LinearPlan&) const = default;
 };
@@ -61,6 +66,9 @@ bool needs_hessian(const LinearPlan& plan);
 
 // The options of this plan, with those of its method where it leaves one out.
 StandardOptions resolved_options(const LinearPlan& plan);
+
+// How the input of the linear is rounded; nullopt: not at all.
+std::optional<weights::ActivationSettings> activation_settings(const LinearPlan& plan);
 
 // How the Hessian is prepared for this plan.
 FactorOptions factor_options(const LinearPlan& plan);

@@ -135,7 +135,7 @@ std::unique_ptr<QuantizedLinears> open_awq(const Json& json, const std::string& 
 
 Json make_awq_config(std::span<const QuantizedModule> modules, const std::vector<std::string>& floats,
                      const WrittenFamily& /*family*/) {
-  for (const auto& [name, weight] : modules) for_module(name, [&] { check(written_affine(weight, "awq")); });
+  for (const auto& module : modules) for_module(module.name, [&] { check(written_affine(module, "awq")); });
   const auto shared = shared_settings(modules, "awq");
   for (const auto& [settings, names] : shared.others) {
     if (settings.group_size == shared.standard.group_size) continue;  // symmetric ones store their zero-points as well
@@ -153,14 +153,14 @@ Json make_awq_config(std::span<const QuantizedModule> modules, const std::vector
           {"modules_to_not_convert", left.empty() ? Json(nullptr) : Json(left)}};
 }
 
-std::vector<TensorToWrite> encode_awq(const Json& /*config*/, const std::string& module,
-                                      const weights::Weight& weight) {
-  return for_module(module, [&]() -> std::vector<TensorToWrite> {
-    const auto& affine = written_affine(weight, "awq");
+std::vector<TensorToWrite> encode_awq(const Json& /*config*/, const QuantizedModule& module) {
+  return for_module(module.name, [&]() -> std::vector<TensorToWrite> {
+    const auto& affine = written_affine(module, "awq");
     check(affine);
     const auto later = [&](const char* part, at::ScalarType type, std::vector<std::int64_t> shape, auto make) {
-      return TensorToWrite{module + "." + part, type, std::move(shape),
-                           [module, affine, make] { return for_module(module, [&] { return make(affine); }); }};
+      return TensorToWrite{module.name + "." + part, type, std::move(shape), [name = module.name, affine, make] {
+                             return for_module(name, [&] { return make(affine); });
+                           }};
     };
     const auto out = affine.codes.size(0), in = affine.codes.size(1), groups = affine.scales.size(1);
     return {later("qweight", at::kInt, {in, out / kInWord},

@@ -28,6 +28,6 @@ std::vector<Reader> awq_readers(const Json& config, std::span<const QuantizedMod
 // Of affine weights of 4 bits with whole zero-points, all with one group size; rows are a multiple of 8.
 Json make_awq_config(std::span<const QuantizedModule> modules, const std::vector<std::string>& floats,
                      const WrittenFamily& family);
-std::vector<TensorToWrite> encode_awq(const Json& config, const std::string& module, const weights::Weight& weight);
+std::vector<TensorToWrite> encode_awq(const Json& config, const QuantizedModule& module);
 
 }  // namespace normtweak::formats

@@ -13,8 +13,9 @@
 namespace normtweak::formats {
 namespace {
 
-constexpr std::array<std::string_view, 6> kPackedParts = {"weight_packed", "weight_scale",    "weight_zero_point",
-                                                          "weight_shape",  "weight_codebook", "weight_g_idx"};
+constexpr std::array<std::string_view, 8> kPackedParts = {"weight_packed", "weight_scale",    "weight_zero_point",
+                                                          "weight_shape",  "weight_codebook", "weight_g_idx",
+                                                          "input_scale",   "input_zero_point"};
 constexpr std::array<std::string_view, 5> kByteParts = {"weight", "weight_scale", "weight_zero_point", "input_scale",
                                                         "input_zero_point"};
 
@@ -40,6 +41,10 @@ class CompressedTensorsLinears : public QuantizedLinears {
   weights::Weight outline(const TensorSource& file, const std::string& module) const override {
     return outline_packed(file, module, settings(file, module, module));
   }
+  std::optional<weights::ActivationQuantizer> input_quantizer(const TensorSource& file,
+                                                              const std::string& module) const override {
+    return decode_input(file, module, settings(file, module, module));
+  }
   NamedTensors floats(const TensorSource& file, const std::string& module,
                       const weights::Weight& weight) const override {
     return packed_floats(file, module, weight);
@@ -58,9 +63,9 @@ class CompressedTensorsLinears : public QuantizedLinears {
 
 std::vector<PackedModule> packed_modules(std::span<const QuantizedModule> modules) {
   std::vector<PackedModule> packed;
-  for (const auto& [name, weight] : modules) {
+  for (const auto& [name, weight, input] : modules) {
     const auto shape = weights::shape(weight);
-    packed.push_back({name, packed_settings(weight), shape[0], shape[1]});
+    packed.push_back({name, packed_settings(weight, input), shape[0], shape[1]});
   }
   return packed;
 }
@@ -70,11 +75,10 @@ std::vector<PackedModule> packed_modules(std::span<const QuantizedModule> module
 std::unique_ptr<QuantizedLinears> open_compressed_tensors(const Json& json, const std::string& origin,
                                                           std::vector<std::string>& notes) {
   PackedConfig config(json, origin);
-  if (config.rounds_activations()) {
+  if (!config.unknown_rounding().empty()) {
     notes.push_back(
-        fmt::format("{}: servers also round the inputs of linears, as input_activations say; here they "
-                    "stay float",
-                    origin));
+        fmt::format("{}: servers also round the inputs of linears, as input_activations say ({}); here they stay float",
+                    origin, config.unknown_rounding()));
   }
   return std::make_unique<CompressedTensorsLinears>(std::move(config));
 }
@@ -84,13 +88,13 @@ std::vector<Reader> compressed_tensors_readers(const Json& config, std::span<con
   const PackedConfig parsed(config, "quantization_config");
   std::vector<PackedModule> packed;
   bool holds_bytes = false;
-  for (const auto& [name, weight] : modules) {
+  for (const auto& [name, weight, input] : modules) {
     const auto shape = weights::shape(weight);
     const auto settings = parsed.settings_of(name);
     if (settings) packed.push_back({name, *settings, shape[0], shape[1]});
     holds_bytes |= settings && (settings->kind == PackedKind::integers || settings->kind == PackedKind::float8);
   }
-  if (holds_bytes) return byte_readers(packed, parsed.rounds_activations());
+  if (holds_bytes && !parsed.is_extension()) return byte_readers(packed, floats, head);
   return packed_readers(config, packed, floats, head);
 }
 
@@ -99,9 +103,8 @@ Json make_compressed_tensors_config(std::span<const QuantizedModule> modules, co
   return make_packed_config(packed_modules(modules), floats, family);
 }
 
-std::vector<TensorToWrite> encode_compressed_tensors(const Json& /*config*/, const std::string& module,
-                                                     const weights::Weight& weight) {
-  return encode_packed(module, weight);
+std::vector<TensorToWrite> encode_compressed_tensors(const Json& /*config*/, const QuantizedModule& module) {
+  return encode_packed(module.name, module.weight, module.input_quantizer);
 }
 
 }  // namespace normtweak::formats

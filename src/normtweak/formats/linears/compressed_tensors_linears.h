@@ -13,7 +13,6 @@ std::vector<Reader> compressed_tensors_readers(const Json& config, std::span<con
                                                const std::vector<std::string>& floats, bool head);
 Json make_compressed_tensors_config(std::span<const QuantizedModule> modules, const std::vector<std::string>& floats,
                                     const WrittenFamily& family);
-std::vector<TensorToWrite> encode_compressed_tensors(const Json& config, const std::string& module,
-                                                     const weights::Weight& weight);
+std::vector<TensorToWrite> encode_compressed_tensors(const Json& config, const QuantizedModule& module);
 
 }  // namespace normtweak::formats

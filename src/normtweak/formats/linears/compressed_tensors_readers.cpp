@@ -13,8 +13,9 @@ namespace {
 std::string divided(std::span<const PackedModule> modules, const std::vector<std::string>& floats) {
   std::vector<std::pair<std::string, std::string>> linears;
   for (const auto& [name, settings, rows, columns] : modules) {
-    linears.emplace_back(name, fmt::format("{} {} {} {}", settings.bits, settings.group_size, settings.symmetric,
-                                           static_cast<int>(settings.kind)));
+    linears.emplace_back(
+        name, fmt::format("{} {} {} {} {}", settings.bits, settings.group_size, settings.symmetric,
+                          static_cast<int>(settings.kind), settings.input ? weights::describe(*settings.input) : ""));
   }
   for (const auto& name : floats) linears.emplace_back(name, "float");
   return divided_linear(linears);
@@ -28,29 +29,60 @@ bool has_group_of_vllm(const PackedSettings& settings) {
   return size == 0 || size == 32 || size == 64 || size == 128;
 }
 
+bool is_packed(const PackedSettings& settings) {
+  return settings.kind != PackedKind::integers && settings.kind != PackedKind::float8;
+}
+
+std::string unknown_packed(const PackedSettings& settings) {
+  if (settings.input) return "no kernel for packed weights with rounded inputs";
+  if (!is_common(settings)) return fmt::format("no kernel for {} bits", settings.bits);
+  if (!has_group_of_vllm(settings)) return fmt::format("no kernel for groups of {}", settings.group_size);
+  return "";
+}
+
+// Of integers of a byte, vLLM has W8A8 with one scale for a row or for all, and inputs rounded to 8 bits in a static
+// range or token by token.
+std::string unknown_integers(const PackedSettings& settings) {
+  if (!settings.input) return "no kernel for integers of a byte with float inputs";
+  if (settings.group_size != 0 || settings.tile_rows != 0) return "it wants one scale for a row or for all";
+  if (settings.bits != 8 || settings.input->bits != 8 || settings.input->floats || settings.input->group_size != 0) {
+    return fmt::format("no kernel for W{}A{}", settings.bits, settings.input->bits);
+  }
+  return settings.symmetric ? "" : "no kernel for zero-points of weights whose inputs are rounded";
+}
+
+// Why vLLM has no kernel for linears with these settings; empty if it has one.
+std::string unknown_to_vllm(const PackedSettings& settings) {
+  if (settings.kind == PackedKind::float8) return "";
+  return is_packed(settings) ? unknown_packed(settings) : unknown_integers(settings);
+}
+
 // What the kernels of vLLM do not take unless they pad, as they do in its newest versions.
 std::string odd_width(std::span<const PackedModule> modules) {
   constexpr std::int64_t kRows = 64, kColumns = 128;
   for (const auto& module : modules) {
+    if (!is_packed(module.settings)) continue;
     if (module.columns % kColumns != 0) return fmt::format("{} columns are no multiple of 128", module.columns);
     if (module.rows % kRows != 0) return fmt::format("{} rows are no multiple of 64", module.rows);
   }
   return "";
 }
 
-Reader vllm_of(std::span<const PackedModule> modules, const std::vector<std::string>& floats, bool packed_head) {
+Reader vllm_of(std::span<const PackedModule> modules, const std::vector<std::string>& floats, bool quantized_head) {
   const auto refused = [](std::string why) { return Reader{"vLLM", false, std::move(why)}; };
   for (const auto& module : modules) {
-    const auto& settings = module.settings;
-    if (!is_common(settings)) return refused(fmt::format("no kernel for {} bits", settings.bits));
-    if (!has_group_of_vllm(settings)) return refused(fmt::format("no kernel for groups of {}", settings.group_size));
+    if (auto why = unknown_to_vllm(module.settings); !why.empty()) return refused(std::move(why));
   }
   if (const auto name = divided(modules, floats); !name.empty()) {
     return refused(fmt::format("the parts of its {} differ", name));
   }
-  if (packed_head) return refused("a packed head was not tried");
-  const auto width = odd_width(modules);
-  return {"vLLM", true, width.empty() ? "" : "a version whose kernels pad: " + width};
+  if (quantized_head) return refused("a packed head was not tried");
+  if (const auto width = odd_width(modules); !width.empty()) {
+    return {"vLLM", true, "a version whose kernels pad: " + width};
+  }
+  const bool has_fp8 = std::ranges::any_of(
+      modules, [](const PackedModule& module) { return module.settings.kind == PackedKind::float8; });
+  return {"vLLM", true, has_fp8 ? "on GPUs with FP8, else with float activations" : ""};
 }
 
 bool is_true(const Json& config, const char* key) {
@@ -63,6 +95,10 @@ bool is_true(const Json& config, const char* key) {
 Reader transformers_of(const Json& config, const std::optional<PackedSettings>& dequantized_with,
                        std::span<const PackedModule> modules) {
   const bool symmetric = std::ranges::all_of(modules, [](const auto& module) { return module.settings.symmetric; });
+  const bool rounds =
+      std::ranges::any_of(modules, [](const auto& module) { return module.settings.input.has_value(); });
+  // It cannot load packed zero-points without dequantizing, and then leaves the inputs float.
+  if (rounds && !symmetric) return {"transformers", false, "it cannot load packed zero-points and round inputs"};
   const bool common = std::ranges::all_of(modules, [](const auto& module) { return is_common(module.settings); });
   const bool dequantizes = is_true(config, kDequantize);
   const bool one_setting =
@@ -95,16 +131,11 @@ std::vector<Reader> packed_readers(const Json& config, std::span<const PackedMod
           {"normtweak", true, ""}};
 }
 
-std::vector<Reader> byte_readers(std::span<const PackedModule> modules, bool rounds_activations) {
-  const bool are_floats = std::ranges::all_of(
-      modules, [](const PackedModule& module) { return module.settings.kind == PackedKind::float8; });
-  const bool are_rows = std::ranges::all_of(modules, [](const PackedModule& module) {
-    return module.settings.group_size == 0 && module.settings.tile_rows == 0;
-  });
-  Reader vllm = {"vLLM", true, are_floats ? "on GPUs with FP8, else with float activations" : ""};
-  if (!are_floats && !rounds_activations) vllm = {"vLLM", false, "no kernel for integers of a byte with float inputs"};
-  if (!are_floats && !are_rows) vllm = {"vLLM", false, "it wants one scale for a row or for all"};
-  return {{"transformers", true, "with compressed-tensors"}, vllm, {"normtweak", true, ""}};
+std::vector<Reader> byte_readers(std::span<const PackedModule> modules, const std::vector<std::string>& floats,
+                                 bool quantized_head) {
+  return {{"transformers", true, "with compressed-tensors"},
+          vllm_of(modules, floats, quantized_head),
+          {"normtweak", true, ""}};
 }
 
 }  // namespace normtweak::formats

@@ -14,7 +14,8 @@ namespace normtweak::formats {
 std::vector<Reader> packed_readers(const Json& config, std::span<const PackedModule> modules,
                                    const std::vector<std::string>& floats, bool packed_head = false);
 
-// Of a folder with weights of a byte each, integers or FP8. rounds_activations: whether servers round inputs as well.
-std::vector<Reader> byte_readers(std::span<const PackedModule> modules, bool rounds_activations);
+// Of a folder with weights of a byte each, integers or FP8.
+std::vector<Reader> byte_readers(std::span<const PackedModule> modules, const std::vector<std::string>& floats,
+                                 bool quantized_head = false);
 
 }  // namespace normtweak::formats

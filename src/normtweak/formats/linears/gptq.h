@@ -35,6 +35,6 @@ std::vector<Reader> gptq_readers(const Json& config, std::span<const QuantizedMo
 // all are symmetric, which more readers know, otherwise 2.
 Json make_gptq_config(std::span<const QuantizedModule> modules, const std::vector<std::string>& floats,
                       const WrittenFamily& family);
-std::vector<TensorToWrite> encode_gptq(const Json& config, const std::string& module, const weights::Weight& weight);
+std::vector<TensorToWrite> encode_gptq(const Json& config, const QuantizedModule& module);
 
 }  // namespace normtweak::formats

@@ -64,7 +64,7 @@ void add_overrides(const SharedSettings& shared, const std::vector<std::string>&
 
 Json make_gptq_config(std::span<const QuantizedModule> modules, const std::vector<std::string>& floats,
                       const WrittenFamily& family) {
-  for (const auto& [name, weight] : modules) for_module(name, [&] { check(written_affine(weight, "gptq")); });
+  for (const auto& module : modules) for_module(module.name, [&] { check(written_affine(module, "gptq")); });
   const auto shared = shared_settings(modules, "gptq");
   const auto& standard = shared.standard;
   const bool symmetric =
@@ -87,14 +87,15 @@ Json make_gptq_config(std::span<const QuantizedModule> modules, const std::vecto
   return config;
 }
 
-std::vector<TensorToWrite> encode_gptq(const Json& config, const std::string& module, const weights::Weight& weight) {
+std::vector<TensorToWrite> encode_gptq(const Json& config, const QuantizedModule& module) {
   const bool subtracts_one = config.at("checkpoint_format") == kVersion1;
-  return for_module(module, [&]() -> std::vector<TensorToWrite> {
-    const auto& affine = written_affine(weight, "gptq");
+  return for_module(module.name, [&]() -> std::vector<TensorToWrite> {
+    const auto& affine = written_affine(module, "gptq");
     check(affine);
     const auto later = [&](const char* part, at::ScalarType type, std::vector<std::int64_t> shape, auto make) {
-      return TensorToWrite{module + "." + part, type, std::move(shape),
-                           [module, affine, make] { return for_module(module, [&] { return make(affine); }); }};
+      return TensorToWrite{module.name + "." + part, type, std::move(shape), [name = module.name, affine, make] {
+                             return for_module(name, [&] { return make(affine); });
+                           }};
     };
     const auto out = affine.codes.size(0), in = affine.codes.size(1), groups = affine.scales.size(1);
     return {later("qweight", at::kInt, {packed_columns(in, affine.bits), out}, packed_codes),

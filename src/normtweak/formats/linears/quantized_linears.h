@@ -41,6 +41,13 @@ class QuantizedLinears {
   // The same without data (tensors of the meta device), from shapes alone.
   virtual weights::Weight outline(const TensorSource& file, const std::string& module) const = 0;
 
+  // How servers round the input of this linear; nullopt: not at all, or in a way that is not known here, which a note
+  // of open() says.
+  virtual std::optional<weights::ActivationQuantizer> input_quantizer(const TensorSource& /*file*/,
+                                                                      const std::string& /*module*/) const {
+    return std::nullopt;
+  }
+
   // The tensors that hold the floats of `weight`, as the file has them but in any float dtype; all others stay.
   virtual NamedTensors floats(const TensorSource& file, const std::string& module,
                               const weights::Weight& weight) const = 0;
@@ -58,6 +65,7 @@ class QuantizedLinears {
 struct QuantizedModule {
   std::string name;
   weights::Weight weight;
+  std::optional<weights::ActivationQuantizer> input_quantizer = {};  // nullopt: its input is not rounded
 };
 
 struct QuantizationFormat {
@@ -81,8 +89,7 @@ struct QuantizationFormat {
                       const WrittenFamily& family) = nullptr;
   // The tensors of `module` in a checkpoint with that config, each made when it is loaded. Throws Error naming the
   // module if the format cannot hold the weight: at once where its shape and settings tell, else when it is loaded.
-  std::vector<TensorToWrite> (*encode)(const Json& config, const std::string& module,
-                                       const weights::Weight& weight) = nullptr;
+  std::vector<TensorToWrite> (*encode)(const Json& config, const QuantizedModule& module) = nullptr;
   std::string_view side_file = {};                // a copy of the config for some readers; empty: none
   std::optional<at::ScalarType> scale_type = {};  // dtype of the scales; nullopt: that of the other floats
 };

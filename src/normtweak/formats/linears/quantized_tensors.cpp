@@ -67,6 +67,12 @@ class QuantizedTensors : public TensorSource {
     return linears_->outline(*file_, linear->module);
   }
 
+  std::optional<weights::ActivationQuantizer> input_quantizer(const std::string& name) const override {
+    const auto* linear = find(name);
+    if (linear == nullptr) return std::nullopt;
+    return linears_->input_quantizer(*file_, linear->module);
+  }
+
   std::vector<std::string> doubts(const std::string& name) const override {
     const auto* linear = find(name);
     return linear == nullptr ? std::vector<std::string>() : linears_->doubts(*file_, linear->module);

@@ -26,7 +26,7 @@ struct Named {
 
 std::vector<Named> affine(std::span<const QuantizedModule> modules) {
   std::vector<Named> found;
-  for (const auto& [name, weight] : modules) {
+  for (const auto& [name, weight, input] : modules) {
     if (const auto* one = std::get_if<AffineWeight>(&weight)) found.push_back({name, one});
   }
   return found;

@@ -13,11 +13,12 @@ namespace normtweak::formats {
 
 using weights::AffineWeight;
 
-const AffineWeight& written_affine(const weights::Weight& weight, std::string_view format) {
-  const auto* affine = std::get_if<AffineWeight>(&weight);
+const AffineWeight& written_affine(const QuantizedModule& module, std::string_view format) {
+  if (module.input_quantizer) fail("its input is rounded, which {} cannot say; compressed-tensors can", format);
+  const auto* affine = std::get_if<AffineWeight>(&module.weight);
   if (affine == nullptr) {
     fail("{} holds integers with scales and zero-points, and this weight is {}", format,
-         weights::describe(weight).name);
+         weights::describe(module.weight).name);
   }
   if (affine->float_zeros && !affine->symmetric) {
     fail("{} holds whole zero-points, and those of this weight are floats", format);
@@ -53,8 +54,9 @@ at::Tensor group_indices(const AffineWeight& weight) {
 
 SharedSettings shared_settings(std::span<const QuantizedModule> modules, std::string_view format) {
   std::vector<std::pair<AffineWeight, std::vector<std::string>>> found;
-  for (const auto& [name, weight] : modules) {
-    const auto& affine = for_module(name, [&]() -> const AffineWeight& { return written_affine(weight, format); });
+  for (const auto& module : modules) {
+    const auto& name = module.name;
+    const auto& affine = for_module(name, [&]() -> const AffineWeight& { return written_affine(module, format); });
     auto same = std::ranges::find_if(found, [&](const auto& entry) {
       const auto& [other, names] = entry;
       return other.bits == affine.bits && other.group_size == affine.group_size && other.symmetric == affine.symmetric;

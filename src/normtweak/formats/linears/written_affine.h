@@ -17,8 +17,9 @@ auto for_module(const std::string& module, const Action& action) {
   return about("linear " + module, action);
 }
 
-// Throws Error if the weight is not affine, or if its zero-points are floats: `format` does not hold it.
-const weights::AffineWeight& written_affine(const weights::Weight& weight, std::string_view format);
+// Throws Error if the weight is not affine, if its zero-points are floats, or if the input is rounded: `format` does
+// not hold it.
+const weights::AffineWeight& written_affine(const QuantizedModule& module, std::string_view format);
 
 // `master` in `type`. Throws Error calling it `what` if a value does not fit.
 at::Tensor stored_float(const at::Tensor& master, at::ScalarType type, std::string_view what);
