@@ -8,6 +8,7 @@
 #include <ATen/ops/zeros_like.h>
 
 #include "normtweak/base/error.h"
+#include "normtweak/model/decode_attention.h"
 
 namespace normtweak::model {
 namespace {
@@ -119,16 +120,31 @@ class BlockPass {
     auto [query, key, value] = project(input);
     query = normed_heads(NormRole::query, query);
     key = normed_heads(NormRole::key, key);
+    const RotaryTable* table = nullptr;
     if (block_.facts.rotary >= 0) {
       const auto& rotary = context_.tables->rotary[static_cast<std::size_t>(block_.facts.rotary)];
-      const auto& table = rotary.for_length(context_.start + query.size(1));
-      query = rotate(query, table, context_.start);
-      key = rotate(key, table, context_.start);
+      table = &rotary.for_length(context_.start + query.size(1));
+    }
+    auto* cache = context_.cache;
+    if (cache != nullptr && query.size(1) == 1 && has_decode_kernel(config_, query.options())) {
+      return decode_attention({.query = query,
+                               .key = key,
+                               .value = value,
+                               .keys = cache->keys,
+                               .values = cache->values,
+                               .rotary = table,
+                               .position = context_.start,
+                               .window = block_.facts.window,
+                               .scale = config_.attention_scale});
+    }
+    if (table != nullptr) {
+      query = rotate(query, *table, context_.start);
+      key = rotate(key, *table, context_.start);
     }
     query = query.transpose(1, 2);  // [samples, heads, tokens, head_size]
     key = key.transpose(1, 2);
     value = value.transpose(1, 2);
-    if (context_.cache != nullptr) extend(*context_.cache, context_.start, key, value);
+    if (cache != nullptr) extend(*cache, context_.start, key, value);
     return attend(query, key, value, config_, block_.facts, context_.tables->masks);
   }
 
