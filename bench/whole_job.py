@@ -98,6 +98,7 @@ def make_checkpoint(folder, shape, blocks, context, device):
         "num_key_value_heads": shape["kv_heads"], "vocab_size": vocabulary, "max_position_embeddings": context,
         "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": False, "hidden_act": "silu",
         "bos_token_id": 1, "eos_token_id": 2, "torch_dtype": "bfloat16"}))
+    give_back(device)
 
 
 def random_ids(path, shape, rows, tokens):
@@ -109,6 +110,12 @@ def synchronized(device):
     if device != "cpu":
         torch.cuda.synchronize()
     return time.perf_counter()
+
+
+def give_back(device):
+    """The program gets the device next."""
+    if device != "cpu":
+        torch.cuda.empty_cache()
 
 
 def timed(device, work, repeats):
@@ -131,8 +138,7 @@ def peaks(device):
     target = torch.empty_like(source)
     reached["bandwidth"] = 2 * source.numel() * 4 / timed(device, lambda: target.copy_(source), repeats)
     del source, target, left, right
-    if device != "cpu":
-        torch.cuda.empty_cache()  # the program gets the device next
+    give_back(device)
     return reached
 
 

@@ -87,7 +87,7 @@ Counts tweaking(int layers, std::int64_t tokens, std::int64_t steps) {
   tweak::EndToEndOptions options;
   options.steps = steps;
   options.batch_rows = 2;
-  options.rates.norms = options.rates.scales = options.rates.zeros = 1e-4;
+  options.norm_rate = options.scale_rate = options.zero_rate = 1e-4;  // no trials
   return counts_of([&] { tweak::tweak_end_to_end(decoder, quantized, text, options, silent_progress()); });
 }
 

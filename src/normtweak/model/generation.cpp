@@ -25,6 +25,7 @@
 #include "normtweak/model/activations.h"
 #include "normtweak/model/finite_outputs.h"
 #include "normtweak/model/forward_pass.h"
+#include "normtweak/model/fused_linears.h"
 #include "normtweak/model/head.h"
 
 namespace normtweak::model {
@@ -200,10 +201,11 @@ std::int64_t rows_in_batch(const Decoder& decoder, const GenerationOptions& opti
   return even_batch_size(batch_bytes(decoder) / row, (options.samples + processes - 1) / processes);
 }
 
-at::Tensor generate(const Decoder& decoder, const GenerationOptions& options, ProgressSink& progress,
+at::Tensor generate(const Decoder& given, const GenerationOptions& options, ProgressSink& progress,
                     const Processes& processes) {
   const c10::NoGradGuard no_gradients;
-  check(decoder, options);
+  check(given, options);
+  const auto decoder = given.device.is_cpu() ? given : with_fused_linears(given);
   const auto rows = rows_in_batch(decoder, options, processes.size());
   const auto share = processes.share((options.samples + rows - 1) / rows);  // of the batches
   const auto first = share.begin * rows, last = std::min(options.samples, (share.begin + share.count) * rows);
