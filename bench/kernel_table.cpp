@@ -46,8 +46,8 @@ std::string kernel_table(std::size_t rows) {
   std::vector<std::pair<std::string, Sum>> longest(sums.begin(), sums.end());
   std::ranges::sort(longest,
                     [](const auto& a, const auto& b) { return a.second.milliseconds > b.second.milliseconds; });
-  auto table = fmt::format("busy {:.1f} ms of {:.1f}, {} kernels\n\n| kernel | ms | share | launches |\n|-|-|-|-|\n", busy,
-                           last > first ? static_cast<double>(last - first) / 1e6 : 0.0, result->events().size());
+  auto table = fmt::format("busy {:.1f} ms of {:.1f}, {} kernels\n\n| kernel | ms | share | launches |\n|-|-|-|-|\n",
+                           busy, last > first ? static_cast<double>(last - first) / 1e6 : 0.0, result->events().size());
   for (std::size_t i = 0; i < std::min(longest.size(), rows); ++i) {
     const auto& [name, sum] = longest[i];
     table += fmt::format("| {} | {:.1f} | {:.1f}% | {} |\n", name.substr(0, 110), sum.milliseconds,

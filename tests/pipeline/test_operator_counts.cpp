@@ -82,8 +82,7 @@ TEST(OperatorCounts, QuantizingABlock) {
 Counts tweaking(int layers, std::int64_t tokens, std::int64_t steps) {
   const auto decoder = tiny_decoder({.layers = layers, .context = 512});
   const auto quantized = tests::quantized(decoder, tests::Weights::groups);
-  const auto text =
-      tweak::split_text({.ids = tests::random_ids(decoder, 24, tokens), .mask = {}, .provenance = {}});
+  const auto text = tweak::split_text({.ids = tests::random_ids(decoder, 24, tokens), .mask = {}, .provenance = {}});
   tweak::EndToEndOptions options;
   options.steps = steps;
   options.batch_rows = 2;

@@ -43,15 +43,15 @@ at::Tensor decode_attention(const DecodeAttention& attention) {
       values.data_ptr(),
       output.data_ptr()};
   const std::array<std::int64_t, 10> wide_counts = {query.stride(0),
-                                              key.stride(0),
-                                              value.stride(0),
-                                              keys.size(2),
-                                              rotary != nullptr ? rotary->cosine.size(1) : 0,
-                                              rotary != nullptr && rotary->interleaved ? 1 : 0,
-                                              heads,
-                                              shared,
-                                              position + 1 - seen,
-                                              position};
+                                                    key.stride(0),
+                                                    value.stride(0),
+                                                    keys.size(2),
+                                                    rotary != nullptr ? rotary->cosine.size(1) : 0,
+                                                    rotary != nullptr && rotary->interleaved ? 1 : 0,
+                                                    heads,
+                                                    shared,
+                                                    position + 1 - seen,
+                                                    position};
   std::array<int, wide_counts.size()> counts = {};
   std::ranges::transform(wide_counts, counts.begin(), [](std::int64_t count) { return static_cast<int>(count); });
   auto factor = static_cast<float>(scale);

@@ -12,7 +12,7 @@ namespace normtweak::model {
 struct DecodeAttention {
   // bf16 [samples, 1, heads or key_value_heads, head_size], before the rotation.
   at::Tensor query, key, value;
-  at::Tensor keys, values;  // bf16 [samples, key_value_heads, capacity, head_size], contiguous: the cache
+  at::Tensor keys, values;              // bf16 [samples, key_value_heads, capacity, head_size], contiguous: the cache
   const RotaryTable* rotary = nullptr;  // null: no rotation
   std::int64_t position = 0;            // of the new token, and the number of earlier ones in the cache
   std::int64_t window = 0;              // see LayerFacts

@@ -10,9 +10,9 @@ namespace normtweak::quantize {
 // most so many tokens are added in F32. At 70B a chunk's F32 copy takes 0.9 GiB, of 28672 columns.
 constexpr std::int64_t kTokensAtOnce = 8192;
 
-// sum += leftᵀ right, f32 [columns of left, columns of right]. left, right: [tokens, columns] of any float type, at most
-// kTokensAtOnce tokens. Products and sums are F32: either as F32 products, or, where right is bf16 on a GPU, on the
-// tensor cores, where products of bf16 pairs are exact and sums F32; an F32 left is then the sum of bf16 parts.
+// sum += leftᵀ right, f32 [columns of left, columns of right]. left, right: [tokens, columns] of any float type, at
+// most kTokensAtOnce tokens. Products and sums are F32: either as F32 products, or, where right is bf16 on a GPU, on
+// the tensor cores, where products of bf16 pairs are exact and sums F32; an F32 left is then the sum of bf16 parts.
 // TF32 and bf16 products of F32 must be off (full_precision.h).
 void add_moment(const at::Tensor& sum, const at::Tensor& left, const at::Tensor& right);
 
