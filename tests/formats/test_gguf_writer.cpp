@@ -1,7 +1,11 @@
 // Files of the `gguf` package, written again from what was read, have the same bytes.
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 
+#include "normtweak/formats/ggml_pack.h"
 #include "normtweak/formats/gguf.h"
 #include "normtweak/formats/gguf_writer.h"
 #include "support.h"
@@ -33,19 +37,55 @@ GgufTensorToWrite four_floats(const std::string& name, std::size_t bytes) {
   return {name, find_ggml_type(0), {2, 2}, write};
 }
 
+// `path` as this program writes it from what it reads: keys as stored, tensors by `tensors`.
+void expect_same_bytes(const std::filesystem::path& path, const GgufFile& file,
+                       const std::vector<GgufTensorToWrite>& tensors) {
+  GgufKeys keys;
+  for (const auto& key : file.keys()) keys.put_stored(key, file.stored_key(key));
+  const TemporaryFolder there;
+  write_gguf(there.path() / "again.gguf", keys, tensors);
+  EXPECT_TRUE(content(there.path() / "again.gguf") == content(path)) << path;
+  EXPECT_EQ(gguf_file_bytes(keys, tensors), std::filesystem::file_size(path)) << path;
+}
+
+// As tensors_of(), but weights with codes are unpacked and packed again.
+std::vector<GgufTensorToWrite> packed_tensors_of(const GgufFile& file) {
+  auto tensors = tensors_of(file);
+  for (auto& tensor : tensors) {
+    if (!tensor.type->layout || tensor.type->layout->pack == nullptr) continue;
+    tensor.write = [&file, name = tensor.name, type = tensor.type](const GgufSink& sink) {
+      sink(pack_blocks(std::get<weights::BlockWeight>(file.read_weight(name).value()), *type));
+    };
+  }
+  return tensors;
+}
+
+std::vector<std::filesystem::path> real_models() {
+  const char* listed = std::getenv("NORMTWEAK_REAL_MODELS");
+  std::istringstream list(listed == nullptr ? "" : listed);
+  std::vector<std::filesystem::path> paths;
+  for (std::string path; std::getline(list, path, ':');) {
+    if (!path.empty()) paths.emplace_back(path);
+  }
+  return paths;
+}
+
+TEST(RealGgufFiles, HaveTheSameBytesWhenWrittenAgain) {
+  const auto paths = real_models();
+  if (paths.empty()) GTEST_SKIP() << "NORMTWEAK_REAL_MODELS names no GGUF files";
+  for (const auto& path : paths) {
+    const GgufFile file(path);
+    expect_same_bytes(path, file, packed_tensors_of(file));
+  }
+}
+
 class RewrittenGgufFiles : public testing::TestWithParam<const char*> {};
 
 TEST_P(RewrittenGgufFiles, HaveTheSameBytes) {
   const auto folder = oracle_folder("gguf");
   REQUIRE_ORACLE(folder);
   const GgufFile file(folder / GetParam());
-  GgufKeys keys;
-  for (const auto& key : file.keys()) keys.put_stored(key, file.stored_key(key));
-  const auto tensors = tensors_of(file);
-  const TemporaryFolder there;
-  write_gguf(there.path() / "again.gguf", keys, tensors);
-  EXPECT_TRUE(content(there.path() / "again.gguf") == content(folder / GetParam()));
-  EXPECT_EQ(gguf_file_bytes(keys, tensors), std::filesystem::file_size(folder / GetParam()));
+  expect_same_bytes(folder / GetParam(), file, tensors_of(file));
 }
 
 INSTANTIATE_TEST_SUITE_P(Gguf, RewrittenGgufFiles, testing::Values("version3.gguf", "alignment128.gguf"));
