@@ -7,8 +7,8 @@
 namespace normtweak::model {
 namespace {
 
-// Copies may take one part in so many of the workspace.
-constexpr std::int64_t kShare = 4;
+// Copies may take one part in so many of the workspace: with more, fewer rows in a batch would cost what they save.
+constexpr std::int64_t kShare = 8;
 
 struct Group {
   LinearRole joined;

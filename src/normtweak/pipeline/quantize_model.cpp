@@ -78,7 +78,8 @@ RunResult quantize_model(const PreparedQuantize& prepared, ProgressSink& progres
       copy.emplace(
           untouched_place(options.output, format.output), format.output,
           [&] { return prepared.bytes + writer.copy_bytes(whole); },
-          [&](const std::filesystem::path& place) { writer.write_copy(whole, place); }, progress);
+          [&writer, whole](const std::filesystem::path& place) { writer.write_copy(whole, place); },
+          options.compute.device, progress);
     });
   }
   const auto tweaked =
