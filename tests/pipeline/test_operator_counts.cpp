@@ -47,20 +47,26 @@ TEST(OperatorCounts, AStepOfGeneration) {
   EXPECT_EQ(steps.passes, 2 * kSteps);  // one of each block
   EXPECT_LE(steps.waits, 1);            // for all of them
   const auto more_blocks = generation(3, kSteps + 1) - generation(2, kSteps + 1);
-  constexpr std::int64_t kOfBlock = 130, kOfStep = 130, kAllocationsOfBlock = 40;
+  constexpr std::int64_t kOfBlock = 270, kOfStep = 130, kAllocationsOfBlock = 40;
   EXPECT_LE(more_blocks.operators, kSteps * kOfBlock);
   EXPECT_LE(more_blocks.allocations, kSteps * kAllocationsOfBlock);
   EXPECT_LE(steps.operators, kSteps * (2 * kOfBlock + kOfStep));
   EXPECT_EQ((generation(2, kSteps, 8) - generation(2, kSteps, 4)).operators, 0);  // rows go through together
 }
 
-Counts quantization(int layers, std::int64_t hidden, std::int64_t tokens) {
+struct Columns {
+  std::int64_t hidden;
+  int group_size;
+};
+
+Counts quantization(int layers, const Columns& columns, std::int64_t tokens) {
+  const auto hidden = columns.hidden;
   const auto decoder =
       tiny_decoder({.layers = layers, .context = 512, .hidden = hidden, .head_size = 8, .intermediate = 2 * hidden});
   quantize::QuantizationPlan plan;
   plan.standard.method = "gptq";
   plan.standard.bits = 3;
-  plan.standard.group_size = 16;
+  plan.standard.group_size = columns.group_size;
   plan.drift_correction = 1;
   const calibrate::TokenBatch text = {.ids = tests::random_ids(decoder, 8, tokens), .mask = {}, .provenance = {}};
   return counts_of([&] {
@@ -71,16 +77,16 @@ Counts quantization(int layers, std::int64_t hidden, std::int64_t tokens) {
 }
 
 TEST(OperatorCounts, QuantizingABlock) {
-  const auto block = quantization(3, 32, 16) - quantization(2, 32, 16);
+  constexpr std::int64_t kLinears = 7, kGroups = 6 * 2 + 4;  // of a block with 32 columns, and 64 before `down`
+  const auto block = quantization(3, {32, 16}, 16) - quantization(2, {32, 16}, 16);
   // Two streams, each in two halves up to the three places behind the attention, and once whole.
   EXPECT_LE(block.passes, 2 * (2 * 3 + 1));
-  constexpr std::int64_t kLinears = 7, kOfLinear = 1200, kWaitsOfLinear = 40, kAllocationsOfLinear = 600;
-  EXPECT_LE(block.operators, kLinears * kOfLinear);
-  EXPECT_LE(block.waits, kLinears * kWaitsOfLinear);
-  EXPECT_LE(block.allocations, kLinears * kAllocationsOfLinear);
-  // Tokens of longer rows, and columns that fit one block of GPTQ, take no more calls.
-  EXPECT_LE((quantization(2, 32, 64) - quantization(2, 32, 16)).operators, 100);
-  EXPECT_LE((quantization(2, 64, 16) - quantization(2, 32, 16)).operators, 2 * kLinears * 40);
+  EXPECT_LE(block.operators, kLinears * 2000 + kGroups * 210);
+  EXPECT_LE(block.waits, kLinears * 40);
+  EXPECT_LE(block.allocations, kLinears * 600);
+  // Neither longer rows nor wider groups take more calls: a call per column would be 448 of them.
+  EXPECT_LE((quantization(2, {32, 16}, 64) - quantization(2, {32, 16}, 16)).operators, 100);
+  EXPECT_LE((quantization(2, {64, 32}, 16) - quantization(2, {32, 16}, 16)).operators, 100);
 }
 
 Counts tweaking(int layers, std::int64_t tokens, std::int64_t steps) {
@@ -96,9 +102,11 @@ Counts tweaking(int layers, std::int64_t tokens, std::int64_t steps) {
 
 TEST(OperatorCounts, AStepOfTheTweak) {
   const auto steps = tweaking(2, 16, 20) - tweaking(2, 16, 10);
-  EXPECT_LE(steps.operators, 10 * 1000);
+  EXPECT_LE(steps.operators, 10 * 1900);
   EXPECT_LE(steps.allocations, 10 * 500);
-  EXPECT_LE((tweaking(2, 64, 10) - tweaking(2, 16, 10)).operators, 100);
+  // Longer rows take about as many, up to what the choice of candidates does: a call per token would be 960 of them.
+  const auto longer = tweaking(2, 64, 20) - tweaking(2, 64, 10);
+  EXPECT_LE((longer - steps).operators, 500);
 }
 
 }  // namespace
