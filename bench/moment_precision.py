@@ -85,7 +85,7 @@ def main():
             print(f"\n{name}, {columns} columns, {tokens} tokens\n\n| chunk | error | bias of the diagonal | TFLOP/s |\n"
                   "|-|-|-|-|")
             report("F32, 8192", lambda a=left: summed(in_f32, a, x, 8192), wanted, flop, diagonal)
-            for chunk in (1024, 2048, 4096, 8192):
+            for chunk in (512, 1024, 2048, 4096, 8192):
                 report(f"tensor cores, {chunk}", lambda a=left, c=chunk: summed(on_tensor_cores, a, x, c), wanted, flop,
                        diagonal)
             try:

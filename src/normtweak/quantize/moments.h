@@ -6,8 +6,8 @@
 
 namespace normtweak::quantize {
 
-// Tokens of one product: a bound on rounding, not on memory. Tensor cores truncate while they accumulate, so sums of at
-// most so many tokens are added in F32. At 70B a chunk's F32 copy takes 0.9 GiB, of 28672 columns.
+// Tokens of one product, at most: sums of so many are added in F32. At 70B a chunk's F32 copy takes 0.9 GiB, of 28672
+// columns.
 constexpr std::int64_t kTokensAtOnce = 8192;
 
 // sum += leftᵀ right, f32 [columns of left, columns of right]. left, right: [tokens, columns] of any float type, at
