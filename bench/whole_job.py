@@ -351,7 +351,7 @@ def run_peers(job):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shape", choices=SHAPES)
-    parser.add_argument("--blocks", default="", help="how many are made and run, or two such numbers: 2,6; default: all")
+    parser.add_argument("--blocks", default="", help="how many are made and run, or two numbers: 2,6; default: all")
     parser.add_argument("--stage", choices=[*KEYS, "all"], default="all")
     parser.add_argument("--rows", type=int, default=512, help="of text")
     parser.add_argument("--tokens", type=int, default=512, help="in a row")
