@@ -14,14 +14,13 @@
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <fmt/format.h>
-#include <torch/csrc/autograd/profiler_kineto.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <map>
 
+#include "kernel_table.h"
 #include "normtweak/base/device/device.h"
 #include "normtweak/base/device/memory.h"
 #include "normtweak/model/families/families.h"
@@ -156,26 +155,6 @@ double product_rate(c10::Device device, at::ScalarType type) {
   return static_cast<double>(repeats) * 2 * std::pow(static_cast<double>(size), 3) / (clock.seconds() - begin);
 }
 
-void list_kernels(torch::autograd::profiler::ProfilerResult& result) {
-  std::map<std::string, std::pair<double, int>> kernels;
-  double all = 0;
-  for (const auto& event : result.events()) {
-    if (event.deviceType() != at::kCUDA) continue;
-    auto& [milliseconds, count] = kernels[event.name()];
-    milliseconds += static_cast<double>(event.durationNs()) / 1e6;
-    ++count;
-    all += static_cast<double>(event.durationNs()) / 1e6;
-  }
-  std::vector<std::pair<std::string, std::pair<double, int>>> rows(kernels.begin(), kernels.end());
-  std::ranges::sort(rows, [](const auto& a, const auto& b) { return a.second.first > b.second.first; });
-  fmt::print("\n| kernel | ms | share | launches |\n|-|-|-|-|\n");
-  for (std::size_t i = 0; i < std::min<std::size_t>(rows.size(), 32); ++i) {
-    const auto& [name, figures] = rows[i];
-    fmt::print("| {} | {:.1f} | {:.1f}% | {} |\n", name.substr(0, 110), figures.first, 100 * figures.first / all,
-               figures.second);
-  }
-}
-
 // What the weights leave of the memory that was there before them, less a sixteenth that is lost between the pieces of
 // the allocator.
 std::int64_t workspace(c10::Device device, std::int64_t before, std::int64_t allowed) {
@@ -185,7 +164,6 @@ std::int64_t workspace(c10::Device device, std::int64_t before, std::int64_t all
 }
 
 int run(const Shape& shape) {
-  namespace profiler = torch::autograd::profiler;
   const auto device = choose_device(shape.device);
   const auto type = parse_float_type(shape.type);
   const Clock clock(device);
@@ -231,13 +209,10 @@ int run(const Shape& shape) {
       static_cast<double>(ids.numel()) / teaching, shape.tokens,
       128.0 * static_cast<double>(shape.tokens) * (1 / rate + teaching / static_cast<double>(ids.numel())));
   if (shape.profile) {
-    const profiler::ProfilerConfig config(profiler::ProfilerState::KINETO);
-    const std::set<torch::profiler::impl::ActivityType> activities = {torch::profiler::impl::ActivityType::CUDA};
-    profiler::prepareProfiler(config, activities);
-    profiler::enableProfiler(config, activities);
+    start_profile();
     training.step();
     clock.seconds();
-    list_kernels(*profiler::disableProfiler());
+    fmt::print("\n{}", kernel_table(32));
   }
   return 0;
 }

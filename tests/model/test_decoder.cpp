@@ -10,6 +10,7 @@
 
 #include "normtweak/model/decoder.h"
 #include "normtweak/model/forward_pass.h"
+#include "normtweak/model/fused_linears.h"
 #include "normtweak/model/head.h"
 #include "support/explicit_model.h"
 #include "support/tiny_decoder.h"
@@ -33,6 +34,23 @@ const ModelCase kModels[] = {
 
 // F32 sums in another order, through two blocks.
 constexpr double kTolerance = 2e-5;
+
+TEST(Decoder, FusedLinearsComputeTheSame) {
+  for (const bool biases : {false, true}) {
+    const auto decoder = tiny_decoder({.biases = biases});
+    const auto fused = with_fused_linears(decoder);
+    EXPECT_EQ(decoder.blocks.get(1)->linears.size(), 7U);
+    EXPECT_EQ(fused.blocks.get(1)->linears.size(), 4U);
+    const auto ids = tests::random_ids(decoder, 3, 20);
+    const auto of = [&](const Decoder& model) { return logits(model, last_hidden_state(model, ids)); };
+    EXPECT_LT((of(fused) - of(decoder)).abs().max().item<double>(), kTolerance);
+  }
+  const auto quantized = tests::quantized(tiny_decoder(), Weights::groups);  // codes are not copied
+  EXPECT_EQ(with_fused_linears(quantized).blocks.get(0)->linears.size(), 7U);
+  auto crowded = tiny_decoder();
+  crowded.workspace = 1000;
+  EXPECT_EQ(with_fused_linears(crowded).blocks.get(0)->linears.size(), 7U);
+}
 
 TEST(Decoder, EqualsTheExplicitModel) {
   for (const auto& row : kModels) {

@@ -14,7 +14,7 @@ class CountedMemory {
  public:
   CountedMemory() : former_(c10::GetCPUAllocator()) {
     counter().former = former_;
-    counter().live = counter().peak = 0;
+    counter().live = counter().peak = counter().made = 0;
     c10::SetCPUAllocator(&counter(), kPriority);
   }
   CountedMemory(const CountedMemory&) = delete;
@@ -24,6 +24,7 @@ class CountedMemory {
   // Of the tensors that were made since the start.
   std::int64_t live() const { return counter().live; }
   std::int64_t peak() const { return counter().peak; }
+  std::int64_t allocations() const { return counter().made; }
   void forget_peak() { counter().peak = counter().live; }
 
  private:
@@ -43,6 +44,7 @@ class CountedMemory {
       const auto bytes = static_cast<std::int64_t>(count);
       pieces.emplace(start, Piece{std::move(data), bytes});
       live += bytes;
+      ++made;
       peak = std::max(peak, live);
       return {start, start, &give_back, c10::Device(c10::kCPU)};
     }
@@ -56,7 +58,7 @@ class CountedMemory {
 
     std::unordered_map<void*, Piece> pieces;
     c10::Allocator* former = nullptr;
-    std::int64_t live = 0, peak = 0;
+    std::int64_t live = 0, peak = 0, made = 0;
   };
   static Counter& counter() {
     static Counter the_counter;

@@ -9,6 +9,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/model/branched_rows.h"
+#include "normtweak/model/decode_attention.h"
 
 namespace normtweak::model {
 namespace {
@@ -121,26 +122,43 @@ class BlockPass {
     auto [query, key, value] = project(input);
     query = normed_heads(NormRole::query, query);
     key = normed_heads(NormRole::key, key);
-    if (block_.facts.rotary >= 0) rotate_both(query, key);
+    auto* cache = context_.cache;
+    if (cache != nullptr && query.size(1) == 1 && has_decode_kernel(config_, query.options())) {
+      return decode_attention({.query = query,
+                               .key = key,
+                               .value = value,
+                               .keys = cache->keys,
+                               .values = cache->values,
+                               .rotary = has_rotary() ? &rotary_table(context_.start + 1) : nullptr,
+                               .position = context_.start,
+                               .window = block_.facts.window,
+                               .scale = config_.attention_scale});
+    }
+    if (has_rotary()) rotate_both(query, key);
     query = query.transpose(1, 2);  // [samples, heads, tokens, head_size]
     key = key.transpose(1, 2);
     value = value.transpose(1, 2);
-    if (context_.cache != nullptr) extend(*context_.cache, context_.start, key, value);
+    if (cache != nullptr) extend(*cache, context_.start, key, value);
     if (branches_ != nullptr) return attend(query, key, value, config_, block_.facts, *branches_);
     return attend(query, key, value, config_, block_.facts, context_.tables->masks);
   }
 
+  bool has_rotary() const { return block_.facts.rotary >= 0; }
+
+  const RotaryTable& rotary_table(std::int64_t length) const {
+    return context_.tables->rotary[static_cast<std::size_t>(block_.facts.rotary)].for_length(length);
+  }
+
   // [samples, tokens, heads, head_size]
   void rotate_both(at::Tensor& query, at::Tensor& key) const {
-    const auto& rotary = context_.tables->rotary[static_cast<std::size_t>(block_.facts.rotary)];
     if (branches_ == nullptr) {
-      const auto& table = rotary.for_length(context_.start + query.size(1));
+      const auto& table = rotary_table(context_.start + query.size(1));
       query = rotate(query, table, context_.start);
       key = rotate(key, table, context_.start);
       return;
     }
     // A table of the positions that the tokens have, one row after the other.
-    const auto& table = rotary.for_length(branches_->rows().length);
+    const auto& table = rotary_table(branches_->rows().length);
     const auto positions = branches_->rows().positions.flatten();
     const RotaryTable own = {.cosine = table.cosine.index_select(0, positions),
                              .sine = table.sine.index_select(0, positions),

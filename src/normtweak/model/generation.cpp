@@ -4,8 +4,9 @@
 #include <ATen/core/Generator.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/div.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/multinomial.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/stack.h>
@@ -24,6 +25,7 @@
 #include "normtweak/model/activations.h"
 #include "normtweak/model/finite_outputs.h"
 #include "normtweak/model/forward_pass.h"
+#include "normtweak/model/fused_linears.h"
 #include "normtweak/model/head.h"
 
 namespace normtweak::model {
@@ -35,6 +37,10 @@ constexpr double kShareGpu = 0.75;
 // On a CPU, whose workspace is all that is free, it follows from the model, so that the text does not depend on what
 // else runs there: a quarter of its weights, which every step reads, or this if that is more.
 constexpr std::int64_t kLeastCpu = std::int64_t{4} << 30;
+
+// Steps between two looks at whether logits are finite, each of which waits for the device: it then idles until the
+// host has launched the next kernels.
+constexpr std::int64_t kStepsUnseen = 64;
 
 std::int64_t batch_bytes(const Decoder& decoder) {
   if (!decoder.device.is_cpu()) return static_cast<std::int64_t>(static_cast<double>(decoder.workspace) * kShareGpu);
@@ -132,6 +138,7 @@ at::Tensor generate_batch(const Decoder& decoder, const GenerationOptions& optio
   const auto never = ids_tensor(options.never, decoder.device);
   std::vector<at::Tensor> columns = {writer.begin()};
   const auto script = static_cast<std::int64_t>(options.prefix.size()) + 1;
+  auto logit_sum = at::zeros({}, at::TensorOptions(at::kFloat).device(decoder.device));  // not finite if any was not
   for (std::int64_t step = 0; step + 1 < options.tokens; ++step) {
     if (step > 0) renew_cache(decoder, cache, columns, step);
     auto next_logits = decode_step(decoder, cache, columns.back().unsqueeze(1), step);
@@ -139,7 +146,9 @@ at::Tensor generate_batch(const Decoder& decoder, const GenerationOptions& optio
       writer.advance_script();
       columns.push_back(writer.scripted());
     } else {
-      if (!std::isfinite(next_logits.sum().item<float>())) fail_where_not_finite(decoder, at::stack(columns, 1));
+      logit_sum.add_(next_logits.sum());
+      const bool looks = step % kStepsUnseen == 0 || step + 2 == options.tokens;
+      if (looks && !std::isfinite(logit_sum.item<float>())) fail_where_not_finite(decoder, at::stack(columns, 1));
       if (never.numel() > 0) next_logits.index_fill_(1, never, kImpossible);
       columns.push_back(writer.next(next_logits, columns.back()));
     }
@@ -177,7 +186,11 @@ at::Tensor sample(const at::Tensor& logits, const SamplingOptions& options, at::
     const auto before = probabilities.cumsum(-1) - probabilities;
     probabilities = at::where(before < options.top_p, probabilities, 0.0);
   }
-  const auto drawn = at::multinomial(probabilities, 1, false, std::move(generator));
+  // The exponential race of at::multinomial, which would first look at the probabilities and so wait for the device:
+  // among events with these rates, each is the first with its probability. Here the inverse times are compared.
+  auto times = at::empty_like(probabilities).exponential_(1, std::move(generator));
+  at::div_out(times, probabilities, times);
+  const auto drawn = times.argmax(-1, /*keepdim=*/true);
   return (ids.defined() ? ids.gather(1, drawn) : drawn).squeeze(1);
 }
 
@@ -188,10 +201,11 @@ std::int64_t rows_in_batch(const Decoder& decoder, const GenerationOptions& opti
   return even_batch_size(batch_bytes(decoder) / row, (options.samples + processes - 1) / processes);
 }
 
-at::Tensor generate(const Decoder& decoder, const GenerationOptions& options, ProgressSink& progress,
+at::Tensor generate(const Decoder& given, const GenerationOptions& options, ProgressSink& progress,
                     const Processes& processes) {
   const c10::NoGradGuard no_gradients;
-  check(decoder, options);
+  check(given, options);
+  const auto decoder = given.device.is_cpu() ? given : with_fused_linears(given);
   const auto rows = rows_in_batch(decoder, options, processes.size());
   const auto share = processes.share((options.samples + rows - 1) / rows);  // of the batches
   const auto first = share.begin * rows, last = std::min(options.samples, (share.begin + share.count) * rows);

@@ -185,6 +185,7 @@ weights::Weight quantize_linear(const model::Linear& linear, const quantize::Lin
 
 model::Block quantize_block(const model::Block& passes, const model::Block& exact, const BlockStreams& streams,
                             const quantize::QuantizationPlan& plan, const Processes& processes, ScarceExperts& scarce) {
+  static const Observed nothing = {};
   auto quantized = exact, so_far = passes;
   for (std::size_t i = 0; i < model::kPlaceKinds; ++i) {
     const auto kind = static_cast<model::PlaceKind>(i);
@@ -196,7 +197,7 @@ model::Block quantize_block(const model::Block& passes, const model::Block& exac
       const auto linear_plan = plan_of(quantized.linears[part], plan);
       if (place_of(role, expert).kind != kind || !linear_plan) continue;
       const auto found = observed.find(place_of(role, expert));
-      const auto seen = found == observed.end() ? Observed{} : found->second;
+      const auto& seen = found == observed.end() ? nothing : found->second;  // the next linear takes its factors
       if (seen.few_tokens) scarce.without_hessian.push_back(linear.name);
       linear.weight = quantize_linear(linear, *linear_plan, seen, plan.drift_correction);
       processes.broadcast(weights::tensors(linear.weight));

@@ -52,7 +52,8 @@ RunResult quantize_model(const PreparedQuantize& prepared, ProgressSink& progres
   const auto memory = plan_run(checkpoint, options.compute, needs, available_memory(options.compute));
   if (const auto note = describe(memory); !note.empty()) progress.note(note);
   note_slow_rounding(linears, options.compute.device, progress);
-  const auto floats = load_float_model(checkpoint, options.compute, memory);
+  FloatModel floats;
+  timed(result.seconds, "load", [&] { floats = load_float_model(checkpoint, options.compute, memory); });
   note_readers(options.output, result.readers, format, progress);
   auto start = floats.passes;
   start.blocks.keep_new(memory.quantized);
@@ -77,7 +78,8 @@ RunResult quantize_model(const PreparedQuantize& prepared, ProgressSink& progres
       copy.emplace(
           untouched_place(options.output, format.output), format.output,
           [&] { return prepared.bytes + writer.copy_bytes(whole); },
-          [&](const std::filesystem::path& place) { writer.write_copy(whole, place); }, progress);
+          [&writer, whole](const std::filesystem::path& place) { writer.write_copy(whole, place); },
+          options.compute.device, progress);
     });
   }
   const auto tweaked =

@@ -132,7 +132,7 @@ struct RunResult {
   std::vector<tweak::LayerwiseReport> blocks;
   std::optional<tweak::EndToEndResult> end_to_end;  // its model is left empty
   std::int64_t steps = 0;
-  std::map<std::string, double> seconds;  // generate, quantize, tweak, evaluate, save, total
+  std::map<std::string, double> seconds;  // load, generate, quantize, tweak, evaluate, save, total
   // What led to this result.
   // quantize: as resolved for this model; its standard plan is main_plan() of planned_linears.h
   std::optional<quantize::QuantizationPlan> plan;

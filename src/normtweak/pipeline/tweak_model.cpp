@@ -97,12 +97,15 @@ RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
                                needs_to_tweak(quantized_checkpoint, options.tweak, calibration.size, external, counts),
                                available_memory(options.compute));
   if (const auto note = describe(memory); !note.empty()) progress.note(note);
-  const auto floats = load_float_model(std::move(reference), options.compute, memory);
-  // In F32, the values in the file; passes convert them on the fly.
-  const auto exact = load_decoder(quantized_checkpoint, {.device = options.compute.device,
-                                                         .type = at::kFloat,
-                                                         .residence = memory.quantized,
-                                                         .workspace = memory.workspace});
+  FloatModel floats;
+  model::Decoder exact;  // in F32, the values in the file; passes convert them on the fly
+  timed(result.seconds, "load", [&] {
+    floats = load_float_model(std::move(reference), options.compute, memory);
+    exact = load_decoder(quantized_checkpoint, {.device = options.compute.device,
+                                                .type = at::kFloat,
+                                                .residence = memory.quantized,
+                                                .workspace = memory.workspace});
+  });
   const auto quantized = with_type(exact, options.compute.type);
   progress.note(fmt::format("{}: {}", output_name(options), formats::readers_line(result.readers)));
   result.model = options.quantized;

@@ -1,5 +1,7 @@
 #include "normtweak/pipeline/untouched_copy.h"
 
+#include <c10/core/StreamGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <fmt/format.h>
 
 #include <exception>
@@ -21,21 +23,37 @@ fs::path untouched_place(const fs::path& output, OutputKind kind) {
 }
 
 UntouchedCopy::UntouchedCopy(const fs::path& place, OutputKind kind, const std::function<std::int64_t()>& bytes,
-                             const std::function<void(const fs::path& place)>& save, ProgressSink& progress) {
-  try {
+                             std::function<void(const fs::path& place)> save, c10::Device device,
+                             ProgressSink& progress)
+    : progress_(progress), place_(place) {
+  finish([&] {
     check_output(place, kind, {}, bytes());
-    save(place);
-    place_ = place;
+    if (device.is_cpu()) {
+      save(place);
+    } else {
+      saving_ = std::async(std::launch::async, [place, save = std::move(save), device] {
+        const c10::StreamGuard own(c10::impl::VirtualGuardImpl(device.type()).getStreamFromGlobalPool(device));
+        save(place);
+      });
+    }
     progress.note(fmt::format(
-        "quantized; while the tweak runs, the model as it is now is in {}, from which `normtweak tweak` can go on",
+        "quantized; while the tweak runs, the model as it is now is kept in {}, from which `normtweak tweak` can go on",
         place.string()));
+  });
+}
+
+void UntouchedCopy::finish(const std::function<void()>& saving) {
+  try {
+    saving();
   } catch (const std::exception& error) {  // whatever it is: the run itself is sound
-    progress.note(
+    place_.clear();
+    progress_.note(
         fmt::format("no copy of the quantized model is kept while the tweak runs: {}", library_message(error)));
   }
 }
 
-void UntouchedCopy::remove() const {
+void UntouchedCopy::remove() {
+  if (saving_.valid()) finish([&] { saving_.get(); });
   if (place_.empty()) return;
   const TemporaryPath gone(staging_name(place_));
   std::error_code ignored;

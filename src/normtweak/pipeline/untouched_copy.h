@@ -1,8 +1,11 @@
 // What was quantized, on disk while the tweak runs: a run that ends before its tweak does loses no more than the tweak.
 #pragma once
+#include <c10/core/Device.h>
+
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <future>
 
 #include "normtweak/base/progress.h"
 #include "normtweak/pipeline/output_kind.h"
@@ -16,14 +19,22 @@ std::filesystem::path untouched_place(const std::filesystem::path& output, Outpu
 class UntouchedCopy {
  public:
   // Calls `save` with that place, and notes where it is. If that fails, or if the disk has no room for as many bytes as
-  // copy and result have, the run goes on without a copy, which is noted too.
+  // copy and result have, the run goes on without a copy, which is noted too. device: of the model. While a GPU goes
+  // on, a thread of the host copies, packs and writes, on a stream of its own; what it saves must be complete on the
+  // device. The sink is used in the calling thread alone.
   UntouchedCopy(const std::filesystem::path& place, OutputKind kind, const std::function<std::int64_t()>& bytes,
-                const std::function<void(const std::filesystem::path& place)>& save, ProgressSink& progress);
+                std::function<void(const std::filesystem::path& place)> save, c10::Device device,
+                ProgressSink& progress);
 
-  void remove() const;
+  // Waits for the end of saving, if need be.
+  void remove();
 
  private:
+  void finish(const std::function<void()>& saving);
+
+  ProgressSink& progress_;
   std::filesystem::path place_;  // empty: there is none
+  std::future<void> saving_;     // not valid once it has ended; its destructor waits
 };
 
 }  // namespace normtweak::pipeline

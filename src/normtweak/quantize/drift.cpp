@@ -11,13 +11,10 @@
 
 #include "normtweak/base/device/matrix_product.h"
 #include "normtweak/quantize/full_precision.h"
+#include "normtweak/quantize/moments.h"
 
 namespace normtweak::quantize {
 namespace {
-
-// A bound on rounding, not on memory: tensor cores truncate while they accumulate, so sums of at most so many tokens
-// are added in F32. At 70B a chunk's F32 copy takes 0.9 GiB, of 28672 columns.
-constexpr std::int64_t kTokensAtOnce = 8192;
 
 // W D + R, which H⁻¹ turns into the correction of the weight.
 at::Tensor wanted_change(const at::Tensor& weight, const Drift& drift) {
@@ -42,21 +39,22 @@ void DriftAccumulator::add(const at::Tensor& exact, const at::Tensor& x, const a
   const auto tokens = x.numel() / x.size(-1);
   for (std::int64_t first = 0; first < tokens; first += kTokensAtOnce) {
     const auto count = std::min(kTokensAtOnce, tokens - first);
-    const auto rows = [&](const at::Tensor& all) {
-      return all.reshape({tokens, -1}).narrow(0, first, count).to(device, at::kFloat);
+    const auto in_own_type = [&](const at::Tensor& all) {
+      return all.reshape({tokens, -1}).narrow(0, first, count).to(device);
     };
-    auto chunk = rows(x);
+    const auto rows = [&](const at::Tensor& all) { return in_own_type(all).to(at::kFloat); };
+    auto chunk = in_own_type(x);
     const auto weight = weights ? rows(*weights) : at::Tensor();
     // Tokens of weight 0 may hold any values; a product alone would not do, since NaN * 0 is NaN.
     const auto weighed = [&](const at::Tensor& change) {
       return weight.defined() ? at::where(weight > 0, change * weight, 0.0) : change;
     };
-    const auto change = weighed(rows(exact) - chunk);
+    const auto change = weighed(rows(exact) - chunk.to(at::kFloat));
     if (weight.defined()) chunk = at::where(weight > 0, chunk, 0.0);
-    add_matmul_transposed(sum_.inputs, change.t(), chunk.t());
+    add_moment(sum_.inputs, change, chunk);
     if (sum_.residual.defined()) {
       const auto residual_change = weighed(rows(exact_residual) - rows(residual));
-      add_matmul_transposed(sum_.residual, residual_change.t(), chunk.t());
+      add_moment(sum_.residual, residual_change, chunk);
     }
   }
 }

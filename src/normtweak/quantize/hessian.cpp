@@ -11,16 +11,9 @@
 #include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
 #include "normtweak/quantize/full_precision.h"
+#include "normtweak/quantize/moments.h"
 
 namespace normtweak::quantize {
-namespace {
-
-// A bound on rounding, not on memory: tensor cores truncate while they accumulate, so sums of at most so many tokens
-// are added in F32. At 70B a chunk's F32 copy takes 0.9 GiB, of 28672 columns.
-constexpr std::int64_t kTokensAtOnce = 8192;
-
-}  // namespace
-
 HessianAccumulator::HessianAccumulator(std::int64_t in, c10::Device device)
     : sum_(at::zeros({in, in}, at::TensorOptions(at::kFloat).device(device))),
       total_weight_(at::zeros({}, at::TensorOptions(at::kDouble).device(device))) {}
@@ -41,12 +34,13 @@ void HessianAccumulator::add(const at::Tensor& x, const std::optional<at::Tensor
   const auto roots = weights ? weights->reshape({-1, 1}).to(sum_.device(), at::kFloat).sqrt() : at::Tensor();
   for (std::int64_t first = 0; first < rows.size(0); first += kTokensAtOnce) {
     const auto count = std::min(kTokensAtOnce, rows.size(0) - first);
-    auto chunk = rows.narrow(0, first, count).to(sum_.device(), at::kFloat);
+    auto chunk = rows.narrow(0, first, count).to(sum_.device());
     if (roots.defined()) {
       const auto root = roots.narrow(0, first, count);
-      chunk = at::where(root > 0, chunk * root, 0.0);  // a product alone would not do: NaN * 0 is NaN
+      const auto weighed = weights->scalar_type() == at::kBool ? chunk : chunk.to(at::kFloat) * root;
+      chunk = at::where(root > 0, weighed, 0.0);  // a product alone would not do: NaN * 0 is NaN
     }
-    add_matmul_transposed(sum_, chunk.t(), chunk.t());
+    add_moment(sum_, chunk, chunk);
   }
   if (weights) {
     total_weight_.add_(weights->to(sum_.device()).sum(at::kDouble));

@@ -1,0 +1,45 @@
+#include "normtweak/quantize/moments.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/mm.h>
+
+#include <algorithm>
+
+#include "normtweak/base/device/matrix_product.h"
+
+namespace normtweak::quantize {
+namespace {
+
+// A bound on rounding, not on memory: tensor cores truncate while they accumulate, so that a sum of terms of one sign
+// comes out short by a share that grows with their number. bench/moment_precision.py measures it.
+constexpr std::int64_t kTokensOnTensorCores = 2048;
+
+// Products of bf16 pairs are exact in F32.
+void add_product(const at::Tensor& sum, const at::Tensor& left, const at::Tensor& right) {
+  if (!sum.is_cuda()) return add_matmul_transposed(sum, left.to(at::kFloat).t(), right.to(at::kFloat).t());
+  for (std::int64_t first = 0; first < left.size(0); first += kTokensOnTensorCores) {
+    const auto count = std::min(kTokensOnTensorCores, left.size(0) - first);
+    sum.add_(at::mm(left.narrow(0, first, count).t(), right.narrow(0, first, count), at::kFloat));
+  }
+}
+
+}  // namespace
+
+std::vector<at::Tensor> bf16_parts(const at::Tensor& values) {
+  auto first = values.to(at::kBFloat16);
+  if (values.scalar_type() == at::kBFloat16) return {first};
+  auto second = (values - first).to(at::kBFloat16);
+  return {std::move(first), std::move(second)};
+}
+
+void add_moment_of_parts(const at::Tensor& sum, const at::Tensor& left, const at::Tensor& right) {
+  for (const auto& part : bf16_parts(left)) add_product(sum, part, right);
+}
+
+void add_moment(const at::Tensor& sum, const at::Tensor& left, const at::Tensor& right) {
+  if (sum.is_cuda() && right.scalar_type() == at::kBFloat16) return add_moment_of_parts(sum, left, right);
+  const auto wide = right.to(at::kFloat);
+  add_matmul_transposed(sum, (left.is_same(right) ? wide : left.to(at::kFloat)).t(), wide.t());
+}
+
+}  // namespace normtweak::quantize
