@@ -335,7 +335,7 @@ CASES = [
     ("eval overflowing --task piqa=two_in_a_line.jsonl", 1, ["two_in_a_line.jsonl:1", "JSON"]),
     ("eval overflowing --task piqa=missing.jsonl", 1, ["missing.jsonl", "No such file"]),
     ("eval overflowing --task piqa=precious", 1, ["precious", "folder"]),
-    ("eval overflowing --task piqa=pipe", 1, ["pipe", "regular file"]),
+    ("eval overflowing --task piqa=pipe", 1, ["pipe", "is a pipe"]),
     ("eval overflowing --task =two_answers.jsonl", 2, ["--task", "hellaswag"]),
     ("eval overflowing --task piqa=two_answers.jsonl --task piqa=two_answers.jsonl", 2,
      ["--task piqa", "two_answers.jsonl", "twice"]),

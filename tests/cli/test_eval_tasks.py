@@ -131,6 +131,17 @@ def test_examples_are_limited(models, tmp_path):
         assert figures(found, "openbookqa")["acc"]["count"] == 5
 
 
+def test_line_ends_of_windows_and_blank_lines(models, tmp_path):
+    rows = [row for row, *_ in choice_rows.examples("piqa", ROWS)]
+    plain = write_rows(tmp_path / "plain.jsonl", rows)
+    other = tmp_path / "other.jsonl"
+    other.write_bytes(b"\r\n \r\n".join(json.dumps(row).encode() for row in rows))
+    found = cli_program.report("eval", models[0] / "exact", "--task", f"piqa={plain}", "--task", f"piqa={other}",
+                               to=tmp_path)
+    values = [(figure["metric"], figure["value"], figure["count"]) for figure in found["figures"]]
+    assert values[:2] == values[2:] and values[0][2] == ROWS
+
+
 def test_flavours_of_lambada(models, tmp_path):
     """They differ in their data alone; --lambada is OpenAI's."""
     folder = models[0]
