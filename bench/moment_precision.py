@@ -89,7 +89,7 @@ def main():
                 report(f"tensor cores, {chunk}", lambda a=left, c=chunk: summed(on_tensor_cores, a, x, c), wanted, flop,
                        diagonal)
             try:
-                report("tensor cores, added in the product, 4096", lambda a=left: summed_in_place(a, x, 4096), wanted,
+                report("tensor cores, added in the product, 1024", lambda a=left: summed_in_place(a, x, 1024), wanted,
                        flop, diagonal)
             except (RuntimeError, TypeError) as refusal:
                 print(f"added in the product: {refusal}")

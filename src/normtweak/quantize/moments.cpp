@@ -1,7 +1,7 @@
 #include "normtweak/quantize/moments.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/mm.h>
+#include <ATen/ops/addmm.h>
 
 #include <algorithm>
 
@@ -11,15 +11,17 @@ namespace normtweak::quantize {
 namespace {
 
 // A bound on rounding, not on memory: tensor cores truncate while they accumulate, so that a sum of terms of one sign
-// comes out short by a share that grows with their number. bench/moment_precision.py measures it.
-constexpr std::int64_t kTokensOnTensorCores = 2048;
+// comes out short by a share that grows with their number. With 1024 the Hessian's error against F64 is that of F32
+// products of 8192 tokens (docs/benchmarks.md; bench/moment_precision.py).
+constexpr std::int64_t kTokensOnTensorCores = 1024;
 
 // Products of bf16 pairs are exact in F32.
 void add_product(const at::Tensor& sum, const at::Tensor& left, const at::Tensor& right) {
   if (!sum.is_cuda()) return add_matmul_transposed(sum, left.to(at::kFloat).t(), right.to(at::kFloat).t());
   for (std::int64_t first = 0; first < left.size(0); first += kTokensOnTensorCores) {
     const auto count = std::min(kTokensOnTensorCores, left.size(0) - first);
-    sum.add_(at::mm(left.narrow(0, first, count).t(), right.narrow(0, first, count), at::kFloat));
+    auto total = sum;
+    at::addmm_out(total, sum, left.narrow(0, first, count).t(), right.narrow(0, first, count), at::kFloat);
   }
 }
 
