@@ -264,7 +264,7 @@ def test_documents_in_the_report_of_a_run(models, tmp_path):
         ours = figures(saved, "perplexity/lm-eval")[metric]
         assert run[key]["float"] == close(expected[metric][0])
         assert (run[key]["tweaked"], run[key]["stderr"]) == (close(ours["value"]), close(ours["error"], 2e-3))
-        assert run[key]["quantized"] > run[key]["tweaked"]
+        assert run[key]["quantized"] != run[key]["float"]
     assert run["perplexity"]["protocol"] == "lm-eval"
     assert run["tokens_scored"] == saved["tokens_scored"]
     assert run["kld"]["tweaked"] == close(saved["kld"]["mean"])

@@ -9,7 +9,6 @@
 #include "normtweak/evaluate/documents.h"
 #include "normtweak/evaluate/perplexity.h"
 #include "normtweak/text/corpus.h"
-#include "normtweak/text/tokenizer_folder.h"
 
 namespace normtweak::evaluate {
 namespace {
@@ -18,7 +17,7 @@ using Document = DocumentText::Document;
 
 // What stands before a document, so that its first token is predicted: BOS, or EOS in a vocabulary without it.
 std::int64_t token_before(const TaskInput& input) {
-  const auto roles = load_tokenizer_with_makings(input.tokenized_by).makings.value().roles;
+  const auto& roles = input.tokenized_by.token_roles;
   for (const auto* role : {"bos_token", "eos_token"}) {
     const auto found = roles.find(role);
     if (found == roles.end()) continue;

@@ -233,6 +233,7 @@ void add_tokenizer(Checkpoint& checkpoint) {
                                 [&] { return text::load_tokenizer(tokenizer_folder(checkpoint, *file)); });
     loaded.tokenizer.limit_ids(checkpoint.numbers.vocabulary);
     checkpoint.tokenizer = std::make_shared<const text::Tokenizer>(std::move(loaded.tokenizer));
+    checkpoint.token_roles = std::move(loaded.roles);
     std::ranges::move(loaded.notes, std::back_inserter(checkpoint.notes));
   } catch (const Error& error) {
     checkpoint.tokenizer_refusal = error.what();

@@ -38,6 +38,7 @@ struct Checkpoint {
   std::map<std::string, std::string> side_files;  // name → content: tokenizer.json, generation_config.json, ...
   std::string tokenizer_problem;  // why the source's tokenizer is not among them, if it has one; usually empty
   std::shared_ptr<const text::Tokenizer> tokenizer;  // null where tokenizer.json is not among them or cannot be used
+  std::map<std::string, std::string> token_roles;    // its "bos_token" → "<s>", of those that its files name
   std::string tokenizer_refusal;                     // why it cannot
   std::vector<std::string> notes;  // what was assumed or not understood, one line each, with the file and the advice
 };

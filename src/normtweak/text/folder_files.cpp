@@ -101,13 +101,17 @@ std::vector<std::string> note_on_ids(const std::vector<DeclaredToken>& declared,
 }
 
 std::optional<TokenizerMakings> kept_makings(const TokenizerFolder& folder, const Json& document,
-                                             const std::vector<AddedToken>& added, const TokenRoles& roles) {
+                                             const std::vector<AddedToken>& added) {
   if (!folder.keep_makings) return std::nullopt;
-  TokenizerMakings makings = {.document = document, .added = added, .roles = {}};
+  return TokenizerMakings{.document = document, .added = added};
+}
+
+std::map<std::string, std::string> tokens_by_role(const TokenRoles& roles) {
+  std::map<std::string, std::string> tokens;
   for (const auto role : kRoles) {
-    if (auto token = roles.content(role); !token.empty()) makings.roles.emplace(role, std::move(token));
+    if (auto token = roles.content(role); !token.empty()) tokens.emplace(role, std::move(token));
   }
-  return makings;
+  return tokens;
 }
 
 }  // namespace normtweak::text

@@ -49,7 +49,10 @@ std::vector<std::string> note_on_ids(const std::vector<DeclaredToken>& declared,
 // The makings of a tokenizer, if the folder asks for them. document: the content of tokenizer.json, or of what stands
 // for it.
 std::optional<TokenizerMakings> kept_makings(const TokenizerFolder& folder, const Json& document,
-                                             const std::vector<AddedToken>& added, const TokenRoles& roles);
+                                             const std::vector<AddedToken>& added);
+
+// See LoadedTokenizer::roles.
+std::map<std::string, std::string> tokens_by_role(const TokenRoles& roles);
 
 // Without a copy if there was nothing: it may be a million tokens.
 template <class Element>

@@ -150,14 +150,14 @@ class Writer {
   std::string unknown_token() const {
     const auto of_model = document_["model"]["unk_token"];
     if (!of_model.is_null()) return std::string(of_model.text());
-    const auto of_role = makings_.roles.find("unk_token");
-    return of_role == makings_.roles.end() ? std::string() : of_role->second;
+    const auto of_role = loaded_.roles.find("unk_token");
+    return of_role == loaded_.roles.end() ? std::string() : of_role->second;
   }
 
   void put_roles() {
     for (const auto& [role, key] : kGgufRoles) {
-      const auto found = makings_.roles.find(std::string(role));
-      if (found == makings_.roles.end() || has_id(key)) continue;
+      const auto found = loaded_.roles.find(std::string(role));
+      if (found == loaded_.roles.end() || has_id(key)) continue;
       const auto id = loaded_.tokenizer.id_of(found->second);
       if (id) result_.ids.emplace_back(key, static_cast<std::uint32_t>(checked_id(*id, found->second)));
     }

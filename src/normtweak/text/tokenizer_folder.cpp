@@ -101,14 +101,14 @@ LoadedTokenizer load_from_json(const TokenizerFolder& folder, FolderFile& config
   config.content = nullptr;  // it may hold a million tokens, which `roles` has in less memory
   tokens = with_roles(std::move(tokens), roles, row);
   const auto others = roles.take_declared_beside(document.added);
-  auto makings = kept_makings(folder, document.parts, tokens, roles);
+  auto makings = kept_makings(folder, document.parts, tokens);
 
   Tokenizer tokenizer(document.parts, std::move(tokens), document.origin);
   if (row != nullptr && row->around == Around::cls_and_sep)
     tokenizer.surround(roles.content("cls_token"), roles.content("sep_token"));
   append(notes, note_on_ids(document.added, tokenizer, document.origin));
   append(notes, note_on_ids(others, tokenizer, folder.origin));
-  return {tokenizer, std::move(notes), std::move(makings)};
+  return {tokenizer, std::move(notes), tokens_by_role(roles), std::move(makings)};
 }
 
 }  // namespace

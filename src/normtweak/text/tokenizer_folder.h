@@ -54,7 +54,6 @@ struct TokenizerFolder {
 struct TokenizerMakings {
   Json document;  // without `added_tokens`; with the vocabulary, which may take hundreds of megabytes
   std::vector<AddedToken> added;
-  std::map<std::string, std::string> roles;  // "bos_token" → "<s>", of those that there are
 };
 
 struct LoadedTokenizer {
@@ -62,7 +61,8 @@ struct LoadedTokenizer {
   // What the user should know: a class that is not known here, or one that leaves out parts of tokenizer.json; added
   // tokens that do not get the ids that a file gives them.
   std::vector<std::string> notes;
-  std::optional<TokenizerMakings> makings = {};  // with `keep_makings`
+  std::map<std::string, std::string> roles = {};  // "bos_token" → "<s>", of those that there are
+  std::optional<TokenizerMakings> makings = {};   // with `keep_makings`
 };
 
 // Each file is parsed once, and no more of it than its text is kept. Throws Error naming the file and the part that is

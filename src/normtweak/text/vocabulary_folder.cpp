@@ -66,10 +66,10 @@ std::string VocabularyFolder::around(std::string_view flag, std::string_view rol
 LoadedTokenizer VocabularyFolder::finish(const Json& parts, std::vector<AddedToken> tokens,
                                          const RebuildingClass* row) {
   tokens = with_roles(std::move(tokens), roles_, row);
-  auto makings = kept_makings(folder_, parts, tokens, roles_);
+  auto makings = kept_makings(folder_, parts, tokens);
   Tokenizer tokenizer(parts, std::move(tokens), origin_);
   append(notes_, note_on_ids(roles_.take_declared_beside({}), tokenizer, folder_.origin));
-  return {tokenizer, std::move(notes_), std::move(makings)};
+  return {tokenizer, std::move(notes_), tokens_by_role(roles_), std::move(makings)};
 }
 
 // With BOS and EOS where tokenizer_config.json asks for them.
