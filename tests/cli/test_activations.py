@@ -21,7 +21,9 @@ PLANS = {
     "W8A8-static-asymmetric": (8, 32, ["--activation-bits", 8, "--activation-scale", "tensor",
                                        "--activation-asymmetric"]),
     "W4A8": (4, 32, ["--symmetric", "--activation-bits", 8]),
-    "W4A4": (4, 32, ["--symmetric", "--activation-bits", 4]),
+    # Asymmetric: in a symmetric dynamic range the largest value, if negative, lies right between two codes (-7.5), so
+    # that the last bit of a sum decides, and at 4 bits it moves whole logits.
+    "W4A4": (4, 32, ["--symmetric", "--activation-bits", 4, "--activation-asymmetric"]),
     "W4A4-static": (4, 32, ["--symmetric", "--activation-bits", 4, "--activation-scale", "tensor"]),
     "W8A8-smoothquant": (8, 0, ["--symmetric", "--activation-bits", 8, "--transform", "smoothquant"]),
     "W8A8-gptq": (8, 0, ["--symmetric", "--activation-bits", 8, "--method", "gptq"]),
@@ -142,7 +144,7 @@ def test_inspect_names_it(saved, tmp_path):
     kinds = {row["kind"] for row in cli_program.report("inspect", saved("W8A8-static-asymmetric"), to=tmp_path)["linears"]}
     assert any("inputs 8 bits, static, asymmetric" in kind for kind in kinds)
     kinds = {row["kind"] for row in cli_program.report("inspect", saved("W4A4"), to=tmp_path)["linears"]}
-    assert any("inputs 4 bits, dynamic per token" in kind for kind in kinds)
+    assert any("inputs 4 bits, dynamic per token, asymmetric" in kind for kind in kinds)
 
 
 def test_static_ranges_and_rules(home, tmp_path):

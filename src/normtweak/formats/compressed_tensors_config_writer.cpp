@@ -108,7 +108,8 @@ Json make_packed_config(std::span<const PackedModule> modules, const std::vector
     config["config_groups"] = Json::object();
     for (const auto& [settings, names] : groups) {
       auto& group = config["config_groups"]["group_0"] = group_json(Json::array({"Linear"}), settings);
-      if (extension) group["format"] = format_of(settings, extension);
+      // Without it the library takes any linear whose input is rounded for int-quantized.
+      if (extension || settings.input) group["format"] = format_of(settings, extension);
       // Told to dequantize, transformers would leave the inputs float.
       if (!extension && !settings.symmetric && !settings.input) config[kDequantize] = true;
     }
