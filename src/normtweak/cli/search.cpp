@@ -172,7 +172,8 @@ Job add_search(CLI::App& command) {
       "Scored by the KL divergence of the saved model on held-out rows of the text, which is made once, for all\n"
       "trials. The best of many scores on the same rows is a little too good; `eval` on another text tells. DIR holds\n"
       "a line for each trial in trials.jsonl, and the best models. The same command goes on where it was stopped.\n"
-      "Trials in a row that differ only in an end-to-end tweak quantize once: name keys of the tweak last in the grid.\n"
+      "Trials in a row that differ only in an end-to-end tweak quantize once: name keys of the tweak last in the "
+      "grid.\n"
       "The grid of the paper's open follow-up: --preset follow-up-rtn --grid lr=0,1e-4,1e-5,1e-6,1e-7 --grid\n"
       "lr-scale=0.5,1,5,10");
   add_quantize_options(command, choices->quantize, "Folder for the table of trials, the text and the best models");

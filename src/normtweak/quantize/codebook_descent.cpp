@@ -9,6 +9,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "normtweak/base/device/matrix_product.h"
@@ -93,7 +94,7 @@ class CodebookDescent {
   // Rounding expects ascending entries: the codes follow those that have changed places.
   void sort_entries(std::int64_t begin, const at::Tensor& codes) {
     auto entries = entries_at(begin);
-    const auto [sorted, order] = entries.sort(/*stable=*/true, 0);
+    const auto [sorted, order] = entries.sort(std::optional<bool>(true), std::int64_t{0}, /*descending=*/false);
     entries.copy_(sorted);
     of_group(codes_, begin).copy_(order.argsort(std::int64_t{0}, /*descending=*/false).gather(0, codes));
   }
