@@ -22,6 +22,7 @@ EVALUATIONS = ["--eval-text other.txt", "--eval-rows other.txt", "--eval-lambada
 QUANTIZE = "quantize model -o out"
 AFFINE = ["--bits 3", "--group-size 16", "--symmetric", "--search-grid"]
 GPTQ = ["--no-act-order", "--sweeps 1", "--damping 0.02", "--drift-correction 0.25"]
+CODEBOOKS = ["--codebook-group 16", "--feedback"]
 ANY_PLAN = ["--format hf", "--for vllm", "--store-dtype bf16", "--rule *.q_proj=bits:8"]
 OTHER_FORMAT = ["--gguf-type Q4_K_M"]
 OF_ACTIVATIONS = ["--activation-scale tensor", "--activation-asymmetric"]  # with --activation-bits
@@ -66,32 +67,39 @@ MODES = {
                         "--transform smoothquant", "--smooth-alpha search"],
                        [*ON_A_CPU, "--seed 3", *WRITING, *END_TO_END, "--steps 3", "--lr-zeros 0.1", "--loss mse",
                         "--lr-scale 2", "--target float-stream", "--final-norm"],
-                       ["--sensitivity", *OTHER_FORMAT, *OF_ACTIVATIONS, *ROWS, "--no-awq-clip"],
+                       ["--sensitivity", *CODEBOOKS, *OTHER_FORMAT, *OF_ACTIVATIONS, *ROWS, "--no-awq-clip"],
                        ["--activation-bits", "--text", "--output", "--method", "--tweak", "--calibration", "--float-zeros"]),
     "quantize, rtn": (f"{QUANTIZE} --method rtn --calibration ids.safetensors --tweak layerwise",
                       [*DEVICE, *AFFINE[:2], "--float-zeros", "--search-grid", *ANY_PLAN, *LAYERWISE,
                        "--transform awq"],
                       [*ON_A_CPU, "--seed 3", *WRITING, *EXTERNAL, "--token-weights fisher", "--budget 5m"],
-                      ["--sensitivity", *OTHER_FORMAT, *OF_ACTIVATIONS, *GPTQ, *ROWS, *BLOCKWISE_LACK,
+                      ["--sensitivity", *CODEBOOKS, *OTHER_FORMAT, *OF_ACTIVATIONS, *GPTQ, *ROWS, *BLOCKWISE_LACK,
                        "--smooth-alpha 0.5"],
                       ["--activation-bits", "--awq-clip", "--text", "--output", "--method", "--tweak", "--calibration", "--symmetric", "--eval-text",
                        "--eval-rows", "--eval-lambada"]),
     "quantize, kmeans": (f"{QUANTIZE} --method kmeans --bits 3 --text text.txt --tweak layerwise",
                          [*DEVICE, *ROWS, "--format compressed-tensors", "--activation-bits 8", *OF_ACTIVATIONS,
-                          "--store-dtype bf16", *LAYERWISE,
-                          "--transform awq"],
+                          "--store-dtype bf16", *LAYERWISE, "--transform awq", "--codebook-group 16", "--no-feedback"],
                          [*ON_A_CPU, "--seed 3", *WRITING, *EXTERNAL, "--token-weights fisher", "--group-size 16",
                           "--budget 5m"],
                          ["--symmetric", "--float-zeros", "--search-grid", *OTHER_FORMAT, *GPTQ, *BLOCKWISE_LACK,
                           "--smooth-alpha 0.5"],
                          ["--awq-clip", "--bits", "--for", "--text", "--output", "--method", "--tweak", "--calibration", "--sensitivity",
                           "--rule", "--eval-text", "--eval-rows", "--eval-lambada"]),
+    "quantize, fed back": (f"{QUANTIZE} --method kmeans --bits 3 --feedback --codebook-group 32 --tweak none "
+                           "--calibration ids.safetensors", [*DEVICE, *GPTQ, "--token-weights fisher"],
+                           [*ON_A_CPU, *WRITING, *EXTERNAL, *END_TO_END, "--seed 3", "--group-size 16", "--steps 3",
+                            "--lr-zeros 0.1", "--loss mse", "--lr-scale 2", "--target float-stream", "--final-norm"],
+                           ["--sensitivity", "--symmetric", "--float-zeros", "--search-grid", *OTHER_FORMAT, *ROWS],
+                           ["--transform", "--smooth-alpha", "--awq-clip", "--bits", "--format", "--for",
+                            "--store-dtype", "--rule", "--text", "--output", "--method", "--tweak", "--calibration",
+                            "--feedback", "--codebook-group", "--eval-text", "--eval-rows", "--eval-lambada"]),
     "quantize, sensitive": (f"{QUANTIZE} --method kmeans --bits 3 --sensitivity --tweak end-to-end --samples 8 "
                             "--tokens 16", [*DEVICE, *WRITING, "--seed 3", "--token-weights fisher", *END_TO_END,
                                             "--rule *.q_proj=bits:2"],
                             [*ON_A_CPU, *EXTERNAL, "--lr-zeros 0.1"], ["--loss mse", "--lr-scale 2", "--final-norm",
                                                                       "--target float-block", *OTHER_FORMAT],
-                            ["--activation-bits", "--activation-scale", "--activation-asymmetric", "--transform", "--smooth-alpha",
+                            ["--activation-bits", "--activation-scale", "--activation-asymmetric", "--codebook-group", "--feedback", "--transform", "--smooth-alpha",
                              "--awq-clip", "--bits", "--format", "--for", "--store-dtype", "--group-size", "--symmetric", "--float-zeros",
                              "--search-grid", "--act-order", "--sweeps", "--damping", "--drift-correction", "--steps",
                              "--text", "--output", "--method", "--tweak", "--calibration", "--sensitivity", "--samples",
@@ -172,6 +180,10 @@ RULES = {
                              True),
     "an option that rules leave without readers": ("--sweeps 1 --rule *=method:rtn",
                                                    "--sweeps: has no effect on linears quantized by rtn", True),
+    "codebooks of groups": ("--rule *.q_proj=codebook-group:16", "codebook-group: has no effect on linears quantized by gptq",
+                            True),
+    "sensitivity beside feedback": ("--rule *.q_proj=method:kmeans,feedback,sensitivity",
+                                    "sensitivity: has no effect on linears quantized by kmeans with feedback", True),
     "groups of codebooks": ("--rule *.q_proj=method:kmeans,group:16", "group: has no effect on linears quantized by kmeans",
                             True),
     "sensitivity": ("--rule *.q_proj=sensitivity", "sensitivity: has no effect on linears quantized by gptq", True),

@@ -37,6 +37,9 @@ PLANS = {
     "kmeans-2": ("kmeans", 2, 0, []),
     "kmeans-3-sensitivity": ("kmeans", 3, 0, ["--sensitivity"]),
     "kmeans-4": ("kmeans", 4, 0, []),
+    "kmeans-2-g32": ("kmeans", 2, 32, ["--codebook-group", "32"]),
+    "kmeans-2-g32-feedback": ("kmeans", 2, 32, ["--codebook-group", "32", "--feedback"]),
+    "kmeans-3-feedback": ("kmeans", 3, 0, ["--feedback", "--no-act-order", "--sweeps", "1"]),
 }
 EXTENDED = [name for name, plan in PLANS.items() if plan[0] == "kmeans" or "--float-zeros" in plan[3]]
 AFFINE = [name for name in PLANS if name not in EXTENDED]
@@ -81,7 +84,8 @@ def opened_extension(folder, model, bits):
     for module in linears(folder):
         codes = codes_of(stored, module, bits)
         if f"{module}.weight_codebook" in stored:
-            values = stored[f"{module}.weight_codebook"].float().gather(1, codes.long())
+            books = stored[f"{module}.weight_codebook"].float().reshape(len(codes), -1, 1 << bits)
+            values = books.gather(2, codes.long().reshape(len(codes), books.shape[1], -1)).reshape(codes.shape)
         else:
             scales, zeros = stored[f"{module}.weight_scale"], stored[f"{module}.weight_zero_point"]
             assert zeros.dtype == scales.dtype and zeros.shape == scales.shape
@@ -125,7 +129,7 @@ def test_report(name, home):
     assert bits < found["bits_per_weight"] < bits + 4
 
 
-@pytest.mark.parametrize("name", ["rtn-4-g32", "rtn-3-g16-float", "kmeans-3-sensitivity"])
+@pytest.mark.parametrize("name", ["rtn-4-g32", "rtn-3-g16-float", "kmeans-3-sensitivity", "kmeans-2-g32"])
 def test_bits_per_weight_is_what_the_file_holds(name, home):
     """But for padding at the ends of rows, and the shapes."""
     folder = quantize(home, name)
@@ -141,7 +145,7 @@ def test_bits_per_weight_is_what_the_file_holds(name, home):
 
 
 @pytest.mark.parametrize("model, name", [("llama", "rtn-4-g32"), ("llama", "gptq-3-g16"), ("llama", "kmeans-2"),
-                                         ("llama", "rtn-3-g16-float"),
+                                         ("llama", "rtn-3-g16-float"), ("llama", "kmeans-2-g32-feedback"),
                                          ("gpt2", "gptq-4-g32"), ("gpt2", "kmeans-3-sensitivity")])
 def test_export(model, name, home):
     """Plain transformers opens it, and its logits are those of the packed checkpoint."""
@@ -345,7 +349,7 @@ def test_options_without_effect_are_noted(home, tmp_path):
                                 "--top-k", 50)
     assert finished.returncode == 0, finished.stderr
     for option, choice in (("--group-size", "--method kmeans"),
-                           ("--token-weights", "--method kmeans without --sensitivity"),
+                           ("--token-weights", "--method kmeans without --sensitivity or --feedback"),
                            ("--seed", "--calibration and --tweak layerwise"), ("--budget", "--tweak layerwise"),
                            ("--top-k", "--calibration")):
         assert f"{option}: has no effect with {choice}\n" in finished.stderr

@@ -34,6 +34,7 @@ def table(folder):
 
 
 def test_trials_score_as_runs_do(home, searched, tmp_path):
+    """Though the model is quantized once for all of them, as they differ in the tweak alone."""
     folder, figures = searched
     rows = table(folder)
     assert [row["flags"] for row in rows] == [{"lr": lr, "tune": tune} for lr in ("1e-3", "1e-2", "5e-2")
@@ -55,6 +56,26 @@ def test_trials_score_as_runs_do(home, searched, tmp_path):
         str(folder / f"trial-{trial:03}") if place < 2 else None for place, trial in enumerate(ranked)]
     for trial in ranked[:2]:
         assert cli_program.file_bytes(folder / f"trial-{trial:03}") == cli_program.file_bytes(tmp_path / f"{trial}")
+
+
+def test_trials_that_only_tweak_otherwise_share_the_quantization(home, tmp_path):
+    """Not with a tweak that quantizes as it goes, nor with one that was quantized otherwise. The scores are those of runs
+    of their own."""
+    command = ["search", home / "model", "-o", tmp_path / "dir", "--method", "gptq", "--group-size", 16, "--calibration",
+               home / "ids.safetensors", "--steps", 2, "--grid", "bits=2,3", "--grid", "lr=1e-3,3e-2"]
+    finished = cli_program.call(*command)
+    assert finished.returncode == 0, finished
+    assert finished.stderr.count("starts from what the trial before quantized") == 2
+    for row in table(tmp_path / "dir"):
+        found = cli_program.report("quantize", home / "model", "-o", tmp_path / "one", "--method", "gptq", "--group-size",
+                                   16, "--calibration", home / "ids.safetensors", "--steps", 2, "--bits",
+                                   row["flags"]["bits"], "--lr", row["flags"]["lr"], to=tmp_path)
+        assert (row["kld"], row["perplexity"], row.get("rejected")) == (
+            found["kld"], found["perplexity"], found.get("rejected"))
+    layerwise = cli_program.call("search", home / "model", "-o", tmp_path / "blocks", "--method", "rtn", "--group-size",
+                                 16, "--calibration", home / "ids.safetensors", "--tweak", "layerwise", "--grid",
+                                 "lr=1e-4,1e-3")
+    assert layerwise.returncode == 0 and "starts from" not in layerwise.stderr
 
 
 def test_no_rate_is_no_tweak(home, tmp_path):

@@ -81,6 +81,22 @@ TEST(CompressedTensors, CodebooksComeBack) {
   EXPECT_EQ(read.codebook_type, at::kBFloat16);
 }
 
+TEST(CompressedTensors, CodebooksOfGroupsComeBack) {
+  weights::CodebookWeight weight;
+  weight.codes = at::randint(0, 4, {6, 24}, at::kByte);
+  weight.codebook = at::rand({6, 3 * 4}).to(at::kHalf).to(at::kFloat);
+  weight.bits = 2;
+  auto settings = packed_settings(weight);
+  EXPECT_EQ(settings.group_size, 8);
+  const MemorySource source(made(encode_packed("m", weight)));
+  const auto read = std::get<weights::CodebookWeight>(decode_packed(source, "m", settings));
+  EXPECT_TRUE(read.codes.equal(weight.codes));
+  EXPECT_TRUE(read.codebook.equal(weight.codebook));
+  EXPECT_EQ(weights::describe(outline_packed(source, "m", settings)).group_size, 8);
+  settings.group_size = 12;
+  EXPECT_THROW(decode_packed(source, "m", settings), Error);
+}
+
 // A model larger than memory can be written: only the tensor whose turn it is exists, and codes are read then.
 TEST(CompressedTensors, NothingIsPackedBeforeItsTurn) {
   weights::CodebookWeight codebook;

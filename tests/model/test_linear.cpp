@@ -22,6 +22,7 @@ const LinearCase kCases[] = {
     {"affine in groups", tests::Weights::groups, at::kFloat, 2e-6},
     {"affine per channel", tests::Weights::channels, at::kFloat, 2e-6},
     {"codebook", tests::Weights::codebook, at::kFloat, 2e-6},
+    {"codebooks of groups", tests::Weights::codebooks_of_groups, at::kFloat, 2e-6},
     {"blocks", tests::Weights::blocks, at::kFloat, 2e-6},
     {"nested blocks", tests::Weights::nested, at::kFloat, 2e-6},
     {"nested blocks in bf16", tests::Weights::nested, at::kBFloat16, 2e-2},

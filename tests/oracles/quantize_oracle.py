@@ -6,6 +6,7 @@
 - GPTQ column by column in float64, as the paper writes it (arXiv 2210.17323, algorithm 1): with the inverse of the
   Hessian, updating all columns that remain after each one, without blocks;
 - k-means from scikit-learn, ten starts;
+- the same GPTQ with codebooks for grids, by a dynamic program over all ends of clusters;
 - the least error of blocks over every float that their scale can be, and for each over every integer of a sub-block.
 
 Writes inputs and results as .npy and the list of cases as cases.json.
@@ -86,10 +87,9 @@ def rtn(weight, bits, group, symmetric, search, scale_type, float_zeros=False):
     return codes.reshape(weight.shape), scale.reshape(out, -1), zero.reshape(out, -1)
 
 
-def gptq(weight, hessian, bits, group, symmetric, search, act_order, scale_type, float_zeros=False):
-    out, columns = weight.shape
-    group = group or columns
-    hessian = hessian.astype(np.float64)
+def inverse_factor(hessian, act_order):
+    """The order of the columns, and the upper Cholesky factor of the inverse in that order."""
+    columns = len(hessian)
     diagonal = np.diag(hessian).copy()
     order = np.argsort(-diagonal, kind="stable") if act_order else np.arange(columns)
     dead = diagonal == 0
@@ -97,8 +97,14 @@ def gptq(weight, hessian, bits, group, symmetric, search, act_order, scale_type,
     damped = hessian + DAMPING * mean * np.eye(columns)
     damped[dead, dead] += mean
     inverse = np.linalg.inv(damped[np.ix_(order, order)])
-    upper = np.linalg.cholesky(inverse).T
+    return order, np.linalg.cholesky(inverse).T
 
+
+def gptq(weight, hessian, bits, group, symmetric, search, act_order, scale_type, float_zeros=False):
+    out, columns = weight.shape
+    group = group or columns
+    hessian = hessian.astype(np.float64)
+    order, upper = inverse_factor(hessian, act_order)
     current = weight[:, order].astype(np.float64)
     codes = np.zeros((out, columns))
     rounded = np.zeros((out, columns))
@@ -121,6 +127,64 @@ def gptq(weight, hessian, bits, group, symmetric, search, act_order, scale_type,
         current[:, place:] -= np.outer(error, upper[place, place:])
     difference = weight.astype(np.float64) - rounded
     return codes, scales, zeros, float(np.sum((difference @ hessian) * difference))
+
+
+def best_codebook(values, costs, entries):
+    """values, costs [columns]: the centres of least sum of costs * (value - centre)^2, by trying all ends of runs."""
+    order = np.argsort(values, kind="stable")
+    values, costs = values[order], costs[order]
+    count = len(values)
+    sums = [np.concatenate([[0], np.cumsum(costs * values**power)]) for power in (0, 1, 2)]
+    weight, first, second = (part[None, 1:] - part[:-1, None] for part in sums)  # [start, last]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = np.where(weight > 0, second - first**2 / weight, np.inf)
+    least, starts = spread[0], []
+    for _ in range(entries - 1):
+        before = np.concatenate([[np.inf], least[:-1]])
+        total = before[:, None] + spread
+        starts.append(total.argmin(0))
+        least = total.min(0)
+    centres, last = [], count - 1
+    for cluster in reversed(range(entries)):
+        start = starts[cluster - 1][last] if cluster > 0 else 0
+        centres.append(first[start, last] / weight[start, last])
+        last = start - 1
+    return np.array(centres[::-1])
+
+
+def codebook_gptq(weight, hessian, bits, group, act_order, scale_type):
+    """As gptq(), with the codebooks that are best for the values when a group's first column is reached. An error costs
+    1 / upper[k, k]^2 once the columns after it have made up for it; a dead column next to nothing."""
+    out, columns = weight.shape
+    group, entries = group or columns, 2**bits
+    hessian = hessian.astype(np.float64)
+    order, upper = inverse_factor(hessian, act_order)
+    costs = np.zeros(columns)
+    costs[order] = 1 / np.diag(upper) ** 2
+    dead = np.diag(hessian) == 0
+    costs[dead] = 0
+    costs[dead] = costs.mean() * 1e-3
+    current = weight[:, order].astype(np.float64)
+    rounded, codebooks = np.zeros((out, columns)), np.zeros((out, columns // group, entries))
+
+    def fit(g, values):
+        found = [best_codebook(row, costs[g * group : (g + 1) * group], entries) for row in values]
+        codebooks[:, g] = store(np.array(found), scale_type)
+
+    if act_order:
+        for g in range(columns // group):
+            fit(g, weight[:, g * group : (g + 1) * group].astype(np.float64))
+    for place, column in enumerate(order):
+        g = column // group
+        if not act_order and column % group == 0:
+            fit(g, current[:, place : place + group])
+        value = current[:, place].copy()
+        code = np.abs(value[:, None] - codebooks[:, g]).argmin(1)
+        rounded[:, column] = codebooks[np.arange(out), g, code]
+        error = (value - rounded[:, column]) / upper[place, place]
+        current[:, place:] -= np.outer(error, upper[place, place:])
+    difference = weight.astype(np.float64) - rounded
+    return rounded, codebooks.reshape(out, -1), float(np.sum((difference @ hessian) * difference))
 
 
 def correlated_problem(generator, out, columns):
@@ -194,6 +258,20 @@ def write_gptq(folder, generator):
         folder.add("gptq", name=name, problem=problem, bits=bits, group=group, symmetric=symmetric,
                    float_zeros=float_zeros, act_order=act_order, search=search, scale_type=scale_type, damping=DAMPING,
                    layer_error=error)
+
+
+def write_codebook_gptq(folder, generator):
+    weight, hessian = correlated_problem(generator, 60, 192)
+    folder.save("codebooks_weight", weight)
+    folder.save("codebooks_hessian", hessian)
+    for bits, group, act_order, scale_type in itertools.product([2, 3, 4], [0, 32, 96], [False, True],
+                                                                ["float16", "float32"]):
+        name = f"codebooks_{bits}_{group}_{act_order:d}_{scale_type}"
+        values, codebooks, error = codebook_gptq(weight, hessian, bits, group, act_order, scale_type)
+        folder.save(name + "_values", values)
+        folder.save(name + "_codebooks", codebooks)
+        folder.add("codebooks", name=name, bits=bits, group=group, act_order=act_order, scale_type=scale_type,
+                   damping=DAMPING, layer_error=error)
 
 
 def write_kmeans(folder, generator):
@@ -287,6 +365,7 @@ def main():
     write_gptq(folder, generator)
     write_kmeans(folder, generator)
     write_blocks(folder, generator)
+    write_codebook_gptq(folder, generator)
     cases_file.write_text(json.dumps(folder.cases, indent=1))
 
 

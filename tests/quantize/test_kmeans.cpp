@@ -2,6 +2,7 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/ones_like.h>
+#include <ATen/ops/rand.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
@@ -100,6 +101,20 @@ TEST(Kmeans, CodebooksAscendAndCodesAreTheNearest) {
   }
 }
 
+TEST(Kmeans, GroupsAreQuantizedApart) {
+  const auto weight = at::randn({12, 96}), sensitivity = at::rand({96});
+  sensitivity.slice(0, 32, 64).zero_();  // columns that no token reached
+  const auto found = quantize_kmeans(weight, sensitivity, {.bits = 2, .group_size = 32});
+  EXPECT_EQ(found.codebook.sizes(), (std::vector<std::int64_t>{12, 12}));
+  EXPECT_DOUBLE_EQ(weights::bits_per_weight(found), 2 + 4 * 16 / 32.0);
+  for (std::int64_t first = 0; first < 96; first += 32) {
+    const auto columns = [first](const at::Tensor& all) { return all.slice(-1, first, first + 32).contiguous(); };
+    const auto alone = quantize_kmeans(columns(weight), columns(sensitivity), {.bits = 2});
+    EXPECT_TRUE(columns(found.codes).equal(alone.codes));
+    EXPECT_TRUE(columns(weights::dequantize(found)).equal(weights::dequantize(alone)));
+  }
+}
+
 TEST(Kmeans, IsExactWhereEntriesAreEnough) {
   const auto weight = (at::arange(24).view({2, 12}) % 5 - 2).to(at::kFloat) * 0.25;
   EXPECT_TRUE(weights::dequantize(quantize_kmeans(weight, {}, {.bits = 3})).equal(weight));
@@ -112,6 +127,7 @@ TEST(Kmeans, RefusesWhatItCannotDo) {
   EXPECT_THROW(quantize_kmeans(nan, {}, {}), Error);
   EXPECT_THROW(quantize_kmeans(at::ones({2, 8}), {}, {.bits = 5}), Error);
   EXPECT_THROW(quantize_kmeans(at::ones({2, 8}) * 1e6, {}, {}), Error);
+  EXPECT_THROW(quantize_kmeans(at::ones({2, 8}), {}, {.group_size = 3}), Error);
   EXPECT_THROW(quantize_kmeans(at::ones({2, 8}), at::ones({7}), {}), Error);
   EXPECT_THROW(quantize_kmeans(at::ones({2, 8}), -at::ones({8}), {}), Error);
   EXPECT_THROW(quantize_kmeans(at::ones({2, 8}), nan.select(0, 0), {}), Error);

@@ -38,9 +38,11 @@ TEST(Quantizers, KnowWhoNeedsTheHessian) {
   EXPECT_FALSE(needs_hessian({.method = "rtn", .sensitivity = true}));
   EXPECT_FALSE(needs_hessian({.method = "kmeans"}));
   EXPECT_TRUE(needs_hessian({.method = "kmeans", .sensitivity = true}));
+  EXPECT_TRUE(needs_hessian({.method = "kmeans", .feedback = true}));
   const auto weight = at::randn({8, 64});
   EXPECT_THROW(find_quantizer("gptq").quantize(weight, {}, {.group_size = 32}), Error);
   EXPECT_THROW(find_quantizer("kmeans").quantize(weight, {}, {.sensitivity = true}), Error);
+  EXPECT_THROW(find_quantizer("kmeans").quantize(weight, {}, {.method = "kmeans", .feedback = true}), Error);
 }
 
 struct PlanCase {

@@ -96,7 +96,9 @@ void make_leaves(model::Linear& linear, std::map<std::string, at::Tensor>& leave
 
 at::Tensor explicit_weight(const weights::Weight& weight) {
   if (const auto* table = std::get_if<weights::CodebookWeight>(&weight)) {
-    return table->codebook.gather(1, table->codes.to(at::kLong)).to(at::kDouble);
+    const auto out = table->codes.size(0), groups = table->codebook.size(1) >> table->bits;
+    const auto codes = table->codes.to(at::kLong).reshape({out, groups, -1});
+    return table->codebook.view({out, groups, -1}).gather(2, codes).view(table->codes.sizes()).to(at::kDouble);
   }
   if (const auto* values = std::get_if<weights::FloatWeight>(&weight)) return values->values.to(at::kDouble);
   if (const auto* blocks = std::get_if<weights::BlockWeight>(&weight)) {

@@ -134,13 +134,15 @@ weights::BlockWeight blocks(const at::Tensor& weight, bool nested) {
 weights::Weight quantized(const at::Tensor& weight, Weights weights) {
   if (weights == Weights::floats) return weights::FloatWeight{weight};
   if (weights == Weights::blocks || weights == Weights::nested) return blocks(weight, weights == Weights::nested);
-  const auto size = weights == Weights::groups ? kGroup : weight.size(1);
+  const bool has_groups = weights == Weights::groups || weights == Weights::codebooks_of_groups;
+  const auto size = has_groups ? kGroup : weight.size(1);
   const auto grouped = weight.view({weight.size(0), -1, size});
   const auto low = grouped.amin(-1), scales = (grouped.amax(-1) - low) / ((1 << kBits) - 1), zeros = -low / scales;
   const auto codes = (grouped / scales.unsqueeze(-1) + zeros.unsqueeze(-1)).round().view(weight.sizes()).to(at::kByte);
-  if (weights == Weights::codebook) {
+  if (weights == Weights::codebook || weights == Weights::codebooks_of_groups) {
+    const auto codebooks = low.unsqueeze(-1) + scales.unsqueeze(-1) * at::arange(1 << kBits);
     return weights::CodebookWeight{
-        .codes = codes, .codebook = low + scales * at::arange(1 << kBits), .bits = kBits, .codebook_type = at::kFloat};
+        .codes = codes, .codebook = codebooks.flatten(1), .bits = kBits, .codebook_type = at::kFloat};
   }
   return weights::AffineWeight{.codes = codes,
                                .scales = scales,

@@ -7,7 +7,7 @@
 namespace normtweak::tests {
 
 // blocks: with a scale each; nested: with sub-blocks, whose scales and minima are integers
-enum class Weights { floats, groups, channels, codebook, blocks, nested };
+enum class Weights { floats, groups, channels, codebook, codebooks_of_groups, blocks, nested };
 
 struct TinyModel {
   bool llama = true;    // RMSNorm, rotary positions, shared key-value heads, gated MLP; false: like GPT-2
@@ -19,7 +19,7 @@ struct TinyModel {
 
 model::Decoder tiny_decoder(const TinyModel& options = {});
 
-// The same with linears of 2 bits: affine with unrounded zeros (groups of 8 columns, or whole rows), or a codebook.
+// The same with linears of 2 bits: affine with unrounded zeros, or codebooks, for groups of 8 columns or whole rows.
 // Masters are F32 and stay so when they are stored.
 model::Decoder quantized(const model::Decoder& decoder, Weights weights);
 weights::Weight quantized(const at::Tensor& weight, Weights weights);

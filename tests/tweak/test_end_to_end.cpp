@@ -69,7 +69,7 @@ bool same(const model::Decoder& a, const model::Decoder& b) {
 
 TEST(EndToEnd, WinsBackAPartOfWhatWasLost) {
   for (const bool llama : {true, false}) {
-    for (const auto weights : {Weights::groups, Weights::codebook}) {
+    for (const auto weights : {Weights::groups, Weights::codebook, Weights::codebooks_of_groups}) {
       for (const bool masked : {false, true}) {
         const auto problem = make_problem(llama, weights, masked);
         EndToEndOptions options;

@@ -29,6 +29,7 @@ struct StudentCase {
 const StudentCase kStudents[] = {
     {"rotary, groups", {.llama = true, .biases = true}, Weights::groups, false},
     {"rotary, codebooks", {.llama = true}, Weights::codebook, true},
+    {"rotary, codebooks of groups", {.llama = true}, Weights::codebooks_of_groups, true},
     {"learned positions, channels", {.llama = false}, Weights::channels, true},
     {"learned positions, codebooks", {.llama = false}, Weights::codebook, false},
     {"a packed head", {.llama = true}, Weights::groups, true, true},

@@ -16,7 +16,8 @@ std::string kind_of(const weights::Weight& weight) {
   const auto* affine = std::get_if<weights::AffineWeight>(&weight);
   if (affine == nullptr) {
     return std::holds_alternative<weights::CodebookWeight>(weight)
-               ? fmt::format("{} bits, codebook a channel, asymmetric", kind.bits)
+               ? fmt::format("{} bits, codebook a {}, asymmetric", kind.bits,
+                             kind.group_size > 0 ? fmt::format("group of {}", kind.group_size) : "channel")
                : std::string(kind.name);
   }
   return fmt::format("{} bits, {}, {}{}{}", kind.bits,

@@ -67,13 +67,15 @@ void add_plan(CLI::App& command, PlanChoice& choice) {
   command.get_option("--float-zeros")->excludes(command.get_option("--symmetric"));
   command
       .add_option("--drift-correction", choice.drift_correction,
-                  "gptq: share of the input drift, caused by preceding quantized layers, that each weight is corrected "
+                  "gptq, kmeans --feedback: share of the input drift, caused by preceding quantized layers, that each "
+                  "weight is corrected "
                   "for before rounding; scaled down if text is scarce (default: 0.5; 0 with layerwise)")
       ->check(within(kShare))
       ->group(kGroup);
   command
       .add_option("--token-weights", choice.token_weights,
-                  "Token weights in the Hessians of gptq and kmeans --sensitivity: uniform (none) or by the squared "
+                  "Token weights in the Hessians of gptq and kmeans (--sensitivity, --feedback): uniform (none) or by "
+                  "the squared "
                   "gradient of the loss (fisher)")
       ->capture_default_str()
       ->check(CLI::IsMember({"none", "fisher"}))

@@ -7,6 +7,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/formats/bit_packing.h"
 #include "normtweak/formats/linears/written_affine.h"
+#include "normtweak/weights/codebook_groups.h"
 
 namespace normtweak::formats {
 namespace {
@@ -144,7 +145,7 @@ PackedSettings weight_settings(const weights::Weight& weight) {
             .ordered = affine->order.defined()};
   }
   if (const auto* codebook = std::get_if<CodebookWeight>(&weight)) {
-    return {codebook->bits, 0, false, PackedKind::codebook};
+    return {codebook->bits, weights::codebook_group_size(*codebook), false, PackedKind::codebook};
   }
   refuse_kind(weight);
 }

@@ -23,7 +23,9 @@
 //
 // Extension, which only this program reads (docs/formats.md), for what the layout above cannot hold:
 //     zero-points that are not whole    m.weight_zero_point  as weight_scale: its type, [out, groups]
-//     codebooks                         m.weight_codebook    F16, BF16 or F32 [out, 2^bits], instead of scale and zero
+//     codebooks                         m.weight_codebook    F16, BF16 or F32 [out, groups * 2^bits], those of a
+//                                                            channel's groups one after the other, instead of scale
+//                                                            and zero
 #pragma once
 #include <optional>
 #include <string_view>
@@ -47,8 +49,8 @@ enum class PackedKind {
 // How the weight of one linear is packed; everything else follows from the tensors.
 struct PackedSettings {
   int bits = 4;  // 2 to 8
-  // Input columns that share a scale; 0: the whole row; kShapeDecides: as many as the shape of the scales says. Always
-  // 0 for codebooks.
+  // Input columns that share a scale or a codebook; 0: the whole row; kShapeDecides: as many as the shape of the scales
+  // says.
   int group_size = 0;
   bool symmetric = false;  // no zero-points are stored; false for codebooks
   PackedKind kind = PackedKind::affine;

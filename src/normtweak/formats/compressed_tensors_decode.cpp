@@ -50,6 +50,15 @@ at::Tensor unpacked(const ModuleTensors& tensors, const char* part, const at::Te
              : unpack_rows(words, settings.bits, columns);
 }
 
+// The input columns that share a codebook; 0: the whole row.
+int codebook_group(const ModuleTensors& tensors, std::int64_t rows, std::int64_t columns,
+                   const PackedSettings& settings) {
+  tensors.float_type(kCodebook, {rows, -1});
+  const auto entries = std::int64_t{1} << settings.bits, found = tensors.info(kCodebook).shape[1];
+  if (found % entries != 0) tensors.refuse(kCodebook, "{} entries in a row, no multiple of {}", found, entries);
+  return checked_group_size(tensors, kCodebook, settings.group_size, columns, found / entries);
+}
+
 // What a packed linear is, without its data.
 AffineOutline outlined(const ModuleTensors& tensors, const PackedSettings& settings) {
   const auto [rows, columns] = shape_of(tensors);
@@ -57,7 +66,10 @@ AffineOutline outlined(const ModuleTensors& tensors, const PackedSettings& setti
   is_older_layout(tensors, kPacked, words, columns, settings);
   AffineOutline outline = {.rows = rows, .columns = columns, .bits = settings.bits, .symmetric = settings.symmetric};
   outline.converts_on_load = true;
-  if (settings.kind == PackedKind::codebook) return outline;
+  if (settings.kind == PackedKind::codebook) {
+    outline.group_size = codebook_group(tensors, rows, columns, settings);
+    return outline;
+  }
   outline.scale_type = tensors.float_type(kScale, {rows, -1});
   const auto groups = tensors.info(kScale).shape[1];
   const auto size = settings.group_size == PackedSettings::kShapeDecides && groups > 0
@@ -96,6 +108,15 @@ Weight decode_affine(const ModuleTensors& tensors, const PackedSettings& setting
   weight.scales = tensors.floats(kScale, weight.scales.sizes());
   weight.zeros = zeros_of(tensors, weight, settings);
   return weight;
+}
+
+weights::CodebookWeight codebook_outline(const ModuleTensors& tensors, const AffineOutline& outline) {
+  const auto groups = outline.group_size > 0 ? outline.columns / outline.group_size : 1;
+  const std::array shape = {outline.rows, groups << outline.bits};
+  return {.codes = later({outline.rows, outline.columns}, at::kByte),
+          .codebook = later({shape[0], shape[1]}, at::kFloat),
+          .bits = outline.bits,
+          .codebook_type = tensors.float_type(kCodebook, shape)};
 }
 
 // Integers of a byte with a scale for each row or group are affine weights of 8 bits; others share scales by tiles.
@@ -150,9 +171,10 @@ Weight decode_packed(const TensorSource& source, const std::string& module, cons
   if (settings.kind != PackedKind::codebook) return decode_affine(tensors, settings);
   const auto outline = outlined(tensors, settings);
   const auto words = tensors.read(kPacked, at::kInt, {outline.rows, -1});
-  const std::array shape = {outline.rows, std::int64_t{1} << settings.bits};
-  return weights::CodebookWeight{unpacked(tensors, kPacked, words, outline.columns, settings),
-                                 tensors.floats(kCodebook, shape), settings.bits, tensors.float_type(kCodebook, shape)};
+  auto weight = codebook_outline(tensors, outline);
+  weight.codes = unpacked(tensors, kPacked, words, outline.columns, settings);
+  weight.codebook = tensors.floats(kCodebook, weight.codebook.sizes());
+  return weight;
 }
 
 Weight outline_packed(const TensorSource& source, const std::string& module, const PackedSettings& settings) {
@@ -162,12 +184,7 @@ Weight outline_packed(const TensorSource& source, const std::string& module, con
     return outline_bytes(tensors, kScale, bytes_of(tensors, settings));
   }
   auto outline = outlined(tensors, settings);
-  if (settings.kind == PackedKind::codebook) {
-    const auto values = std::int64_t{1} << settings.bits;
-    return weights::CodebookWeight{later({outline.rows, outline.columns}, at::kByte),
-                                   later({outline.rows, values}, at::kFloat), settings.bits,
-                                   tensors.float_type(kCodebook, {outline.rows, values})};
-  }
+  if (settings.kind == PackedKind::codebook) return codebook_outline(tensors, outline);
   outline.ordered = order_of(tensors, outline).defined();
   auto weight = affine_outline(outline);
   weight.float_zeros = settings.kind == PackedKind::float_zero_points;

@@ -116,9 +116,10 @@ weights::BlockWeight outline_of_blocks(const model::LinearShape& shape, const we
 weights::Weight outline(const model::LinearShape& shape, const quantize::LinearPlan& plan) {
   if (!plan.block_type.empty()) return outline_of_blocks(shape, quantize::find_block_type(plan.block_type));
   const auto codes = empty(shape.out, shape.in, at::kByte);
-  if (!quantize::find_quantizer(plan.method).uses_groups) {
+  if (quantize::has_codebooks(plan)) {
+    const auto codebooks = plan.codebook_group > 0 ? shape.in / plan.codebook_group : 1;
     return weights::CodebookWeight{.codes = codes,
-                                   .codebook = empty(shape.out, std::int64_t{1} << plan.bits, at::kFloat),
+                                   .codebook = empty(shape.out, codebooks << plan.bits, at::kFloat),
                                    .bits = plan.bits,
                                    .codebook_type = plan.scale_type};
   }
@@ -146,14 +147,12 @@ bool wants_hessians(const std::vector<PlannedLinear>& linears) {
 }
 
 bool wants_drift(const std::vector<PlannedLinear>& linears) {
-  return std::ranges::any_of(linears, [](const auto& linear) {
-    return linear.plan && quantize::find_quantizer(linear.plan->method).corrects_drift;
-  });
+  return std::ranges::any_of(linears, [](const auto& linear) { return linear.plan && feeds_back(*linear.plan); });
 }
 
 bool wants_sweeps(const std::vector<PlannedLinear>& linears) {
   return std::ranges::any_of(linears, [](const auto& linear) {
-    return linear.plan && needs_hessian(*linear.plan) && resolved_options(*linear.plan).sweeps > 0;
+    return linear.plan && feeds_back(*linear.plan) && resolved_options(*linear.plan).sweeps > 0;
   });
 }
 

@@ -55,7 +55,10 @@ void describe_plan(const ModelPlan& planned, RunResult& result) {
   result.method = described.method;
   const auto* blocks = weights::find_block_type(described.block_type);
   result.bits = blocks != nullptr ? static_cast<int>(blocks->bits()) : described.bits;
-  result.group_size = has_free_groups(described) ? described.group_size : blocks != nullptr ? blocks->sub_size : 0;
+  result.group_size = has_free_groups(described) ? described.group_size
+                      : has_codebooks(described) ? described.codebook_group
+                      : blocks != nullptr        ? blocks->sub_size
+                                                 : 0;
   if (planned.plan.drift_correction > 0) result.drift_correction = planned.plan.drift_correction;
 }
 

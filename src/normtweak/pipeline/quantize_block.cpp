@@ -170,7 +170,7 @@ weights::Weight quantize_linear(const model::Linear& linear, const quantize::Lin
                                 double drift_share) {
   auto values = std::get<weights::FloatWeight>(linear.weight).values;
   try {
-    if (observed.halves && quantize::find_quantizer(plan.method).corrects_drift) {
+    if (observed.halves && quantize::feeds_back(plan)) {
       const auto options = quantize::factor_options(plan);
       const auto share = drift_share * quantize::share_that_carries_over(values, *observed.halves, options);
       values = quantize::correct_drift(values, observed.hessian.factor(options), observed.drift, share);

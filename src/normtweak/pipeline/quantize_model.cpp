@@ -5,6 +5,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/pipeline/blockwise.h"
 #include "normtweak/pipeline/prepare_quantize.h"
+#include "normtweak/pipeline/quantized_run.h"
 #include "normtweak/pipeline/run.h"
 #include "normtweak/pipeline/run_needs.h"
 #include "normtweak/pipeline/save_formats.h"
@@ -35,61 +36,70 @@ void note_slow_rounding(const std::vector<PlannedLinear>& linears, c10::Device d
 
 }  // namespace
 
-RunResult quantize_model(const PreparedQuantize& prepared, ProgressSink& progress) {
+QuantizedRun quantize_blocks(const PreparedQuantize& prepared, std::int64_t tuned_floats, ProgressSink& progress) {
   const auto& options = prepared.options;
   const auto& checkpoint = prepared.checkpoint;
   const auto& [plan, linears] = prepared.planned;
-  const auto& writer = *prepared.writer;
-  const auto& external = prepared.external;
   const auto& calibration = prepared.calibration;
   const auto& processes = options.compute.processes;
-  const auto& format = find_save_format(options.format);
-  auto result = prepared.result;
+  QuantizedRun run = {.floats = {}, .text = {}, .start = {}, .quantized = {}, .result = prepared.result};
+  auto& result = run.result;
 
-  auto needs = needs_to_quantize(plan, linears, options.tweak, calibration.size, external, prepared.counts);
-  needs.rounds_outside = writer.rounds_outside();
+  auto needs = needs_to_quantize(plan, linears, options.tweak, calibration.size, prepared.external, prepared.counts);
+  needs.rounds_outside = prepared.writer->rounds_outside();
   needs.transforms = transform::find_transform(options.transform.name).apply != nullptr;
+  needs.tuned_floats = std::max(needs.tuned_floats, tuned_floats);
   const auto memory = plan_run(checkpoint, options.compute, needs, available_memory(options.compute));
   if (const auto note = describe(memory); !note.empty()) progress.note(note);
   note_slow_rounding(linears, options.compute.device, progress);
-  FloatModel floats;
-  timed(result.seconds, "load", [&] { floats = load_float_model(checkpoint, options.compute, memory); });
-  note_readers(options.output, result.readers, format, progress);
-  auto start = floats.passes;
-  start.blocks.keep_new(memory.quantized);
-  RunText text;
+  timed(result.seconds, "load", [&] { run.floats = load_float_model(checkpoint, options.compute, memory); });
+  note_readers(options.output, result.readers, find_save_format(options.format), progress);
+  run.start = run.floats.passes;
+  run.start.blocks.keep_new(memory.quantized);
   timed(result.seconds, "generate",
-        [&] { text = prepare_text(calibration, options.text, floats, progress, processes); });
-  note_texts_seen(external, text.all, progress);
-  result.samples = text.all.samples();
-  result.tokens_per_sample = text.all.tokens();
-  model::Decoder quantized;
+        [&] { run.text = prepare_text(calibration, options.text, run.floats, progress, processes); });
+  note_texts_seen(prepared.external, run.text.all, progress);
+  result.samples = run.text.all.samples();
+  result.tokens_per_sample = run.text.all.tokens();
   timed(result.seconds, "quantize", [&] {
-    auto run =
-        run_blocks(floats.exact, floats.passes, start, text.split.train,
+    auto blocks =
+        run_blocks(run.floats.exact, run.floats.passes, run.start, run.text.split.train,
                    {.plan = &plan, .transform = options.transform, .layerwise = {}, .processes = processes}, progress);
-    quantized = std::move(run.decoder);
-    result.transformed = std::move(run.transformed);
+    run.quantized = std::move(blocks.decoder);
+    result.transformed = std::move(blocks.transformed);
   });
+  return run;
+}
+
+RunResult tweak_and_save(const PreparedQuantize& prepared, const QuantizedRun& run, ProgressSink& progress) {
+  const auto& options = prepared.options;
+  const auto& writer = *prepared.writer;
+  const auto& processes = options.compute.processes;
+  const auto& [floats, text, start, quantized, so_far] = run;
+  auto result = so_far;
   std::optional<UntouchedCopy> copy;
   if (options.tweak.method != TweakMethod::none && processes.is_first()) {
     timed(result.seconds, "save", [&] {
-      const auto whole = with_blocks(floats.exact, quantized);
+      const auto kind = find_save_format(options.format).output;
+      const auto whole = with_blocks(run.floats.exact, run.quantized);
       copy.emplace(
-          untouched_place(options.output, format.output), format.output,
-          [&] { return prepared.bytes + writer.copy_bytes(whole); },
+          untouched_place(options.output, kind), kind, [&] { return prepared.bytes + writer.copy_bytes(whole); },
           [&writer, whole](const std::filesystem::path& place) { writer.write_copy(whole, place); },
           options.compute.device, progress);
     });
   }
-  const auto tweaked =
-      run_tweak(floats, start, quantized, text.split, options.tweak, &plan, result, progress, processes);
+  const auto tweaked = run_tweak(floats, start, quantized, text.split, options.tweak, &prepared.planned.plan, result,
+                                 progress, processes);
   if (!processes.is_first()) return result;  // rank 0 judges and saves
   const auto save = [&](const model::Decoder& kept) { writer.write(kept, options.output); };
-  finish(floats, quantized, tweaked, text, external, {writer.as_stored_outside(floats.exact), options.output, save},
-         result, progress);
+  finish(floats, quantized, tweaked, text, prepared.external,
+         {writer.as_stored_outside(floats.exact), options.output, save}, result, progress);
   if (copy) copy->remove();
   return result;
+}
+
+RunResult quantize_model(const PreparedQuantize& prepared, ProgressSink& progress) {
+  return tweak_and_save(prepared, quantize_blocks(prepared, 0, progress), progress);
 }
 
 RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress) {

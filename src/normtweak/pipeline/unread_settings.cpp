@@ -20,8 +20,9 @@ struct Fate {
   std::set<std::string> methods;  // of the linears that it is for; empty: all stay float
 };
 
-// "gptq", or "gptq to Q4_K".
+// "gptq", "gptq to Q4_K", or "kmeans with feedback".
 std::string grid_of(const quantize::LinearPlan& plan) {
+  if (quantize::has_codebooks(plan) && quantize::feeds_back(plan)) return plan.method + " with feedback";
   return plan.block_type.empty() ? plan.method : plan.method + " to " + plan.block_type;
 }
 
@@ -54,8 +55,9 @@ class Settings {
       complain("--drift-correction", with_methods(methods()), false);
     }
     if (options_.named.contains("--token-weights") && !wants_hessians(linears_)) {
-      const bool may_be_sensitive = quantize::find_quantizer(standard.method).uses_sensitivity;
-      complain("--token-weights", with_methods(methods()) + (may_be_sensitive ? " without --sensitivity" : ""), true);
+      const bool may_need_them = quantize::has_codebooks(standard);
+      complain("--token-weights",
+               with_methods(methods()) + (may_need_them ? " without --sensitivity or --feedback" : ""), true);
     }
   }
 
@@ -112,9 +114,11 @@ class Settings {
     return all;
   }
 
-  // "with --method kmeans", or with rules "on linears quantized by kmeans or rtn".
+  // "with --method kmeans", perhaps "and --feedback", or with rules "on linears quantized by kmeans or rtn".
   std::string with_methods(const std::set<std::string>& methods) const {
-    if (rules_.empty()) return "with --method " + options_.plan.standard.method;
+    const auto& standard = options_.plan.standard;
+    const bool option = quantize::has_codebooks(standard) && quantize::feeds_back(standard);
+    if (rules_.empty()) return "with --method " + standard.method + (option ? " and --feedback" : "");
     return fmt::format("on linears quantized by {}", fmt::join(methods, " or "));
   }
 

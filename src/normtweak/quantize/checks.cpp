@@ -36,15 +36,15 @@ void check_scale_type(at::ScalarType type) {
   fail("scales cannot be stored as {}; use float16, bfloat16 or float32", type_name(type));
 }
 
-std::int64_t resolve_group_size(int group_size, std::int64_t in) {
+std::int64_t resolve_group_size(int group_size, std::int64_t in, std::string_view shared) {
   if (group_size == 0) return in;
   if (group_size < 0 || in % group_size != 0) {
     std::int64_t divisor = 128;
     while (in % divisor != 0) divisor /= 2;
     fail(
-        "group size {} does not divide the {} input columns; use a divisor such as {}, or 0 for one scale per output "
+        "group size {} does not divide the {} input columns; use a divisor such as {}, or 0 for one {} per output "
         "channel",
-        group_size, in, divisor);
+        group_size, in, divisor, shared);
   }
   return group_size;
 }

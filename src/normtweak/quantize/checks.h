@@ -20,6 +20,7 @@ void check_bits(int bits);
 void check_scale_type(at::ScalarType type);
 
 // The input columns that share a scale: group_size, or all `in` where it is 0. Throws Error if it does not divide `in`.
-std::int64_t resolve_group_size(int group_size, std::int64_t in);
+// shared: what they share, for the message.
+std::int64_t resolve_group_size(int group_size, std::int64_t in, std::string_view shared = "scale");
 
 }  // namespace normtweak::quantize

@@ -18,9 +18,11 @@ constexpr int kCurveSize = 16;
 
 struct Rows {
   float* target;
-  const float *original, *scales, *lowest, *highest, *phase, *curve, *feedback;
+  const float *original, *scales, *lowest, *highest, *phase, *curve, *codebooks;
+  const int* codebook_of;
+  const float* feedback;
   float *steps, *errors;
-  std::int64_t columns, out;
+  std::int64_t columns, out, entries;
 };
 
 // The entry of the curve that is nearest; the lower one in the middle of two.
@@ -32,6 +34,39 @@ NORMTWEAK_TARGET_CLONES void round_to_curve(const float* curve, const float* ste
   }
 }
 
+// The entry of each lane's codebook that is nearest; the lower one in the middle of two. An entry is `stride` floats
+// after the one before it.
+NORMTWEAK_TARGET_CLONES void round_to_codebook(const float* codebook, std::int64_t entries, std::int64_t stride,
+                                               const float* wanted, float* place, float* value) {
+  for (int lane = 0; lane < kRoundedLanes; ++lane) {
+    place[lane] = 0;
+    value[lane] = codebook[lane];
+  }
+  for (std::int64_t i = 1; i < entries; ++i) {
+    const float *last = codebook + (i - 1) * stride, *next = codebook + i * stride;
+    for (int lane = 0; lane < kRoundedLanes; ++lane) {
+      const bool above = wanted[lane] > (last[lane] + next[lane]) * 0.5F;
+      place[lane] = above ? static_cast<float>(i) : place[lane];
+      value[lane] = above ? next[lane] : value[lane];
+    }
+  }
+}
+
+NORMTWEAK_TARGET_CLONES void round_to_steps(const Rows& rows, std::int64_t at, const float* wanted, float* step) {
+  for (int lane = 0; lane < kRoundedLanes; ++lane) step[lane] = wanted[lane] / rows.scales[at + lane];
+  if (rows.curve != nullptr) {
+    alignas(64) float nearest[kRoundedLanes];
+    round_to_curve(rows.curve, step, nearest);
+    std::copy_n(nearest, kRoundedLanes, step);
+    return;
+  }
+  for (int lane = 0; lane < kRoundedLanes; ++lane) {
+    const float inside = std::min(std::max(step[lane], rows.lowest[at + lane]), rows.highest[at + lane]);
+    const float phase = rows.phase == nullptr ? 0 : rows.phase[at + lane];
+    step[lane] = ((inside - phase + kRounder) - kRounder) + phase;
+  }
+}
+
 NORMTWEAK_TARGET_CLONES void round_lanes(const Rows& rows, std::int64_t first) {
   alignas(64) float work[kRoundedColumns][kRoundedLanes];
   for (std::int64_t j = 0; j < rows.columns; ++j) {
@@ -40,23 +75,19 @@ NORMTWEAK_TARGET_CLONES void round_lanes(const Rows& rows, std::int64_t first) {
   for (std::int64_t j = 0; j < rows.columns; ++j) {
     const auto at = j * rows.out + first;
     alignas(64) float error[kRoundedLanes], step[kRoundedLanes];
-    for (int lane = 0; lane < kRoundedLanes; ++lane) step[lane] = work[j][lane] / rows.scales[at + lane];
-    if (rows.curve != nullptr) {
-      alignas(64) float nearest[kRoundedLanes];
-      round_to_curve(rows.curve, step, nearest);
-      std::copy_n(nearest, kRoundedLanes, step);
+    if (rows.codebooks != nullptr) {
+      alignas(64) float value[kRoundedLanes];
+      const auto* codebook = rows.codebooks + rows.codebook_of[j] * rows.entries * rows.out + first;
+      round_to_codebook(codebook, rows.entries, rows.out, work[j], step, value);
+      for (int lane = 0; lane < kRoundedLanes; ++lane) error[lane] = rows.original[at + lane] - value[lane];
     } else {
+      round_to_steps(rows, at, work[j], step);
       for (int lane = 0; lane < kRoundedLanes; ++lane) {
-        const float inside = std::min(std::max(step[lane], rows.lowest[at + lane]), rows.highest[at + lane]);
-        const float phase = rows.phase == nullptr ? 0 : rows.phase[at + lane];
-        step[lane] = ((inside - phase + kRounder) - kRounder) + phase;
+        error[lane] = rows.original[at + lane] - step[lane] * rows.scales[at + lane];
       }
     }
-    for (int lane = 0; lane < kRoundedLanes; ++lane) {
-      rows.steps[at + lane] = step[lane];
-      error[lane] = rows.original[at + lane] - step[lane] * rows.scales[at + lane];
-      rows.errors[at + lane] = error[lane];
-    }
+    std::copy_n(step, kRoundedLanes, rows.steps + at);
+    std::copy_n(error, kRoundedLanes, rows.errors + at);
     const float* feedback = rows.feedback + j * rows.columns;
     for (std::int64_t k = j + 1; k < rows.columns; ++k) {
       for (int lane = 0; lane < kRoundedLanes; ++lane) work[k][lane] += error[lane] * feedback[k];
@@ -67,35 +98,47 @@ NORMTWEAK_TARGET_CLONES void round_lanes(const Rows& rows, std::int64_t first) {
   }
 }
 
+// Of a codebook; 0: there are none.
+std::int64_t entries_of(const GptqBlock& block) {
+  return block.grids.codebooks.defined() ? block.grids.codebooks.size(1) : 0;
+}
+
 void round_on_cpu(const GptqBlock& block) {
   const auto pointer = [](const at::Tensor& floats) {
     return floats.defined() ? floats.const_data_ptr<float>() : nullptr;
   };
-  const Rows rows = {.target = block.target.data_ptr<float>(),
-                     .original = block.original.const_data_ptr<float>(),
-                     .scales = block.grids.scales.const_data_ptr<float>(),
-                     .lowest = pointer(block.grids.lowest),
-                     .highest = pointer(block.grids.highest),
-                     .phase = pointer(block.grids.phase),
-                     .curve = pointer(block.grids.curve),
-                     .feedback = block.feedback.const_data_ptr<float>(),
-                     .steps = block.steps.data_ptr<float>(),
-                     .errors = block.errors.data_ptr<float>(),
-                     .columns = block.target.size(0),
-                     .out = block.target.size(1)};
+  const Rows rows = {
+      .target = block.target.data_ptr<float>(),
+      .original = block.original.const_data_ptr<float>(),
+      .scales = pointer(block.grids.scales),
+      .lowest = pointer(block.grids.lowest),
+      .highest = pointer(block.grids.highest),
+      .phase = pointer(block.grids.phase),
+      .curve = pointer(block.grids.curve),
+      .codebooks = pointer(block.grids.codebooks),
+      .codebook_of = block.grids.codebook_of.defined() ? block.grids.codebook_of.const_data_ptr<int>() : nullptr,
+      .feedback = block.feedback.const_data_ptr<float>(),
+      .steps = block.steps.data_ptr<float>(),
+      .errors = block.errors.data_ptr<float>(),
+      .columns = block.target.size(0),
+      .out = block.target.size(1),
+      .entries = entries_of(block)};
   for (std::int64_t first = 0; first < rows.out; first += kRoundedLanes) round_lanes(rows, first);
 }
 
 void round_on_gpu(const GptqBlock& block) {
   const auto at = [](const at::Tensor& floats) { return floats.defined() ? floats.data_ptr() : nullptr; };
-  std::array pointers = {at(block.target),        at(block.original),    at(block.grids.scales), at(block.grids.lowest),
-                         at(block.grids.highest), at(block.grids.phase), at(block.grids.curve),  at(block.feedback),
-                         at(block.steps),         at(block.errors)};
-  auto columns = static_cast<int>(block.target.size(0)), out = static_cast<int>(block.target.size(1));
+  const auto& grids = block.grids;
+  std::array pointers = {at(block.target),      at(block.original), at(grids.scales), at(grids.lowest),
+                         at(grids.highest),     at(grids.phase),    at(grids.curve),  at(grids.codebooks),
+                         at(grids.codebook_of), at(block.feedback), at(block.steps),  at(block.errors)};
+  auto columns = static_cast<int>(block.target.size(0)), out = static_cast<int>(block.target.size(1)),
+       entries = static_cast<int>(entries_of(block));
   std::vector<void*> arguments;
   for (auto& pointer : pointers) arguments.push_back(static_cast<void*>(&pointer));
   arguments.push_back(&columns);
   arguments.push_back(&out);
+  arguments.push_back(&entries);
   const auto blocks = (out + kChannelsPerBlock - 1) / kChannelsPerBlock;
   gptq_block_kernel().launch(block.target.device(), static_cast<unsigned>(blocks), kChannelsPerBlock * kWarp,
                              arguments);
@@ -110,7 +153,9 @@ void round_through_cpu(const GptqBlock& block) {
                                       .lowest = copied(block.grids.lowest),
                                       .highest = copied(block.grids.highest),
                                       .phase = copied(block.grids.phase),
-                                      .curve = copied(block.grids.curve)},
+                                      .curve = copied(block.grids.curve),
+                                      .codebooks = copied(block.grids.codebooks),
+                                      .codebook_of = copied(block.grids.codebook_of)},
                             .feedback = copied(block.feedback),
                             .steps = copied(block.steps),
                             .errors = copied(block.errors)};

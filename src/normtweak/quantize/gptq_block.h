@@ -15,24 +15,28 @@ inline constexpr int kRoundedChannels = 96;  // output channels per CPU task
 
 // The grids of columns, f32.
 struct ColumnGrids {
-  at::Tensor scales;   // [columns, out]
-  at::Tensor lowest;   // [columns, out]: smallest and largest step of the grid, -zero and 2^bits - 1 - zero
-  at::Tensor highest;  // [columns, out]
-  at::Tensor phase;    // [columns, out]: offset of the grid's steps from integers, at most half a step; undefined if
-                       // zero-points are integers
-  at::Tensor curve;    // [16]: the only steps that there are, ascending; undefined: all from lowest to highest, which
-                       // with a curve are not read
+  at::Tensor scales = {};   // [columns, out]
+  at::Tensor lowest = {};   // [columns, out]: smallest and largest step of the grid, -zero and 2^bits - 1 - zero
+  at::Tensor highest = {};  // [columns, out]
+  at::Tensor phase = {};    // [columns, out]: offset of the grid's steps from integers, at most half a step; undefined
+                            // if zero-points are integers
+  at::Tensor curve = {};    // [16]: the only steps that there are, ascending; undefined: all from lowest to highest,
+                            // which with a curve are not read
+
+  // In place of all these. A step is then the place of a value in its codebook.
+  at::Tensor codebooks = {};    // [codebooks, entries, out], entries a power of 2 and ascending
+  at::Tensor codebook_of = {};  // i32 [columns]: the codebook of each column
 };
 
-// All tensors are f32 and contiguous, and transposed: the columns of the weight are rows, so that a column is
-// contiguous. `out` must be a multiple of kRoundedLanes.
+// All tensors are contiguous, f32 unless said otherwise, and transposed: the columns of the weight are rows, so that a
+// column is contiguous. `out` must be a multiple of kRoundedLanes.
 struct GptqBlock {
   at::Tensor target;    // [columns, out]: the weights plus the feedback of all columns before the block. On return,
                         // each column is the value that was rounded, with the feedback of all columns before it
   at::Tensor original;  // [columns, out]: the weights
   ColumnGrids grids;
   at::Tensor feedback;  // [columns, columns]: M of HessianFactor
-  at::Tensor steps;     // [columns, out], written: value / scale
+  at::Tensor steps;     // [columns, out], written: value / scale, or the place in the codebook
   at::Tensor errors;    // [columns, out], written: original - value
 };
 

@@ -22,14 +22,27 @@ __device__ float on_curve(const float* curve, float step) {
   return nearest;
 }
 
+// The place of the entry of a channel's codebook that is nearest; the lower one in the middle of two.
+__device__ int in_codebook(const float* codebook, int entries, int out, float wanted) {
+  int place = 0;
+  for (int half = entries / 2; half > 0; half /= 2) {
+    const float* next = codebook + (long long)(place + half) * out;
+    if (wanted > (next[-out] + next[0]) * 0.5f) place += half;
+  }
+  return place;
+}
+
 extern "C" __global__ void round_gptq_block(float* target, const float* original, const float* scales,
                                             const float* lowest, const float* highest, const float* phase,
-                                            const float* curve, const float* feedback, float* steps, float* errors, int columns, int out) {
+                                            const float* curve, const float* codebooks, const int* codebook_of,
+                                            const float* feedback, float* steps, float* errors, int columns, int out,
+                                            int entries) {
   const int lane = threadIdx.x % 32;
   const int channel = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
   if (channel >= out) return;
 
   float value[kHeld], weight[kHeld], scale[kHeld], low[kHeld], high[kHeld], offset[kHeld], step[kHeld], error[kHeld];
+  const float* codebook[kHeld];
   #pragma unroll
   for (int i = 0; i < kHeld; ++i) {
     const int column = i * 32 + lane;
@@ -37,9 +50,10 @@ extern "C" __global__ void round_gptq_block(float* target, const float* original
     const bool inside = column < columns;
     value[i] = inside ? target[at] : 0;
     weight[i] = inside ? original[at] : 0;
-    scale[i] = inside ? scales[at] : 1;
-    low[i] = inside && !curve ? lowest[at] : 0;
-    high[i] = inside && !curve ? highest[at] : 0;
+    scale[i] = inside && scales ? scales[at] : 1;
+    low[i] = inside && lowest ? lowest[at] : 0;
+    high[i] = inside && highest ? highest[at] : 0;
+    codebook[i] = codebooks ? codebooks + (long long)(inside ? codebook_of[column] : 0) * entries * out + channel : 0;
     offset[i] = inside && phase ? phase[at] : 0;
   }
 
@@ -47,10 +61,17 @@ extern "C" __global__ void round_gptq_block(float* target, const float* original
   for (int i = 0; i < kHeld; ++i) {
     for (int turn = 0; turn < 32 && i * 32 + turn < columns; ++turn) {
       const int j = i * 32 + turn;
-      const float wanted = value[i] / scale[i];
-      const float clamped = fminf(fmaxf(wanted, low[i]), high[i]);
-      const float nearest = curve ? on_curve(curve, wanted) : rintf(clamped - offset[i]) + offset[i];
-      const float left = weight[i] - nearest * scale[i];
+      float nearest, left;
+      if (codebooks) {
+        const int place = in_codebook(codebook[i], entries, out, value[i]);
+        nearest = place;
+        left = weight[i] - codebook[i][(long long)place * out];
+      } else {
+        const float wanted = value[i] / scale[i];
+        const float clamped = fminf(fmaxf(wanted, low[i]), high[i]);
+        nearest = curve ? on_curve(curve, wanted) : rintf(clamped - offset[i]) + offset[i];
+        left = weight[i] - nearest * scale[i];
+      }
       if (lane == turn) {
         step[i] = nearest;
         error[i] = left;

@@ -86,16 +86,18 @@ class GptqRun {
 
   void round_columns(std::int64_t first, std::int64_t last, const at::Tensor& target) {
     const auto grids = grid_.of_columns(columns_.slice(0, first, last));
-    const auto steps = steps_.slice(0, first, last);
+    const auto steps = steps_.slice(0, first, last), errors = errors_.slice(0, first, last);
     round_block({.target = target,
                  .original = weight_.slice(0, first, last),
                  .grids = grids,
                  .feedback = feedback_block(first, last, first, last).contiguous(),
                  .steps = steps,
-                 .errors = errors_.slice(0, first, last)});
+                 .errors = errors});
     // The sum weighted by D is the error for the damped Hessian; the contribution of the damping is subtracted.
-    const auto changed = target.addcmul_(steps, grids.scales, -1).square_().sum(1);
-    const auto moved = errors_.slice(0, first, last).square().sum(1);
+    const auto rounded = grids.scales.defined() ? target.addcmul_(steps, grids.scales, -1)
+                                                : target.sub_(weight_.slice(0, first, last)).add_(errors);
+    const auto changed = rounded.square_().sum(1);
+    const auto moved = errors.square().sum(1);
     loss_ += (changed * factor_.weights.slice(0, first, last)).sum(at::kDouble) -
              (moved * factor_.live.slice(0, first, last)).sum(at::kDouble) * factor_.added;
   }

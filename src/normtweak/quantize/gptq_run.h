@@ -26,7 +26,7 @@ class GptqGrid {
 };
 
 struct GptqSteps {
-  at::Tensor steps;  // f32 [in, out]: value / scale, or the entry of the curve
+  at::Tensor steps;  // f32 [in, out]: value / scale, the entry of the curve, or the place in the codebook
   double loss = 0;   // tr(ΔW H ΔWᵀ) with the Hessian before damping
 };
 

@@ -1,4 +1,5 @@
-// A codebook for each output channel, found by exact k-means on the channel's weights. With sensitivity weights it is
+// A codebook for each output channel, or for each group of its input columns, found by exact k-means on the weights
+// that share it. With sensitivity weights it is
 // SqueezeLLM's dense part (Kim et al., arXiv 2306.07629).
 #pragma once
 #include "normtweak/weights/codebook_weight.h"
@@ -6,7 +7,8 @@
 namespace normtweak::quantize {
 
 struct KmeansOptions {
-  int bits = 4;                              // 2, 3, 4, 6 or 8: 2^bits entries for each output channel
+  int bits = 4;                              // 2, 3, 4, 6 or 8: 2^bits entries for each codebook
+  int group_size = 0;                        // input columns per codebook; 0: one codebook per output channel
   at::ScalarType codebook_type = at::kHalf;  // what the codebook is stored in
 };
 

@@ -41,6 +41,11 @@ std::string parse_activation_scale(std::string_view text) {
 
 std::string parse_block_type(std::string_view text) { return std::string(find_block_type(text).name); }
 
+bool uses_groups(const LinearPlan& plan) { return find_quantizer(plan.method).uses_groups; }
+
+// With feedback, codebooks are fitted by the factor of the Hessian instead.
+bool takes_sensitivity(const LinearPlan& plan) { return has_codebooks(plan) && !feeds_back(plan); }
+
 std::string parse_method(std::string_view text) { return std::string(find_quantizer(text).name); }
 
 template <class Value>
@@ -68,7 +73,7 @@ constexpr PlanSetting row(PlanSetting setting) {
 
 constexpr std::array kSettings = {
     row<&LinearPlan::method, parse_method>({.name = "method", .option = "--method", .help = "Quantization method"}),
-    row<&LinearPlan::block_type, parse_block_type>({.name = "type", .option = "", .read_by = &Quantizer::uses_groups}),
+    row<&LinearPlan::block_type, parse_block_type>({.name = "type", .option = "", .read_by = &uses_groups}),
     row<&LinearPlan::bits, parse_bits>({.name = "bits",
                                         .option = "--bits",
                                         .kind = ValueKind::choice,
@@ -82,14 +87,14 @@ constexpr std::array kSettings = {
          .help = "Input columns that share a scale; 0: the whole row (default: the largest of 128, 64, 32 and 16 that "
                  "divides the columns of all linears)",
          .bounds = kCount,
-         .read_by = &Quantizer::uses_groups,
+         .read_by = &uses_groups,
          .of_affine_grids = true}),
     row<&LinearPlan::symmetric, parse_switch>(
         {.name = "symmetric",
          .option = "--symmetric",
          .kind = ValueKind::on_off,
          .help = "Symmetric quantization: zero-points fixed at the middle code, not stored",
-         .read_by = &Quantizer::uses_groups,
+         .read_by = &uses_groups,
          .of_affine_grids = true}),
     row<&LinearPlan::float_zeros, parse_switch>(
         {.name = "float-zeros",
@@ -97,7 +102,7 @@ constexpr std::array kSettings = {
          .kind = ValueKind::on_off,
          .help = "Float zero-points in the dtype of the scales, tuned by the tweak; only normtweak reads such a "
                  "checkpoint",
-         .read_by = &Quantizer::uses_groups,
+         .read_by = &uses_groups,
          .of_affine_grids = true}),
     row<&LinearPlan::search_grid, parse_switch>(
         {.name = "search-grid",
@@ -105,34 +110,50 @@ constexpr std::array kSettings = {
          .kind = ValueKind::method_off,
          .help = "Shrink each group's range to minimise the sum of |error|^2.4 (default: on for linears that gptq "
                  "quantizes)",
-         .read_by = &Quantizer::uses_groups,
+         .read_by = &uses_groups,
          .of_affine_grids = true}),
+    row<&LinearPlan::codebook_group, parse_count>(
+        {.name = "codebook-group",
+         .option = "--codebook-group",
+         .kind = ValueKind::number,
+         .help = "kmeans: input columns that share a codebook; 0: the whole row",
+         .bounds = kCount,
+         .read_by = &has_codebooks}),
+    row<&LinearPlan::sensitivity, parse_switch>(
+        {.name = "sensitivity",
+         .option = "--sensitivity",
+         .kind = ValueKind::on_off,
+         .help = "kmeans without --feedback: weight columns by the Hessian's diagonal",
+         .read_by = &takes_sensitivity}),
+    row<&LinearPlan::feedback, parse_switch>(
+        {.name = "feedback",
+         .option = "--feedback",
+         .kind = ValueKind::method_off,
+         .help = "kmeans: round column by column as gptq does, with its drift correction, order, damping and sweeps "
+                 "(default: off)",
+         .read_by = &has_codebooks}),
     row<&LinearPlan::act_order, parse_switch>(
         {.name = "act-order",
          .option = "--act-order",
          .kind = ValueKind::method_off,
-         .help = "gptq: round columns in order of decreasing Hessian diagonal, with static groups, no g_idx (default: "
-                 "on)",
-         .read_by = &Quantizer::needs_hessian}),
+         .help = "gptq, kmeans --feedback: round columns in order of decreasing Hessian diagonal, with static groups, "
+                 "no g_idx (default: on)",
+         .read_by = &feeds_back}),
     row<&LinearPlan::sweeps, parse_count>(
         {.name = "sweeps",
          .option = "--sweeps",
          .kind = ValueKind::number,
-         .help = "gptq: coordinate-descent sweeps after GPTQ, each refitting scales, then codes; 0: GPTQ as published "
-                 "(default: 2)",
+         .help = "gptq, kmeans --feedback: coordinate-descent sweeps afterwards, each refitting scales or codebooks, "
+                 "then codes; 0: GPTQ as published (default: 2)",
          .bounds = kCount,
-         .read_by = &Quantizer::needs_hessian}),
-    row<&LinearPlan::sensitivity, parse_switch>({.name = "sensitivity",
-                                                 .option = "--sensitivity",
-                                                 .kind = ValueKind::on_off,
-                                                 .help = "kmeans: weight columns by the Hessian's diagonal",
-                                                 .read_by = &Quantizer::uses_sensitivity}),
-    row<&LinearPlan::damping, parse_share>({.name = "damping",
-                                            .option = "--damping",
-                                            .kind = ValueKind::number,
-                                            .help = "gptq: added to the Hessian's diagonal, as a share of its mean",
-                                            .bounds = kShare,
-                                            .read_by = &Quantizer::needs_hessian}),
+         .read_by = &feeds_back}),
+    row<&LinearPlan::damping, parse_share>(
+        {.name = "damping",
+         .option = "--damping",
+         .kind = ValueKind::number,
+         .help = "gptq, kmeans --feedback: added to the Hessian's diagonal, as a share of its mean",
+         .bounds = kShare,
+         .read_by = &feeds_back}),
     row<&LinearPlan::scale_type, parse_float_type>({.name = "scale-type", .option = "", .of_affine_grids = true}),
     row<&LinearPlan::activation_bits, parse_activation_bits>(
         {.name = "activation-bits",
@@ -176,13 +197,14 @@ std::string rule_keys() {
 bool reads(const LinearPlan& plan, const PlanSetting& setting) {
   if (setting.of_activations && !activation_settings(plan)) return false;
   if (setting.of_affine_grids && !plan.block_type.empty()) return false;
-  return setting.read_by == nullptr || find_quantizer(plan.method).*setting.read_by;
+  return setting.read_by == nullptr || setting.read_by(plan);
 }
 
 LinearPlan with_resolved_options(const LinearPlan& plan) {
   auto resolved = plan;
   const auto options = resolved_options(plan);
   resolved.search_grid = options.search_grid;
+  resolved.feedback = options.feedback;
   resolved.act_order = options.act_order;
   resolved.sweeps = options.sweeps;
   return resolved;

@@ -23,12 +23,12 @@ struct PlanSetting {
   std::string_view name;    // in rules: "group"
   std::string_view option;  // "--group-size", which sets it for all linears; empty: only rules do
   ValueKind kind = ValueKind::name;
-  std::string_view help = {};          // of the option
-  std::string_view choices = {};       // of ValueKind::choice: "2,3,4"
-  Bounds bounds = {.name = ""};        // of ValueKind::number
-  bool Quantizer::*read_by = nullptr;  // the methods that read it; null: all do
-  bool of_affine_grids = false;        // a block type decides it where a plan names one
-  bool of_activations = false;         // read where the input is rounded
+  std::string_view help = {};                    // of the option
+  std::string_view choices = {};                 // of ValueKind::choice: "2,3,4"
+  Bounds bounds = {.name = ""};                  // of ValueKind::number
+  bool (*read_by)(const LinearPlan&) = nullptr;  // the plans that read it; null: all do
+  bool of_affine_grids = false;                  // a block type decides it where a plan names one
+  bool of_activations = false;                   // read where the input is rounded
   // value: as a rule or an option spells it; empty: a switch is on. Throws Error saying what is expected.
   void (*set)(LinearPlan& plan, std::string_view value) = nullptr;
   void (*copy)(LinearPlan& plan, const LinearPlan& from) = nullptr;
@@ -43,7 +43,7 @@ const PlanSetting& find_plan_setting(std::string_view name);
 // The names of all settings, for help: "method, bits, group, ...".
 std::string rule_keys();
 
-// Whether the method of `plan` reads the setting, for the grid that it has.
+// Whether `plan` reads the setting, by its method and the grid that it has.
 bool reads(const LinearPlan& plan, const PlanSetting& setting);
 
 // The plan with what its method makes of options that it leaves out.

@@ -6,9 +6,11 @@
 #include "normtweak/quantize/block_descent.h"
 #include "normtweak/quantize/block_search.h"
 #include "normtweak/quantize/checks.h"
+#include "normtweak/quantize/codebook_descent.h"
 #include "normtweak/quantize/coordinate_descent.h"
 #include "normtweak/quantize/gptq.h"
 #include "normtweak/quantize/gptq_on_blocks.h"
+#include "normtweak/quantize/gptq_on_codebooks.h"
 #include "normtweak/quantize/kmeans.h"
 #include "normtweak/quantize/rtn.h"
 
@@ -29,8 +31,12 @@ weights::Weight rtn(const at::Tensor& weight, const InputHessian&, const LinearP
   return quantize_rtn(weight, affine_options(plan));
 }
 
+void check_present(const InputHessian& hessian, std::string_view what) {
+  if (!hessian.defined()) fail("{} needs the Hessian of the linear's input; run the calibration pass first", what);
+}
+
 weights::Weight gptq(const at::Tensor& weight, const InputHessian& hessian, const LinearPlan& plan) {
-  if (!hessian.defined()) fail("gptq needs the Hessian of the linear's input; run the calibration pass first");
+  check_present(hessian, "gptq");
   const auto& factor = hessian.factor(factor_options(plan));
   const int sweeps = resolved_options(plan).sweeps;
   if (!plan.block_type.empty()) {
@@ -45,30 +51,32 @@ weights::Weight gptq(const at::Tensor& weight, const InputHessian& hessian, cons
 }
 
 weights::Weight kmeans(const at::Tensor& weight, const InputHessian& hessian, const LinearPlan& plan) {
-  if (plan.sensitivity && !hessian.defined()) {
-    fail("kmeans with sensitivity needs the Hessian of the linear's input; run the calibration pass first");
+  const KmeansOptions options = {
+      .bits = plan.bits, .group_size = plan.codebook_group, .codebook_type = plan.scale_type};
+  if (!feeds_back(plan)) {
+    if (plan.sensitivity) check_present(hessian, "kmeans with sensitivity");
+    return quantize_kmeans(weight, plan.sensitivity ? hessian.mean().diagonal() : at::Tensor(), options);
   }
-  const auto sensitivity = plan.sensitivity ? hessian.mean().diagonal() : at::Tensor();
-  return quantize_kmeans(weight, sensitivity, {.bits = plan.bits, .codebook_type = plan.scale_type});
+  check_present(hessian, "kmeans with feedback");
+  const auto& factor = hessian.factor(factor_options(plan));
+  auto result = quantize_gptq(weight, factor, options).weight;
+  const int sweeps = resolved_options(plan).sweeps;
+  if (sweeps > 0) descend(result, weight, hessian.mean(), factor.added, sweeps);
+  return result;
 }
 
 constexpr std::array kQuantizers = {
-    Quantizer{.name = "rtn",
-              .description = "round to nearest",
-              .needs_hessian = false,
-              .uses_groups = true,
-              .quantize = &rtn},
+    Quantizer{.name = "rtn", .description = "round to nearest", .uses_groups = true, .quantize = &rtn},
     Quantizer{.name = "gptq",
               .description = "second-order rounding, arXiv 2210.17323",
-              .needs_hessian = true,
               .uses_groups = true,
-              .corrects_drift = true,
+              .feeds_back = true,
               .standard = {.search_grid = true, .act_order = true, .sweeps = 2},
               .quantize = &gptq},
     Quantizer{.name = "kmeans",
-              .description = "a codebook per output channel, by exact k-means",
-              .needs_hessian = false,
-              .uses_sensitivity = true,
+              .description = "a codebook per output channel or group, by exact k-means",
+              .uses_codebooks = true,
+              .standard = {.act_order = true, .sweeps = 2},
               .quantize = &kmeans},
 };
 
@@ -79,9 +87,11 @@ std::span<const Quantizer> quantizers() { return kQuantizers; }
 StandardOptions resolved_options(const LinearPlan& plan) {
   const auto& standard = find_quantizer(plan.method).standard;
   const bool affine = plan.block_type.empty();  // blocks always search; in order, they are searched with the feedback
+  const bool feedback = feeds_back(plan);
   return {.search_grid = plan.search_grid.value_or(affine && standard.search_grid),
-          .act_order = plan.act_order.value_or(affine && standard.act_order),
-          .sweeps = plan.sweeps.value_or(standard.sweeps)};
+          .feedback = feedback,
+          .act_order = plan.act_order.value_or(affine && feedback && standard.act_order),
+          .sweeps = plan.sweeps.value_or(feedback ? standard.sweeps : 0)};
 }
 
 std::optional<weights::ActivationSettings> activation_settings(const LinearPlan& plan) {
@@ -104,14 +114,18 @@ const Quantizer& find_quantizer(std::string_view method) {
   fail("'{}' is not a quantization method; there are {}", method, known);
 }
 
-bool needs_hessian(const LinearPlan& plan) {
+bool feeds_back(const LinearPlan& plan) {
   const auto& quantizer = find_quantizer(plan.method);
-  return quantizer.needs_hessian || (quantizer.uses_sensitivity && plan.sensitivity);
+  return quantizer.feeds_back || (quantizer.uses_codebooks && plan.feedback.value_or(quantizer.standard.feedback));
 }
+
+bool needs_hessian(const LinearPlan& plan) { return feeds_back(plan) || (has_codebooks(plan) && plan.sensitivity); }
 
 bool has_free_groups(const LinearPlan& plan) {
   return find_quantizer(plan.method).uses_groups && plan.block_type.empty();
 }
+
+bool has_codebooks(const LinearPlan& plan) { return find_quantizer(plan.method).uses_codebooks; }
 
 void check_plan(const LinearPlan& plan, at::IntArrayRef shape, std::string_view linear_name) {
   try {
@@ -123,6 +137,7 @@ void check_plan(const LinearPlan& plan, at::IntArrayRef shape, std::string_view 
     }
     check_bits(plan.bits);
     if (has_free_groups(plan)) resolve_group_size(plan.group_size, shape[1]);
+    if (has_codebooks(plan)) resolve_group_size(plan.codebook_group, shape[1], "codebook");
     const bool is_share = plan.damping >= 0 && plan.damping <= 1;  // false for NaN
     if (!is_share) fail("damping {}: use a share between 0 and 1", plan.damping);
     if (plan.sweeps.value_or(0) < 0) fail("{} sweeps: use 0 or more", *plan.sweeps);

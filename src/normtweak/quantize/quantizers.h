@@ -24,10 +24,12 @@ struct LinearPlan {
   bool symmetric = false;                 // zero-point fixed at 2^(bits-1)
   bool float_zeros = false;               // zero-points are floats of the scale type, not whole codes
   std::optional<bool> search_grid = {};   // shrink each group's range to minimise Σ |error|^2.4
-  std::optional<bool> act_order = {};     // GPTQ: columns in order of decreasing Hessian diagonal
-  bool sensitivity = false;               // k-means: weight each column by its Hessian diagonal
-  std::optional<int> sweeps = {};         // GPTQ: coordinate-descent sweeps afterwards (coordinate_descent.h)
-  double damping = 0.01;                  // GPTQ: added to the Hessian's diagonal, as a share of its mean
+  int codebook_group = 0;                 // k-means: input columns per codebook; 0: one codebook per output channel
+  bool sensitivity = false;               // k-means without feedback: weight each column by its Hessian diagonal
+  std::optional<bool> feedback = {};      // k-means: round column by column as GPTQ does (gptq_on_codebooks.h)
+  std::optional<bool> act_order = {};     // feedback: columns in order of decreasing Hessian diagonal
+  std::optional<int> sweeps = {};         // feedback: coordinate-descent sweeps afterwards (coordinate_descent.h)
+  double damping = 0.01;                  // feedback: added to the Hessian's diagonal, as a share of its mean
   at::ScalarType scale_type = at::kHalf;  // what scales and codebooks are stored in
   static constexpr int kFloatActivations = 16;
   int activation_bits = kFloatActivations;  // 4 or 8: of the codes that the input is rounded to; 16: it is not
@@ -39,16 +41,16 @@ struct LinearPlan {
 
 // What a plan that leaves an option out gets.
 struct StandardOptions {
-  bool search_grid = false, act_order = false;
-  int sweeps = 0;
+  bool search_grid = false, feedback = false;
+  bool act_order = false;  // of linears with feedback
+  int sweeps = 0;          // of linears with feedback
 };
 
 struct Quantizer {
   std::string_view name, description;
-  bool needs_hessian = false;     // regardless of the plan's options; see needs_hessian() below
-  bool uses_groups = false;       // plan.group_size applies, and must divide the input columns; so does block_type
-  bool uses_sensitivity = false;  // plan.sensitivity applies, and needs the Hessian
-  bool corrects_drift = false;    // rounds for the drifted inputs, so that drift.h's correction applies beforehand
+  bool uses_groups = false;     // plan.group_size applies, and must divide the input columns; so does block_type
+  bool uses_codebooks = false;  // plan.codebook_group, plan.sensitivity and plan.feedback apply
+  bool feeds_back = false;      // whatever plan.feedback says; see feeds_back() below
   StandardOptions standard = {};
   // weight: f32 [out, in]; hessian: of its input, on the same device, or empty. Throws Error, without the linear's
   // name, for what check_plan() cannot check: non-finite values, a scale that overflows its dtype. For linears that
@@ -61,7 +63,11 @@ std::span<const Quantizer> quantizers();
 // Throws Error listing the methods.
 const Quantizer& find_quantizer(std::string_view method);
 
-// Whether this plan uses the Hessian (GPTQ; k-means with sensitivity).
+// Whether the errors of columns are fed back to those after them (GPTQ; k-means with feedback): act-order, sweeps and
+// damping apply, and drift.h's correction does beforehand, since the weight is rounded for its drifted inputs.
+bool feeds_back(const LinearPlan& plan);
+
+// Whether this plan uses the Hessian (feedback; k-means with sensitivity).
 bool needs_hessian(const LinearPlan& plan);
 
 // The options of this plan, with those of its method where it leaves one out.
@@ -75,6 +81,9 @@ FactorOptions factor_options(const LinearPlan& plan);
 
 // Whether the plan has groups whose size is free: group_size then applies.
 bool has_free_groups(const LinearPlan& plan);
+
+// Whether it gives codebooks: codebook_group and feedback then apply.
+bool has_codebooks(const LinearPlan& plan);
 
 // Throws Error naming the linear, its shape, and what to change if bits, group size or blocks do not fit.
 void check_plan(const LinearPlan& plan, at::IntArrayRef shape, std::string_view linear_name);

@@ -6,8 +6,8 @@
 
 namespace normtweak::transform {
 
-// weight: f32 [out, in]. Quantized as planned, but rounded to nearest where the plan's method needs a Hessian, which
-// depends on the transform.
+// weight: f32 [out, in]. Quantized as planned, but rounded to nearest, or by plain k-means, where the plan needs a
+// Hessian, which depends on the transform.
 weights::Weight planned_rounding(const at::Tensor& weight, const quantize::LinearPlan& plan);
 
 }  // namespace normtweak::transform

@@ -1,5 +1,6 @@
 #include "normtweak/weights/weight.h"
 
+#include "normtweak/weights/codebook_groups.h"
 #include "normtweak/weights/group_kernels.h"
 
 namespace normtweak::weights {
@@ -56,7 +57,7 @@ WeightKind describe(const Weight& weight) {
                             return {"affine", w.bits, w.group_size};
                           },
                           [](const CodebookWeight& w) -> WeightKind {
-                            return {"codebook", w.bits};
+                            return {"codebook", w.bits, codebook_group_size(w)};
                           },
                           [](const BlockWeight& w) -> WeightKind {
                             return {w.type_name, static_cast<int>(w.bits), w.sub_size};

@@ -1,4 +1,4 @@
-#include "normtweak/cli/search_table.h"
+#include "normtweak/pipeline/search_table.h"
 
 #include <algorithm>
 #include <fstream>
@@ -8,7 +8,7 @@
 #include "normtweak/base/files/file.h"
 #include "normtweak/base/files/path_exists.h"
 
-namespace normtweak::cli {
+namespace normtweak::pipeline {
 namespace {
 
 // "--bits 4, and now 3"; empty if they are the same.
@@ -111,4 +111,4 @@ std::vector<const TrialRecord*> SearchTable::ranked() const {
   return all;
 }
 
-}  // namespace normtweak::cli
+}  // namespace normtweak::pipeline

@@ -6,9 +6,9 @@
 
 #include "normtweak/base/json/json.h"
 #include "normtweak/base/progress.h"
-#include "normtweak/cli/search_grid.h"
+#include "normtweak/pipeline/search_grid.h"
 
-namespace normtweak::cli {
+namespace normtweak::pipeline {
 
 // One line of trials.jsonl.
 struct TrialRecord {
@@ -40,4 +40,4 @@ class SearchTable {
   std::vector<TrialRecord> records_;
 };
 
-}  // namespace normtweak::cli
+}  // namespace normtweak::pipeline

@@ -1,4 +1,4 @@
-#include "normtweak/cli/search_grid.h"
+#include "normtweak/cli/grid_options.h"
 
 #include <fmt/ranges.h>
 
@@ -9,6 +9,11 @@
 
 namespace normtweak::cli {
 namespace {
+
+using pipeline::Grid;
+using pipeline::GridKey;
+
+constexpr const char* kTweak = "Tweak";  // the group of options in help
 
 GridKey parse_key(const std::string& text, const CLI::App& command) {
   const auto equals = text.find('=');
@@ -26,27 +31,15 @@ GridKey parse_key(const std::string& text, const CLI::App& command) {
       fail_usage("--grid {}: {} is there twice", text, value);
     key.values.push_back(value);
   }
+  key.of_tweak = command.get_option("--" + key.name)->get_group() == kTweak;
   return key;
-}
-
-// One value of one key away.
-std::vector<Trial> neighbours(const Grid& grid, const Trial& trial) {
-  std::vector<Trial> all;
-  for (std::size_t key = 0; key < grid.size(); ++key) {
-    for (const int step : {-1, 1}) {
-      auto moved = trial;
-      moved[key] += static_cast<std::size_t>(step);  // below 0 it wraps, and is beyond the last value
-      if (moved[key] < grid[key].values.size()) all.push_back(moved);
-    }
-  }
-  return all;
 }
 
 }  // namespace
 
 std::vector<std::string> grid_keys(const CLI::App& command) {
   std::vector<std::string> keys;
-  for (const auto* group : {"Quantize", "Tweak"}) {
+  for (const auto* group : {"Quantize", kTweak}) {
     for (const auto& option : options_of(command, group)) {
       if (option != "--rule") keys.push_back(option.substr(2));  // rules have commas of their own
     }
@@ -67,44 +60,6 @@ Grid parse_grid(const std::vector<std::string>& texts, const CLI::App& command) 
     grid.push_back(key);
   }
   return grid;
-}
-
-std::vector<Trial> all_trials(const Grid& grid) {
-  std::vector<Trial> all = {{}};
-  for (const auto& key : grid) {
-    std::vector<Trial> longer;
-    for (const auto& trial : all) {
-      for (std::size_t value = 0; value < key.values.size(); ++value) {
-        longer.push_back(trial);
-        longer.back().push_back(value);
-      }
-    }
-    all = std::move(longer);
-  }
-  return all;
-}
-
-std::string trial_text(const Grid& grid, const Trial& trial) {
-  std::vector<std::string> parts;
-  for (std::size_t key = 0; key < grid.size(); ++key) {
-    parts.push_back(fmt::format("{} {}", grid[key].name, grid[key].values[trial[key]]));
-  }
-  return fmt::format("{}", fmt::join(parts, ", "));
-}
-
-std::optional<Trial> next_trial(const Grid& grid, const std::map<Trial, double>& scores) {
-  Trial middle;
-  for (const auto& key : grid) middle.push_back((key.values.size() - 1) / 2);
-  if (!scores.contains(middle)) return middle;
-  std::vector<std::pair<double, Trial>> best;
-  for (const auto& [trial, score] : scores) best.emplace_back(score, trial);
-  std::ranges::sort(best);
-  for (const auto& [score, trial] : best) {
-    for (const auto& neighbour : neighbours(grid, trial)) {
-      if (!scores.contains(neighbour)) return neighbour;
-    }
-  }
-  return std::nullopt;
 }
 
 }  // namespace normtweak::cli

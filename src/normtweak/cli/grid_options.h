@@ -1,0 +1,19 @@
+// --grid: the settings that a search tries, as options of its command.
+#pragma once
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "normtweak/pipeline/search_grid.h"
+
+namespace normtweak::cli {
+
+// Names of options that a grid may vary: of how the model is quantized and tweaked. The text is the same for all
+// trials.
+std::vector<std::string> grid_keys(const CLI::App& command);
+
+// texts: "lr=0,1e-4". Throws UsageError naming an empty grid, a key that `command` does not have or that is given
+// twice, a value that is given twice, and an option that the command line gives as well.
+pipeline::Grid parse_grid(const std::vector<std::string>& texts, const CLI::App& command);
+
+}  // namespace normtweak::cli
