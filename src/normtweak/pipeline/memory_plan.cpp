@@ -26,6 +26,8 @@ constexpr std::int64_t kStreamedBlocks = 3;
 // moments, later replaced by the candidates best, last, leader, the best change and the one being scored (5);
 // temporaries of a rounding (2).
 constexpr std::int64_t kTunedBytes = std::int64_t{5 + 5 + 2} * 4;
+// Memory per learned code: the code itself, its fraction in 16 bits, the momentum in bf16 (tweak/code_positions.h).
+constexpr std::int64_t kLearnedBytes = 1 + 2 + 2;
 
 struct Sizes {                      // in weights
   std::int64_t all = 0, block = 0;  // of the blocks' linears; of the largest block
@@ -94,10 +96,12 @@ std::int64_t least_over_blocks(const Sizes& sizes, const model::ModelConfig& con
 }
 
 // Token weights are computed before that run, and the end-to-end tweak comes after it: if need be one row at a time, in
-// three quarters of the workspace.
+// three quarters of the workspace. Where codes are learned, the blocks' inputs of a step's other rows are kept as well.
 std::int64_t least_work(const Sizes& sizes, const model::ModelConfig& config, const Compute& compute,
                         const RunNeeds& needs) {
-  const auto row = rerun_bytes(config, compute.device, compute.type, needs.gradient_row_tokens);
+  const auto others = std::max<std::int64_t>(0, needs.step_tokens - needs.gradient_row_tokens);
+  const auto row = rerun_bytes(config, compute.device, compute.type, needs.gradient_row_tokens) +
+                   others * config.layers * config.hidden * 4;
   return std::max(least_over_blocks(sizes, config, compute, needs), row / 3 * 4);
 }
 
@@ -148,7 +152,8 @@ RunMemory plan_run(const model::Checkpoint& floats, const Compute& compute, cons
   const auto left = [&] {
     return available.device - outside - blocks_bytes(sizes, passes_bytes, plan.passes) -
            blocks_bytes(sizes, needs.quantized, plan.quantized) -
-           (short_passes ? blocks_bytes(sizes, 4, plan.exact) : 0) - needs.tuned_floats * kTunedBytes;
+           (short_passes ? blocks_bytes(sizes, 4, plan.exact) : 0) - needs.tuned_floats * kTunedBytes -
+           needs.learned_codes * kLearnedBytes;
   };
   const bool small = blocks_bytes(sizes, 4, Residence::device) <= available.device / kExactShare;
   if (short_passes && !small && (gpu || left() < wanted)) plan.exact = Residence::file;

@@ -143,6 +143,18 @@ bool wants_drift(const std::vector<PlannedLinear>& linears) {
   });
 }
 
+LearnedCodes learned_codes(const std::vector<PlannedLinear>& linears) {
+  LearnedCodes learned;
+  for (const auto& linear : linears) {
+    if (!linear.plan) continue;
+    ++learned.quantized;
+    if (!std::holds_alternative<weights::AffineWeight>(outline(linear.shape, *linear.plan))) continue;
+    ++learned.linears;
+    learned.weights += linear.shape.out * linear.shape.in;
+  }
+  return learned;
+}
+
 bool wants_sweeps(const std::vector<PlannedLinear>& linears) {
   return std::ranges::any_of(linears, [](const auto& linear) {
     return linear.plan && needs_hessian(*linear.plan) && resolved_options(*linear.plan).sweeps > 0;

@@ -59,6 +59,7 @@ Json training(const tweak::EndToEndResult& run) {
                {"tokens", run.tokens},
                {"seconds", run.seconds},
                {"trials", Json::array()}};
+  if (run.changed_codes) json["changed_codes"] = *run.changed_codes;
   for (const auto& trial : run.trials) {
     json["trials"].push_back({{"factor", trial.factor}, {"kld", trial.divergence}});
   }
