@@ -6,24 +6,22 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   set(precompiled_by_default ON)
 endif()
 option(NORMTWEAK_PRECOMPILED "Compile with a precompiled header" ${precompiled_by_default})
-if(NOT NORMTWEAK_PRECOMPILED)
-  return()
-endif()
 
 set(precompiled_headers
   <algorithm> <array> <cstdint> <filesystem> <functional> <map> <memory> <optional> <string> <string_view> <utility>
   <vector> <ATen/TensorOperators.h> <ATen/core/Tensor.h> <nlohmann/json.hpp>)
 
-# A library of nothing but the header: other targets reuse it.
-function(_normtweak_precompiled target)
-  file(WRITE "${CMAKE_BINARY_DIR}/${target}.cpp.new" "// Holds the precompiled header.\n")
-  file(COPY_FILE "${CMAKE_BINARY_DIR}/${target}.cpp.new" "${CMAKE_BINARY_DIR}/${target}.cpp" ONLY_IF_DIFFERENT)
+# normtweak_precompiled_header(TARGET [HEADERS <header> ...] [LINK library ...]): a library of nothing but the header, to
+# which HEADERS are added; other targets reuse it.
+function(normtweak_precompiled_header target)
+  cmake_parse_arguments(ARG "" "" "HEADERS;LINK" ${ARGN})
+  if(NOT NORMTWEAK_PRECOMPILED)
+    return()
+  endif()
+  file(CONFIGURE OUTPUT "${CMAKE_BINARY_DIR}/${target}.cpp" CONTENT "// Holds the precompiled header.\n")
   add_library(${target} STATIC "${CMAKE_BINARY_DIR}/${target}.cpp")
-  target_link_libraries(${target} PRIVATE normtweak::torch Threads::Threads normtweak_flags)
-  target_precompile_headers(${target} PRIVATE ${ARGN})
+  target_link_libraries(${target} PRIVATE normtweak::torch Threads::Threads normtweak_flags ${ARG_LINK})
+  target_precompile_headers(${target} PRIVATE ${precompiled_headers} ${ARG_HEADERS})
 endfunction()
 
-_normtweak_precompiled(normtweak_precompiled ${precompiled_headers})
-if(NORMTWEAK_TESTS)
-  _normtweak_precompiled(normtweak_precompiled_tests ${precompiled_headers} <gtest/gtest.h>)
-endif()
+normtweak_precompiled_header(normtweak_precompiled)

@@ -82,16 +82,18 @@ Residence off_device(const Compute& compute, std::int64_t bytes, std::int64_t& h
 // F32, the F32 block with the quantizer's temporaries, and a Hessian with its F64 factor. Drift correction adds the
 // float model's stream, and Hessian, drift and factor for each half of the text and for the whole. Sweeps add the
 // damped Hessian and a mask of its size. A transform adds the block folded, clipped or as one that is tried, in the
-// compute dtype and with codes: at most 16 bytes per weight.
+// compute dtype and with codes: at most 16 bytes per weight. Learned rounding adds offsets, the best ones, dequantized
+// weights and their gradients, in F32.
 std::int64_t least_over_blocks(const Sizes& sizes, const model::ModelConfig& config, const Compute& compute,
                                const RunNeeds& needs) {
   const auto streams = (needs.corrects_drift ? 4 : 2) + needs.more_streams;
   const auto square = (needs.corrects_drift ? 44 : 20) + (needs.sweeps ? 5 : 0);
   const auto row = std::max(needs.row_tokens * pass_bytes(config, compute.device, at::kFloat),
                             needs.layerwise_tokens * graph_bytes(config, compute.device, compute.type));
+  const auto of_block = 12 + (needs.transforms ? 16 : 0) + (needs.learns_rounding ? 16 : 0);
   // The experts' Hessians are summed up in the same passes, without drift.
   const auto experts = config.experts * 4 * sizes.widest_of_expert * sizes.widest_of_expert;
-  return streams * needs.calibration_tokens * config.hidden * 4 + row + sizes.block * (needs.transforms ? 28 : 12) +
+  return streams * needs.calibration_tokens * config.hidden * 4 + row + sizes.block * of_block +
          square * sizes.widest * sizes.widest + (needs.corrects_drift ? 2 : 1) * experts;
 }
 

@@ -143,6 +143,12 @@ bool wants_drift(const std::vector<PlannedLinear>& linears) {
   });
 }
 
+bool wants_learned_rounding(const std::vector<PlannedLinear>& linears) {
+  return std::ranges::any_of(linears, [](const PlannedLinear& linear) {
+    return linear.plan && quantize::find_quantizer(linear.plan->method).learns_rounding;
+  });
+}
+
 LearnedCodes learned_codes(const std::vector<PlannedLinear>& linears) {
   LearnedCodes learned;
   for (const auto& linear : linears) {

@@ -42,6 +42,9 @@ bool wants_drift(const std::vector<PlannedLinear>& linears);
 // Whether any linear is refined by coordinate descent.
 bool wants_sweeps(const std::vector<PlannedLinear>& linears);
 
+// Whether any linear's rounding is learned block by block.
+bool wants_learned_rounding(const std::vector<PlannedLinear>& linears);
+
 // The linears whose codes can be learned (tweak/code_positions.h), with their number of weights, among all that are
 // quantized.
 struct LearnedCodes {

@@ -1,9 +1,14 @@
 // Quantizes one block. Its linears are quantized in data-flow order, each for the inputs it receives with the preceding
 // linears already quantized.
 #pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
 #include "normtweak/base/processes/processes.h"
 #include "normtweak/pipeline/stream.h"
 #include "normtweak/quantize/plan.h"
+#include "normtweak/quantize/signround.h"
 
 namespace normtweak::pipeline {
 
@@ -14,12 +19,17 @@ struct BlockStreams {
   std::int64_t first_row = 0;                  // index in the whole text of this process's first row
 };
 
+// What else is known of a block that was quantized.
+struct BlockFindings {
+  std::vector<std::string> few_tokens;                // experts' linears that saw too few tokens for a Hessian
+  std::optional<quantize::SignRoundReport> rounding;  // if a linear's method learns it
+};
+
 // Returns the block with the linears that the plan names quantized, and everything else as in `exact`. passes: the
 // float block in the compute dtype; exact: the same with F32 weights. All processes do the same work; rank 0's result
-// is broadcast, since other hardware may round differently. few_tokens: gets the names of experts' linears that saw too
-// few tokens for a Hessian. Throws Error naming the linear.
+// is broadcast, since other hardware may round differently. Throws Error naming the linear.
 model::Block quantize_block(const model::Block& passes, const model::Block& exact, const BlockStreams& streams,
                             const quantize::QuantizationPlan& plan, const Processes& processes,
-                            std::vector<std::string>* few_tokens = nullptr);
+                            BlockFindings* findings = nullptr);
 
 }  // namespace normtweak::pipeline

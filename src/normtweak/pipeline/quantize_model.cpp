@@ -69,6 +69,7 @@ RunResult quantize_model(const PreparedQuantize& prepared, ProgressSink& progres
                    {.plan = &plan, .transform = options.transform, .layerwise = {}, .processes = processes}, progress);
     quantized = std::move(run.decoder);
     result.transformed = std::move(run.transformed);
+    result.rounded = std::move(run.rounded);
   });
   std::optional<UntouchedCopy> copy;
   if (options.tweak.method != TweakMethod::none && processes.is_first()) {

@@ -94,7 +94,7 @@ constexpr std::array kSettings = {
          .kind = ValueKind::method_off,
          .help = "Shrink each group's range to minimise the sum of |error|^2.4 (default: on for linears that gptq "
                  "quantizes)",
-         .read_by = &Quantizer::uses_groups,
+         .read_by = &Quantizer::searches_grid,
          .of_affine_grids = true}),
     row<&LinearPlan::act_order, parse_switch>(
         {.name = "act-order",
@@ -122,6 +122,19 @@ constexpr std::array kSettings = {
                                             .help = "gptq: added to the Hessian's diagonal, as a share of its mean",
                                             .bounds = kShare,
                                             .read_by = &Quantizer::needs_hessian}),
+    row<&LinearPlan::signround_iterations, parse_count>({.name = "iterations",
+                                                         .option = "--signround-iterations",
+                                                         .kind = ValueKind::number,
+                                                         .help = "signround: steps for each block",
+                                                         .bounds = kCount,
+                                                         .read_by = &Quantizer::learns_rounding}),
+    row<&LinearPlan::signround_rate, parse_share>(
+        {.name = "rate",
+         .option = "--signround-rate",
+         .kind = ValueKind::number,
+         .help = "signround: first step of rounding offsets and range shares; falls to 0 (default: 1 / iterations)",
+         .bounds = kShare,
+         .read_by = &Quantizer::learns_rounding}),
     row<&LinearPlan::scale_type, parse_float_type>({.name = "scale-type", .option = "", .of_affine_grids = true}),
 };
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "normtweak/quantize/grid.h"
 #include "normtweak/quantize/hessian_factor.h"
 #include "normtweak/weights/weight.h"
 
@@ -27,6 +28,8 @@ struct LinearPlan {
   bool sensitivity = false;               // k-means: weight each column by its Hessian diagonal
   std::optional<int> sweeps = {};         // GPTQ: coordinate-descent sweeps afterwards (coordinate_descent.h)
   double damping = 0.01;                  // GPTQ: added to the Hessian's diagonal, as a share of its mean
+  int signround_iterations = 200;         // SignRound: steps of each block (signround.h)
+  double signround_rate = 0;              // SignRound: step of offsets and range shares; 0: 1 / iterations
   at::ScalarType scale_type = at::kHalf;  // what scales and codebooks are stored in
 
   bool operator==(const LinearPlan&) const = default;
@@ -42,7 +45,9 @@ struct Quantizer {
   std::string_view name, description;
   bool needs_hessian = false;     // regardless of the plan's options; see needs_hessian() below
   bool uses_groups = false;       // plan.group_size applies, and must divide the input columns; so does block_type
+  bool searches_grid = false;     // plan.search_grid applies
   bool uses_sensitivity = false;  // plan.sensitivity applies, and needs the Hessian
+  bool learns_rounding = false;   // its result is the start of signround.h, which trains the block
   bool corrects_drift = false;    // rounds for the drifted inputs, so that drift.h's correction applies beforehand
   StandardOptions standard = {};
   // weight: f32 [out, in]; hessian: of its input, on the same device, or empty. Throws Error, without the linear's
@@ -61,6 +66,9 @@ bool needs_hessian(const LinearPlan& plan);
 
 // The options of this plan, with those of its method where it leaves one out.
 StandardOptions resolved_options(const LinearPlan& plan);
+
+// What the affine quantizers read of this plan.
+AffineOptions affine_options(const LinearPlan& plan);
 
 // How the Hessian is prepared for this plan.
 FactorOptions factor_options(const LinearPlan& plan);
