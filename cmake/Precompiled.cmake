@@ -21,6 +21,7 @@ function(normtweak_precompiled_header target)
   file(CONFIGURE OUTPUT "${CMAKE_BINARY_DIR}/${target}.cpp" CONTENT "// Holds the precompiled header.\n")
   add_library(${target} STATIC "${CMAKE_BINARY_DIR}/${target}.cpp")
   target_link_libraries(${target} PRIVATE normtweak::torch Threads::Threads normtweak_flags ${ARG_LINK})
+  target_include_directories(${target} SYSTEM PRIVATE ${JSON_INCLUDE})  # the one that all use, where there are several
   target_precompile_headers(${target} PRIVATE ${precompiled_headers} ${ARG_HEADERS})
 endfunction()
 

@@ -17,6 +17,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/model/forward_pass.h"
 #include "normtweak/tweak/code_positions.h"
+#include "normtweak/tweak/end_to_end.h"
 #include "normtweak/tweak/student.h"
 #include "support/tiny_decoder.h"
 
@@ -226,6 +227,44 @@ TEST(CodePositions, StepsInPartsAreTheSame) {
   const auto learned = whole.codes()->codes();
   EXPECT_GT(different(learned, whole.codes()->start_codes()), 40);
   EXPECT_LE(different(learned, parts.codes()->codes()), 4);  // sums are rounded in another order
+}
+
+std::vector<at::Tensor> codes_of(const model::Decoder& decoder) {
+  std::vector<at::Tensor> all;
+  for (int i = 0; i < decoder.blocks.size(); ++i) {
+    for (const auto& part : decoder.blocks.get(i)->linears) {
+      all.push_back(std::get<weights::AffineWeight>(part.linear.weight).codes);
+    }
+  }
+  return all;
+}
+
+TEST(CodePositions, AWholeTweakIsTheSameInParts) {
+  const auto teacher = tiny_decoder();
+  const auto student = tests::quantized(teacher, Weights::groups);
+  const auto text = split_text({.ids = tests::random_ids(teacher, 24, 16), .mask = {}, .provenance = {}});
+  EndToEndOptions options;
+  options.norm_rate = options.scale_rate = 1e-3;
+  options.code_rate = 0.02;
+  options.passes = 4;
+  options.batch_rows = 8;
+  const auto run = [&](std::int64_t activation_bytes) {
+    options.activation_bytes = activation_bytes;
+    return tweak_end_to_end(teacher, student, text, options, silent_progress(), {}, &teacher);
+  };
+  const auto whole = run(0), parts = run(1), again = run(0);  // 1: a row at a time
+  EXPECT_NE(whole.chosen, "untouched");
+  const auto start = codes_of(student), learned = codes_of(whole.decoder);
+  double all = 0;
+  for (const auto& codes : start) all += static_cast<double>(codes.numel());
+  const auto changed = different(learned, start);
+  EXPECT_GT(changed, 40);
+  EXPECT_NEAR(whole.changed_codes.value(), static_cast<double>(changed) / all, 1e-9);
+  EXPECT_EQ(different(learned, codes_of(again.decoder)), 0);
+  EXPECT_EQ(parts.chosen, whole.chosen);
+  EXPECT_LE(different(learned, codes_of(parts.decoder)), changed / 20);  // sums are rounded in another order
+  options.code_rate.reset();
+  EXPECT_FALSE(run(0).changed_codes.has_value());
 }
 
 TEST(CodePositions, AreOfAffineWeightsAlone) {

@@ -14,7 +14,7 @@ std::int64_t rows_at_a_time(const model::Decoder& decoder, std::int64_t tokens) 
 }
 
 // In half of the workspace.
-std::int64_t rows_with_gradients(const model::Decoder& decoder, std::int64_t tokens) {
+std::int64_t gradient_rows_at_a_time(const model::Decoder& decoder, std::int64_t tokens) {
   const auto row = tokens * graph_bytes(decoder.config, decoder.device, decoder.type);
   return std::max<std::int64_t>(1, decoder.workspace / 2 / row);
 }
@@ -24,7 +24,7 @@ std::int64_t rows_with_gradients(const model::Decoder& decoder, std::int64_t tok
 Stream::Stream(const model::Decoder& decoder, const calibrate::TokenBatch& text)
     : context_(block_context(decoder)),
       step_(rows_at_a_time(decoder, text.tokens())),
-      gradient_step_(rows_with_gradients(decoder, text.tokens())),
+      gradient_step_(gradient_rows_at_a_time(decoder, text.tokens())),
       hidden_(embed(decoder, text.ids.to(decoder.device))) {}
 
 at::Tensor Stream::through(const model::Block& block) const {
