@@ -245,7 +245,7 @@ TEST(CodePositions, AWholeTweakIsTheSameInParts) {
   const auto text = split_text({.ids = tests::random_ids(teacher, 24, 16), .mask = {}, .provenance = {}});
   EndToEndOptions options;
   options.norm_rate = options.scale_rate = 1e-3;
-  options.code_rate = 0.02;
+  options.code_rate = 0.06;
   options.passes = 4;
   options.batch_rows = 8;
   const auto run = [&](std::int64_t activation_bytes) {
