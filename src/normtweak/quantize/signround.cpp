@@ -197,7 +197,8 @@ void LearnedRounding::step(const at::Tensor& gradient, double rate) {
   };
   if (options_.symmetric) return move(state_.high, of_scales);
   const auto range = range_of_groups(groups_);
-  const auto through_scales = of_scales - of_zeros * zeros / scales;
+  // z before it is rounded is what depends on s.
+  const auto through_scales = of_scales + of_zeros * range.low * state_.low / scales.square();
   move(state_.high, through_scales * range.high);
   move(state_.low, -(through_scales + of_zeros * top / scales) * range.low);
 }
