@@ -99,6 +99,16 @@ def first_block(ids, bits, symmetric):
     return roundings, losses[0], min(losses)
 
 
+def values(tensors, name, bits, symmetric):
+    """[out, groups, GROUP]: of a linear of the result."""
+    out, columns = tensors[f"{name}.weight_shape"].tolist()
+    codes = torch.tensor(unpack_whole(tensors[f"{name}.weight_packed"].numpy(), bits, columns)).reshape(out, -1, GROUP)
+    zeros = 2 ** (bits - 1)
+    if not symmetric:
+        zeros = torch.tensor(unpack_whole(tensors[f"{name}.weight_zero_point"].numpy().T, bits, out)).T[..., None]
+    return (codes - zeros) * tensors[f"{name}.weight_scale"].float()[..., None]
+
+
 @pytest.mark.parametrize("bits, symmetric", [(2, False), (4, False), (4, True)])
 def test_as_in_plain_pytorch(bits, symmetric, home, tmp_path):
     figures = quantize(home, tmp_path / "out", "--bits", bits, *LEARNED, *["--symmetric"] * symmetric)
@@ -108,16 +118,12 @@ def test_as_in_plain_pytorch(bits, symmetric, home, tmp_path):
     # Where a gradient is all but 0, its sign follows the rounding of sums.
     assert found["loss_after"] == pytest.approx(after, rel=0.05) and after < 0.95 * before
     tensors = cli_program.tensors(tmp_path / "out")
-    same = of_scales = count = groups = 0
+    near = count = 0
     for name, each in roundings.items():
-        codes = each.codes().detach()
-        words = tensors[f"model.layers.0.{name}.weight_packed"].numpy()
-        unpacked = torch.tensor(unpack_whole(words, bits, codes[0].numel())).reshape(codes.shape)
-        same, count = same + (unpacked == codes).sum().item(), count + codes.numel()
-        scales = each.grid()[0].squeeze(-1)
-        near = (tensors[f"model.layers.0.{name}.weight_scale"] - scales).abs() < 0.03 * scales
-        of_scales, groups = of_scales + near.sum().item(), groups + near.numel()
-    assert same > 0.95 * count and of_scales > 0.9 * groups, (same / count, of_scales / groups)
+        found, (scale, _) = values(tensors, f"model.layers.0.{name}", bits, symmetric), each.grid()
+        near += ((found - each.weight().reshape(found.shape)).abs() < 0.6 * scale).sum().item()
+        count += found.numel()
+    assert near > 0.95 * count, near / count
 
 
 def test_it_is_better_than_round_to_nearest(home, tmp_path):

@@ -258,11 +258,11 @@ TEST(CodePositions, AWholeTweakIsTheSameInParts) {
   double all = 0;
   for (const auto& codes : start) all += static_cast<double>(codes.numel());
   const auto changed = different(learned, start);
-  EXPECT_GT(changed, 40);
+  EXPECT_GT(changed, 10);
   EXPECT_NEAR(whole.changed_codes.value(), static_cast<double>(changed) / all, 1e-9);
   EXPECT_EQ(different(learned, codes_of(again.decoder)), 0);
   EXPECT_EQ(parts.chosen, whole.chosen);
-  EXPECT_LE(different(learned, codes_of(parts.decoder)), changed / 20);  // sums are rounded in another order
+  EXPECT_LE(different(learned, codes_of(parts.decoder)), 2);  // sums are rounded in another order
   options.code_rate.reset();
   EXPECT_FALSE(run(0).changed_codes.has_value());
 }
