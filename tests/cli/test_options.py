@@ -30,6 +30,8 @@ STEPS = ["--lr 0.01", "--epochs 1", "--batch 4"]
 # --tune is noted by what is named and missing; the others by the method
 END_TO_END = [*STEPS, "--tune norms,scales", "--lr-scales 0.02", "--budget 100k-tokens", "--stop-after 1"]
 LAYERWISE = [*STEPS, "--tune norms", "--loss mse", "--lr-scale 2", "--target float-stream", "--final-norm"]
+LEARNED = ["--learn-codes", "--lr-codes 0.01"]
+SIGNROUND = ["--signround-iterations 3", "--signround-rate 0.1"]
 BLOCKWISE_LACK = ["--steps 3", "--stop-after 2", "--lr-scales 0.1", "--lr-zeros 0.1"]
 TWEAK = "tweak quantized --reference model -o out --calibration ids.safetensors"
 
@@ -66,15 +68,15 @@ MODES = {
                        [*DEVICE, *AFFINE, *GPTQ, *ANY_PLAN, *EVALUATIONS, *EXTERNAL, "--token-weights fisher",
                         "--transform smoothquant", "--smooth-alpha search"],
                        [*ON_A_CPU, "--seed 3", *WRITING, *END_TO_END, "--steps 3", "--lr-zeros 0.1", "--loss mse",
-                        "--lr-scale 2", "--target float-stream", "--final-norm"],
-                       ["--sensitivity", *CODEBOOKS, *OTHER_FORMAT, *OF_ACTIVATIONS, *ROWS, "--no-awq-clip"],
+                        "--lr-scale 2", "--target float-stream", "--final-norm", *LEARNED],
+                       ["--sensitivity", *CODEBOOKS, *OTHER_FORMAT, *OF_ACTIVATIONS, *ROWS, *SIGNROUND, "--no-awq-clip"],
                        ["--activation-bits", "--text", "--output", "--method", "--tweak", "--calibration", "--float-zeros"]),
     "quantize, rtn": (f"{QUANTIZE} --method rtn --calibration ids.safetensors --tweak layerwise",
                       [*DEVICE, *AFFINE[:2], "--float-zeros", "--search-grid", *ANY_PLAN, *LAYERWISE,
                        "--transform awq"],
                       [*ON_A_CPU, "--seed 3", *WRITING, *EXTERNAL, "--token-weights fisher", "--budget 5m"],
                       ["--sensitivity", *CODEBOOKS, *OTHER_FORMAT, *OF_ACTIVATIONS, *GPTQ, *ROWS, *BLOCKWISE_LACK,
-                       "--smooth-alpha 0.5"],
+                       *LEARNED, *SIGNROUND, "--smooth-alpha 0.5"],
                       ["--activation-bits", "--awq-clip", "--text", "--output", "--method", "--tweak", "--calibration", "--symmetric", "--eval-text",
                        "--eval-rows", "--eval-lambada"]),
     "quantize, kmeans": (f"{QUANTIZE} --method kmeans --bits 3 --text text.txt --tweak layerwise",
@@ -82,7 +84,7 @@ MODES = {
                           "--store-dtype bf16", *LAYERWISE, "--transform awq", "--codebook-group 16", "--no-feedback"],
                          [*ON_A_CPU, "--seed 3", *WRITING, *EXTERNAL, "--token-weights fisher", "--group-size 16",
                           "--budget 5m"],
-                         ["--symmetric", "--float-zeros", "--search-grid", *OTHER_FORMAT, *GPTQ, *BLOCKWISE_LACK,
+                         ["--symmetric", "--float-zeros", "--search-grid", *OTHER_FORMAT, *GPTQ, *BLOCKWISE_LACK, *LEARNED, *SIGNROUND,
                           "--smooth-alpha 0.5"],
                          ["--awq-clip", "--bits", "--for", "--text", "--output", "--method", "--tweak", "--calibration", "--sensitivity",
                           "--rule", "--eval-text", "--eval-rows", "--eval-lambada"]),
@@ -98,8 +100,8 @@ MODES = {
                             "--tokens 16", [*DEVICE, *WRITING, "--seed 3", "--token-weights fisher", *END_TO_END,
                                             "--rule *.q_proj=bits:2"],
                             [*ON_A_CPU, *EXTERNAL, "--lr-zeros 0.1"], ["--loss mse", "--lr-scale 2", "--final-norm",
-                                                                      "--target float-block", *OTHER_FORMAT],
-                            ["--activation-bits", "--activation-scale", "--activation-asymmetric", "--codebook-group", "--feedback", "--transform", "--smooth-alpha",
+                                                                      "--target float-block", LEARNED[1], *OTHER_FORMAT],
+                            [LEARNED[0], *SIGNROUND, "--activation-bits", "--activation-scale", "--activation-asymmetric", "--codebook-group", "--feedback", "--transform", "--smooth-alpha",
                              "--awq-clip", "--bits", "--format", "--for", "--store-dtype", "--group-size", "--symmetric", "--float-zeros",
                              "--search-grid", "--act-order", "--sweeps", "--damping", "--drift-correction", "--steps",
                              "--text", "--output", "--method", "--tweak", "--calibration", "--sensitivity", "--samples",

@@ -41,7 +41,7 @@ TEST(Plan, ABlockTypeTakesThePlaceOfAGrid) {
   for (const auto& setting : plan_settings()) {
     if (!reads(down, setting)) unread += std::string(setting.name) + " ";
   }
-  EXPECT_EQ(unread, "bits group symmetric float-zeros search-grid sensitivity scale-type ");
+  EXPECT_EQ(unread, "bits group symmetric float-zeros search-grid sensitivity iterations rate scale-type ");
   EXPECT_EQ(settings_in_effect(down).bits, LinearPlan().bits);
   EXPECT_EQ(settings_in_effect(down).block_type, "Q6_K");
   EXPECT_TRUE(plan.plan_for("model.layers.2.mlp.up_proj")->block_type.empty());
@@ -126,7 +126,7 @@ TEST(Plan, SaysWhatIsWrongInARule) {
                            {"*=bits:four", "four: a whole number"},
                            {"*=bits:4x", "4x: a whole number"},
                            {"*=group:-1", "-1 is too small"},
-                           {"*=method:magic", "rtn, gptq, kmeans"},
+                           {"*=method:magic", "rtn, gptq, signround, kmeans"},
                            {"*=symmetric:si", "'si'"},
                            {"re:(=bits:4", "regular"},
                            {"*=damping:nan", "nan: a number"},

@@ -61,7 +61,7 @@ TEST(Quantizers, PlansAreCheckedAgainstShapes) {
        "model.layers.0.mlp.up_proj [1536, 576]: group size 128 does not divide the 576 input columns; use a divisor "
        "such as 64"},
       {"bits", {.bits = 5, .group_size = 64}, "5 bits"},
-      {"method", {.method = "magic", .group_size = 64}, "rtn, gptq, kmeans"},
+      {"method", {.method = "magic", .group_size = 64}, "rtn, gptq, signround, kmeans"},
       {"damping", {.group_size = 64, .damping = -1}, "damping"},
       {"no zeros to store", {.group_size = 64, .symmetric = true, .float_zeros = true}, "no zero-points"},
       {"blocks", {.block_type = "Q4_0", .group_size = 100}, ""},

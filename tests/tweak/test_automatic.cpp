@@ -226,11 +226,11 @@ TEST(Candidates, TheLeastFiniteDivergenceLeads) {
   std::size_t next = 0;
   Candidates candidates(student, 1, [&] { return scores.at(next++); });
   auto state = state_of(student);
-  for (auto& change : state) change.fill_(1);
+  for (auto& change : state.changes) change.fill_(1);
   candidates.consider("worse", state);
   candidates.consider("no number", state);
   EXPECT_EQ(candidates.leader_name(), "untouched");
-  EXPECT_EQ(candidates.leader()[0].abs().max().item<double>(), 0);
+  EXPECT_EQ(candidates.leader().changes[0].abs().max().item<double>(), 0);
   candidates.consider("better", state);
   EXPECT_EQ(candidates.leader_name(), "better");
   candidates.consider_parts_of(candidates.leader());
@@ -238,8 +238,8 @@ TEST(Candidates, TheLeastFiniteDivergenceLeads) {
   EXPECT_EQ(candidates.all()[4].name, "0.8 of the way");
   EXPECT_EQ(candidates.all()[7].name, "without norms");
   EXPECT_EQ(candidates.leader_name(), "without scales");  // 0.4; the earlier 0.5 would win a tie
-  EXPECT_EQ(candidates.leader()[1].abs().max().item<double>(), 0);
-  EXPECT_EQ(candidates.leader()[0].min().item<double>(), 1);
+  EXPECT_EQ(candidates.leader().changes[1].abs().max().item<double>(), 0);
+  EXPECT_EQ(candidates.leader().changes[0].min().item<double>(), 1);
 }
 
 // A bowl with its lowest point at half of the norms' change and one and a half times the scales'.
@@ -256,12 +256,12 @@ TEST(Candidates, GroupsAreScaledByThemselves) {
   };
   Candidates candidates(student, score(), score);
   auto state = state_of(student);
-  for (auto& change : state) change.fill_(1);
+  for (auto& change : state.changes) change.fill_(1);
   candidates.consider("last", state);
   candidates.search_by_group();
   EXPECT_EQ(candidates.leader_name(), "last, 0.5 of norms, 1.5 of scales");
-  EXPECT_EQ(candidates.leader()[0].min().item<double>(), 0.5);
-  EXPECT_EQ(candidates.leader()[1].min().item<double>(), 1.5);
+  EXPECT_EQ(candidates.leader().changes[0].min().item<double>(), 0.5);
+  EXPECT_EQ(candidates.leader().changes[1].min().item<double>(), 1.5);
   // Each direction ends with the first step that does not help.
   EXPECT_EQ(candidates.all().size(), 2U + 3U + 4U);
 }

@@ -58,6 +58,7 @@ void add_quantize_options(CLI::App& command, QuantizeChoice& choice, const std::
   add_plan(command, choice.plan);
   add_transform_options(command, choice.transform);
   add_tweak(command, choice.tweak, "--tweak", true);
+  add_learned_codes(command, choice.tweak);
   add_text_source(command, choice.text);
   add_external(command, choice.external);
   add_common(command, choice.common);

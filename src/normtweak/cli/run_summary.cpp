@@ -8,14 +8,17 @@ namespace normtweak::cli {
 namespace {
 
 // The options that reproduce the steps of this run; the rates are therefore printed with all digits.
-std::string steps_line(const tweak::EndToEndResult& run) {
+std::string steps_line(const tweak::EndToEndResult& run, const tweak::EndToEndOptions& options) {
   const auto stopped = run.stopped_early.empty() ? "" : fmt::format(" ({})", run.stopped_early);
   const auto stop = run.steps < run.planned_steps ? fmt::format(" --stop-after {}", run.steps) : "";
   const auto zeros = run.rates.zeros != run.rates.scales ? fmt::format(" --lr-zeros {}", run.rates.zeros) : "";
-  return fmt::format("  steps: {} of {}{}; again with --steps {}{} --batch {} --lr {} --lr-scales {}{}\n", run.steps,
+  const auto codes = options.code_rate ? fmt::format(" --learn-codes --lr-codes {}", *options.code_rate) : "";
+  return fmt::format("  steps: {} of {}{}; again with --steps {}{} --batch {} --lr {} --lr-scales {}{}{}\n", run.steps,
                      run.planned_steps, stopped, run.planned_steps, stop, run.batch_rows, run.rates.norms,
-                     run.rates.scales, zeros);
+                     run.rates.scales, zeros, codes);
 }
+
+std::string codes_line(double changed) { return fmt::format("  codes: {:.2f}% changed by learning\n", 100 * changed); }
 
 std::string text_line(const pipeline::TextFigures& text) {
   return fmt::format("  {:<36} perplexity  float {:.2f}  quantized {:.2f}  saved {:.2f}   KLD {:.4f} -> {:.4f}\n",
@@ -41,7 +44,10 @@ std::string run_summary(const pipeline::RunResult& result, const std::string& ou
                              result.bits_per_weight, result.kept);
   summary += size_line(result);
   summary += fmt::format("  {}\n", formats::readers_line(result.readers));
-  if (result.end_to_end) summary += steps_line(*result.end_to_end);
+  if (result.end_to_end) {
+    summary += steps_line(*result.end_to_end, result.tweak.end_to_end);
+    if (result.end_to_end->changed_codes) summary += codes_line(*result.end_to_end->changed_codes);
+  }
   if (result.tweak_method != "none") summary += fmt::format("  guard: {}\n", result.verdict.reason);
   summary += text_line(result.held_out);
   if (result.rejected) summary += rejected_line(*result.rejected);

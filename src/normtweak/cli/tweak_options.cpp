@@ -34,6 +34,9 @@ tweak::Budget parse_budget(const std::string& text) {
   fail("{}: a time or a number of tokens is expected, such as 90s, 5m, 1h, 500k-tokens or 2M-tokens", text);
 }
 
+// Whether the command has the options of learned codes.
+bool learns_codes(const CLI::App& command) { return command.get_option_no_throw("--learn-codes") != nullptr; }
+
 // What the end-to-end tweak does not read because of another of its options.
 void note_overruled(const CLI::App& command, const TweakChoice& choice, ProgressSink& progress) {
   if (choice.steps > 0) note_unread(command, "with --steps", {"--budget", "--epochs"}, progress);
@@ -124,6 +127,18 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
       ->group(kGroup);
 }
 
+void add_learned_codes(CLI::App& command, TweakChoice& choice) {
+  command
+      .add_flag("--learn-codes", choice.learn_codes,
+                "End-to-end: also learn the codes of affine weights, through the whole model")
+      ->group(kGroup);
+  command
+      .add_option("--lr-codes", choice.code_rate, "With --learn-codes: learning rate of code positions, in code steps")
+      ->capture_default_str()
+      ->check(within(kPositive))
+      ->group(kGroup);
+}
+
 void check_tweak_options(const CLI::App& command, const TweakChoice& choice, const std::string& flag,
                          ProgressSink& progress) {
   const auto method = flag + " " + choice.method, with = "with " + method;
@@ -138,10 +153,12 @@ void check_tweak_options(const CLI::App& command, const TweakChoice& choice, con
     }
     note_unread(command, with, {"--budget"}, progress);
     refuse_unread(command, with, {"--lr-scales", "--lr-zeros", "--steps", "--stop-after"});
+    if (learns_codes(command)) refuse_unread(command, with, {"--learn-codes", "--lr-codes"});
   } else {
     if (choice.rate == 0)
       fail_usage("--lr 0: {} needs a rate above 0; {} none leaves the model as it is", method, flag);
     refuse_unread(command, with, {"--loss", "--lr-scale", "--target", "--final-norm"});
+    if (learns_codes(command) && !choice.learn_codes) refuse_unread(command, "without --learn-codes", {"--lr-codes"});
     note_overruled(command, choice, progress);
   }
 }
@@ -166,6 +183,7 @@ pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& co
   }
   if (choice.scale_rate > 0) end_to_end.scale_rate = choice.scale_rate;
   if (choice.zero_rate > 0) end_to_end.zero_rate = choice.zero_rate;
+  if (choice.learn_codes) end_to_end.code_rate = choice.code_rate;
   end_to_end.steps = choice.steps;
   end_to_end.stop_after = choice.stop_after;
   if (!choice.budget.empty()) end_to_end.budget = parse_budget(choice.budget);
@@ -201,6 +219,10 @@ Json tweak_settings(const TweakChoice& choice, const std::string& flag) {
     add("lr", choice.rate.value_or(0));
     add("lr-scales", choice.scale_rate);
     add("lr-zeros", choice.zero_rate);
+    if (choice.learn_codes) {
+      json["learn-codes"] = true;
+      json["lr-codes"] = choice.code_rate;
+    }
     add("epochs", choice.passes);
     add("steps", choice.steps);
     add("stop-after", choice.stop_after);

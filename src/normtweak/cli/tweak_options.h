@@ -18,9 +18,14 @@ struct TweakChoice {
   std::int64_t passes = 0, batch = 0, steps = 0, stop_after = 0;
   std::string loss = "dist";
   bool final_norm = false;
+  bool learn_codes = false;  // quantize
+  double code_rate = tweak::CodeOptions().rate;
 };
 // flag: "--tweak" (quantize) or "--method" (tweak)
 void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, bool may_be_none);
+
+// Of commands that quantize: a tweak alone never changes a code.
+void add_learned_codes(CLI::App& command, TweakChoice& choice);
 
 // If an option was given that the chosen method does not use, adds a note where that is harmless and throws UsageError
 // where it is not. With "none" all are noted, so that a command is easily repeated without a tweak. flag: as above.

@@ -54,7 +54,7 @@ class BlockRun {
         mask_(text.mask.defined() ? text.mask.to(passes.device) : at::Tensor()),
         token_weights_(std::move(token_weights)),
         stream_(passes, text),
-        result_{.decoder = start, .transformed = {}, .tweaked = {}, .steps = 0} {
+        result_{.decoder = start, .transformed = {}, .rounded = {}, .tweaked = {}, .steps = 0} {
     if (corrects_drift_ || (options.layerwise && wants_float_stream(*options.layerwise))) {
       float_stream_.emplace(passes, text);
     }
@@ -114,7 +114,7 @@ class BlockRun {
     const auto exact = exact_.blocks.get(floats.index);
     auto passes = with_stored_norms(floats, stored);
     auto block = transform::find_transform(options_.transform.name).apply == nullptr
-                     ? quantize_block(passes, *exact, streams, *options_.plan, options_.processes, scarce_)
+                     ? quantize_as_planned(passes, *exact, streams)
                      : quantize_transformed(passes, *exact, streams);
     return with_stored_floats(std::move(block), stored);
   }
@@ -125,8 +125,15 @@ class BlockRun {
     auto made = transform_block(passes, exact, streams, *passes_.family, *options_.plan, options_.transform, stored,
                                 options_.processes);
     result_.transformed.push_back(std::move(made.report));
-    return quantize_block(with_stored_norms(std::move(made.passes), stored), made.exact, streams, *options_.plan,
-                          options_.processes, scarce_);
+    return quantize_as_planned(with_stored_norms(std::move(made.passes), stored), made.exact, streams);
+  }
+
+  model::Block quantize_as_planned(const model::Block& passes, const model::Block& exact, const BlockStreams& streams) {
+    BlockFindings findings;
+    auto block = quantize_block(passes, exact, streams, *options_.plan, options_.processes, findings);
+    scarce_.add(findings.scarce);
+    if (findings.rounding) result_.rounded.push_back(*findings.rounding);
+    return block;
   }
 
   model::Block tweak_block(model::Block block, const at::Tensor& target) {

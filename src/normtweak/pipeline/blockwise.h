@@ -8,6 +8,7 @@
 #include "normtweak/calibrate/token_batch.h"
 #include "normtweak/model/decoder.h"
 #include "normtweak/quantize/plan.h"
+#include "normtweak/quantize/signround.h"
 #include "normtweak/transform/transforms.h"
 #include "normtweak/tweak/layerwise.h"
 
@@ -25,6 +26,7 @@ struct BlockwiseOptions {
 struct BlockwiseResult {
   model::Decoder decoder;                           // quantized, with tweaked norms if requested
   std::vector<transform::BlockReport> transformed;  // one entry per block, if there is a transform
+  std::vector<quantize::SignRoundReport> rounded;   // one entry per block whose rounding was learned
   std::vector<tweak::LayerwiseReport> tweaked;      // layer-wise: one entry per block, and one for a tweaked final norm
   std::int64_t steps = 0;                           // of the layer-wise tweak
 };

@@ -26,6 +26,8 @@ constexpr std::int64_t kStreamedBlocks = 3;
 // moments, later replaced by the candidates best, last, leader, the best change and the one being scored (5);
 // temporaries of a rounding (2).
 constexpr std::int64_t kTunedBytes = std::int64_t{5 + 5 + 2} * 4;
+// Memory per learned code: the code itself, its fraction in 16 bits, the momentum in bf16 (tweak/code_positions.h).
+constexpr std::int64_t kLearnedBytes = 1 + 2 + 2;
 
 struct Sizes {                      // in weights
   std::int64_t all = 0, block = 0;  // of the blocks' linears; of the largest block
@@ -80,24 +82,28 @@ Residence off_device(const Compute& compute, std::int64_t bytes, std::int64_t& h
 // F32, the F32 block with the quantizer's temporaries, and a Hessian with its F64 factor. Drift correction adds the
 // float model's stream, and Hessian, drift and factor for each half of the text and for the whole. Sweeps add the
 // damped Hessian and a mask of its size. A transform adds the block folded, clipped or as one that is tried, in the
-// compute dtype and with codes: at most 16 bytes per weight.
+// compute dtype and with codes: at most 16 bytes per weight. Learned rounding adds offsets, the best ones, dequantized
+// weights and their gradients, in F32.
 std::int64_t least_over_blocks(const Sizes& sizes, const model::ModelConfig& config, const Compute& compute,
                                const RunNeeds& needs) {
   const auto streams = (needs.corrects_drift ? 4 : 2) + needs.more_streams;
   const auto square = (needs.corrects_drift ? 44 : 20) + (needs.sweeps ? 5 : 0);
   const auto row = std::max(needs.row_tokens * pass_bytes(config, compute.device, at::kFloat),
                             needs.layerwise_tokens * graph_bytes(config, compute.device, compute.type));
+  const auto of_block = 12 + (needs.transforms ? 16 : 0) + (needs.learns_rounding ? 16 : 0);
   // The experts' Hessians are summed up in the same passes, without drift.
   const auto experts = config.experts * 4 * sizes.widest_of_expert * sizes.widest_of_expert;
-  return streams * needs.calibration_tokens * config.hidden * 4 + row + sizes.block * (needs.transforms ? 28 : 12) +
+  return streams * needs.calibration_tokens * config.hidden * 4 + row + sizes.block * of_block +
          square * sizes.widest * sizes.widest + (needs.corrects_drift ? 2 : 1) * experts;
 }
 
 // Token weights are computed before that run, and the end-to-end tweak comes after it: if need be one row at a time, in
-// three quarters of the workspace.
+// three quarters of the workspace. Where codes are learned, the blocks' inputs of a step's other rows are kept as well.
 std::int64_t least_work(const Sizes& sizes, const model::ModelConfig& config, const Compute& compute,
                         const RunNeeds& needs) {
-  const auto row = rerun_bytes(config, compute.device, compute.type, needs.gradient_row_tokens);
+  const auto others = std::max<std::int64_t>(0, needs.step_tokens - needs.gradient_row_tokens);
+  const auto row = rerun_bytes(config, compute.device, compute.type, needs.gradient_row_tokens) +
+                   others * config.layers * config.hidden * 4;
   return std::max(least_over_blocks(sizes, config, compute, needs), row / 3 * 4);
 }
 
@@ -148,7 +154,8 @@ RunMemory plan_run(const model::Checkpoint& floats, const Compute& compute, cons
   const auto left = [&] {
     return available.device - outside - blocks_bytes(sizes, passes_bytes, plan.passes) -
            blocks_bytes(sizes, needs.quantized, plan.quantized) -
-           (short_passes ? blocks_bytes(sizes, 4, plan.exact) : 0) - needs.tuned_floats * kTunedBytes;
+           (short_passes ? blocks_bytes(sizes, 4, plan.exact) : 0) - needs.tuned_floats * kTunedBytes -
+           needs.learned_codes * kLearnedBytes;
   };
   const bool small = blocks_bytes(sizes, 4, Residence::device) <= available.device / kExactShare;
   if (short_passes && !small && (gpu || left() < wanted)) plan.exact = Residence::file;

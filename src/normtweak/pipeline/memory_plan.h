@@ -38,10 +38,14 @@ struct RunNeeds {
   bool corrects_drift = false;           // the float model's hidden states are kept as well
   int more_streams = 0;                  // further hidden states of the whole text, for the layer-wise tweak
   bool transforms = false;               // blocks are transformed, in copies of them
+  bool learns_rounding = false;          // SignRound's offsets and gradients, of one block
   bool sweeps = false;                   // GPTQ's coordinate descent, which needs a damped copy of the Hessian
   std::int64_t gradient_row_tokens = 0;  // tokens per row if a pass with gradients goes through the model, otherwise 0
-  std::int64_t layerwise_tokens = 0;     // tokens per step of the layer-wise tweak, through one block; otherwise 0
+  std::int64_t layerwise_tokens = 0;     // tokens per pass with gradients through one block, of the layer-wise tweak or
+                                         // learned rounding; otherwise 0
   std::int64_t tuned_floats = 0;         // number of floats that the end-to-end tweak tunes
+  std::int64_t learned_codes = 0;        // number of codes that it learns
+  std::int64_t step_tokens = 0;          // tokens of a step that learns codes, of which every block's inputs are kept
 };
 
 // F32 blocks are needed one at a time, so they stay on a GPU only if they take a small part of its memory. Blocks in

@@ -150,6 +150,24 @@ bool wants_drift(const std::vector<PlannedLinear>& linears) {
   return std::ranges::any_of(linears, [](const auto& linear) { return linear.plan && feeds_back(*linear.plan); });
 }
 
+bool wants_learned_rounding(const std::vector<PlannedLinear>& linears) {
+  return std::ranges::any_of(linears, [](const PlannedLinear& linear) {
+    return linear.plan && quantize::find_quantizer(linear.plan->method).learns_rounding;
+  });
+}
+
+LearnedCodes learned_codes(const std::vector<PlannedLinear>& linears) {
+  LearnedCodes learned;
+  for (const auto& linear : linears) {
+    if (!linear.plan) continue;
+    ++learned.quantized;
+    if (!std::holds_alternative<weights::AffineWeight>(outline(linear.shape, *linear.plan))) continue;
+    ++learned.linears;
+    learned.weights += linear.shape.out * linear.shape.in;
+  }
+  return learned;
+}
+
 bool wants_sweeps(const std::vector<PlannedLinear>& linears) {
   return std::ranges::any_of(linears, [](const auto& linear) {
     return linear.plan && feeds_back(*linear.plan) && resolved_options(*linear.plan).sweeps > 0;

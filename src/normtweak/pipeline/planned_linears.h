@@ -46,6 +46,16 @@ bool wants_drift(const std::vector<PlannedLinear>& linears);
 // Whether any linear is refined by coordinate descent.
 bool wants_sweeps(const std::vector<PlannedLinear>& linears);
 
+// Whether any linear's rounding is learned block by block.
+bool wants_learned_rounding(const std::vector<PlannedLinear>& linears);
+
+// The linears whose codes can be learned (tweak/code_positions.h), with their number of weights, among all that are
+// quantized.
+struct LearnedCodes {
+  std::int64_t linears = 0, weights = 0, quantized = 0;
+};
+LearnedCodes learned_codes(const std::vector<PlannedLinear>& linears);
+
 // Bytes per weight in memory, of all blocks and of the largest one.
 struct QuantizedSize {
   double mean = 1.25, largest = 1.25;  // a byte for the code, and its share of scale and zero

@@ -225,6 +225,26 @@ void check_tweak(const TweakOptions& tweak, const TunableCounts& counts, const T
   }
 }
 
+void check_learned_codes(const QuantizeOptions& options, const std::vector<PlannedLinear>& linears,
+                         ProgressSink& progress) {
+  if (options.tweak.method != TweakMethod::end_to_end || !options.tweak.end_to_end.code_rate) return;
+  if (transform::find_transform(options.transform.name).apply != nullptr) {
+    fail("--learn-codes: starts from the model's own weights, which --transform {} rescales; leave out one of the two",
+         options.transform.name);
+  }
+  const auto learned = learned_codes(linears);
+  if (learned.linears == 0) {
+    fail(
+        "--learn-codes: learns affine codes, and no linear has them; use --method rtn or gptq with a format that "
+        "holds them, such as compressed-tensors");
+  }
+  if (learned.linears == learned.quantized) return;
+  progress.note(
+      fmt::format("--learn-codes: learns the codes of {} of {} quantized linears; those of the others, which "
+                  "are not affine, stay as they are",
+                  learned.linears, learned.quantized));
+}
+
 std::vector<fs::path> inputs(std::initializer_list<const model::Checkpoint*> models, const TextSource& text,
                              const External& external) {
   std::vector<fs::path> all = {text.ids, text.real_text};

@@ -35,6 +35,11 @@ int standard_group_size(const quantize::QuantizationPlan& plan, const model::Che
 // text: the size of the calibration text.
 void check_tweak(const TweakOptions& tweak, const TunableCounts& counts, const TextSize& text, ProgressSink& progress);
 
+// Throws Error if codes are to be learned and no linear has affine codes, or the model is transformed first, whose
+// weights the codes could not be led back to. Adds a note for linears whose codes stay as they are.
+void check_learned_codes(const QuantizeOptions& options, const std::vector<PlannedLinear>& linears,
+                         ProgressSink& progress);
+
 // The inputs of a run: its models, its calibration text, and the texts that it reports on.
 std::vector<std::filesystem::path> inputs(std::initializer_list<const model::Checkpoint*> models,
                                           const TextSource& text, const External& external);

@@ -86,6 +86,7 @@ PreparedQuantize::PreparedQuantize(QuantizeOptions of, ProgressSink& progress)
   calibration = read_calibration(options.text, checkpoint, options.compute.processes);
   counts = tunable_floats(checkpoint, linears);
   check_tweak(options.tweak, counts, calibration.size, progress);
+  check_learned_codes(options, linears, progress);
   result.readers = readers_of_quantized(original, format, linears);
   check_served(options, plan, checkpoint, result.readers);
   result.model = options.model;

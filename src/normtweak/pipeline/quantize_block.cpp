@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/eye.h>
 
+#include <algorithm>
 #include <array>
 #include <map>
 #include <optional>
@@ -181,15 +182,63 @@ weights::Weight quantize_linear(const model::Linear& linear, const quantize::Lin
   }
 }
 
+// The plans of the block's linears whose method learns the rounding.
+std::vector<std::optional<quantize::LinearPlan>> learned_roundings(const model::Block& block,
+                                                                   const quantize::QuantizationPlan& plan) {
+  std::vector<std::optional<quantize::LinearPlan>> learned;
+  for (const auto& part : block.linears) {
+    auto found = plan_of(part, plan);
+    if (found && !quantize::find_quantizer(found->method).learns_rounding) found.reset();
+    learned.push_back(std::move(found));
+  }
+  return learned;
+}
+
+// Replaces the weights of `quantized`, which were rounded to nearest. rounded: the same block in the compute dtype.
+quantize::SignRoundReport learn_rounding(model::Block& quantized, const model::Block& passes,
+                                         const model::Block& rounded, const model::Block& exact,
+                                         const std::vector<std::optional<quantize::LinearPlan>>& plans,
+                                         const BlockStreams& streams, const Processes& processes) {
+  const auto& stream = streams.quantized;
+  const quantize::BlockText text = {.inputs = stream.hidden(),
+                                    .targets = stream.through(passes),
+                                    .weights = streams.weights[static_cast<std::size_t>(model::PlaceKind::mlp_down)],
+                                    .rows_at_a_time = stream.rows_with_gradients()};
+  quantize::SignRoundReport report;
+  try {
+    const auto learned = sign_round(exact, rounded, plans, text, stream.context(), processes, &report);
+    for (std::size_t part = 0; part < plans.size(); ++part) {
+      if (!plans[part]) continue;
+      auto& weight = quantized.linears[part].linear.weight;
+      weight = learned.linears[part].linear.weight;
+      processes.broadcast(weights::tensors(weight));
+    }
+  } catch (const LostProcess&) {
+    throw;
+  } catch (const Error& error) {
+    fail("block {}: {}", exact.index, error.what());
+  }
+  return report;
+}
+
 }  // namespace
 
+void ScarceExperts::add(const ScarceExperts& others) {
+  const auto append = [](std::vector<std::string>& names, const std::vector<std::string>& more) {
+    names.insert(names.end(), more.begin(), more.end());
+  };
+  append(without_hessian, others.without_hessian);
+  append(without_range, others.without_range);
+}
+
 model::Block quantize_block(const model::Block& passes, const model::Block& exact, const BlockStreams& streams,
-                            const quantize::QuantizationPlan& plan, const Processes& processes, ScarceExperts& scarce) {
+                            const quantize::QuantizationPlan& plan, const Processes& processes,
+                            BlockFindings& findings) {
   static const Observed nothing = {};
   auto quantized = exact, so_far = passes;
   for (std::size_t i = 0; i < model::kPlaceKinds; ++i) {
     const auto kind = static_cast<model::PlaceKind>(i);
-    const auto rounding = input_quantizers(kind, so_far, streams, plan, processes, scarce.without_range);
+    const auto rounding = input_quantizers(kind, so_far, streams, plan, processes, findings.scarce.without_range);
     const auto observed =
         observe(kind, wanted_columns(passes, kind, plan), passes, so_far, streams, rounding, processes);
     for (std::size_t part = 0; part < quantized.linears.size(); ++part) {
@@ -198,7 +247,7 @@ model::Block quantize_block(const model::Block& passes, const model::Block& exac
       if (place_of(role, expert).kind != kind || !linear_plan) continue;
       const auto found = observed.find(place_of(role, expert));
       const auto& seen = found == observed.end() ? nothing : found->second;  // the next linear takes its factors
-      if (seen.few_tokens) scarce.without_hessian.push_back(linear.name);
+      if (seen.few_tokens) findings.scarce.without_hessian.push_back(linear.name);
       linear.weight = quantize_linear(linear, *linear_plan, seen, plan.drift_correction);
       processes.broadcast(weights::tensors(linear.weight));
       if (const auto rounds = rounding.find(place_of(role, expert)); rounds != rounding.end()) {
@@ -208,6 +257,10 @@ model::Block quantize_block(const model::Block& passes, const model::Block& exac
       so_far.linears[part].linear.input_quantizer = linear.input_quantizer;
     }
   }
+  const auto learned = learned_roundings(quantized, plan);
+  if (std::ranges::none_of(learned, &std::optional<quantize::LinearPlan>::has_value)) return quantized;
+  const auto report = learn_rounding(quantized, passes, so_far, exact, learned, streams, processes);
+  findings.rounding = report;
   return quantized;
 }
 

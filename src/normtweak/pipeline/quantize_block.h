@@ -1,12 +1,14 @@
 // Quantizes one block. Its linears are quantized in data-flow order, each for the inputs it receives with the preceding
 // linears already quantized.
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "normtweak/base/processes/processes.h"
 #include "normtweak/pipeline/stream.h"
 #include "normtweak/quantize/plan.h"
+#include "normtweak/quantize/signround.h"
 
 namespace normtweak::pipeline {
 
@@ -21,12 +23,21 @@ struct BlockStreams {
 struct ScarceExperts {
   std::vector<std::string> without_hessian;
   std::vector<std::string> without_range;  // of their inputs; the first linear of each place
+
+  void add(const ScarceExperts& others);
+};
+
+// What else is known of a block that was quantized.
+struct BlockFindings {
+  ScarceExperts scarce;
+  std::optional<quantize::SignRoundReport> rounding;  // if a linear's method learns it
 };
 
 // Returns the block with the linears that the plan names quantized, and everything else as in `exact`. passes: the
 // float block in the compute dtype; exact: the same with F32 weights. All processes do the same work; rank 0's result
 // is broadcast, since other hardware may round differently. Throws Error naming the linear.
 model::Block quantize_block(const model::Block& passes, const model::Block& exact, const BlockStreams& streams,
-                            const quantize::QuantizationPlan& plan, const Processes& processes, ScarceExperts& scarce);
+                            const quantize::QuantizationPlan& plan, const Processes& processes,
+                            BlockFindings& findings);
 
 }  // namespace normtweak::pipeline

@@ -67,6 +67,7 @@ QuantizedRun quantize_blocks(const PreparedQuantize& prepared, std::int64_t tune
                    {.plan = &plan, .transform = options.transform, .layerwise = {}, .processes = processes}, progress);
     run.quantized = std::move(blocks.decoder);
     result.transformed = std::move(blocks.transformed);
+    result.rounded = std::move(blocks.rounded);
   });
   return run;
 }

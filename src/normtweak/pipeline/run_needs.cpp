@@ -40,6 +40,17 @@ RunNeeds needs_to_quantize(const quantize::QuantizationPlan& plan, const std::ve
   needs.quantized = size_in_memory(linears);
   needs.corrects_drift = plan.drift_correction > 0;
   needs.sweeps = wants_sweeps(linears);
+  if (wants_learned_rounding(linears)) {
+    needs.learns_rounding = true;
+    needs.more_streams += 1;  // the float block's output
+    needs.layerwise_tokens = std::max(needs.layerwise_tokens, text.row_tokens);
+  }
+  if (tweak.method == TweakMethod::end_to_end && tweak.end_to_end.code_rate) {
+    const auto batch_rows = tweak.end_to_end.batch_rows;
+    needs.learned_codes = learned_codes(linears).weights;
+    needs.step_tokens = batch_rows > 0 ? std::min(batch_rows, text.rows) * text.row_tokens
+                                       : std::min(tweak::kMostStepTokens, text.tokens());
+  }
   if (plan.token_weights != quantize::TokenWeighting::none) needs.gradient_row_tokens = text.row_tokens;
   return needs;
 }

@@ -15,6 +15,7 @@
 #include "normtweak/evaluate/text_file.h"
 #include "normtweak/formats/readers.h"
 #include "normtweak/quantize/plan.h"
+#include "normtweak/quantize/signround.h"
 #include "normtweak/transform/transforms.h"
 #include "normtweak/tweak/end_to_end.h"
 #include "normtweak/tweak/guard.h"
@@ -139,6 +140,7 @@ struct RunResult {
   std::vector<quantize::PlanShare> plan_shares;     // quantize: what the rules made of it
   transform::TransformOptions transform;            // quantize
   std::vector<transform::BlockReport> transformed;  // quantize: what it did to each block; empty without one
+  std::vector<quantize::SignRoundReport> rounded;   // quantize: of each block whose rounding was learned
   std::vector<std::string> not_folded;              // quantize: what it leaves out in this model, and why
   TweakOptions tweak;
   std::map<std::string, std::string> text;  // where the calibration text came from

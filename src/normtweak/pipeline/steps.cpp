@@ -28,7 +28,8 @@ Tweaked tweak_blocks(const FloatModel& floats, const model::Decoder& start, cons
 std::optional<Tweaked> tweak_end_to_end(const FloatModel& floats, const model::Decoder& quantized,
                                         const tweak::TextSplit& text, const TweakOptions& options, RunResult& result,
                                         ProgressSink& progress, const Processes& processes) {
-  auto run = tweak::tweak_end_to_end(floats.passes, quantized, text, options.end_to_end, progress, processes);
+  auto run =
+      tweak::tweak_end_to_end(floats.passes, quantized, text, options.end_to_end, progress, processes, &floats.exact);
   std::optional<Tweaked> tweaked;
   if (run.chosen != "untouched") {
     tweaked = {.model = std::move(run.decoder), .name = run.chosen};

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/empty_like.h>
 
+#include "normtweak/model/activations.h"
 #include "normtweak/model/forward_pass.h"
 
 namespace normtweak::pipeline {
@@ -12,11 +13,18 @@ std::int64_t rows_at_a_time(const model::Decoder& decoder, std::int64_t tokens) 
   return rows_in_one_pass(decoder, tokens, decoder.device.is_cuda() ? kTokensGpu : kTokensCpu);
 }
 
+// In half of the workspace.
+std::int64_t gradient_rows_at_a_time(const model::Decoder& decoder, std::int64_t tokens) {
+  const auto row = tokens * graph_bytes(decoder.config, decoder.device, decoder.type);
+  return std::max<std::int64_t>(1, decoder.workspace / 2 / row);
+}
+
 }  // namespace
 
 Stream::Stream(const model::Decoder& decoder, const calibrate::TokenBatch& text)
     : context_(block_context(decoder)),
       step_(rows_at_a_time(decoder, text.tokens())),
+      gradient_step_(gradient_rows_at_a_time(decoder, text.tokens())),
       hidden_(embed(decoder, text.ids.to(decoder.device))) {}
 
 at::Tensor Stream::through(const model::Block& block) const {

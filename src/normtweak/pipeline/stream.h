@@ -19,6 +19,9 @@ class Stream {
 
   std::int64_t rows_in_part() const { return step_; }
 
+  // Rows that one pass through a block takes if it keeps what its backward pass needs.
+  std::int64_t rows_with_gradients() const { return gradient_step_; }
+
   // Calls `work(first row, rows)` for consecutive chunks of rows that fit one pass.
   template <class Work>
   void in_parts(const Work& work) const {
@@ -33,7 +36,7 @@ class Stream {
 
  private:
   model::BlockContext context_;
-  std::int64_t step_;
+  std::int64_t step_, gradient_step_;
   at::Tensor hidden_;
 };
 

@@ -39,13 +39,8 @@ at::Tensor storable(const at::Tensor& scales, at::ScalarType type) {
   return scales.clamp_min(smallest_normal(type)).to(type).to(at::kFloat);
 }
 
-struct Range {
-  at::Tensor low, high;  // f32 [...], low <= 0 <= high
-};
-
 Range range_of(const at::Tensor& groups, bool symmetric) {
-  const auto [smallest, largest] = at::aminmax(groups, -1);
-  auto low = smallest.clamp_max(0), high = largest.clamp_min(0);
+  auto [low, high] = range_of_groups(groups);
   if (!symmetric) return {low, high};
   auto reach = at::where(high < -low, -low, high);
   return {-reach, reach};
@@ -88,8 +83,18 @@ Grid fit_grid(const at::Tensor& groups, const AffineOptions& options) {
   return options.search_grid ? search_grid(groups, options) : range_grid(groups, options);
 }
 
+Range range_of_groups(const at::Tensor& groups) {
+  const auto [smallest, largest] = at::aminmax(groups, -1);
+  return {smallest.clamp_max(0), largest.clamp_min(0)};
+}
+
 Grid range_grid(const at::Tensor& groups, const AffineOptions& options) {
   return grid_of(range_of(groups, options.symmetric), options);
+}
+
+Grid range_grid(const at::Tensor& groups, const AffineOptions& options, const Range& shares) {
+  const auto range = range_of(groups, options.symmetric);
+  return grid_of({range.low * (options.symmetric ? shares.high : shares.low), range.high * shares.high}, options);
 }
 
 Grid search_grid(const at::Tensor& groups, const AffineOptions& options) {

@@ -23,8 +23,17 @@ struct Grid {
 // The grid of each row of `groups`, f32 [..., group_size], by range or by search as the options say.
 Grid fit_grid(const at::Tensor& groups, const AffineOptions& options);
 
-// The grid that spans the range of each row and 0, so that a zero weight stays exactly zero.
+// The range of each row and 0: f32 [...], low <= 0 <= high.
+struct Range {
+  at::Tensor low, high;
+};
+Range range_of_groups(const at::Tensor& groups);
+
+// The grid that spans that range, so that a zero weight stays exactly zero.
 Grid range_grid(const at::Tensor& groups, const AffineOptions& options);
+
+// The same for shares of each row's range, in (0, 1]; of a symmetric one, the share `high`.
+Grid range_grid(const at::Tensor& groups, const AffineOptions& options, const Range& shares);
 
 // The best of the grids that span 100%, 99%, ... 21% of that range: the `mse` search of the GPTQ code. Clipping an
 // outlier gives all other weights of its group a finer step.

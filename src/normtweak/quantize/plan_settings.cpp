@@ -43,6 +43,10 @@ std::string parse_block_type(std::string_view text) { return std::string(find_bl
 
 bool uses_groups(const LinearPlan& plan) { return find_quantizer(plan.method).uses_groups; }
 
+bool searches_grid(const LinearPlan& plan) { return find_quantizer(plan.method).searches_grid; }
+
+bool learns_rounding(const LinearPlan& plan) { return find_quantizer(plan.method).learns_rounding; }
+
 // With feedback, codebooks are fitted by the factor of the Hessian instead.
 bool takes_sensitivity(const LinearPlan& plan) { return has_codebooks(plan) && !feeds_back(plan); }
 
@@ -110,7 +114,7 @@ constexpr std::array kSettings = {
          .kind = ValueKind::method_off,
          .help = "Shrink each group's range to minimise the sum of |error|^2.4 (default: on for linears that gptq "
                  "quantizes)",
-         .read_by = &uses_groups,
+         .read_by = &searches_grid,
          .of_affine_grids = true}),
     row<&LinearPlan::codebook_group, parse_count>(
         {.name = "codebook-group",
@@ -154,6 +158,19 @@ constexpr std::array kSettings = {
          .help = "gptq, kmeans --feedback: added to the Hessian's diagonal, as a share of its mean",
          .bounds = kShare,
          .read_by = &feeds_back}),
+    row<&LinearPlan::signround_iterations, parse_count>({.name = "iterations",
+                                                         .option = "--signround-iterations",
+                                                         .kind = ValueKind::number,
+                                                         .help = "signround: steps for each block",
+                                                         .bounds = kCount,
+                                                         .read_by = &learns_rounding}),
+    row<&LinearPlan::signround_rate, parse_share>(
+        {.name = "rate",
+         .option = "--signround-rate",
+         .kind = ValueKind::number,
+         .help = "signround: first step of rounding offsets and range shares; falls to 0 (default: 1 / iterations)",
+         .bounds = kShare,
+         .read_by = &learns_rounding}),
     row<&LinearPlan::scale_type, parse_float_type>({.name = "scale-type", .option = "", .of_affine_grids = true}),
     row<&LinearPlan::activation_bits, parse_activation_bits>(
         {.name = "activation-bits",

@@ -17,15 +17,6 @@
 namespace normtweak::quantize {
 namespace {
 
-AffineOptions affine_options(const LinearPlan& plan) {
-  return {.bits = plan.bits,
-          .group_size = plan.group_size,
-          .symmetric = plan.symmetric,
-          .float_zeros = plan.float_zeros,
-          .search_grid = resolved_options(plan).search_grid,
-          .scale_type = plan.scale_type};
-}
-
 weights::Weight rtn(const at::Tensor& weight, const InputHessian&, const LinearPlan& plan) {
   if (!plan.block_type.empty()) return quantize_blocks(weight, find_block_type(plan.block_type));
   return quantize_rtn(weight, affine_options(plan));
@@ -66,13 +57,23 @@ weights::Weight kmeans(const at::Tensor& weight, const InputHessian& hessian, co
 }
 
 constexpr std::array kQuantizers = {
-    Quantizer{.name = "rtn", .description = "round to nearest", .uses_groups = true, .quantize = &rtn},
+    Quantizer{.name = "rtn",
+              .description = "round to nearest",
+              .uses_groups = true,
+              .searches_grid = true,
+              .quantize = &rtn},
     Quantizer{.name = "gptq",
               .description = "second-order rounding, arXiv 2210.17323",
               .uses_groups = true,
+              .searches_grid = true,
               .feeds_back = true,
               .standard = {.search_grid = true, .act_order = true, .sweeps = 2},
               .quantize = &gptq},
+    Quantizer{.name = "signround",
+              .description = "rounding and ranges learned block by block, arXiv 2309.05516",
+              .uses_groups = true,
+              .learns_rounding = true,
+              .quantize = &rtn},
     Quantizer{.name = "kmeans",
               .description = "a codebook per output channel or group, by exact k-means",
               .uses_codebooks = true,
@@ -99,6 +100,15 @@ std::optional<weights::ActivationSettings> activation_settings(const LinearPlan&
   return weights::ActivationSettings{.bits = plan.activation_bits,
                                      .symmetric = !plan.asymmetric_activations,
                                      .dynamic = plan.activation_scale == "token"};
+}
+
+AffineOptions affine_options(const LinearPlan& plan) {
+  return {.bits = plan.bits,
+          .group_size = plan.group_size,
+          .symmetric = plan.symmetric,
+          .float_zeros = plan.float_zeros,
+          .search_grid = resolved_options(plan).search_grid,
+          .scale_type = plan.scale_type};
 }
 
 FactorOptions factor_options(const LinearPlan& plan) {
@@ -132,7 +142,9 @@ void check_plan(const LinearPlan& plan, at::IntArrayRef shape, std::string_view 
     if (shape.size() != 2) fail("only matrices [out, in] can be quantized");
     const auto& quantizer = find_quantizer(plan.method);
     if (!plan.block_type.empty()) {
-      if (!quantizer.uses_groups) fail("{} does not quantize to block types such as {}", plan.method, plan.block_type);
+      if (!quantizer.uses_groups || quantizer.learns_rounding) {
+        fail("{} does not quantize to block types such as {}", plan.method, plan.block_type);
+      }
       check_whole_blocks(shape, find_block_type(plan.block_type));
     }
     check_bits(plan.bits);
@@ -141,6 +153,7 @@ void check_plan(const LinearPlan& plan, at::IntArrayRef shape, std::string_view 
     const bool is_share = plan.damping >= 0 && plan.damping <= 1;  // false for NaN
     if (!is_share) fail("damping {}: use a share between 0 and 1", plan.damping);
     if (plan.sweeps.value_or(0) < 0) fail("{} sweeps: use 0 or more", *plan.sweeps);
+    if (plan.signround_iterations < 1) fail("{} iterations: use 1 or more", plan.signround_iterations);
     check_scale_type(plan.scale_type);
     if (plan.block_type.empty() && plan.symmetric && plan.float_zeros) {
       fail("symmetric weights have no zero-points to be stored as floats; leave out one of the two");

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "normtweak/quantize/grid.h"
 #include "normtweak/quantize/hessian_factor.h"
 #include "normtweak/weights/activation_quantizer.h"
 #include "normtweak/weights/weight.h"
@@ -30,6 +31,8 @@ struct LinearPlan {
   std::optional<bool> act_order = {};     // feedback: columns in order of decreasing Hessian diagonal
   std::optional<int> sweeps = {};         // feedback: coordinate-descent sweeps afterwards (coordinate_descent.h)
   double damping = 0.01;                  // feedback: added to the Hessian's diagonal, as a share of its mean
+  int signround_iterations = 200;         // SignRound: steps of each block (signround.h)
+  double signround_rate = 0;              // SignRound: step of offsets and range shares; 0: 1 / iterations
   at::ScalarType scale_type = at::kHalf;  // what scales and codebooks are stored in
   static constexpr int kFloatActivations = 16;
   int activation_bits = kFloatActivations;  // 4 or 8: of the codes that the input is rounded to; 16: it is not
@@ -48,9 +51,11 @@ struct StandardOptions {
 
 struct Quantizer {
   std::string_view name, description;
-  bool uses_groups = false;     // plan.group_size applies, and must divide the input columns; so does block_type
-  bool uses_codebooks = false;  // plan.codebook_group, plan.sensitivity and plan.feedback apply
-  bool feeds_back = false;      // whatever plan.feedback says; see feeds_back() below
+  bool uses_groups = false;      // plan.group_size applies, and must divide the input columns; so does block_type
+  bool searches_grid = false;    // plan.search_grid applies
+  bool uses_codebooks = false;   // plan.codebook_group, plan.sensitivity and plan.feedback apply
+  bool feeds_back = false;       // whatever plan.feedback says; see feeds_back() below
+  bool learns_rounding = false;  // its result is the start of signround.h, which trains the block
   StandardOptions standard = {};
   // weight: f32 [out, in]; hessian: of its input, on the same device, or empty. Throws Error, without the linear's
   // name, for what check_plan() cannot check: non-finite values, a scale that overflows its dtype. For linears that
@@ -75,6 +80,9 @@ StandardOptions resolved_options(const LinearPlan& plan);
 
 // How the input of the linear is rounded; nullopt: not at all.
 std::optional<weights::ActivationSettings> activation_settings(const LinearPlan& plan);
+
+// What the affine quantizers read of this plan.
+AffineOptions affine_options(const LinearPlan& plan);
 
 // How the Hessian is prepared for this plan.
 FactorOptions factor_options(const LinearPlan& plan);

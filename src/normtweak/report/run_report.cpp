@@ -61,13 +61,16 @@ Json training(const tweak::EndToEndResult& run) {
                {"tokens", run.tokens},
                {"seconds", run.seconds},
                {"trials", Json::array()}};
+  if (run.changed_codes) json["changed_codes"] = *run.changed_codes;
   for (const auto& trial : run.trials) {
     json["trials"].push_back({{"factor", trial.factor}, {"kld", trial.divergence}});
   }
   return json;
 }
 
-Json blocks(const std::vector<tweak::LayerwiseReport>& reports) {
+// Of each block: the loss of the layer-wise tweak or of learned rounding.
+template <class Report>
+Json blocks(const std::vector<Report>& reports) {
   auto json = Json::array();
   for (const auto& report : reports) {
     json.push_back({{"loss_before", report.loss_before}, {"loss_after", report.loss_after}});
@@ -126,6 +129,7 @@ Json run_report(const pipeline::RunResult& result) {
   json["guard"] = guard(result);
   if (result.rejected) json["rejected"] = rejected(result, *result.rejected);
   if (!result.transformed.empty()) json["transform"] = transform_report(result);
+  if (!result.rounded.empty()) json["rounding"] = blocks(result.rounded);
   if (!result.blocks.empty()) json["blocks"] = blocks(result.blocks);
   json["steps"] = result.steps;
   if (result.end_to_end) {

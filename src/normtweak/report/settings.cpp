@@ -76,6 +76,7 @@ Json end_to_end_report(const tweak::EndToEndOptions& options, const std::set<twe
   add("lr", options.norm_rate.value_or(0));
   add("lr_scales", options.scale_rate.value_or(0));
   add("lr_zeros", options.zero_rate.value_or(0));
+  add("lr_codes", options.code_rate.value_or(0));
   add("epochs", options.passes);
   add("steps", options.steps);
   add("stop_after", options.stop_after);

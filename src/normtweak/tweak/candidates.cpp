@@ -11,12 +11,12 @@
 namespace normtweak::tweak {
 namespace {
 
-bool differs(const State& state) {
-  return std::ranges::any_of(state, [](const at::Tensor& change) { return change.any().item<bool>(); });
+bool equal(const std::vector<at::Tensor>& some, const std::vector<at::Tensor>& others) {
+  return std::ranges::equal(some, others, [](const at::Tensor& one, const at::Tensor& two) { return one.equal(two); });
 }
 
 bool differs(const State& state, const State& other) {
-  return !std::ranges::equal(state, other, [](const at::Tensor& one, const at::Tensor& two) { return one.equal(two); });
+  return !equal(state.changes, other.changes) || !equal(state.codes, other.codes);
 }
 
 std::set<TunableGroup> kinds_of(const Student& student) {
@@ -29,28 +29,32 @@ std::set<TunableGroup> kinds_of(const Student& student) {
 
 State state_of(const Student& student) {
   State state;
-  for (const auto& group : student.tunables().groups()) state.push_back(group.change.clone());
+  for (const auto& group : student.tunables().groups()) state.changes.push_back(group.change.clone());
+  if (student.codes() != nullptr) state.codes = student.codes()->codes();
   return state;
 }
 
 void set_state(Student& student, const State& state) {
   const c10::NoGradGuard no_gradients;
   const auto groups = student.tunables().groups();
-  for (std::size_t i = 0; i < groups.size(); ++i) groups[i].change.copy_(state[i]);
+  for (std::size_t i = 0; i < groups.size(); ++i) groups[i].change.copy_(state.changes[i]);
+  if (student.codes() != nullptr) student.codes()->set_codes(state.codes);
   student.tunables().refresh();
 }
 
-State zeros_like(const State& state) {
-  State zeros;
-  for (const auto& change : state) zeros.push_back(at::zeros_like(change));
-  return zeros;
+State untouched_state(const Student& student) {
+  State state;
+  for (const auto& group : student.tunables().groups()) state.changes.push_back(at::zeros_like(group.change));
+  if (student.codes() != nullptr) state.codes = student.codes()->start_codes();
+  return state;
 }
 
 Candidates::Candidates(Student& student, double untouched, std::function<double()> score)
     : student_(student),
       score_(std::move(score)),
       all_({{"untouched", untouched}}),
-      leader_(zeros_like(state_of(student))),
+      untouched_(untouched_state(student)),
+      leader_(untouched_),
       least_(untouched) {}
 
 void Candidates::consider(const std::string& name, const State& state) {
@@ -58,7 +62,7 @@ void Candidates::consider(const std::string& name, const State& state) {
   const double divergence = score_();
   all_.push_back({name, divergence});
   // What rounds to the untouched state scores exactly as it does.
-  if (divergence < least_of_changes_ && divergence != all_.front().divergence && differs(state)) {
+  if (divergence < least_of_changes_ && divergence != all_.front().divergence && differs(state, untouched_)) {
     least_of_changes_ = divergence;
     best_change_ = state;
     best_change_name_ = name;
@@ -73,20 +77,21 @@ void Candidates::consider(const std::string& name, const State& state) {
 void Candidates::consider_parts_of(State from) {
   for (const double share : {0.8, 0.6, 0.3}) {
     auto state = from;
-    for (auto& change : state) change = change * share;
+    for (auto& change : state.changes) change = change * share;
     consider(fmt::format("{} of the way", share), state);
   }
   const auto kinds = kinds_of(student_);
   for (const auto kind : kinds) {
     if (kinds.size() > 1) consider(fmt::format("without {}", group_name(kind)), scaled(from, kind, 0));
   }
+  if (!from.codes.empty()) consider("without codes", {from.changes, untouched_.codes});
 }
 
 void Candidates::search_by_group() {
   const auto kinds = kinds_of(student_);
   if (kinds.size() < 2) return;
   for (const auto kind : kinds) {
-    if (best_change_.empty()) return;
+    if (best_change_.changes.empty()) return;
     const auto from = best_change_;
     const auto name = best_change_name_;
     if (!differs(scaled(from, kind, 0), from)) continue;
@@ -110,7 +115,7 @@ State Candidates::scaled(const State& state, TunableGroup kind, double share) co
   auto result = state;
   const auto groups = student_.tunables().groups();  // one kind may have several buffers, one per dtype
   for (std::size_t i = 0; i < groups.size(); ++i) {
-    if (groups[i].group == kind) result[i] = result[i] * share;
+    if (groups[i].group == kind) result.changes[i] = result.changes[i] * share;
   }
   return result;
 }

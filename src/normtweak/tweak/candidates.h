@@ -11,11 +11,14 @@
 
 namespace normtweak::tweak {
 
-using State = std::vector<at::Tensor>;  // one change tensor per group of tunables
+struct State {
+  std::vector<at::Tensor> changes;     // one per group of tunables
+  std::vector<at::Tensor> codes = {};  // u8, in the order of CodePositions::codes(); empty if codes are not learned
+};
 
 State state_of(const Student& student);
 void set_state(Student& student, const State& state);
-State zeros_like(const State& state);
+State untouched_state(const Student& student);
 
 // A candidate state and its score on the selection rows.
 struct Candidate {
@@ -34,7 +37,8 @@ class Candidates {
   // Sets the student to `state`, scores it, and leaves it set. A non-finite score never leads.
   void consider(const std::string& name, const State& state);
 
-  // Considers interpolations between the untouched state and `from`, and `from` with one group reset.
+  // Considers interpolations between the untouched state and `from`, with the codes of `from`, and `from` with one
+  // group or the codes reset.
   void consider_parts_of(State from);
 
   // Considers the best change so far with each group scaled by itself: by steps of a quarter, in the direction that
@@ -57,7 +61,7 @@ class Candidates {
   Student& student_;
   std::function<double()> score_;
   std::vector<Candidate> all_;
-  State leader_;
+  State untouched_, leader_;
   std::string leader_name_ = "untouched";
   double least_;
   State best_change_;

@@ -20,7 +20,8 @@ constexpr double kDiverged = 2;  // multiple of the untouched divergence at whic
 class Run {
  public:
   Run(const model::Decoder& student, const TeacherStates& train, const TeacherStates& select,
-      const EndToEndOptions& options, const Stopwatch& whole, ProgressSink& progress, const Processes& processes)
+      const EndToEndOptions& options, const Stopwatch& whole, ProgressSink& progress, const Processes& processes,
+      const model::Decoder* floats)
       : student_(student, options.groups),
         train_(train),
         select_(select),
@@ -33,7 +34,10 @@ class Run {
     training_.warmup_steps = options.warmup_steps;
     training_.seed = options.seed;
     training_.batch_rows = batch_rows();
-    pass_ = pass_size(student, train.row_tokens(), training_.batch_rows, options.activation_bytes);
+    pass_ = pass_size(student, train.row_tokens(), training_.batch_rows, options.activation_bytes,
+                      options.code_rate.has_value());
+    if (!options.code_rate) return;
+    student_.learn_codes(*floats, {.rate = *options.code_rate, .beta1 = options.beta1, .beta2 = options.beta2});
   }
 
   EndToEndResult run() {
@@ -50,6 +54,9 @@ class Run {
     if (candidates.leader_name() == "untouched" && !candidates.best_change_name().empty()) {
       set_state(student_, candidates.best_change());
       result_.runner_up = {candidates.best_change_name(), student_.decoder()};
+      result_.changed_codes = changed_codes(candidates.best_change());
+    } else {
+      result_.changed_codes = changed_codes(candidates.leader());
     }
     set_state(student_, candidates.leader());
     result_.decoder = student_.decoder();
@@ -70,7 +77,7 @@ class Run {
     const auto rows = [&](std::int64_t tokens, std::int64_t least_steps) {
       return std::min(tokens / train_.row_tokens(), train_.rows() / least_steps);
     };
-    return std::max<std::int64_t>({1, rows(8192, 8), rows(16384, 28)});
+    return std::max<std::int64_t>({1, rows(8192, 8), rows(kMostStepTokens, 28)});
   }
 
   std::int64_t batches() const { return (train_.rows() + training_.batch_rows - 1) / training_.batch_rows; }
@@ -118,8 +125,9 @@ class Run {
 
   // Sets the student to the untouched state, which is returned.
   State start_over() {
-    auto untouched = zeros_like(state_of(student_));
+    auto untouched = untouched_state(student_);
     set_state(student_, untouched);
+    if (student_.codes() != nullptr) student_.codes()->start_over();
     return untouched;
   }
 
@@ -219,6 +227,18 @@ class Run {
     return best;
   }
 
+  // The share of codes that differs from the start; nullopt if they are not learned.
+  std::optional<double> changed_codes(const State& state) const {
+    if (student_.codes() == nullptr) return std::nullopt;
+    const auto start = student_.codes()->start_codes();
+    double changed = 0, all = 0;
+    for (std::size_t i = 0; i < start.size(); ++i) {
+      changed += start[i].ne(state.codes[i].to(start[i].device())).sum().item<double>();
+      all += static_cast<double>(start[i].numel());
+    }
+    return changed / all;
+  }
+
   void stop(Stopped why, std::string sentence) {
     result_.stopped = why;
     result_.stopped_early = std::move(sentence);
@@ -272,7 +292,8 @@ std::string_view stopped_name(Stopped stopped) {
 }
 
 EndToEndResult tweak_end_to_end(const model::Decoder& teacher, const model::Decoder& student, const TextSplit& text,
-                                const EndToEndOptions& options, ProgressSink& progress, const Processes& processes) {
+                                const EndToEndOptions& options, ProgressSink& progress, const Processes& processes,
+                                const model::Decoder* floats) {
   const Stopwatch whole;
   const auto memory = TeacherStates::share_of_memory(processes);
   const auto own_tokens = [&](const calibrate::TokenBatch& rows) {
@@ -284,7 +305,7 @@ EndToEndResult tweak_end_to_end(const model::Decoder& teacher, const model::Deco
   const TeacherStates train(teacher, text.train, *stage, memory, processes),
       select(teacher, text.select, *stage, memory, processes);
   stage.reset();
-  return Run(student, train, select, options, whole, progress, processes).run();
+  return Run(student, train, select, options, whole, progress, processes, floats).run();
 }
 
 }  // namespace normtweak::tweak

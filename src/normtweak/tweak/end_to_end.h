@@ -1,5 +1,5 @@
 // The end-to-end tweak: minimise KL(float ‖ quantized) over the next-token distribution through the whole model, by
-// moving floats that the quantized file already holds.
+// moving floats that the quantized file already holds. While a model is quantized, its codes may be learned as well.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -25,6 +25,9 @@ struct Budget {
   std::int64_t tokens = 0;  // training tokens of all steps
 };
 
+// Tokens of a step at most, unless its number of rows is given, or one row has more.
+inline constexpr std::int64_t kMostStepTokens = 16384;
+
 struct EndToEndOptions {
   // Groups that the model lacks are skipped.
   std::set<TunableGroup> groups = {TunableGroup::norms, TunableGroup::scales, TunableGroup::codebooks,
@@ -34,6 +37,7 @@ struct EndToEndOptions {
   std::optional<double> norm_rate = {};   // of norms and biases, absolute
   std::optional<double> scale_rate = {};  // of scales and codebooks, relative to their size
   std::optional<double> zero_rate = {};   // of zero-points, in code steps; nullopt: scale_rate if given
+  std::optional<double> code_rate = {};   // of code positions, in code steps; nullopt: codes are not learned
   std::int64_t batch_rows = 0;            // rows per step; 0: rows totalling 8192 to 16384 tokens
   std::int64_t steps = 0;                 // exact number of steps; 0: by `passes` and `budget`
   std::int64_t stop_after = 0;            // stop after this many steps, with the schedule unchanged; 0: run all
@@ -79,6 +83,8 @@ struct EndToEndResult {
     model::Decoder decoder;
   };
   std::optional<RunnerUp> runner_up;
+  // If codes were learned: the share of them that differs from the start, in the chosen state or else the runner-up.
+  std::optional<double> changed_codes;
   std::set<TunableGroup> groups;  // of the floats that were tuned: those that were wanted and are there
   std::vector<Candidate> candidates;
   LearningRates rates;            // used by the steps
@@ -94,9 +100,10 @@ struct EndToEndResult {
 
 // teacher: the float model; student: the quantized one, with the same compute dtype and device, which is the state
 // called "untouched". Processes share the rows and get the same result, which differs from that of a single process
-// only in summation order.
+// only in summation order. floats: the float model in F32, toward whose weights codes are learned; only read with
+// `code_rate`.
 EndToEndResult tweak_end_to_end(const model::Decoder& teacher, const model::Decoder& student, const TextSplit& text,
-                                const EndToEndOptions& options, ProgressSink& progress,
-                                const Processes& processes = {});
+                                const EndToEndOptions& options, ProgressSink& progress, const Processes& processes = {},
+                                const model::Decoder* floats = nullptr);
 
 }  // namespace normtweak::tweak

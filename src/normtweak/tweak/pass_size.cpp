@@ -17,12 +17,19 @@ std::int64_t activation_bytes(const model::Decoder& decoder) { return decoder.wo
 
 }  // namespace
 
-PassSize pass_size(const model::Decoder& decoder, std::int64_t row_tokens, std::int64_t batch_rows,
-                   std::int64_t bytes) {
+PassSize pass_size(const model::Decoder& decoder, std::int64_t row_tokens, std::int64_t batch_rows, std::int64_t bytes,
+                   bool together) {
   const auto limit = bytes > 0 ? bytes : activation_bytes(decoder);
   const auto several = bytes > 0 || decoder.device.is_cuda() ? limit : std::min(limit, kActivationBytesCpu);
   const auto& config = decoder.config;
   const auto row_bytes = config.layers * row_tokens * graph_bytes(config, decoder.device, decoder.type);
+  // Weights that are learned are kept dequantized for the backward pass.
+  const auto learned = together ? blocks_bytes(config, decoder.type) : 0;
+  if (together && (batch_rows * row_bytes + learned > several || !decoder.blocks.all_on_device())) {
+    const auto inputs = config.layers * config.hidden * batch_rows * row_tokens * std::int64_t{sizeof(float)};
+    const auto one = row_tokens * graph_bytes(config, decoder.device, decoder.type);
+    return {.rows = even_batch_size((several - inputs) / one, batch_rows), .keep_activations = false};
+  }
   // The tensors that autograd saves keep a block's weights alive, so streamed blocks would all stay on the device.
   if (row_bytes > limit || !decoder.blocks.all_on_device()) {
     const auto rerun = rerun_bytes(config, decoder.device, decoder.type, row_tokens);

@@ -1,7 +1,11 @@
 #include "normtweak/tweak/student.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <torch/csrc/autograd/autograd.h>
+
+#include <utility>
 
 #include "normtweak/base/error.h"
 #include "normtweak/model/forward_pass.h"
@@ -29,8 +33,13 @@ std::vector<TunableField> fields_of(const model::Decoder& decoder, const std::se
 Student::Student(const model::Decoder& decoder, const std::set<TunableGroup>& groups)
     : decoder_(decoder), groups_(groups), set_(fields_of(decoder, groups, first_)), head_(head_of(decoder)) {}
 
+void Student::learn_codes(const model::Decoder& floats, const CodeOptions& options) {
+  codes_ = std::make_unique<CodePositions>(decoder_, floats, options);
+}
+
 model::Block Student::block(std::size_t index, bool frozen) const {
-  return with_values(*decoder_.blocks.get(static_cast<int>(index)), groups_, set_, first_[index], frozen);
+  auto block = with_values(*decoder_.blocks.get(static_cast<int>(index)), groups_, set_, first_[index], frozen);
+  return codes_ != nullptr ? codes_->with_codes(std::move(block), frozen) : block;
 }
 
 model::Norm Student::final_norm(bool frozen) const {
@@ -41,6 +50,12 @@ at::Tensor Student::forward_block(int index, const at::Tensor& hidden) const {
   return forward(block(static_cast<std::size_t>(index)), hidden, block_context(decoder_));
 }
 
+at::Tensor Student::forward_block(int index, const at::Tensor& hidden, CodePositions::Leaves& leaves) const {
+  if (codes_ == nullptr || !at::GradMode::is_enabled()) return forward_block(index, hidden);
+  auto learning = codes_->dequantized(block(static_cast<std::size_t>(index)), leaves);
+  return forward(learning, hidden, block_context(decoder_));
+}
+
 at::Tensor Student::divergence(const DistillationBatch& batch) const {
   const c10::NoGradGuard no_gradients;
   const auto run = [this](int index, const at::Tensor& input) { return forward_block(index, input); };
@@ -49,14 +64,15 @@ at::Tensor Student::divergence(const DistillationBatch& batch) const {
       .divergence;
 }
 
-at::Tensor Student::backward(const DistillationBatch& batch, double scale, bool keep_activations) {
-  const auto blocks = first_.size() - 1;
-  std::vector<at::Tensor> inputs, outputs;  // one per block; outputs only if activations are kept
+Student::Part Student::forward_part(const DistillationBatch& batch, double scale, bool keep_activations) {
+  Part part;
   const auto run = [&](int index, const at::Tensor& hidden) {
     const at::AutoGradMode gradients_as_asked(keep_activations);
-    inputs.push_back(hidden.detach().requires_grad_(index > 0));  // nothing before block 0 is tuned
-    const auto output = forward_block(index, inputs.back());
-    if (keep_activations) outputs.push_back(output);
+    part.inputs.push_back(hidden.detach().requires_grad_(index > 0));  // nothing before block 0 is tuned
+    CodePositions::Leaves leaves;
+    const auto output = forward_block(index, part.inputs.back(), leaves);
+    part.leaves.push_back(std::move(leaves));
+    if (keep_activations) part.outputs.push_back(output);
     return output;
   };
   const auto hidden = through_blocks(decoder_, batch.ids, {.run = run});
@@ -67,17 +83,38 @@ at::Tensor Student::backward(const DistillationBatch& batch, double scale, bool 
   const auto loss = head_loss({head_, last.detach()}, {batch.teacher_head, batch.teacher_hidden}, batch.mask, true,
                               scale, decoder_.workspace);
   torch::autograd::backward({last}, {loss.gradient});
+  part.gradient = last_input.grad();
+  part.divergence = loss.divergence;
+  return part;
+}
 
-  auto gradient = last_input.grad();
-  for (std::size_t i = blocks; i-- > 0;) {
-    const auto output =
-        keep_activations ? std::exchange(outputs[i], {}) : forward_block(static_cast<int>(i), inputs[i]);
-    if (!output.requires_grad()) continue;  // block 0, if nothing in it is tuned
-    torch::autograd::backward({output}, {gradient});
-    gradient = inputs[i].grad();
-    inputs[i] = at::Tensor();
+void Student::backward_part(int index, Part& part) {
+  const at::AutoGradMode with_gradients(true);
+  const auto at_block = static_cast<std::size_t>(index);
+  auto& input = part.inputs[at_block];
+  auto& leaves = part.leaves[at_block];
+  const auto output =
+      part.outputs.empty() ? forward_block(index, input, leaves) : std::exchange(part.outputs[at_block], {});
+  if (!output.requires_grad()) return;  // block 0, if nothing in it is tuned
+  torch::autograd::backward({output}, {part.gradient});
+  part.gradient = input.grad();
+  input = at::Tensor();
+  if (codes_ != nullptr) codes_->collect(index, std::exchange(leaves, {}));
+}
+
+at::Tensor Student::backward(std::span<const DistillationBatch> batches, double scale, bool keep_activations,
+                             const BlockDone& done) {
+  std::vector<Part> parts;
+  std::vector<at::Tensor> divergences = {at::empty({0}, at::TensorOptions(at::kDouble).device(decoder_.device))};
+  for (const auto& batch : batches) {
+    parts.push_back(forward_part(batch, scale, keep_activations));
+    divergences.push_back(parts.back().divergence);
   }
-  return loss.divergence;
+  for (int index = decoder_.blocks.size() - 1; index >= 0; --index) {
+    for (auto& part : parts) backward_part(index, part);
+    if (done) done(index);
+  }
+  return at::cat(divergences);
 }
 
 model::Decoder Student::decoder() const {

@@ -66,21 +66,39 @@ at::Tensor Training::next_rows() {
   return order_.narrow(0, begin, std::min(options_.batch_rows, rows_.rows() - begin));
 }
 
+at::Tensor Training::backward(const at::Tensor& rows, double scale) {
+  const auto device = student_.device();
+  auto sum = at::zeros({}, at::TensorOptions(at::kDouble).device(device));
+  auto* codes = student_.codes();
+  std::vector<DistillationBatch> batches;
+  for (const auto& part : parts(rows, pass_.rows)) {
+    auto batch = rows_.pick(part, device);
+    if (codes != nullptr) {
+      batches.push_back(std::move(batch));
+    } else {
+      sum += student_.backward(batch, scale, pass_.keep_activations).sum();
+    }
+  }
+  if (codes == nullptr) return sum;
+  // Each block's codes move once all parts have passed it, so that no other gradient of codes exists.
+  const auto factor = rate_share(step_, options_);
+  const auto move = [&](int block) { codes->step(block, factor, processes_); };
+  return sum.add_(student_.backward(batches, scale, pass_.keep_activations && batches.size() == 1, move).sum());
+}
+
 StepReport Training::step() {
   const auto chosen = next_rows();
-  const auto device = student_.device();
   const double tokens = rows_.counted_tokens(chosen);
   const auto share = processes_.share(chosen.size(0));
-  auto sum = at::zeros({}, at::TensorOptions(at::kDouble).device(device));
-  for (const auto& part : parts(chosen.narrow(0, share.begin, share.count), pass_.rows)) {
-    sum += student_.backward(rows_.pick(part, device), 1 / std::max(1.0, tokens), pass_.keep_activations).sum();
-  }
+  const auto sum = backward(chosen.narrow(0, share.begin, share.count), 1 / std::max(1.0, tokens));
   std::vector<at::Tensor> shared = {sum};
   for (const auto& group : student_.tunables().groups()) shared.push_back(group.gradient);
   processes_.all_reduce_sum(shared);
   StepReport report;
   if (tokens > 0) {
-    report = {.divergence = sum.item<double>() / tokens, .finite_gradients = student_.tunables().finite_gradients()};
+    const bool finite_codes = student_.codes() == nullptr || student_.codes()->finite_gradients();
+    report = {.divergence = sum.item<double>() / tokens,
+              .finite_gradients = finite_codes && student_.tunables().finite_gradients()};
     if (report.is_sound()) adam_.step(rate_share(step_, options_));
   }
   if (!report.is_sound()) student_.tunables().clear_gradients();

@@ -45,13 +45,15 @@ class Training {
   Training(Student& student, const TeacherStates& rows, const TrainingOptions& options, const PassSize& pass,
            Processes processes = {});
 
-  // Takes the next step. If the loss or a gradient is not finite, nothing is updated.
+  // Takes the next step. If the loss or a gradient is not finite, no float is updated; of codes that are learned, those
+  // of blocks that the backward pass had finished before are.
   StepReport step();
 
   std::int64_t tokens() const { return tokens_; }  // training tokens so far
 
  private:
   at::Tensor next_rows();
+  at::Tensor backward(const at::Tensor& rows, double scale);  // Σ KL of all rows: f64 []
 
   Student& student_;
   const TeacherStates& rows_;

@@ -1,0 +1,208 @@
+#include "normtweak/tweak/code_positions.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <utility>
+
+#include "normtweak/base/error.h"
+
+namespace normtweak::tweak {
+namespace {
+
+// Fractions in [-1/2, 1/2] fill 16 bits.
+constexpr double kFractionSteps = 2.0 * std::numeric_limits<std::int16_t>::max();
+// F32 temporaries of a step per weight, and the share of the workspace that they may take.
+constexpr std::int64_t kTemporaryBytes = 6 * 4, kWorkspaceShare = 16;
+
+at::Tensor as_fractions(at::Tensor distance) { return distance.mul_(kFractionSteps).round_().to(at::kShort); }
+
+at::Tensor host_copy(const at::Tensor& codes) {
+  return codes.to(at::kCPU, at::kByte, /*non_blocking=*/false, /*copy=*/true);
+}
+
+// Mean of the squares along a dimension, without temporaries of the matrix's size.
+at::Tensor mean_square(const at::Tensor& matrix, std::int64_t dimension) {
+  return at::linalg_vector_norm(matrix, 2, dimension, /*keepdim=*/false, at::kFloat)
+      .square_()
+      .div_(static_cast<double>(matrix.size(dimension)));
+}
+
+void decay(at::Tensor& mean, const at::Tensor& now, double beta) { mean.mul_(beta).add_(now, 1 - beta); }
+
+// Adds the gradients of the floats beside the codes, which follow from that of the dequantized weight.
+void add_float_gradients(weights::Weight weight, const at::Tensor& gradient, const at::Tensor& dequantized) {
+  const auto floats = weights::code_floats(weight);
+  std::vector<bool> wanted;
+  for (const auto& each : floats) wanted.push_back(each.values->requires_grad());
+  if (std::ranges::none_of(wanted, std::identity())) return;
+  const auto found = weights::code_float_gradients(weight, gradient, wanted, dequantized);
+  for (std::size_t i = 0; i < floats.size(); ++i) {
+    if (wanted[i]) floats[i].values->mutable_grad().add_(found[i]);
+  }
+}
+
+// How far the float weight is from the codes, in code steps and at most `most`.
+at::Tensor start_distance(const weights::AffineWeight& weight, const at::Tensor& floats, double most) {
+  const auto out = weight.codes.size(0), groups = weight.scales.size(1);
+  auto distance = in_code_order(weight, floats.to(at::kFloat)).reshape({out, groups, -1});
+  distance = distance / weight.scales.unsqueeze(-1);
+  distance.add_(weight.zeros.unsqueeze(-1)).sub_(weight.codes.view(distance.sizes()));
+  return distance.clamp_(-most, most).view(weight.codes.sizes());
+}
+
+}  // namespace
+
+PositionState start_positions(const at::Tensor& codes, const at::Tensor& distance, int bits) {
+  return {.codes = codes.clone(),
+          .fractions = as_fractions(distance.clone()),
+          .momentum = at::zeros_like(codes, codes.options().dtype(at::kBFloat16)),
+          .rows = at::zeros({codes.size(0)}, distance.options()),
+          .columns = at::zeros({codes.size(1)}, distance.options()),
+          .steps = 0,
+          .most_code = std::exp2(bits) - 1};
+}
+
+void move_positions(PositionState& state, const at::Tensor& gradient, double rate, const CodeOptions& options,
+                    at::Tensor& finite, std::int64_t workspace) {
+  const auto rows = mean_square(gradient, 1), columns = mean_square(gradient, 0);
+  finite.logical_and_(rows.sum().isfinite());
+  ++state.steps;
+  decay(state.rows, rows, options.beta2);
+  decay(state.columns, columns, options.beta2);
+  const auto steps = static_cast<double>(state.steps);
+  const double first = 1 - std::pow(options.beta1, steps), second = 1 - std::pow(options.beta2, steps);
+  constexpr double kTiny = 1e-30;  // so that weights which no token reached stay
+  const auto over_columns = state.columns.div(second).clamp_min_(kTiny).rsqrt_();
+  const auto over_rows = (state.rows / state.rows.mean().clamp_min_(kTiny)).clamp_min_(kTiny).rsqrt_().unsqueeze(1);
+  const auto out = gradient.size(0), in = gradient.size(1);
+  const auto step = std::clamp<std::int64_t>(workspace / kWorkspaceShare / (kTemporaryBytes * in), 1, out);
+  for (std::int64_t begin = 0; begin < out; begin += step) {
+    const auto chunk = [&](const at::Tensor& all) { return all.narrow(0, begin, std::min(step, out - begin)); };
+    auto momentum = chunk(state.momentum).to(at::kFloat);
+    momentum.mul_(options.beta1).add_(chunk(gradient), 1 - options.beta1);
+    chunk(state.momentum).copy_(momentum);
+    const auto change = momentum.mul_(over_columns).mul_(chunk(over_rows)).mul_(-rate / first);
+    auto position = chunk(state.fractions) / kFractionSteps + chunk(state.codes);
+    position.add_(at::where(finite, change, 0.0)).clamp_(-0.5, state.most_code + 0.5);
+    const auto codes = position.round().clamp_(0, state.most_code);
+    chunk(state.codes).copy_(codes);
+    chunk(state.fractions).copy_(as_fractions(position.sub_(codes)));
+  }
+}
+
+CodePositions::CodePositions(const model::Decoder& student, const model::Decoder& floats, const CodeOptions& options)
+    : student_(student), floats_(floats), options_(options) {
+  start_over();
+  if (std::ranges::all_of(blocks_, [](const auto& block) { return block.empty(); })) {
+    fail("the model has no codes to learn: no linear has affine codes");
+  }
+}
+
+void CodePositions::start_over() {
+  const c10::NoGradGuard no_gradients;
+  blocks_.clear();
+  finite_ = at::ones({}, at::TensorOptions(at::kBool).device(student_.device));
+  for (int index = 0; index < student_.blocks.size(); ++index) {
+    const auto quantized = student_.blocks.get(index), exact = floats_.blocks.get(index);
+    auto& learned = blocks_.emplace_back();
+    for (std::size_t part = 0; part < quantized->linears.size(); ++part) {
+      const auto* affine = std::get_if<weights::AffineWeight>(&quantized->linears[part].linear.weight);
+      if (affine == nullptr) continue;
+      const auto& values = std::get<weights::FloatWeight>(exact->linears[part].linear.weight).values;
+      const auto distance = start_distance(*affine, values, options_.most_start);
+      learned.push_back({.part = part, .state = start_positions(affine->codes, distance, affine->bits)});
+    }
+  }
+}
+
+model::Block CodePositions::with_codes(model::Block block, bool frozen) const {
+  for (const auto& learned : blocks_[static_cast<std::size_t>(block.index)]) {
+    auto& weight = std::get<weights::AffineWeight>(block.linears[learned.part].linear.weight);
+    weight.codes = frozen ? learned.state.codes.clone() : learned.state.codes;
+  }
+  return block;
+}
+
+model::Block CodePositions::dequantized(model::Block block, Leaves& leaves) const {
+  block = with_codes(std::move(block), /*frozen=*/false);
+  for (const auto& learned : blocks_[static_cast<std::size_t>(block.index)]) {
+    auto& weight = block.linears[learned.part].linear.weight;
+    const c10::NoGradGuard no_gradients;
+    leaves.weights.push_back(weight);
+    leaves.values.push_back(dequantize_for_gradients(weight, student_.type).requires_grad_());
+    weight = weights::FloatWeight{leaves.values.back()};
+  }
+  return block;
+}
+
+void CodePositions::collect(int block, Leaves leaves) {
+  const c10::NoGradGuard no_gradients;
+  auto& of_block = blocks_[static_cast<std::size_t>(block)];
+  for (std::size_t i = 0; i < of_block.size(); ++i) {
+    auto& gradient = of_block[i].gradient;
+    const auto found = leaves.values[i].grad();
+    if (!found.defined()) continue;  // no token reached this expert
+    add_float_gradients(leaves.weights[i], found, leaves.values[i].detach());
+    leaves.values[i] = at::Tensor();
+    const auto& affine = std::get<weights::AffineWeight>(leaves.weights[i]);
+    const auto in_order = in_code_order(affine, found);
+    // Several parts of a step are added up in F32.
+    gradient = gradient.defined() ? gradient.to(at::kFloat).add_(in_order) : in_order;
+  }
+}
+
+void CodePositions::step(int block, double factor, const Processes& processes) {
+  const c10::NoGradGuard no_gradients;
+  for (auto& learned : blocks_[static_cast<std::size_t>(block)]) {
+    auto gradient = std::exchange(learned.gradient, {});
+    if (!gradient.defined())
+      gradient = at::zeros_like(learned.state.codes, student_.embedding.options().dtype(at::kFloat));
+    if (processes.size() > 1) {
+      gradient = gradient.to(at::kFloat);
+      processes.all_reduce_sum({gradient});
+    }
+    move_positions(learned.state, gradient, options_.rate * factor, options_, finite_, student_.workspace);
+  }
+}
+
+bool CodePositions::finite_gradients() const { return finite_.item<bool>(); }
+
+std::vector<at::Tensor> CodePositions::codes() const {
+  std::vector<at::Tensor> all;
+  for (const auto& block : blocks_) {
+    for (const auto& learned : block) all.push_back(host_copy(learned.state.codes));
+  }
+  return all;
+}
+
+std::vector<at::Tensor> CodePositions::start_codes() const {
+  std::vector<at::Tensor> all;
+  for (std::size_t index = 0; index < blocks_.size(); ++index) {
+    const auto block = student_.blocks.get(static_cast<int>(index));
+    for (const auto& learned : blocks_[index]) {
+      const auto& codes = std::get<weights::AffineWeight>(block->linears[learned.part].linear.weight).codes;
+      all.push_back(student_.blocks.all_on_device() ? codes : host_copy(codes));
+    }
+  }
+  return all;
+}
+
+void CodePositions::set_codes(const std::vector<at::Tensor>& codes) {
+  const c10::NoGradGuard no_gradients;
+  auto next = codes.begin();
+  for (auto& block : blocks_) {
+    for (auto& learned : block) learned.state.codes.copy_(*next++);
+  }
+}
+
+}  // namespace normtweak::tweak

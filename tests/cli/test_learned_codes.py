@@ -1,0 +1,183 @@
+"""`quantize --learn-codes`: against straight-through training in plain PyTorch, its gain, and what is refused."""
+import math
+
+import pytest
+import torch
+
+import cli_models
+import cli_program
+from quantized_linears import unpack_whole
+
+BITS, GROUP = 2, 16
+ROWS, TOKENS, TRAIN = 96, 32, 78  # rows of the text, and those that train: 6 choose, 12 confirm
+STEPS, RATE, WARMUP = 8, 0.05, 5
+MODEL = ["--bits", BITS, "--group-size", GROUP, "--device", "cpu", "--dtype", "f32"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("learned")
+    cli_models.save_with_tokenizer(cli_models.llama(), folder / "model")
+    cli_program.save_ids(folder / "ids.safetensors", cli_models.ids(ROWS, TOKENS))
+    return folder
+
+
+def quantize(home, output, *options):
+    return cli_program.report("quantize", home / "model", "-o", output, "--method", "rtn", "--calibration",
+                              home / "ids.safetensors", *MODEL, *options, to=home)
+
+
+def read(folder):
+    """Codes [out, groups, GROUP], scales and zeros [out, groups, 1] of each linear."""
+    tensors, linears = cli_program.tensors(folder), {}
+    for key in tensors:
+        name, is_packed, _ = key.partition(".weight_packed")
+        if not is_packed:
+            continue
+        out, columns = tensors[f"{name}.weight_shape"].tolist()
+        codes = torch.tensor(unpack_whole(tensors[key].numpy(), BITS, columns))
+        zeros = torch.tensor(unpack_whole(tensors[f"{name}.weight_zero_point"].numpy().T, BITS, out)).T
+        scales = tensors[f"{name}.weight_scale"].double()
+        linears[name] = codes.reshape(out, -1, GROUP), scales[..., None], zeros.double()[..., None]
+    return linears
+
+
+def changed(before, after):
+    """How many codes differ, of how many."""
+    return (sum((before[name][0] != after[name][0]).sum().item() for name in before),
+            sum(codes.numel() for codes, *_ in before.values()))
+
+
+class Positions:
+    """Of one weight: Adam with a factored second moment, in F64."""
+
+    def __init__(self, weight, codes, scales, zeros):
+        self.scales, self.zeros = scales, zeros
+        wanted = weight.double().reshape(codes.shape) / scales + zeros
+        self.values = codes + (wanted - codes).clamp(-0.45, 0.45)
+        self.momentum = self.rows = self.columns = 0
+
+    def codes(self):
+        return self.values.round().clamp(0, 2**BITS - 1)
+
+    def weight(self):
+        return ((self.codes() - self.zeros) * self.scales).flatten(1).float()
+
+    def step(self, gradient, step, rate):
+        gradient = gradient.double()
+        self.momentum = 0.9 * self.momentum + 0.1 * gradient
+        self.rows = 0.95 * self.rows + 0.05 * gradient.square().mean(1, keepdim=True)
+        self.columns = 0.95 * self.columns + 0.05 * gradient.square().mean(0, keepdim=True)
+        second = self.rows * self.columns / self.rows.mean() / (1 - 0.95 ** (step + 1))
+        change = self.momentum / (1 - 0.9 ** (step + 1)) / second.sqrt()
+        self.values = (self.values - rate * change.reshape(self.values.shape)).clamp(-0.5, 2**BITS - 0.5)
+
+
+def trained(untouched, ids):
+    """The codes after each step, by linear."""
+    teacher, student = cli_models.llama(), cli_models.llama()
+    wanted = teacher(ids).logits.detach().log_softmax(-1)
+    linears = {name: student.get_submodule(name) for name in untouched}
+    positions = {name: Positions(linear.weight.detach(), *untouched[name]) for name, linear in linears.items()}
+    trajectory = []
+    for step in range(STEPS):
+        for name, linear in linears.items():
+            linear.weight.data, linear.weight.grad = positions[name].weight(), None
+        found = student(ids).logits.log_softmax(-1)
+        (wanted.exp() * (wanted - found)).sum(-1).mean().backward()
+        rate = RATE * min(1, (step + 1) / WARMUP) * (1 + math.cos(math.pi * step / STEPS)) / 2
+        for name, linear in linears.items():
+            positions[name].step(linear.weight.grad, step, rate)
+        trajectory.append({name: (each.codes(),) for name, each in positions.items()})
+    return trajectory
+
+
+def test_as_in_plain_pytorch(home, tmp_path):
+    quantize(home, tmp_path / "untouched", "--tweak", "none")
+    # The floats cannot move at such a rate.
+    figures = quantize(home, tmp_path / "learned", "--learn-codes", "--lr-codes", RATE, "--lr", 1e-12, "--steps", STEPS,
+                       "--batch", TRAIN)
+    assert figures["guard"]["kept"] in ("last", "best on the way"), figures["guard"]
+    untouched, learned = read(tmp_path / "untouched"), read(tmp_path / "learned")
+    moved, weights = changed(untouched, learned)
+    assert figures["training"]["changed_codes"] == pytest.approx(moved / weights, rel=1e-6)
+    for name, (_, scales, zeros) in untouched.items():
+        assert scales.equal(learned[name][1]) and zeros.equal(learned[name][2])
+    trajectory = trained(untouched, cli_models.ids(ROWS, TOKENS)[:TRAIN])
+    states = trajectory[-1:] if figures["guard"]["kept"] == "last" else trajectory
+    # Where a position comes to lie in the middle between two codes, up to the momentum's 8 bits.
+    assert min(changed(state, learned)[0] for state in states) <= 0.03 * moved and moved > 300
+
+
+FLOATS = ["--lr", 0.002, "--epochs", 6, "--batch", 8]
+LEARN = ["--learn-codes", "--lr-codes", 0.01, *FLOATS]
+
+
+@pytest.fixture(scope="module")
+def runs(home, tmp_path_factory):
+    """The report of each run, by name."""
+    folder = tmp_path_factory.mktemp("runs")
+    options = {"floats": FLOATS, "codes": LEARN, "again": LEARN, "untouched": ["--tweak", "none"]}
+    return folder, {name: quantize(home, folder / name, *more)
+                    for name, more in options.items()}
+
+
+def test_learning_helps_on_rows_that_it_has_not_seen(runs):
+    folder, reports = runs
+    assert reports["codes"]["kld"]["tweaked"] < 0.95 * reports["floats"]["kld"]["tweaked"]
+    assert reports["codes"]["kld"]["quantized"] == reports["floats"]["kld"]["quantized"]
+    untouched = read(folder / "untouched")
+    assert changed(untouched, read(folder / "floats"))[0] == 0
+    moved, weights = changed(untouched, read(folder / "codes"))
+    assert 0 < moved < 0.1 * weights
+    assert reports["codes"]["training"]["changed_codes"] == pytest.approx(moved / weights, rel=1e-6)
+    assert "without codes" in [candidate["name"] for candidate in reports["codes"]["guard"]["candidates"]]
+    assert reports["codes"]["settings"]["tweak"]["lr_codes"] == 0.01
+
+
+def test_a_run_repeats_itself(runs):
+    folder, reports = runs
+    one, other = cli_program.tensors(folder / "codes"), cli_program.tensors(folder / "again")
+    assert one.keys() == other.keys() and all(one[key].equal(other[key]) for key in one)
+    assert reports["codes"]["kld"] == reports["again"]["kld"]
+
+
+def test_a_plan_repeats_it(home, runs, tmp_path):
+    _, reports = runs
+    call = ["quantize", home / "model", "-o", tmp_path / "out", "--calibration", home / "ids.safetensors"]
+    cli_program.run(*call, "--method", "rtn", *MODEL, *LEARN, "--save-plan", tmp_path / "plan.json")
+    figures = cli_program.report(*call, "--plan", tmp_path / "plan.json", "--device", "cpu", "--dtype", "f32",
+                                 to=tmp_path)
+    assert figures["kld"] == reports["codes"]["kld"]
+
+
+REFUSED = {
+    "another tweak": (["--tweak", "layerwise", "--learn-codes"], "--learn-codes: has no effect with --tweak layerwise"),
+    "a rate alone": (["--lr-codes", 0.01], "--lr-codes: has no effect without --learn-codes"),
+    "no rate": (["--learn-codes", "--lr-codes", 0], "--lr-codes"),
+    "other codes": (["--learn-codes", "--method", "kmeans"], "--learn-codes: learns affine codes"),
+    "a transform": (["--learn-codes", "--transform", "awq"], "--transform awq"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_it_does_not_go_with_is_refused(case, home, tmp_path):
+    options, said = REFUSED[case]
+    plan = ["--bits", 3] if "kmeans" in options else ["--bits", 2, "--group-size", 16]
+    finished = cli_program.call("quantize", home / "model", "-o", tmp_path / "out", "--calibration",
+                                home / "ids.safetensors", *plan, *options)
+    assert finished.returncode in (1, 2) and said in finished.stderr, finished
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_not_affine_is_noted(home, tmp_path):
+    finished = cli_program.call("quantize", home / "model", "-o", tmp_path / "out", "--calibration",
+                                home / "ids.safetensors", *MODEL, "--learn-codes", "--steps", 2, "--rule",
+                                "*.down_proj=method:kmeans")
+    assert finished.returncode == 0 and "learns the codes of 12 of 14 quantized linears" in finished.stderr, finished
+
+
+def test_a_tweak_alone_has_no_such_option(home, tmp_path):
+    finished = cli_program.call("tweak", home / "model", "--reference", home / "model", "-o", tmp_path / "out",
+                                "--learn-codes")
+    assert finished.returncode == 2 and "--learn-codes" in finished.stderr

@@ -1,0 +1,277 @@
+// Learned codes: their start and steps against the equations in F64, and the passes that they see.
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/rand.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "normtweak/base/error.h"
+#include "normtweak/model/forward_pass.h"
+#include "normtweak/tweak/code_positions.h"
+#include "normtweak/tweak/end_to_end.h"
+#include "normtweak/tweak/student.h"
+#include "support/tiny_decoder.h"
+
+namespace normtweak::tweak {
+namespace {
+
+using tests::tiny_decoder, tests::Weights;
+
+const std::set<TunableGroup> kFloats = {TunableGroup::norms, TunableGroup::scales, TunableGroup::zeros};
+
+// Positions in F64, one weight at a time.
+struct Reference {
+  std::int64_t out = 0, in = 0;
+  double most = 0;
+  std::vector<double> positions, momentum, rows, columns;
+  int steps = 0;
+
+  void step(const at::Tensor& gradient, double rate, const CodeOptions& options) {
+    const auto g = [&](std::int64_t o, std::int64_t i) { return gradient[o][i].item<double>(); };
+    const auto mean_square = [&](std::int64_t count, const auto& value) {
+      double sum = 0;
+      for (std::int64_t k = 0; k < count; ++k) sum += value(k) * value(k);
+      return sum / static_cast<double>(count);
+    };
+    const auto keep = [&](double& mean, double now, double beta) { mean = beta * mean + (1 - beta) * now; };
+    ++steps;
+    double all = 0;
+    for (std::int64_t o = 0; o < out; ++o) {
+      auto& row = rows[static_cast<std::size_t>(o)];
+      keep(row, mean_square(in, [&](std::int64_t i) { return g(o, i); }), options.beta2);
+      all += row / static_cast<double>(out);
+    }
+    for (std::int64_t i = 0; i < in; ++i) {
+      keep(columns[static_cast<std::size_t>(i)], mean_square(out, [&](std::int64_t o) { return g(o, i); }),
+           options.beta2);
+    }
+    for (std::int64_t o = 0; o < out; ++o) {
+      for (std::int64_t i = 0; i < in; ++i) {
+        const auto at = static_cast<std::size_t>(o * in + i);
+        keep(momentum[at], g(o, i), options.beta1);
+        const double second = rows[static_cast<std::size_t>(o)] * columns[static_cast<std::size_t>(i)] / all;
+        const double change = momentum[at] / (1 - std::pow(options.beta1, steps)) /
+                              std::sqrt(second / (1 - std::pow(options.beta2, steps)));
+        positions[at] = std::clamp(positions[at] - rate * change, -0.5, most + 0.5);
+      }
+    }
+  }
+};
+
+at::Tensor positions_of(const PositionState& state) {
+  return state.codes.to(at::kDouble) + state.fractions.to(at::kDouble) / 65534;
+}
+
+TEST(CodePositions, MoveByAdamWithAFactoredSecondMoment) {
+  for (const bool in_chunks : {false, true}) {
+    const std::int64_t out = 6, in = 10;
+    const auto codes = at::randint(4, {out, in}, at::kByte);
+    const auto distance = at::rand({out, in}) * 0.9 - 0.45;
+    const CodeOptions options;
+    auto state = start_positions(codes, distance, 2);
+    const auto start = codes.to(at::kDouble) + distance;
+    EXPECT_LT((positions_of(state) - start).abs().max().item<double>(), 1e-5);
+    Reference reference{.out = out, .in = in, .most = 3, .positions = {}, .momentum = {}, .rows = {}, .columns = {}};
+    const auto flat = start.flatten();
+    for (std::int64_t i = 0; i < out * in; ++i) reference.positions.push_back(flat[i].item<double>());
+    reference.momentum.resize(60);
+    reference.rows.resize(6);
+    reference.columns.resize(10);
+    auto finite = at::ones({}, at::kBool);
+    const auto workspace = in_chunks ? std::int64_t{16 * 24 * 10 * 4} : std::numeric_limits<std::int64_t>::max();
+    for (int step = 0; step < 12; ++step) {
+      const auto gradient = at::randn({out, in}) * at::rand({in}) * 1e-4;
+      move_positions(state, gradient, 0.1, options, finite, workspace);
+      reference.step(gradient, 0.1, options);
+    }
+    EXPECT_TRUE(finite.item<bool>());
+    const auto found = positions_of(state).flatten();
+    for (std::int64_t i = 0; i < out * in; ++i) {
+      // The momentum has the 8 bits of bf16.
+      EXPECT_NEAR(found[i].item<double>(), reference.positions[static_cast<std::size_t>(i)], 12 * 0.1 * 0.02);
+    }
+    EXPECT_TRUE(state.codes.ne(codes).any().item<bool>());
+    EXPECT_LE(state.codes.max().item<int>(), 3);
+  }
+}
+
+TEST(CodePositions, StayWhereNoGradientIsAndWhereItIsNotFinite) {
+  const auto codes = at::full({4, 8}, 2, at::kByte);
+  auto state = start_positions(codes, at::full({4, 8}, 0.25), 3);
+  auto finite = at::ones({}, at::kBool);
+  move_positions(state, at::zeros({4, 8}), 1, {}, finite, 1 << 20);
+  EXPECT_TRUE(finite.item<bool>());
+  EXPECT_LT((positions_of(state) - 2.25).abs().max().item<double>(), 1e-5);
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    finite.fill_(true);
+    auto gradient = at::randn({4, 8});
+    gradient[1][2] = bad;
+    move_positions(state, gradient, 1, {}, finite, 1 << 20);
+    EXPECT_FALSE(finite.item<bool>());
+    EXPECT_LT((positions_of(state) - 2.25).abs().max().item<double>(), 1e-5);
+  }
+}
+
+struct Problem {
+  model::Decoder teacher, student;
+  DistillationBatch batch;
+};
+
+Problem make_problem(bool ordered = false) {
+  Problem problem;
+  problem.teacher = tiny_decoder({.biases = true});
+  problem.student = tests::quantized(problem.teacher, Weights::groups);
+  if (ordered) {
+    for (const int index : {0, 1}) {
+      problem.student = tests::with_block(problem.student, index, [](model::Block& block) {
+        for (auto& part : block.linears) {  // columns sorted by group, here from the last to the first
+          auto& weight = std::get<weights::AffineWeight>(part.linear.weight);
+          const auto in = weight.codes.size(1);
+          weight.order = at::arange(in - 1, -1, -1, at::kLong);
+          weight.codes = weight.codes.flip(1);
+          weight.scales = weight.scales.flip(1);
+          weight.zeros = weight.zeros.flip(1);
+        }
+      });
+    }
+  }
+  problem.batch.ids = tests::random_ids(problem.teacher, 4, 10);
+  problem.batch.teacher_hidden = last_hidden_state(problem.teacher, problem.batch.ids);
+  problem.batch.teacher_head = head_of(problem.teacher);
+  return problem;
+}
+
+std::vector<DistillationBatch> in_rows(const DistillationBatch& batch) {
+  std::vector<DistillationBatch> rows;
+  for (std::int64_t row = 0; row < batch.ids.size(0); ++row) {
+    rows.push_back(batch);
+    rows.back().ids = batch.ids.narrow(0, row, 1);
+    rows.back().teacher_hidden = batch.teacher_hidden.narrow(0, row, 1);
+  }
+  return rows;
+}
+
+std::int64_t different(const std::vector<at::Tensor>& some, const std::vector<at::Tensor>& others) {
+  std::int64_t count = 0;
+  for (std::size_t i = 0; i < some.size(); ++i) count += some[i].ne(others[i]).sum().item<std::int64_t>();
+  return count;
+}
+
+// One step of all codes; the tunable floats stay.
+void step(Student& student, std::span<const DistillationBatch> parts, bool keep, double factor = 1) {
+  student.backward(parts, 1, keep, [&](int block) { student.codes()->step(block, factor); });
+}
+
+TEST(CodePositions, FloatsHaveTheGradientsThatTheyHaveWithoutThem) {
+  for (const bool ordered : {false, true}) {
+    const auto problem = make_problem(ordered);
+    for (const bool keep : {true, false}) {
+      Student floats(problem.student, kFloats), both(problem.student, kFloats);
+      both.learn_codes(problem.teacher, {});
+      const auto expected = floats.backward(problem.batch, 1, keep);
+      EXPECT_LT((both.backward(problem.batch, 1, keep) - expected).abs().max().item<double>(), 1e-5);
+      for (std::size_t i = 0; i < floats.tunables().all().size(); ++i) {
+        const auto &wanted = floats.tunables().all()[i], &found = both.tunables().all()[i];
+        EXPECT_LT((wanted.gradient - found.gradient).abs().max().item<double>(),
+                  1e-4 * wanted.gradient.abs().max().item<double>() + 1e-6)
+            << wanted.name;
+      }
+    }
+  }
+}
+
+// The divergence falls only if positions start and move in the right columns.
+TEST(CodePositions, StepsLowerTheDivergence) {
+  for (const bool ordered : {false, true}) {
+    const auto problem = make_problem(ordered);
+    Student student(problem.student, {TunableGroup::norms});
+    student.learn_codes(problem.teacher, {.rate = 0.02});
+    const auto start = student.codes()->codes();
+    EXPECT_EQ(different(start, student.codes()->start_codes()), 0);
+    const auto before = student.divergence(problem.batch).sum().item<double>();
+    for (int i = 0; i < 20; ++i) step(student, {&problem.batch, 1}, i % 2 == 0);
+    EXPECT_TRUE(student.codes()->finite_gradients());
+    const auto after = student.divergence(problem.batch).sum().item<double>();
+    EXPECT_LT(after, 0.8 * before);
+    const auto learned = student.codes()->codes();
+    EXPECT_GT(different(learned, start), 0);
+    // The model that was given keeps its codes; the finished one has those that were scored.
+    EXPECT_EQ(different(student.codes()->start_codes(), start), 0);
+    Student finished(student.decoder(), {TunableGroup::norms});
+    EXPECT_NEAR(finished.divergence(problem.batch).sum().item<double>(), after, 1e-5 * after);
+    student.codes()->start_over();
+    EXPECT_EQ(different(student.codes()->codes(), start), 0);
+    EXPECT_NEAR(student.divergence(problem.batch).sum().item<double>(), before, 1e-6 * before);
+    EXPECT_NEAR(finished.divergence(problem.batch).sum().item<double>(), after, 1e-5 * after);
+  }
+}
+
+TEST(CodePositions, StepsInPartsAreTheSame) {
+  const auto problem = make_problem();
+  const auto rows = in_rows(problem.batch);
+  Student whole(problem.student, kFloats), parts(problem.student, kFloats);
+  for (auto* student : {&whole, &parts}) student->learn_codes(problem.teacher, {.rate = 0.02});
+  for (int i = 0; i < 10; ++i) {
+    step(whole, {&problem.batch, 1}, true);
+    step(parts, rows, false);
+  }
+  const auto learned = whole.codes()->codes();
+  EXPECT_GT(different(learned, whole.codes()->start_codes()), 40);
+  EXPECT_LE(different(learned, parts.codes()->codes()), 4);  // sums are rounded in another order
+}
+
+std::vector<at::Tensor> codes_of(const model::Decoder& decoder) {
+  std::vector<at::Tensor> all;
+  for (int i = 0; i < decoder.blocks.size(); ++i) {
+    for (const auto& part : decoder.blocks.get(i)->linears) {
+      all.push_back(std::get<weights::AffineWeight>(part.linear.weight).codes);
+    }
+  }
+  return all;
+}
+
+TEST(CodePositions, AWholeTweakIsTheSameInParts) {
+  const auto teacher = tiny_decoder();
+  const auto student = tests::quantized(teacher, Weights::groups);
+  const auto text = split_text({.ids = tests::random_ids(teacher, 24, 16), .mask = {}, .provenance = {}});
+  EndToEndOptions options;
+  options.norm_rate = options.scale_rate = 1e-3;
+  options.code_rate = 0.06;
+  options.passes = 4;
+  options.batch_rows = 8;
+  const auto run = [&](std::int64_t activation_bytes) {
+    options.activation_bytes = activation_bytes;
+    return tweak_end_to_end(teacher, student, text, options, silent_progress(), {}, &teacher);
+  };
+  const auto whole = run(0), parts = run(1), again = run(0);  // 1: a row at a time
+  EXPECT_NE(whole.chosen, "untouched");
+  const auto start = codes_of(student), learned = codes_of(whole.decoder);
+  double all = 0;
+  for (const auto& codes : start) all += static_cast<double>(codes.numel());
+  const auto changed = different(learned, start);
+  EXPECT_GT(changed, 10);
+  EXPECT_NEAR(whole.changed_codes.value(), static_cast<double>(changed) / all, 1e-9);
+  EXPECT_EQ(different(learned, codes_of(again.decoder)), 0);
+  EXPECT_EQ(parts.chosen, whole.chosen);
+  EXPECT_LE(different(learned, codes_of(parts.decoder)), 2);  // sums are rounded in another order
+  options.code_rate.reset();
+  EXPECT_FALSE(run(0).changed_codes.has_value());
+}
+
+TEST(CodePositions, AreOfAffineWeightsAlone) {
+  const auto teacher = tiny_decoder();
+  Student student(tests::quantized(teacher, Weights::codebook), {TunableGroup::codebooks});
+  EXPECT_THROW(student.learn_codes(teacher, {}), Error);
+}
+
+}  // namespace
+}  // namespace normtweak::tweak
