@@ -57,11 +57,8 @@ weights::Weight kmeans(const at::Tensor& weight, const InputHessian& hessian, co
 }
 
 constexpr std::array kQuantizers = {
-    Quantizer{.name = "rtn",
-              .description = "round to nearest",
-              .uses_groups = true,
-              .searches_grid = true,
-              .quantize = &rtn},
+    Quantizer{
+        .name = "rtn", .description = "round to nearest", .uses_groups = true, .searches_grid = true, .quantize = &rtn},
     Quantizer{.name = "gptq",
               .description = "second-order rounding, arXiv 2210.17323",
               .uses_groups = true,
