@@ -91,9 +91,11 @@ MODES = {
     "quantize, fed back": (f"{QUANTIZE} --method kmeans --bits 3 --feedback --codebook-group 32 --tweak none "
                            "--calibration ids.safetensors", [*DEVICE, *GPTQ, "--token-weights fisher"],
                            [*ON_A_CPU, *WRITING, *EXTERNAL, *END_TO_END, "--seed 3", "--group-size 16", "--steps 3",
-                            "--lr-zeros 0.1", "--loss mse", "--lr-scale 2", "--target float-stream", "--final-norm"],
-                           ["--sensitivity", "--symmetric", "--float-zeros", "--search-grid", *OTHER_FORMAT, *ROWS],
-                           ["--transform", "--smooth-alpha", "--awq-clip", "--bits", "--format", "--for",
+                            "--lr-zeros 0.1", "--loss mse", "--lr-scale 2", "--target float-stream", "--final-norm",
+                            *LEARNED],
+                           ["--sensitivity", "--symmetric", "--float-zeros", "--search-grid", *OTHER_FORMAT, *ROWS, *OF_ACTIVATIONS,
+                            *SIGNROUND],
+                           ["--activation-bits", "--transform", "--smooth-alpha", "--awq-clip", "--bits", "--format", "--for",
                             "--store-dtype", "--rule", "--text", "--output", "--method", "--tweak", "--calibration",
                             "--feedback", "--codebook-group", "--eval-text", "--eval-rows", "--eval-lambada"]),
     "quantize, sensitive": (f"{QUANTIZE} --method kmeans --bits 3 --sensitivity --tweak end-to-end --samples 8 "
