@@ -199,7 +199,6 @@ CASES = [
     ("eval good", 2, ["--text", "--rows", "--lambada"]),
     ("eval good --text text.txt --rows text.txt", 2, ["--text", "--rows"]),
     ("eval good --text text.txt --protocol lm_eval", 2, ["lm_eval", "gptq"]),
-    (f"quantize good {QUANTIZE} --eval-text text.txt --protocol lm-eval", 2, ["lm-eval", "gptq"]),
     ("eval good --text text.txt --drift", 2, ["--drift", "--reference"]),
     ("eval good --reference copy --lambada rows.jsonl --drift", 2, ["--drift", "--text"]),
     ("eval good --reference copy --text text.txt --protocol lm-eval --drift", 2, ["--drift", "lm-eval"]),
@@ -406,7 +405,7 @@ def arguments(line, home):
     named = {path.name for path in home.iterdir()} | {"missing", "missing.txt", "missing/x", "file/x", "good/",
                                                   "out/x", "copy/config.json", "good/config.json",
                                                   "good/model.safetensors"}
-    parts = [word.rpartition("=") if word.endswith(".jsonl") else ("", "", word) for word in words]
+    parts = [word.rpartition("=") for word in words]
     return [f"{before}{sign}{home}/{name}" if name in named and i > 0 else before + sign + name
             for i, (before, sign, name) in enumerate(parts)]
 
