@@ -64,7 +64,7 @@ set(NORMTWEAK_TORCHRUN "${NORMTWEAK_PYTHON}" -m torch.distributed.run --standalo
 # before. PROCESSES: so many processes run it at the same time, started by torchrun.
 function(normtweak_test name)
   cmake_parse_arguments(ARG "" "PROCESSES" "SOURCES;LINK;ORACLES;ENVIRONMENT;LABELS" ${ARGN})
-  add_executable(test_${name} ${ARG_SOURCES})
+  add_executable(test_${name} ${ARG_SOURCES} "${PROJECT_SOURCE_DIR}/tests/support/seed.cpp")
   target_link_libraries(test_${name} PRIVATE ${ARG_LINK} normtweak_flags GTest::gtest_main)
   target_include_directories(test_${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests")  # for "support/..."
   normtweak_precompile(test_${name} TESTS)

@@ -133,7 +133,7 @@ TEST(Plan, SaysWhatIsWrongInARule) {
                            {"*=scale-type:int8", "float"},
                            {"*=bits:4,,group:8", "a setting"},
                            {"*=bits", "needs a value"},
-                           {"*=skip,bits:4", "skip alone"}};
+                           {"*=skip,bits:4", "skip stands alone"}};
   for (const auto& rule : rules) {
     SCOPED_TRACE(rule.text);
     try {

@@ -201,7 +201,10 @@ std::span<const PlanSetting> plan_settings() { return kSettings; }
 
 const PlanSetting& find_plan_setting(std::string_view name) {
   const auto* setting = std::ranges::find(kSettings, name, &PlanSetting::name);
-  if (setting == kSettings.end()) fail("'{}' is not a setting; there are {}, and skip alone", name, rule_keys());
+  if (setting == kSettings.end()) {
+    // They are too many for one line.
+    fail("'{}' is not a setting; the help of `quantize` lists them with --rule, and skip stands alone", name);
+  }
   return *setting;
 }
 
