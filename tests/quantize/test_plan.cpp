@@ -41,7 +41,10 @@ TEST(Plan, ABlockTypeTakesThePlaceOfAGrid) {
   for (const auto& setting : plan_settings()) {
     if (!reads(down, setting)) unread += std::string(setting.name) + " ";
   }
-  EXPECT_EQ(unread, "bits group symmetric float-zeros search-grid sensitivity iterations rate scale-type ");
+  EXPECT_EQ(
+      unread,
+      "bits group symmetric float-zeros search-grid codebook-group sensitivity feedback iterations rate scale-type "
+      "activation-scale activation-asymmetric ");
   EXPECT_EQ(settings_in_effect(down).bits, LinearPlan().bits);
   EXPECT_EQ(settings_in_effect(down).block_type, "Q6_K");
   EXPECT_TRUE(plan.plan_for("model.layers.2.mlp.up_proj")->block_type.empty());
@@ -121,7 +124,7 @@ TEST(Plan, SaysWhatIsWrongInARule) {
   const BadRule rules[] = {{"lm_head", "PATTERN=skip"},
                            {"lm_head=", "PATTERN=skip"},
                            {"=skip", "pattern is empty"},
-                           {"*=bit:4", "bits, group"},
+                           {"*=bit:4", "is not a setting"},
                            {"*=bits:5", "5 bits"},
                            {"*=bits:four", "four: a whole number"},
                            {"*=bits:4x", "4x: a whole number"},

@@ -32,8 +32,8 @@ at::Tensor through_blocks(const Decoder& decoder, const at::Tensor& ids, const P
   std::optional<BranchMasks> branches;
   if (options.branches != nullptr) branches.emplace(*options.branches);
   const auto run = [&](int i, const at::Tensor& hidden) {
-    const auto& block = *decoder.blocks.get(i);
-    return branches ? forward(block, hidden, context, *branches) : forward(block, hidden, context);
+    const auto block = decoder.blocks.get(i);  // which may be the only one that holds it
+    return branches ? forward(*block, hidden, context, *branches) : forward(*block, hidden, context);
   };
   auto hidden = embed(decoder, ids, options);
   for (int i = 0; i < decoder.blocks.size(); ++i) {
