@@ -188,8 +188,8 @@ class Run {
     const auto steps = training_.steps;
     const auto interval = std::max<std::int64_t>(1, steps / std::max<std::int64_t>(1, options_.checks));
     Training training(student_, train_, training_, pass_, processes_);
+    const InterruptScope interrupt;  // before the first line that shows that there is something to interrupt
     Stage stage(progress_, "tweak end to end", steps * training_.batch_rows * train_.row_tokens(), "tokens");
-    const InterruptScope interrupt;
     for (std::int64_t step = 0; step < steps && result_.stopped_early.empty(); ++step) {
       const Stopwatch watch;
       const auto seen = training.tokens();
