@@ -1,5 +1,5 @@
 # The headers that most files include, parsed once: LibTorch's tensor, and the widest of the standard library. They were
-# three quarters of the time of compiling a file. A file still includes what it uses: `make lint` compiles each on its
+# more than half of the time of compiling many files. A file still includes what it uses: `make lint` compiles each on its
 # own (clang cannot read GCC's precompiled headers), and so does a build with -DNORMTWEAK_PRECOMPILED=OFF.
 set(precompiled_by_default OFF)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
