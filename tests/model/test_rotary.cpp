@@ -6,8 +6,11 @@
 
 #include <cmath>
 #include <numbers>
+#include <string>
+#include <utility>
 
 #include "normtweak/model/rotary.h"
+#include "support/devices.h"
 #include "support/explicit_model.h"
 
 namespace normtweak::model {
@@ -78,23 +81,38 @@ TEST(Rotary, AModelsTableGrowsWithItsPasses) {
   EXPECT_LT(growing.for_length(1).cosine.size(0), 100000);
 }
 
+// Against the formula in F64, on rows that lie apart as parts of a larger tensor do.
 TEST(Rotary, RotatesPairsOfHalvesAndItsGradientBack) {
-  const auto table = make_rotary_table({.size = 8}, 20, 20, at::kCPU);
-  const auto heads = at::randn({2, 5, 3, 8}).requires_grad_(), exact = heads.detach().to(at::kDouble).requires_grad_();
-  const std::int64_t start = 7;
-  const auto spread = [&](const at::Tensor& half) {  // [tokens, 1, head_size]
-    const auto part = half.narrow(0, start, 5).to(at::kDouble);
-    return at::cat({part, part}, -1).unsqueeze(1);
-  };
-  const auto turned = at::cat({-exact.narrow(-1, 4, 4), exact.narrow(-1, 0, 4)}, -1);
-  const auto expected = exact * spread(table.cosine) + turned * spread(table.sine);
-  const auto found = rotate(heads, table, start);
-  EXPECT_LT(tests::relative_error(found, expected), 1e-6);
-  const auto direction = at::randn({2, 5, 3, 8});
-  found.backward(direction);
-  expected.backward(direction.to(at::kDouble));
-  EXPECT_LT(tests::relative_error(heads.grad(), exact.grad()), 1e-6);
-  EXPECT_EQ(rotate(heads.to(at::kBFloat16), table, 0).scalar_type(), at::kBFloat16);
+  constexpr std::int64_t kStart = 7;
+  for (const auto device : test::devices()) {
+    for (const auto& [head_size, rotated] : {std::pair<std::int64_t, std::int64_t>{8, 8}, {64, 64}, {80, 48}}) {
+      SCOPED_TRACE(device.str() + ", " + std::to_string(rotated) + " of " + std::to_string(head_size));
+      const auto table = make_rotary_table({.size = rotated}, 20, 20, device);
+      const auto all = at::randn({2, 5, 9, head_size}).to(device);
+      const auto heads = all.narrow(2, 3, 3).detach().requires_grad_(),
+                 exact = heads.detach().to(at::kDouble).requires_grad_();
+      const auto spread = [&](const at::Tensor& half) {  // [tokens, 1, rotated]
+        const auto part = half.narrow(0, kStart, 5).to(at::kDouble);
+        return at::cat({part, part}, -1).unsqueeze(1);
+      };
+      const auto turning = exact.narrow(-1, 0, rotated), half = turning.narrow(-1, 0, rotated / 2);
+      const auto crossed = at::cat({-turning.narrow(-1, rotated / 2, rotated / 2), half}, -1);
+      const auto turned = turning * spread(table.cosine) + crossed * spread(table.sine);
+      const auto expected = at::cat({turned, exact.narrow(-1, rotated, head_size - rotated)}, -1);
+      const auto found = rotate(heads, table, kStart);
+      EXPECT_LT(tests::relative_error(found, expected), 1e-6);
+      const auto direction = at::randn({2, 3, 5, head_size}).to(device).transpose(1, 2);
+      found.backward(direction);
+      expected.backward(direction.to(at::kDouble));
+      EXPECT_LT(tests::relative_error(heads.grad(), exact.grad()), 1e-6);
+      for (const auto type : {at::kBFloat16, at::kHalf}) {
+        const auto small = heads.detach().to(type);
+        const auto rounded = rotate(small, table, kStart);
+        EXPECT_EQ(rounded.scalar_type(), type);
+        EXPECT_LT(tests::relative_error(rounded, expected.detach()), 2.0 / 256);
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
 #include "oracle.h"
 
-#include <ATen/Context.h>
 #include <ATen/ops/from_blob.h>
 
 #include <filesystem>
@@ -37,12 +36,6 @@ at::Tensor oracle_array(const std::string& name) {
   }
   auto data = file.substr(10 + length);
   return at::from_blob(data.data(), sizes, type[1] == "f4" ? at::kFloat : at::kByte).clone();
-}
-
-std::vector<c10::Device> devices() {
-  std::vector<c10::Device> found = {c10::Device(at::kCPU)};
-  if (at::hasCUDA()) found.emplace_back(at::kCUDA, static_cast<c10::DeviceIndex>(0));
-  return found;
 }
 
 }  // namespace normtweak::test

@@ -3,7 +3,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <string>
-#include <vector>
 
 #include "normtweak/base/json/json.h"
 
@@ -14,8 +13,5 @@ Json oracle_cases(const std::string& suite);
 
 // The array NAME.npy, f32 or u8.
 at::Tensor oracle_array(const std::string& name);
-
-// The CPU, and a GPU where there is one.
-std::vector<c10::Device> devices();
 
 }  // namespace normtweak::test

@@ -8,6 +8,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/quantize/block_search.h"
 #include "oracle.h"
+#include "support/devices.h"
 
 namespace normtweak::quantize {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "normtweak/quantize/coordinate_descent.h"
 #include "normtweak/quantize/rtn.h"
-#include "oracle.h"
+#include "support/devices.h"
 
 namespace normtweak::quantize {
 namespace {

@@ -17,6 +17,7 @@
 #include "normtweak/quantize/hessian.h"
 #include "normtweak/quantize/rtn.h"
 #include "oracle.h"
+#include "support/devices.h"
 
 namespace normtweak::quantize {
 namespace {

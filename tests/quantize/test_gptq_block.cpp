@@ -11,7 +11,7 @@
 #include <string>
 
 #include "normtweak/quantize/gptq_block.h"
-#include "oracle.h"
+#include "support/devices.h"
 
 namespace normtweak::quantize {
 namespace {

@@ -11,7 +11,7 @@
 #include "normtweak/quantize/block_descent.h"
 #include "normtweak/quantize/block_search.h"
 #include "normtweak/quantize/gptq_on_blocks.h"
-#include "oracle.h"
+#include "support/devices.h"
 
 namespace normtweak::quantize {
 namespace {

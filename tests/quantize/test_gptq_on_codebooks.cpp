@@ -19,6 +19,7 @@
 #include "normtweak/quantize/gptq_run.h"
 #include "normtweak/quantize/hessian.h"
 #include "oracle.h"
+#include "support/devices.h"
 
 namespace normtweak::quantize {
 namespace {

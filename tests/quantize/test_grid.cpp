@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "normtweak/quantize/grid.h"
-#include "oracle.h"
+#include "support/devices.h"
 
 namespace normtweak::quantize {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/quantize/hessian.h"
-#include "oracle.h"
+#include "support/devices.h"
 
 namespace normtweak::quantize {
 namespace {

@@ -7,9 +7,9 @@
 
 #include <cmath>
 
-#include "normtweak/quantize/full_precision.h"
 #include "normtweak/quantize/moments.h"
-#include "oracle.h"
+#include "normtweak/quantize/product_precision.h"
+#include "support/devices.h"
 
 namespace normtweak::quantize {
 namespace {

@@ -9,6 +9,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/quantize/rtn.h"
 #include "oracle.h"
+#include "support/devices.h"
 
 namespace normtweak::quantize {
 namespace {

@@ -15,6 +15,8 @@
 #include <numbers>
 #include <utility>
 
+#include "normtweak/model/rotary_kernel.h"
+
 namespace normtweak::model {
 namespace {
 
@@ -73,6 +75,7 @@ std::pair<at::Tensor, at::Tensor> pairs(const at::Tensor& heads, std::int64_t co
 // product, computed in F32 and rounded on writing.
 at::Tensor turn(const at::Tensor& heads, const at::Tensor& cosine, const at::Tensor& sine, bool interleaved,
                 double direction) {
+  if (has_rotary_kernel(heads, cosine, interleaved)) return turn_on_gpu(heads, cosine, sine, direction);
   const auto count = cosine.size(-1), rest = heads.size(-1) - 2 * count;
   auto turned = at::empty(heads.sizes(), heads.options());
   const auto [first, second] = pairs(heads, count, interleaved);

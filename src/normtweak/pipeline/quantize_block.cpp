@@ -24,9 +24,9 @@ namespace {
 // Calibration statistics of the inputs of the linears at one place.
 struct Observed {
   quantize::InputHessian hessian;
-  quantize::Drift drift = {};                                     // undefined without drift correction
-  std::optional<std::array<quantize::DriftHalf, 2>> halves = {};  // of the text; nullopt if one is empty
-  bool few_tokens = false;                                        // too few to tell; of an expert
+  // Of the text; nullopt without drift correction, or if one is empty.
+  std::optional<std::array<quantize::DriftHalf, 2>> halves = {};
+  bool few_tokens = false;  // too few to tell; of an expert
 };
 
 using transform::plan_of;
@@ -80,25 +80,18 @@ void add_rows(std::map<model::Place, HalfSums>& sums, model::PlaceKind kind, con
   }
 }
 
-// Combines the means of both halves.
-at::Tensor mean_of(const at::Tensor& first, const at::Tensor& second, double first_share) {
-  return first.defined() ? first * first_share + second * (1 - first_share) : at::Tensor();
-}
-
 // sums: of all rows, or of each half.
 Observed conclude(const std::vector<HalfSums*>& sums) {
   const auto &first = *sums.front(), &second = *sums.back();
   const double counted = first.hessian.total_weight(), others = second.hessian.total_weight();
   if (sums.size() == 1 || counted == 0 || others == 0) {
-    return {.hessian = (counted > 0 ? first : second).hessian.mean(), .drift = {}, .halves = std::nullopt};
+    return {.hessian = (counted > 0 ? first : second).hessian.mean(), .halves = std::nullopt};
   }
   const double share = counted / (counted + others);
-  Observed observed = {
-      .hessian = mean_of(first.hessian.mean(), second.hessian.mean(), share), .drift = {}, .halves = std::nullopt};
+  const auto mean = first.hessian.mean(), other_mean = second.hessian.mean();
+  Observed observed = {.hessian = mean * share + other_mean * (1 - share), .halves = std::nullopt};
   observed.halves = {
-      {{first.hessian.mean(), first.drift.mean(counted)}, {second.hessian.mean(), second.drift.mean(others)}}};
-  const auto &one = observed.halves->front().drift, &other = observed.halves->back().drift;
-  observed.drift = {mean_of(one.inputs, other.inputs, share), mean_of(one.residual, other.residual, share)};
+      {{mean, first.drift.mean(mean, counted), share}, {other_mean, second.drift.mean(other_mean, others), 1 - share}}};
   return observed;
 }
 
@@ -121,7 +114,12 @@ Observed conclude_expert(const std::vector<HalfSums*>& sums, std::int64_t in) {
 }
 
 void check_finite(const Observed& observed, int block, at::ScalarType type) {
-  for (const auto& seen : {observed.hessian.mean(), observed.drift.inputs, observed.drift.residual}) {
+  std::vector<at::Tensor> all = {observed.hessian.mean()};
+  for (std::size_t half = 0; observed.halves && half < 2; ++half) {
+    const auto& drift = observed.halves->at(half).drift;
+    all.insert(all.end(), {drift.inputs, drift.residual});
+  }
+  for (const auto& seen : all) {
     if (!seen.defined() || all_finite(seen)) continue;
     fail("block {}: what its linears read is not finite; {}", block, model::about_overflow(type));
   }
@@ -172,9 +170,8 @@ weights::Weight quantize_linear(const model::Linear& linear, const quantize::Lin
   auto values = std::get<weights::FloatWeight>(linear.weight).values;
   try {
     if (observed.halves && quantize::feeds_back(plan)) {
-      const auto options = quantize::factor_options(plan);
-      const auto share = drift_share * quantize::share_that_carries_over(values, *observed.halves, options);
-      values = quantize::correct_drift(values, observed.hessian.factor(options), observed.drift, share);
+      values = quantize::correct_drift(values, observed.hessian, *observed.halves, quantize::factor_options(plan),
+                                       drift_share);
     }
     return quantize::find_quantizer(plan.method).quantize(values, observed.hessian, plan);
   } catch (const Error& error) {

@@ -17,7 +17,7 @@
 #include "normtweak/quantize/block_steps.h"
 #include "normtweak/quantize/channel_slices.h"
 #include "normtweak/quantize/descent_step.h"
-#include "normtweak/quantize/full_precision.h"
+#include "normtweak/quantize/product_precision.h"
 
 namespace normtweak::quantize {
 namespace {
@@ -156,7 +156,7 @@ std::int64_t slice_size(const at::Tensor& weight, const BlockType& type) {
 void descend(BlockWeight& rounded, const BlockType& type, const at::Tensor& weight, const at::Tensor& hessian,
              double added, int sweeps) {
   const at::NoGradGuard no_grad;
-  const FullPrecisionProducts full_precision;
+  const RoundingProducts precision;
   const auto live = live_part(hessian, added);
   const auto old = rounded;  // other handles may share its tensors
   for (auto* part : {&rounded.codes, &rounded.sub_scales, &rounded.sub_minima, &rounded.scales, &rounded.minima}) {

@@ -16,8 +16,8 @@
 #include "normtweak/quantize/channel_slices.h"
 #include "normtweak/quantize/codebook_columns.h"
 #include "normtweak/quantize/descent_step.h"
-#include "normtweak/quantize/full_precision.h"
 #include "normtweak/quantize/gptq_block.h"
+#include "normtweak/quantize/product_precision.h"
 
 namespace normtweak::quantize {
 namespace {
@@ -132,7 +132,7 @@ std::int64_t slice_size(const at::Tensor& weight, const CodebookWeight& rounded)
 
 void descend(CodebookWeight& rounded, const at::Tensor& weight, const at::Tensor& hessian, double added, int sweeps) {
   const at::NoGradGuard no_grad;
-  const FullPrecisionProducts full_precision;
+  const RoundingProducts precision;
   const auto live = live_part(hessian, added);
   const auto old = rounded;  // other handles may share its tensors
   rounded.codes = at::empty_like(old.codes);

@@ -13,9 +13,9 @@
 #include "normtweak/base/device/matrix_product.h"
 #include "normtweak/quantize/channel_slices.h"
 #include "normtweak/quantize/descent_step.h"
-#include "normtweak/quantize/full_precision.h"
 #include "normtweak/quantize/gptq_block.h"
 #include "normtweak/quantize/grid.h"
+#include "normtweak/quantize/product_precision.h"
 
 namespace normtweak::quantize {
 namespace {
@@ -154,7 +154,7 @@ void descend_in_slices(weights::AffineWeight& rounded, const at::Tensor& weight,
 void descend(weights::AffineWeight& rounded, const at::Tensor& weight, const at::Tensor& hessian, double added,
              int sweeps) {
   const at::NoGradGuard no_grad;
-  const FullPrecisionProducts full_precision;
+  const RoundingProducts precision;
   const auto live = live_part(hessian, added);
   if (weight.is_cpu()) {
     descend_in_slices(rounded, weight, live, sweeps);

@@ -10,96 +10,115 @@
 #include <algorithm>
 
 #include "normtweak/base/device/matrix_product.h"
-#include "normtweak/quantize/full_precision.h"
 #include "normtweak/quantize/moments.h"
+#include "normtweak/quantize/product_precision.h"
 
 namespace normtweak::quantize {
 namespace {
 
 // W D + R, which H⁻¹ turns into the correction of the weight.
 at::Tensor wanted_change(const at::Tensor& weight, const Drift& drift) {
+  const RoundingProducts precision;
   auto change = matmul_transposed(weight, drift.inputs.t());
   if (drift.residual.defined()) change += drift.residual;
   return change;
+}
+
+// wanted H⁻¹ for the damped Hessian; 0 in dead columns.
+at::Tensor correction(const at::Tensor& wanted, const HessianFactor& factor) {
+  const FullPrecisionProducts precision;
+  // Solve Z M D Mᵀ = wanted for Z; M has a unit diagonal.
+  const auto solve = [](const at::Tensor& matrix, const at::Tensor& right, bool upper) {
+    return at::linalg_solve_triangular(matrix, right, upper, /*left=*/false, /*unitriangular=*/true);
+  };
+  const auto ordered = factor.order.defined() ? wanted.index_select(1, factor.order) : wanted;
+  auto solved = solve(factor.feedback.t(), ordered, /*upper=*/false);
+  solved = at::where(factor.live > 0, solved / factor.weights, 0.0);
+  solved = solve(factor.feedback, solved, /*upper=*/true);
+  return factor.order.defined() ? solved.index_select(1, at::argsort(factor.order)) : solved;
+}
+
+using Wanted = std::array<at::Tensor, 2>;  // wanted_change() of each half
+
+Wanted wanted_changes(const at::Tensor& weight, const std::array<DriftHalf, 2>& halves) {
+  return {wanted_change(weight, halves[0].drift), wanted_change(weight, halves[1].drift)};
+}
+
+// The error on the other half is a parabola in the share: const - 2 share tr(Δ Cᵀ) + share² tr(Δ H Δᵀ), with the
+// correction Δ of one half, and C = W D + R and H of the other.
+double share_of(const Wanted& wanted, const std::array<DriftHalf, 2>& halves, const FactorOptions& options) {
+  double gain = 0, cost = 0;
+  for (std::size_t i = 0; i < halves.size(); ++i) {
+    const auto& other = halves.at(1 - i);
+    const auto change = correction(wanted.at(i), halves.at(i).hessian.factor(options));
+    const RoundingProducts precision;
+    gain += (change * wanted.at(1 - i)).sum(at::kDouble).item<double>();
+    cost += (matmul_transposed(change, other.hessian.mean()) * change).sum(at::kDouble).item<double>();
+  }
+  return cost > 0 ? std::clamp(gain / cost, 0.0, 1.0) : 0;
 }
 
 }  // namespace
 
 DriftAccumulator::DriftAccumulator(std::int64_t in, std::int64_t hidden, c10::Device device) {
   const auto options = at::TensorOptions(at::kFloat).device(device);
-  sum_.inputs = at::zeros({in, in}, options);
-  if (hidden > 0) sum_.residual = at::zeros({hidden, in}, options);
+  exact_sum_ = at::zeros({in, in}, options);
+  if (hidden > 0) residual_sum_ = at::zeros({hidden, in}, options);
 }
 
 void DriftAccumulator::add(const at::Tensor& exact, const at::Tensor& x, const at::Tensor& exact_residual,
                            const at::Tensor& residual, const std::optional<at::Tensor>& weights) {
   const c10::NoGradGuard no_gradients;
   const FullPrecisionProducts full_precision;
-  const auto device = sum_.inputs.device();
+  const auto device = exact_sum_.device();
   const auto tokens = x.numel() / x.size(-1);
   for (std::int64_t first = 0; first < tokens; first += kTokensAtOnce) {
     const auto count = std::min(kTokensAtOnce, tokens - first);
-    const auto in_own_type = [&](const at::Tensor& all) {
+    const auto rows = [&](const at::Tensor& all) {
       return all.reshape({tokens, -1}).narrow(0, first, count).to(device);
     };
-    const auto rows = [&](const at::Tensor& all) { return in_own_type(all).to(at::kFloat); };
-    auto chunk = in_own_type(x);
-    const auto weight = weights ? rows(*weights) : at::Tensor();
+    const auto weight = weights ? rows(weights->to(at::kFloat)) : at::Tensor();
     // Tokens of weight 0 may hold any values; a product alone would not do, since NaN * 0 is NaN.
-    const auto weighed = [&](const at::Tensor& change) {
-      return weight.defined() ? at::where(weight > 0, change * weight, 0.0) : change;
+    const auto counted = [&](const at::Tensor& values) {
+      return weight.defined() ? at::where(weight > 0, values, 0.0) : values;
     };
-    const auto change = weighed(rows(exact) - chunk.to(at::kFloat));
-    if (weight.defined()) chunk = at::where(weight > 0, chunk, 0.0);
-    add_moment(sum_.inputs, change, chunk);
-    if (sum_.residual.defined()) {
-      const auto residual_change = weighed(rows(exact_residual) - rows(residual));
-      add_moment(sum_.residual, residual_change, chunk);
-    }
+    const bool all_count_alike = !weight.defined() || weights->scalar_type() == at::kBool;
+    const auto weighed = [&](const at::Tensor& values) {
+      return all_count_alike ? counted(values) : counted(values) * weight;
+    };
+    const auto chunk = counted(rows(x));
+    add_moment(exact_sum_, weighed(rows(exact)), chunk);
+    if (!residual_sum_.defined()) continue;
+    add_moment(residual_sum_, weighed(rows(exact_residual).to(at::kFloat) - rows(residual).to(at::kFloat)), chunk);
   }
 }
 
 void DriftAccumulator::sum_over(const Processes& processes) {
-  processes.all_reduce_sum({sum_.inputs});
-  if (sum_.residual.defined()) processes.all_reduce_sum({sum_.residual});
+  processes.all_reduce_sum({exact_sum_});
+  if (residual_sum_.defined()) processes.all_reduce_sum({residual_sum_});
 }
 
-Drift DriftAccumulator::mean(double total_weight) const {
-  return {sum_.inputs / total_weight, sum_.residual.defined() ? sum_.residual / total_weight : at::Tensor()};
+Drift DriftAccumulator::mean(const at::Tensor& hessian, double total_weight) const {
+  return {exact_sum_ / total_weight - hessian, residual_sum_.defined() ? residual_sum_ / total_weight : at::Tensor()};
 }
 
 at::Tensor correct_drift(const at::Tensor& weight, const HessianFactor& factor, const Drift& drift, double share) {
   const c10::NoGradGuard no_gradients;
-  const FullPrecisionProducts full_precision;
-  const auto change = wanted_change(weight, drift);
-  const auto ordered = [&](const at::Tensor& columns) {
-    return factor.order.defined() ? columns.index_select(1, factor.order) : columns;
-  };
-  // Solve Z M D Mᵀ = change for Z; M has a unit diagonal.
-  const auto solve = [](const at::Tensor& matrix, const at::Tensor& right, bool upper) {
-    return at::linalg_solve_triangular(matrix, right, upper, /*left=*/false, /*unitriangular=*/true);
-  };
-  auto solved = solve(factor.feedback.t(), ordered(change), /*upper=*/false);
-  solved = at::where(factor.live > 0, solved / factor.weights, 0.0);
-  solved = solve(factor.feedback, solved, /*upper=*/true);
-  if (factor.order.defined()) solved = solved.index_select(1, at::argsort(factor.order));
-  return weight + solved * share;
+  return weight + correction(wanted_change(weight, drift), factor) * share;
 }
 
-// The error on the other half is a parabola in the share: const - 2 share tr(Δ Cᵀ) + share² tr(Δ H Δᵀ), with the
-// correction Δ of one half, and C = W D + R and H of the other.
 double share_that_carries_over(const at::Tensor& weight, const std::array<DriftHalf, 2>& halves,
                                const FactorOptions& options) {
   const c10::NoGradGuard no_gradients;
-  const FullPrecisionProducts full_precision;
-  double gain = 0, cost = 0;
-  for (std::size_t i = 0; i < halves.size(); ++i) {
-    const auto &made_from = halves.at(i), &other = halves.at(1 - i);
-    const auto change = correct_drift(weight, made_from.hessian.factor(options), made_from.drift, 1) - weight;
-    gain += (change * wanted_change(weight, other.drift)).sum(at::kDouble).item<double>();
-    cost += (matmul_transposed(change, other.hessian.mean()) * change).sum(at::kDouble).item<double>();
-  }
-  return cost > 0 ? std::clamp(gain / cost, 0.0, 1.0) : 0;
+  return share_of(wanted_changes(weight, halves), halves, options);
+}
+
+at::Tensor correct_drift(const at::Tensor& weight, const InputHessian& hessian, const std::array<DriftHalf, 2>& halves,
+                         const FactorOptions& options, double most) {
+  const c10::NoGradGuard no_gradients;
+  const auto wanted = wanted_changes(weight, halves);
+  const auto of_text = wanted[0] * halves[0].share + wanted[1] * halves[1].share;
+  return weight + correction(of_text, hessian.factor(options)) * (most * share_of(wanted, halves, options));
 }
 
 }  // namespace normtweak::quantize

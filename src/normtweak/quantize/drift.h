@@ -38,11 +38,12 @@ class DriftAccumulator {
   // Sums over all processes, so that all hold the same statistics.
   void sum_over(const Processes& processes);
 
-  // total_weight: as in the Hessian of the same inputs.
-  Drift mean(double total_weight) const;
+  // hessian, total_weight: of the same x and weights.
+  Drift mean(const at::Tensor& hessian, double total_weight) const;
 
  private:
-  Drift sum_;
+  at::Tensor exact_sum_;  // f32 [in, in]: Σ y xᵀ, of which Σ x xᵀ is left to subtract: one product instead of two
+  at::Tensor residual_sum_;  // f32 [hidden, in]: Σ (r - s) xᵀ
 };
 
 // W + share * (W D + R) H⁻¹, f32 [out, in], with the damped Hessian of the factor. Dead columns stay unchanged.
@@ -52,11 +53,16 @@ at::Tensor correct_drift(const at::Tensor& weight, const HessianFactor& factor, 
 struct DriftHalf {
   InputHessian hessian;
   Drift drift;
+  double share = 0.5;  // of the text's total weight
 };
 
 // How well a correction generalises to other text, by two-fold cross-validation: the share in [0, 1] of each half's
 // full correction that minimises the error on the other half, over both directions. With little text it is small.
 double share_that_carries_over(const at::Tensor& weight, const std::array<DriftHalf, 2>& halves,
                                const FactorOptions& options);
+
+// correct_drift() for the whole text, whose Hessian is given, by `most` of the share that carries over.
+at::Tensor correct_drift(const at::Tensor& weight, const InputHessian& hessian, const std::array<DriftHalf, 2>& halves,
+                         const FactorOptions& options, double most);
 
 }  // namespace normtweak::quantize

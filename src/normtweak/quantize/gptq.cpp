@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "normtweak/quantize/checks.h"
-#include "normtweak/quantize/full_precision.h"
 #include "normtweak/quantize/gptq_run.h"
+#include "normtweak/quantize/product_precision.h"
 
 namespace normtweak::quantize {
 namespace {
@@ -84,7 +84,7 @@ GptqResult joined(const std::vector<GptqResult>& results) {
 
 GptqResult quantize_gptq(const at::Tensor& weight, const HessianFactor& factor, const AffineOptions& options) {
   const at::NoGradGuard no_grad;
-  const FullPrecisionProducts full_precision;
+  const RoundingProducts precision;
   check_gptq(weight, factor);
   auto result = joined(for_channels(weight, [&](const at::Tensor& slice) {
     const auto columns = padded_columns(slice);

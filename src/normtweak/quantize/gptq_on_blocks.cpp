@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "normtweak/quantize/block_columns.h"
-#include "normtweak/quantize/full_precision.h"
 #include "normtweak/quantize/gptq_run.h"
+#include "normtweak/quantize/product_precision.h"
 
 namespace normtweak::quantize {
 namespace {
@@ -32,7 +32,7 @@ BlockGptqResult joined(const std::vector<BlockGptqResult>& results) {
 
 BlockGptqResult quantize_gptq(const at::Tensor& weight, const HessianFactor& factor, const weights::BlockType& type) {
   const at::NoGradGuard no_grad;
-  const FullPrecisionProducts full_precision;
+  const RoundingProducts precision;
   check_gptq(weight, factor);
   check_whole_blocks(weight.sizes(), type);
   return joined(for_channels(weight, [&](const at::Tensor& slice) {

@@ -8,7 +8,7 @@
 #include "normtweak/quantize/checks.h"
 #include "normtweak/quantize/codebook_columns.h"
 #include "normtweak/quantize/codebook_fit.h"
-#include "normtweak/quantize/full_precision.h"
+#include "normtweak/quantize/product_precision.h"
 
 namespace normtweak::quantize {
 namespace {
@@ -31,7 +31,7 @@ CodebookGptqResult joined(const std::vector<CodebookGptqResult>& results) {
 
 CodebookGptqResult quantize_gptq(const at::Tensor& weight, const HessianFactor& factor, const KmeansOptions& options) {
   const at::NoGradGuard no_grad;
-  const FullPrecisionProducts full_precision;
+  const RoundingProducts precision;
   check_gptq(weight, factor);
   check_bits(options.bits);
   check_scale_type(options.codebook_type);

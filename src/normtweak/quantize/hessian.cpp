@@ -10,8 +10,8 @@
 #include "normtweak/base/device/matrix_product.h"
 #include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
-#include "normtweak/quantize/full_precision.h"
 #include "normtweak/quantize/moments.h"
+#include "normtweak/quantize/product_precision.h"
 
 namespace normtweak::quantize {
 HessianAccumulator::HessianAccumulator(std::int64_t in, c10::Device device)

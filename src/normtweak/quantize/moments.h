@@ -13,7 +13,7 @@ constexpr std::int64_t kTokensAtOnce = 8192;
 // sum += leftᵀ right, f32 [columns of left, columns of right]. left, right: [tokens, columns] of any float type, at
 // most kTokensAtOnce tokens. Products and sums are F32: either as F32 products, or, where right is bf16 on a GPU, on
 // the tensor cores, where products of bf16 pairs are exact and sums F32; an F32 left is then the sum of bf16 parts.
-// TF32 and bf16 products of F32 must be off (full_precision.h).
+// TF32 and bf16 products of F32 must be off (product_precision.h).
 void add_moment(const at::Tensor& sum, const at::Tensor& left, const at::Tensor& right);
 
 // The same by products of bf16 pairs on any device; where there are none with an F32 result, they are computed in F32

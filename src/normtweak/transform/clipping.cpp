@@ -8,7 +8,7 @@
 
 #include <vector>
 
-#include "normtweak/quantize/full_precision.h"
+#include "normtweak/quantize/product_precision.h"
 #include "normtweak/transform/planned_rounding.h"
 
 namespace normtweak::transform {

@@ -11,6 +11,7 @@
 #include <array>
 
 #include "normtweak/base/device/target_clones.h"
+#include "normtweak/weights/group_cuda_kernels.h"
 
 namespace normtweak::weights {
 namespace {
@@ -134,21 +135,25 @@ GroupGradients by_operations::reduce_to_groups(const at::Tensor& gradient, const
 }
 
 at::Tensor dequantize_groups(const AffineWeight& weight, at::ScalarType type) {
-  if (!weight.codes.is_cpu()) return by_operations::dequantize_groups(weight, type);
   const c10::NoGradGuard no_gradients;
-  return dequantize_on_cpu(weight).to(type);
+  if (weight.codes.is_cpu()) return dequantize_on_cpu(weight).to(type);
+  return has_group_kernels(weight, type) ? dequantize_on_gpu(weight, type)
+                                         : by_operations::dequantize_groups(weight, type);
 }
 
 at::Tensor dequantize_for_gradients(const AffineWeight& weight, at::ScalarType type) {
-  return weight.codes.is_cpu() ? dequantize_groups(weight, type)
-                               : by_operations::dequantize_for_gradients(weight, type);
+  return weight.codes.is_cpu() || has_group_kernels(weight, type)
+             ? dequantize_groups(weight, type)
+             : by_operations::dequantize_for_gradients(weight, type);
 }
 
 GroupGradients reduce_to_groups(const at::Tensor& gradient, const AffineWeight& weight, bool with_zeros,
                                 const at::Tensor& dequantized) {
-  if (!weight.codes.is_cpu()) return by_operations::reduce_to_groups(gradient, weight, with_zeros, dequantized);
   const c10::NoGradGuard no_gradients;
-  return reduce_on_cpu(gradient, weight, with_zeros);
+  if (weight.codes.is_cpu()) return reduce_on_cpu(gradient, weight, with_zeros);
+  return has_group_kernels(weight, gradient.scalar_type())
+             ? reduce_on_gpu(gradient, weight, with_zeros)
+             : by_operations::reduce_to_groups(gradient, weight, with_zeros, dequantized);
 }
 
 }  // namespace normtweak::weights

@@ -1,5 +1,6 @@
 // Dequantization of affine codes and reduction of weight gradients by group, which training repeats for every product.
-// Each makes as few passes over memory as possible: one loop on the CPU, a few LibTorch kernels on a GPU.
+// Each makes one pass over memory, in a loop on the CPU and in a kernel on an NVIDIA GPU (group_cuda_kernels.h), or
+// else as few as LibTorch's operations allow.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -10,9 +11,9 @@ namespace normtweak::weights {
 // (codes - zeros) * scales as [out, in] in `type`; computed in f32 and rounded to the type once. No gradients.
 at::Tensor dequantize_groups(const AffineWeight& weight, at::ScalarType type);
 
-// The same for a backward pass that also calls reduce_to_groups(). Except on the CPU, a scale of 0 is replaced by
-// 2^-64: too small to affect the gradient of the input, but large enough for reduce_to_groups() to recover the codes.
-// This avoids a device synchronisation to check for zero scales.
+// The same for a backward pass that also calls reduce_to_groups(). Where that is done by operations, a scale of 0 is
+// replaced by 2^-64: too small to affect the gradient of the input, but large enough for reduce_to_groups() to recover
+// the codes. This avoids a device synchronisation to check for zero scales.
 at::Tensor dequantize_for_gradients(const AffineWeight& weight, at::ScalarType type);
 
 // Gradients of a group's floats from the gradient G of the dequantized weight, f32 [out, groups]:
@@ -21,12 +22,12 @@ struct GroupGradients {
   at::Tensor scales, zeros;  // zeros: undefined if not requested
 };
 // gradient: [out, in], f32 or bf16. Sums are f32. dequantized: the result of dequantize_for_gradients() in the
-// gradient's dtype, if the caller has it; saves a pass on a GPU.
+// gradient's dtype, if the caller has it; saves the operations a pass.
 GroupGradients reduce_to_groups(const at::Tensor& gradient, const AffineWeight& weight, bool with_zeros,
                                 const at::Tensor& dequantized = {});
 
-// The same with LibTorch operations, as run on every device but the CPU. Declared here so that they can be tested on
-// any device.
+// The same with LibTorch operations, where there is neither loop nor kernel. Declared here so that they can be tested
+// on any device.
 namespace by_operations {
 at::Tensor dequantize_groups(const AffineWeight& weight, at::ScalarType type);
 at::Tensor dequantize_for_gradients(const AffineWeight& weight, at::ScalarType type);
