@@ -103,6 +103,20 @@ TEST(Block, ShowsItsPlacesAndEndsWhereAsked) {
       EXPECT_FALSE(forward(*block, hidden, context).defined());
       EXPECT_TRUE(input.equal(expected.input));
       EXPECT_EQ(later, 0);
+      // A pass that goes on there shows only what follows, and ends alike.
+      context.from = &expected;
+      std::map<Place, at::Tensor> following;
+      context.tap = [&](const Seen& shown) {
+        following[shown.place] = shown.input;
+        return false;
+      };
+      EXPECT_TRUE(forward(*block, hidden, context).equal(output));
+      for (const auto& [other, whole] : seen) {
+        ASSERT_EQ(following.contains(other), other >= place);
+        if (!following.contains(other)) continue;
+        EXPECT_TRUE(following.at(other).equal(whole.input));
+      }
+      context.from = nullptr;
     }
   }
 }

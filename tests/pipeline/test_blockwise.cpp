@@ -119,6 +119,26 @@ TEST(RunBlocks, ABlockSeesTheQuantizedStream) {
   EXPECT_FALSE(up(run(plan)).equal(up(run(second_only))));
 }
 
+// Passes that go on where others ended compute the same.
+TEST(RunBlocks, KeepingPlacesChangesNothing) {
+  const auto decoder = tiny_decoder();
+  const auto text = text_for(decoder);
+  auto plan = plan_of("gptq");
+  plan.drift_correction = 0.5;
+  const auto run = [&](bool keeps_places) {
+    auto options = options_of(&plan);
+    options.keeps_places = keeps_places;
+    return run_blocks(decoder, decoder, decoder, text, options, silent_progress()).decoder;
+  };
+  const auto kept = run(true), repeated = run(false);
+  for (int i = 0; i < 2; ++i) {
+    for (const auto& part : kept.blocks.get(i)->linears) {
+      const auto& other = find(*repeated.blocks.get(i), part.role)->weight;
+      EXPECT_TRUE(weights::dequantize(part.linear.weight).equal(weights::dequantize(other))) << part.linear.name;
+    }
+  }
+}
+
 // Within a block, too: its last linear reads what the quantized ones before it make. The reference repeats that by
 // hand, with the block run as a whole.
 TEST(RunBlocks, ALinearSeesTheQuantizedOnesBeforeIt) {

@@ -46,31 +46,46 @@ class BlockPass {
  public:
   // branches: of branched rows; otherwise null.
   BlockPass(const Block& block, const BlockContext& context, const BranchMasks* branches = nullptr)
-      : block_(block), context_(context), config_(*context.config), branches_(branches) {}
+      : block_(block), context_(context), config_(*context.config), branches_(branches), from_(context.from) {}
 
   at::Tensor run(const at::Tensor& hidden) {
     if (config_.topology == Topology::parallel) return parallel(hidden);
-    const auto middle = half(hidden, NormRole::attention, NormRole::attention_output, &BlockPass::attention);
+    const auto middle =
+        begins_in_mlp() ? hidden : half(hidden, NormRole::attention, NormRole::attention_output, &BlockPass::attention);
     return ended_ ? at::Tensor() : half(middle, NormRole::mlp, NormRole::mlp_output, &BlockPass::mlp);
   }
 
  private:
   using Part = at::Tensor (BlockPass::*)(const at::Tensor& input, const at::Tensor& stream);
 
+  bool begins_in_mlp() const { return from_ != nullptr && from_->place.kind >= PlaceKind::mlp; }
+  bool begins_at(PlaceKind kind) const { return from_ != nullptr && from_->place.kind == kind; }
+
   at::Tensor parallel(const at::Tensor& stream) {
-    const auto input = normed(NormRole::attention, stream);
-    const auto middle = sum(stream, attention(input, stream));
-    if (ended_) return {};
     const bool one_norm = find(block_, NormRole::mlp) == nullptr;
-    return sum(middle, mlp(one_norm ? input : normed(NormRole::mlp, stream), middle));
+    at::Tensor input, middle;
+    if (begins_in_mlp()) {
+      middle = from_->stream;
+    } else {
+      input = normed(NormRole::attention, stream);
+      middle = sum(stream, attention(from_ != nullptr ? from_->input : input, stream));
+      if (ended_) return {};
+    }
+    const auto read = begins_in_mlp() ? from_->input : one_norm ? input : normed(NormRole::mlp, stream);
+    return sum(middle, mlp(read, middle));
   }
 
+  // The first half that is computed begins where an earlier pass ended, if there was one.
   at::Tensor half(const at::Tensor& stream, NormRole before, NormRole after, Part part) {
     const auto topology = config_.topology;
     const bool norm_before = topology == Topology::pre_norm || topology == Topology::sandwich;
     const bool norm_output = topology == Topology::sandwich || topology == Topology::output_norm;
-    const auto base = config_.residual_of_norms ? forward(part_in(before), stream, at::kFloat) : stream;
-    const auto output = (this->*part)(norm_before ? normed(before, stream) : stream.to(context_.type), base);
+    const bool begins_here = from_ != nullptr && begins_in_mlp() == (before == NormRole::mlp);
+    const auto base = begins_here                 ? from_->stream
+                      : config_.residual_of_norms ? forward(part_in(before), stream, at::kFloat)
+                                                  : stream;
+    const auto input = begins_here ? from_->input : norm_before ? normed(before, stream) : stream.to(context_.type);
+    const auto output = (this->*part)(input, base);
     if (ended_) return {};
     const auto added = sum(base, norm_output ? normed(after, output) : output);
     return topology == Topology::post_norm ? forward(part_in(after), added, at::kFloat) : added;
@@ -92,7 +107,7 @@ class BlockPass {
     if (adds_to_stream(place, config_.topology)) {
       residual = config_.residual_scale == 1 ? stream : stream / config_.residual_scale;
     }
-    ended_ = context_.tap({.place = place, .input = input, .tokens = tokens, .residual = residual});
+    ended_ = context_.tap({.place = place, .input = input, .tokens = tokens, .residual = residual, .stream = stream});
     return ended_;
   }
 
@@ -104,6 +119,7 @@ class BlockPass {
                     .input = input,
                     .tokens = tokens,
                     .residual = {},
+                    .stream = {},
                     .role = role,
                     .linear = &linear,
                     .output = output});
@@ -112,8 +128,9 @@ class BlockPass {
   }
 
   at::Tensor attention(const at::Tensor& input, const at::Tensor& stream) {
-    if (ends_at({PlaceKind::attention}, input, stream)) return {};
-    const auto mixed = mix(input);
+    const bool is_mixed = begins_at(PlaceKind::attention_output);
+    if (!is_mixed && ends_at({PlaceKind::attention}, input, stream)) return {};
+    const auto mixed = is_mixed ? input : mix(input);
     if (ends_at({PlaceKind::attention_output}, mixed, stream)) return {};
     return apply(LinearRole::attention_output, mixed);
   }
@@ -218,9 +235,10 @@ class BlockPass {
   }
 
   at::Tensor mlp(const at::Tensor& input, const at::Tensor& stream) {
-    if (ends_at({PlaceKind::mlp}, input, stream)) return {};
+    const bool is_expanded = begins_at(PlaceKind::mlp_down);
+    if (!is_expanded && ends_at({PlaceKind::mlp}, input, stream)) return {};
     if (block_.facts.experts) return mixture(input);
-    const auto inner = expand(input, -1, {});
+    const auto inner = is_expanded ? input : expand(input, -1, {});
     if (ends_at({PlaceKind::mlp_down}, inner, stream)) return {};
     return apply(LinearRole::down, inner);
   }
@@ -264,6 +282,7 @@ class BlockPass {
   const BlockContext& context_;
   const ModelConfig& config_;
   const BranchMasks* branches_;
+  const Seen* from_;
   bool ended_ = false;
 };
 

@@ -76,6 +76,8 @@ struct Seen {
   at::Tensor tokens = {};    // of an expert: i64 [its tokens], counted through all rows; otherwise undefined
   at::Tensor residual = {};  // f32 [samples, tokens, hidden]: the stream that outputs are added to, divided by
                              // residual_scale; undefined if they are not added to it as they are
+  at::Tensor stream = {};    // f32 [samples, tokens, hidden]: the stream that the block's half adds to; undefined of an
+                             // expert and after a linear
   LinearRole role = LinearRole::query;
   const Linear* linear = nullptr;  // whose output follows; null before the linears
   at::Tensor output = {};          // like the input, [..., out]; undefined before the linears
@@ -93,6 +95,8 @@ struct BlockContext {
   KeyValueCache* cache = nullptr;    // for decoding; null: no earlier tokens
   std::int64_t start = 0;            // position of the first token
   Tap tap = {};
+  const Seen* from = nullptr;  // what an earlier pass of the same rows saw at a place, not of an expert: this pass goes
+                               // on there, and computes nothing that lies before it
 };
 
 // hidden: f32 [samples, tokens, hidden] → the same shape; undefined if the tap ended the pass. Attention is causal;

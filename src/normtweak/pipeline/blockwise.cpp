@@ -110,7 +110,8 @@ class BlockRun {
     const BlockStreams streams = {.quantized = stream_,
                                   .exact = corrects_drift_ ? &*float_stream_ : nullptr,
                                   .weights = weights,
-                                  .first_row = first_row_};
+                                  .first_row = first_row_,
+                                  .keeps_places = options_.keeps_places};
     const auto exact = exact_.blocks.get(floats.index);
     auto passes = with_stored_norms(floats, stored);
     auto block = transform::find_transform(options_.transform.name).apply == nullptr

@@ -5,6 +5,7 @@
 #include "normtweak/base/device/memory.h"
 #include "normtweak/base/error.h"
 #include "normtweak/model/activations.h"
+#include "normtweak/pipeline/place_inputs.h"
 
 namespace normtweak::pipeline {
 namespace {
@@ -181,6 +182,9 @@ RunMemory plan_run(const model::Checkpoint& floats, const Compute& compute, cons
     fail("the run needs about {} of memory even one block at a time, and there is room for {}; {}",
          bytes_text(available.device - plan.workspace + least), bytes_text(available.device), advice(compute));
   }
+  const auto kept =
+      (needs.corrects_drift ? 2 : 1) * needs.calibration_tokens * reached_bytes(floats.numbers, compute.type);
+  plan.keeps_places = plan.workspace - least >= kept;
   return plan;
 }
 

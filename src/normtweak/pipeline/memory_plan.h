@@ -26,6 +26,8 @@ struct RunMemory {
   model::Residence quantized = model::Residence::device;  // quantized blocks
   bool widened = false;        // F32 blocks are converted from `passes`, which hold the same values
   std::int64_t workspace = 0;  // bytes left for activations, statistics, caches
+  bool keeps_places = false;   // of them, more than the work needs at least is left for what a block's linears read, so
+                               // that the passes through its places go on from each other
 };
 
 struct RunNeeds {

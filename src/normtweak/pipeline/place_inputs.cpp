@@ -1,9 +1,12 @@
 #include "normtweak/pipeline/place_inputs.h"
 
+#include <algorithm>
+
 namespace normtweak::pipeline {
 
 std::map<model::Place, model::Seen> inputs_at(model::PlaceKind kind, const model::Block& block,
-                                              const at::Tensor& hidden, model::BlockContext context) {
+                                              const at::Tensor& hidden, model::BlockContext context,
+                                              const model::Seen* from) {
   std::map<model::Place, model::Seen> found;
   // Experts come one after the other, and behind the router, which reads its input at a place of the same kind.
   const bool is_last = !block.facts.experts || kind < model::PlaceKind::mlp;
@@ -12,8 +15,14 @@ std::map<model::Place, model::Seen> inputs_at(model::PlaceKind kind, const model
     found[seen.place] = seen;
     return is_last;
   };
+  context.from = from;
   forward(block, hidden, context);
   return found;
+}
+
+std::int64_t reached_bytes(const model::ModelConfig& config, at::ScalarType type) {
+  const auto widest = std::max({config.hidden, config.heads * config.head_size, config.intermediate});
+  return config.hidden * 4 + widest * static_cast<std::int64_t>(c10::elementSize(type));
 }
 
 std::optional<at::Tensor> weights_at(const model::Seen& seen, const at::Tensor& of_rows) {

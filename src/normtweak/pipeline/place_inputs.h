@@ -1,5 +1,6 @@
 // What linears read, from a pass through a block.
 #pragma once
+#include <cstdint>
 #include <map>
 #include <optional>
 
@@ -8,9 +9,17 @@
 namespace normtweak::pipeline {
 
 // What a pass through the block shows at the places of a kind, before their linears; it ends there. hidden: f32
-// [samples, tokens, hidden].
+// [samples, tokens, hidden]. from: where it begins, if an earlier pass of these rows saw a place before that kind, and
+// the block has not changed before it; null: at the block's input.
 std::map<model::Place, model::Seen> inputs_at(model::PlaceKind kind, const model::Block& block,
-                                              const at::Tensor& hidden, model::BlockContext context);
+                                              const at::Tensor& hidden, model::BlockContext context,
+                                              const model::Seen* from = nullptr);
+
+// The last place that passes of the same rows saw, by their first row.
+using ReachedPlaces = std::map<std::int64_t, model::Seen>;
+
+// Bytes of those of a token, of a stream: F32, and the widest input.
+std::int64_t reached_bytes(const model::ModelConfig& config, at::ScalarType type);
 
 // The weights of the tokens that `seen` has. of_rows: those of the rows that passed, [rows, tokens]; undefined: all
 // tokens count alike, and nullopt is returned.

@@ -51,20 +51,39 @@ struct HalfSums {
   quantize::DriftAccumulator drift;
 };
 
+// Where passes through the two streams have got to.
+struct Reached {
+  ReachedPlaces quantized, exact;
+};
+
+// The inputs at the places of a kind, for rows of a stream whose first is given.
+std::map<model::Place, model::Seen> pass_on(model::PlaceKind kind, const model::Block& block, const at::Tensor& hidden,
+                                            const model::BlockContext& context, std::int64_t first_row, bool keeps,
+                                            ReachedPlaces& reached) {
+  const auto last = reached.find(first_row);
+  auto found = inputs_at(kind, block, hidden, context, last == reached.end() ? nullptr : &last->second);
+  const auto whole = found.find({.kind = kind});  // not there if all inputs are experts'
+  if (keeps && whole != found.end()) reached[first_row] = whole->second;
+  return found;
+}
+
 // Accumulates the inputs of the linears at these places, over every `step`th row of [begin, end). passes: the float
 // block; so_far: the same with the linears before these places quantized. An input that is rounded counts as the linear
 // will see it, rounded: its weight is to do well on these values, and what rounding took from the float model's input
 // is drift like any other.
 void add_rows(std::map<model::Place, HalfSums>& sums, model::PlaceKind kind, const model::Block& passes,
               const model::Block& so_far, const BlockStreams& streams, const InputQuantizers& rounding,
-              std::int64_t begin, std::int64_t end, std::int64_t step) {
+              Reached& reached, std::int64_t begin, std::int64_t end, std::int64_t step) {
   if (begin >= end) return;
   const auto rows = [&](const at::Tensor& all) { return all.slice(0, begin, end, step); };
   const auto& weights = streams.weights[static_cast<std::size_t>(kind)];
-  const auto& context = streams.quantized.context();
-  const auto found = inputs_at(kind, so_far, rows(streams.quantized.hidden()), context);
-  const auto wanted = streams.exact == nullptr ? std::map<model::Place, model::Seen>()
-                                               : inputs_at(kind, passes, rows(streams.exact->hidden()), context);
+  const auto inputs = [&](const Stream& stream, const model::Block& block, ReachedPlaces& so_far_reached) {
+    return pass_on(kind, block, rows(stream.hidden()), streams.quantized.context(), begin, streams.keeps_places,
+                   so_far_reached);
+  };
+  const auto found = inputs(streams.quantized, so_far, reached.quantized);
+  const auto wanted =
+      streams.exact == nullptr ? std::map<model::Place, model::Seen>() : inputs(*streams.exact, passes, reached.exact);
   for (auto& [place, sum] : sums) {
     const auto seen = found.find(place);
     if (seen == found.end()) continue;  // no token reached this expert
@@ -129,7 +148,8 @@ void check_finite(const Observed& observed, int block, at::ScalarType type) {
 // number of processes.
 std::map<model::Place, Observed> observe(model::PlaceKind kind, const Columns& columns, const model::Block& passes,
                                          const model::Block& so_far, const BlockStreams& streams,
-                                         const InputQuantizers& rounding, const Processes& processes) {
+                                         const InputQuantizers& rounding, Reached& reached,
+                                         const Processes& processes) {
   if (columns.empty()) return {};
   const auto& hidden = streams.quantized.hidden();
   const auto& context = streams.quantized.context();
@@ -146,8 +166,8 @@ std::map<model::Place, Observed> observe(model::PlaceKind kind, const Columns& c
   streams.quantized.in_parts([&](std::int64_t begin, std::int64_t count) {
     for (std::int64_t half = 0; half < halves; ++half) {
       const auto first = begin + (streams.first_row + begin + half) % halves;
-      add_rows(sums[static_cast<std::size_t>(half)], kind, passes, so_far, streams, rounding, first, begin + count,
-               halves);
+      add_rows(sums[static_cast<std::size_t>(half)], kind, passes, so_far, streams, rounding, reached, first,
+               begin + count, halves);
     }
   });
   std::map<model::Place, Observed> all;
@@ -233,11 +253,12 @@ model::Block quantize_block(const model::Block& passes, const model::Block& exac
                             BlockFindings& findings) {
   static const Observed nothing = {};
   auto quantized = exact, so_far = passes;
+  Reached reached;
   for (std::size_t i = 0; i < model::kPlaceKinds; ++i) {
     const auto kind = static_cast<model::PlaceKind>(i);
     const auto rounding = input_quantizers(kind, so_far, streams, plan, processes, findings.scarce.without_range);
     const auto observed =
-        observe(kind, wanted_columns(passes, kind, plan), passes, so_far, streams, rounding, processes);
+        observe(kind, wanted_columns(passes, kind, plan), passes, so_far, streams, rounding, reached, processes);
     for (std::size_t part = 0; part < quantized.linears.size(); ++part) {
       auto& [role, expert, linear] = quantized.linears[part];
       const auto linear_plan = plan_of(quantized.linears[part], plan);

@@ -17,6 +17,7 @@ struct BlockStreams {
   const Stream* exact = nullptr;               // the same in the float model; null: no drift correction
   const quantize::BlockTokenWeights& weights;  // token weights in the sums over the inputs
   std::int64_t first_row = 0;                  // index in the whole text of this process's first row
+  bool keeps_places = false;                   // each pass goes on where the last one of its rows ended
 };
 
 // Linears of experts that too few tokens reached.

@@ -62,9 +62,13 @@ QuantizedRun quantize_blocks(const PreparedQuantize& prepared, std::int64_t tune
   result.samples = run.text.all.samples();
   result.tokens_per_sample = run.text.all.tokens();
   timed(result.seconds, "quantize", [&] {
-    auto blocks =
-        run_blocks(run.floats.exact, run.floats.passes, run.start, run.text.split.train,
-                   {.plan = &plan, .transform = options.transform, .layerwise = {}, .processes = processes}, progress);
+    auto blocks = run_blocks(run.floats.exact, run.floats.passes, run.start, run.text.split.train,
+                             {.plan = &plan,
+                              .transform = options.transform,
+                              .layerwise = {},
+                              .keeps_places = memory.keeps_places,
+                              .processes = processes},
+                             progress);
     run.quantized = std::move(blocks.decoder);
     result.transformed = std::move(blocks.transformed);
     result.rounded = std::move(blocks.rounded);

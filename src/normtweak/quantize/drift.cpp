@@ -3,7 +3,6 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/argsort.h>
-#include <ATen/ops/linalg_solve_triangular.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
@@ -12,6 +11,7 @@
 #include "normtweak/base/device/matrix_product.h"
 #include "normtweak/quantize/moments.h"
 #include "normtweak/quantize/product_precision.h"
+#include "normtweak/quantize/unit_triangle.h"
 
 namespace normtweak::quantize {
 namespace {
@@ -26,15 +26,12 @@ at::Tensor wanted_change(const at::Tensor& weight, const Drift& drift) {
 
 // wanted H⁻¹ for the damped Hessian; 0 in dead columns.
 at::Tensor correction(const at::Tensor& wanted, const HessianFactor& factor) {
-  const FullPrecisionProducts precision;
-  // Solve Z M D Mᵀ = wanted for Z; M has a unit diagonal.
-  const auto solve = [](const at::Tensor& matrix, const at::Tensor& right, bool upper) {
-    return at::linalg_solve_triangular(matrix, right, upper, /*left=*/false, /*unitriangular=*/true);
-  };
+  const RoundingProducts precision;
+  // Solve Z M D Mᵀ = wanted for Z.
   const auto ordered = factor.order.defined() ? wanted.index_select(1, factor.order) : wanted;
-  auto solved = solve(factor.feedback.t(), ordered, /*upper=*/false);
+  auto solved = solve_transposed(ordered, factor.feedback, factor.inverses);
   solved = at::where(factor.live > 0, solved / factor.weights, 0.0);
-  solved = solve(factor.feedback, solved, /*upper=*/true);
+  solved = solve_upper(solved, factor.feedback, factor.inverses);
   return factor.order.defined() ? solved.index_select(1, at::argsort(factor.order)) : solved;
 }
 

@@ -11,6 +11,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/quantize/checks.h"
+#include "normtweak/quantize/unit_triangle.h"
 
 namespace normtweak::quantize {
 namespace {
@@ -72,6 +73,7 @@ HessianFactor factor_hessian(const at::Tensor& hessian, const FactorOptions& opt
 
   const auto pivots = lower.diagonal().clone();
   result.feedback = lower.div_(pivots.unsqueeze(0)).to(at::kFloat).flip({0, 1});
+  result.inverses = inverse_blocks(result.feedback);
   result.live = live.index_select(0, order).to(at::kFloat);
   result.weights = pivots.square().flip(0).to(at::kFloat).mul_(result.live);
   result.damping = damping;

@@ -8,6 +8,8 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <vector>
+
 namespace normtweak::quantize {
 
 struct FactorOptions {
@@ -16,12 +18,13 @@ struct FactorOptions {
 };
 
 struct HessianFactor {
-  at::Tensor feedback;  // f32 [in, in]: M, in the order of `order`; zero below the diagonal
-  at::Tensor weights;   // f32 [in]: D; 0 for dead columns
-  at::Tensor live;      // f32 [in]: 1, or 0 for dead columns, whose input was 0 for every token
-  at::Tensor order;     // i64 [in]: the column at each position; undefined without act_order
-  double damping = 0;   // the share that was used
-  double added = 0;     // its absolute value, added to every diagonal entry
+  at::Tensor feedback;                    // f32 [in, in]: M, in the order of `order`; zero below the diagonal
+  std::vector<at::Tensor> inverses = {};  // of blocks on M's diagonal: inverse_blocks()
+  at::Tensor weights;                     // f32 [in]: D; 0 for dead columns
+  at::Tensor live;                        // f32 [in]: 1, or 0 for dead columns, whose input was 0 for every token
+  at::Tensor order;                       // i64 [in]: the column at each position; undefined without act_order
+  double damping = 0;                     // the share that was used
+  double added = 0;                       // its absolute value, added to every diagonal entry
 };
 
 // hessian: f32 [in, in], symmetric. Dead columns take no part: their rounding errors are not fed back. Throws Error if

@@ -46,11 +46,23 @@ std::vector<std::int64_t> hidden_shape(const model::Decoder& teacher, std::int64
   return {rows, tokens, teacher.config.embedding};
 }
 
+std::int64_t hidden_bytes(const model::Decoder& teacher, const calibrate::TokenBatch& text) {
+  return c10::multiply_integers(hidden_shape(teacher, text.samples(), text.tokens())) *
+         static_cast<std::int64_t>(c10::elementSize(teacher.type));
+}
+
+// Where a GPU has room, the hidden states never leave it. Of the workspace, passes leave a quarter (pass_size.cpp),
+// and the logits take a part of that.
+bool stay_on_device(const model::Decoder& teacher, const calibrate::TokenBatch& text, const Processes& processes) {
+  constexpr std::int64_t kShare = 16;
+  return teacher.device.is_cuda() && processes.size() == 1 && hidden_bytes(teacher, text) <= teacher.workspace / kShare;
+}
+
 // Whether the hidden states go to disk. Machines may differ; all processes must take the same path.
 bool go_to_disk(const model::Decoder& teacher, const calibrate::TokenBatch& text, std::int64_t memory_bytes,
                 const Processes& processes) {
-  const auto elements = c10::multiply_integers(hidden_shape(teacher, text.samples(), text.tokens()));
-  const bool too_large = elements * static_cast<std::int64_t>(c10::elementSize(teacher.type)) > memory_bytes;
+  if (stay_on_device(teacher, text, processes)) return false;
+  const bool too_large = hidden_bytes(teacher, text) > memory_bytes;
   const auto count = at::scalar_tensor(too_large ? 1 : 0, at::kLong);
   processes.all_reduce_sum({count});
   return count.item<std::int64_t>() > 0;
@@ -80,8 +92,10 @@ TeacherStates::TeacherStates(const model::Decoder& teacher, const calibrate::Tok
   const bool on_disk = go_to_disk(teacher, text, memory_bytes, processes);
   const auto share = rows_to_pass(text, on_disk, processes);
   const auto shape = hidden_shape(teacher, share.count, text.tokens());
+  const auto options =
+      at::TensorOptions(teacher.type).device(stay_on_device(teacher, text, processes) ? teacher.device : at::kCPU);
   const auto mine =
-      on_disk ? empty_on_disk(shape, c10::multiply_integers(shape), teacher.type) : at::empty(shape, teacher.type);
+      on_disk ? empty_on_disk(shape, c10::multiply_integers(shape), teacher.type) : at::empty(shape, options);
   compute_hidden(teacher, share, mine, stage);
   hidden_ = on_disk ? mine : processes.gather_rows(mine);
 }
@@ -100,6 +114,7 @@ void TeacherStates::compute_hidden(const model::Decoder& teacher, Share rows, at
 DistillationBatch TeacherStates::pick(const at::Tensor& rows, c10::Device device) const {
   const auto picked = [&](const at::Tensor& all) {
     if (!all.defined()) return all;
+    if (!all.is_cpu()) return all.index_select(0, rows.to(all.device()));
     // Copies from pinned memory overlap with the host's preparation of the next rows.
     auto shape = all.sizes().vec();
     shape[0] = rows.numel();

@@ -13,8 +13,9 @@ namespace normtweak::tweak {
 
 class TeacherStates {
  public:
-  // The hidden states are kept in host memory in the teacher's compute dtype. If they take more than `memory_bytes`,
-  // they go to a file in the temporary folder (TMPDIR) that vanishes with the process; throws Error if there is no room
+  // The hidden states are kept in the teacher's compute dtype, on its GPU if they take a small share of the workspace
+  // and one process does the work, and else in host memory. If they take more than `memory_bytes` there, they go to a
+  // file in the temporary folder (TMPDIR) that vanishes with the process; throws Error if there is no room
   // for it. Processes share the pass, and each then holds all rows; with files, each process runs the pass over all
   // rows itself.
   TeacherStates(const model::Decoder& teacher, const calibrate::TokenBatch& text, Stage& stage,
@@ -43,7 +44,7 @@ class TeacherStates {
   void compute_hidden(const model::Decoder& teacher, Share rows, at::Tensor hidden, Stage& stage) const;
 
   calibrate::TokenBatch text_;
-  at::Tensor hidden_;  // [rows, tokens, embedding] on the CPU
+  at::Tensor hidden_;  // [rows, tokens, embedding]
   model::Head head_;   // the teacher's own tensors, on its device
 };
 
