@@ -1,5 +1,6 @@
 """Many calls of the program side by side, and tables of them. What is done is kept, so that a script that was stopped goes
 on where it was. Standard library only."""
+import collections
 import concurrent.futures
 import dataclasses
 import json
@@ -27,6 +28,7 @@ def parser(description, samples, tokens, out, seeds=(0, 1, 2)):
     arguments.add_argument("--lambada", help="JSON lines of LAMBADA to report on")
     arguments.add_argument("--max-tokens", type=int, default=65536, help="of each text; 0: all")
     arguments.add_argument("--max-examples", type=int, default=1000, help="of LAMBADA; 0: all")
+    arguments.add_argument("--texts", help="folder of calibration texts that scripts share, of one model (default: --out)")
     arguments.add_argument("--at-once", type=int, default=1, help="runs side by side, over all GPUs")
     arguments.add_argument("--gpus", type=int, default=1, help="the runs are spread over so many GPUs")
     arguments.add_argument("--memory", help="limit on device memory of each run, such as 20GiB")
@@ -37,10 +39,16 @@ def parser(description, samples, tokens, out, seeds=(0, 1, 2)):
 @dataclasses.dataclass(frozen=True)
 class Job:
     """One call of the program."""
-    name: str         # its report is NAME.json in the folder of the script
+    name: str
+    folder: Path      # of NAME.json, its report
     arguments: tuple
     needs: tuple      # names of the jobs whose output it reads
-    output: Path | None  # what it writes; removed once no job that is left needs it
+    output: Path | None  # what it writes; a model is removed once no job that is left needs it
+
+    @property
+    def report(self):
+        """Its path."""
+        return self.folder / f"{self.name}.json"
 
 
 class Runs:
@@ -57,7 +65,7 @@ class Runs:
 
     def check_settings(self, grid):
         """Results of other settings do not belong into the same table."""
-        free = {"out", "program", "at_once", "gpus", "memory", "seconds_left", "seeds", "device", *grid}
+        free = {"out", "texts", "program", "at_once", "gpus", "memory", "seconds_left", "seeds", "device", *grid}
         settings = {key: value for key, value in vars(self.options).items() if key not in free}
         path = self.folder / "settings.json"
         if path.exists() and (earlier := json.loads(path.read_text())) != settings:
@@ -66,20 +74,24 @@ class Runs:
             sys.exit(f"{self.folder} has results of other settings ({'; '.join(changed)}): give another --out")
         path.write_text(json.dumps(settings))
 
-    def add(self, name, *arguments, needs=(), output=None):
-        """A job, once. output: a path, or a name for one in the folder. Returns its name."""
+    def add(self, name, *arguments, needs=(), output=None, folder=None):
+        """A job, once. output: name for it in `folder`, which is that of the script by default. Returns the job's name."""
         if name not in self.jobs:
-            output = self.folder / output if output else None
+            folder = folder or self.folder
+            output = folder / output if output else None
             given = [*arguments, *(["-o", output] if output else [])]
-            self.jobs[name] = Job(name, tuple(map(str, given)), tuple(needs), output)
+            self.jobs[name] = Job(name, folder, tuple(map(str, given)), tuple(needs), output)
         return name
 
-    def add_text(self, seed, *arguments, name="text"):
-        """The calibration text of a seed, kept; --strategy and the like in `arguments`. Returns the job's name and file."""
+    def add_text(self, seed, *arguments, kind="default"):
+        """The calibration text of a seed, kept; --strategy and the like in `arguments`, which `kind` is a name for. Returns
+        the job's name and file."""
         options = self.options
-        name = f"{name}-{seed}"
+        folder = Path(options.texts or self.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"text-{kind}-{options.samples}x{options.tokens}-{seed}"
         self.add(name, "generate", options.model, "--samples", options.samples, "--tokens", options.tokens, "--seed", seed,
-                 *arguments, output=f"{name}.safetensors")
+                 *arguments, output=f"{name}.safetensors", folder=folder)
         return name, self.jobs[name].output
 
     def reported(self):
@@ -98,7 +110,7 @@ class Runs:
 
     def report(self, name):
         """None if the job has not been done."""
-        path = self.folder / f"{name}.json"
+        path = self.jobs[name].report
         return json.loads(path.read_text()) if path.exists() else None
 
     def why_not(self, name):
@@ -148,15 +160,14 @@ class Runs:
         if options.gpus > 1:
             visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(options.gpus)))).split(",")
             environment["CUDA_VISIBLE_DEVICES"] = visible[slot % options.gpus % len(visible)]
-        report, log = self.folder / f"{job.name}.json", self.folder / f"{job.name}.log"
-        part = report.with_suffix(".part")
+        log, part = self.folder / f"{job.name}.log", self.folder / f"{job.name}.part"
         command = [options.program, *job.arguments, "--quiet", "--json", str(part)]
         command += ["--device", options.device] if options.device else []
         command += ["--memory", options.memory] if options.memory else []
         with open(log, "w", encoding="utf-8") as file:
             code = subprocess.run(command, stdout=file, stderr=file, check=False, env=environment).returncode
         if code == 0:
-            part.rename(report)
+            part.rename(job.report)
             log.unlink()
             return True
         said = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
@@ -255,9 +266,11 @@ class Table:
         print("| " + " | ".join(titles) + " |\n|" + "-|" * self.width)
 
     def row(self, labels, names, state, note=lambda report: ""):
-        """names: of the jobs of each seed. Those that are not there are said to be missing, and why."""
+        """names: of the jobs of each seed. A run that is not there is said to be missing, and why."""
         reports = [report for name in names if (report := self.runs.report(name)) is not None]
-        missing = [f"{name}: {self.runs.why_not(name)}" for name in names if self.runs.report(name) is None]
+        reasons = collections.Counter(self.runs.why_not(name) for name in names if self.runs.report(name) is None)
+        missing = [reason if count == len(names) else f"{count} of {len(names)} seeds: {reason}"
+                   for reason, count in reasons.items()]
         cells = [spread([column.value(report, state) for report in reports], column.digits) for column in self.columns]
         bits = "" if state == "float" else spread([report["bits_per_weight"] for report in reports][:1], 2)
         notes = sorted({text for report in reports if (text := note(report))})

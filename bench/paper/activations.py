@@ -23,7 +23,7 @@ def name_of(transform, width, tweak, seed):
 def main():
     runs = experiment.start(__doc__, "activations")
     for seed in runs.options.seeds:
-        text = runs.add_text(seed, "--strategy", "language")
+        text = experiment.written_text(runs, seed, "language")
         for (width, (bits, activations)), (title, transform) in itertools.product(WIDTHS.items(), TRANSFORMS.items()):
             plan = ["--method", "rtn", "--bits", bits, "--group-size", 0, "--transform", transform,
                     "--activation-bits", activations]
@@ -36,10 +36,10 @@ def main():
         table = jobs.Table(runs, ["", "quantizer", "tweak"])
         table.float_row(["float", "", ""], [name for name in runs.jobs if not name.startswith("text")])
         for width, title in itertools.product(WIDTHS, TRANSFORMS):
-            experiment.rows_of_states(runs, table, [width, title],
-                                      lambda seed, of=(title, width): name_of(*of, "layerwise", seed), "layer-wise")
-            table.row([width, title, "end to end"],
-                      [name_of(title, width, "end-to-end", seed) for seed in runs.options.seeds], "tweaked", jobs.verdict)
+            layerwise, end_to_end = ([name_of(title, width, tweak, seed) for seed in runs.options.seeds]
+                                     for tweak in ("layerwise", "end-to-end"))
+            experiment.rows_of_states(table, [width, title], layerwise, "layer-wise")
+            table.row([width, title, "end to end"], end_to_end, "tweaked", jobs.verdict)
 
     experiment.finish(runs, print_table)
 

@@ -13,12 +13,13 @@ import experiment
 import jobs
 
 STATES = {"untouched": "none", "layer-wise": "layerwise", "end to end": "end-to-end"}
-METRICS = {"Δμ": "mean_shift", "|Δμ|": "mean_distance", "|Δσ²|": "variance_distance", "MSE, relative": "mse_relative"}
+METRICS = {"Δμ": "mean_shift", "size of Δμ": "mean_distance", "size of Δσ²": "variance_distance",
+           "relative MSE": "mse_relative"}
 
 
 def add_jobs(runs, seed):
     options = runs.options
-    text = runs.add_text(seed, "--strategy", "language")
+    text = experiment.written_text(runs, seed, "language")
     bits, group, preset = next(row for row in experiment.PAPER_BITS.values() if row[0] == options.bits)
     plain = [*experiment.PLAIN_GPTQ, "--bits", bits, "--group-size", group]
     arguments = {"none": [*plain, "--tweak", "none"], "layerwise": ["--preset", preset, *experiment.unguarded(runs)],

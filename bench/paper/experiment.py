@@ -25,6 +25,11 @@ def start(description, out, samples=128, tokens=2048, more=lambda parser: None, 
     return jobs.Runs(parser.parse_args(), grid)
 
 
+def written_text(runs, seed, strategy):
+    """A text by a --strategy of `normtweak generate`: the job and its file."""
+    return runs.add_text(seed, "--strategy", strategy, kind=strategy)
+
+
 def layerwise(runs):
     return LAYERWISE + unguarded(runs)
 
@@ -33,17 +38,16 @@ def unguarded(runs):
     return [] if runs.options.guarded else ["--unguarded"]
 
 
-def add_quantize(runs, name, text, seed, *arguments, output=None, seeded=True):
+def add_quantize(runs, name, text, seed, *arguments, seeded=True):
     """A run of `quantize` with figures, on a text of Runs.add_text(). seeded: whether anything but the text is random."""
     job, ids = text
     return runs.add(name, "quantize", runs.options.model, *program.stored(runs.options.model), "--calibration", ids,
                     *arguments, *(["--seed", seed] if seeded else []), *runs.reported(), needs=[job],
-                    output=output or f"{name}.model")
+                    output=f"{name}.model")
 
 
-def rows_of_states(runs, table, label, name, tweak):
-    """Two rows: untouched and tweaked, of runs that did both. name: of a seed's job."""
-    names = [name(seed) for seed in runs.options.seeds]
+def rows_of_states(table, label, names, tweak):
+    """Two rows: untouched and tweaked, of runs that did both. names: of the jobs of each seed."""
     table.row([*label, "untouched"], names, "quantized")
     table.row([*label, tweak], names, "tweaked", jobs.verdict)
 

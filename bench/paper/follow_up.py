@@ -23,9 +23,10 @@ def recovered(report, state):
 
 
 def main():
-    runs = experiment.start(__doc__, "follow-up", tokens=1024)
+    # Whole documents, all of them: the figures that lm_eval reports.
+    runs = experiment.start(__doc__, "follow-up", tokens=1024, more=lambda parser: parser.set_defaults(max_tokens=0))
     for seed in runs.options.seeds:
-        text = runs.add_text(seed, "--strategy", "llm-qat")
+        text = experiment.written_text(runs, seed, "llm-qat")
         for preset, plan in QUANTIZERS.values():
             protocol = ["--protocol", "lm-eval"]
             experiment.add_quantize(runs, f"{preset}-layerwise-{seed}", text, seed, "--preset", preset, *protocol,
@@ -37,9 +38,10 @@ def main():
         table = jobs.Table(runs, ["quantizer", "tweak"], [jobs.Column("recovered %", 1, recovered)])
         table.float_row(["float", ""], [name for name in runs.jobs if not name.startswith("text")])
         for title, (preset, _) in QUANTIZERS.items():
-            experiment.rows_of_states(runs, table, [title], lambda seed, of=preset: f"{of}-layerwise-{seed}", "layer-wise")
-            table.row([title, "end to end"], [f"{preset}-end-to-end-{seed}" for seed in runs.options.seeds], "tweaked",
-                      jobs.verdict)
+            layerwise, end_to_end = ([f"{preset}-{tweak}-{seed}" for seed in runs.options.seeds]
+                                     for tweak in ("layerwise", "end-to-end"))
+            experiment.rows_of_states(table, [title], layerwise, "layer-wise")
+            table.row([title, "end to end"], end_to_end, "tweaked", jobs.verdict)
 
     experiment.finish(runs, print_table)
 

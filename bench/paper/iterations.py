@@ -14,7 +14,7 @@ def main():
     runs = experiment.start(__doc__, "iterations", grid=["iterations"], more=lambda parser: parser.add_argument(
         "--iterations", type=int, nargs="+", default=[1, 2, 5, 10, 20]))
     for seed in runs.options.seeds:
-        text = runs.add_text(seed, "--strategy", "language")
+        text = experiment.written_text(runs, seed, "language")
         for count in sorted(runs.options.iterations, reverse=True):  # the longest first
             experiment.add_quantize(runs, f"{count}-{seed}", text, seed, "--preset", "norm-tweaking-2bit", "--epochs", count,
                                     *experiment.unguarded(runs), seeded=False)

@@ -16,7 +16,7 @@ TWEAKS = {"layer-wise": "layerwise", "end to end": "end-to-end"}
 def main():
     runs = experiment.start(__doc__, "lambada-2bit")
     for seed in runs.options.seeds:
-        text = runs.add_text(seed, "--strategy", "language")
+        text = experiment.written_text(runs, seed, "language")
         for bits, group, preset in reversed(experiment.PAPER_BITS.values()):
             size = ["--bits", bits, "--group-size", group]
             experiment.add_quantize(runs, f"{bits}-layerwise-{seed}", text, seed, "--preset", preset,

@@ -21,7 +21,7 @@ def main():
     runs = experiment.start(__doc__, "losses", more=more, grid=["losses", "rates"])
     options = runs.options
     for seed, rate, loss in itertools.product(options.seeds, options.rates, options.losses):
-        text = runs.add_text(seed, "--strategy", "language")
+        text = experiment.written_text(runs, seed, "language")
         experiment.add_quantize(runs, f"{loss}-{rate}-{seed}", text, seed, "--preset", "norm-tweaking-2bit", "--loss", loss,
                                 "--lr", rate, *experiment.unguarded(runs), seeded=False)
 
