@@ -17,6 +17,7 @@ import program
 KEPT_KEYS = ("bits_per_weight", "bits", "method", "tweak", "held_out_samples", "perplexity", "kld", "recovered", "evaluations",
              "lambada", "guard", "rejected", "steps", "training", "seconds", "peak_memory_bytes", "device", "dtype", "seed",
              "version", "figures", "samples", "tokens", "tokens_per_second")
+ENDED = "ended, since time was out"  # why there is no report of a run that --end-after ended
 
 
 def parser(description, samples, tokens, out, seeds=(0, 1, 2)):
@@ -33,6 +34,8 @@ def parser(description, samples, tokens, out, seeds=(0, 1, 2)):
     arguments.add_argument("--gpus", type=int, default=1, help="the runs are spread over so many GPUs")
     arguments.add_argument("--memory", help="limit on device memory of each run, such as 20GiB")
     arguments.add_argument("--seconds-left", type=float, default=float("inf"), help="no run starts after so many seconds")
+    arguments.add_argument("--end-after", type=float, help="runs that are still going after so many seconds are ended, to be "
+                           "done again by the next call")
     return arguments
 
 
@@ -61,11 +64,13 @@ class Runs:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.jobs = {}
         self.failures = {}  # name → why, of jobs that were tried in this call
+        self.processes = set()  # those that run
+        self.out_of_time = False
         self.check_settings(grid)
 
     def check_settings(self, grid):
         """Results of other settings do not belong into the same table."""
-        free = {"out", "texts", "program", "at_once", "gpus", "memory", "seconds_left", "seeds", "device", *grid}
+        free = {"out", "texts", "program", "at_once", "gpus", "memory", "seconds_left", "end_after", "seeds", "device", *grid}
         settings = {key: value for key, value in vars(self.options).items() if key not in free}
         path = self.folder / "settings.json"
         if path.exists() and (earlier := json.loads(path.read_text())) != settings:
@@ -129,14 +134,14 @@ class Runs:
         with concurrent.futures.ThreadPoolExecutor(self.options.at_once) as pool:
             while True:
                 for job in [job for job in waiting if all(need in done for need in job.needs)]:
-                    if not slots or time.monotonic() - started > self.options.seconds_left:
+                    if not slots or self.out_of_time or time.monotonic() - started > self.options.seconds_left:
                         break
                     waiting.remove(job)
                     slot = slots.pop(0)
                     running[pool.submit(self.call, job, slot)] = job, slot
                 if not running:
                     break
-                for future in concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED).done:
+                for future in self.next_ended(running, started):
                     job, slot = running.pop(future)
                     slots.append(slot)
                     if future.result():
@@ -146,12 +151,25 @@ class Runs:
                           f"{'' if job.name in done else ': ' + self.failures[job.name]}", file=sys.stderr, flush=True)
                 self.remove_outputs(done, waiting, running.values())
         for job in waiting:
-            if broken := [need for need in job.needs if need in self.failures]:
+            if broken := [need for need in job.needs if self.failures.get(need, ENDED) != ENDED]:
                 self.failures[job.name] = f"not without {broken[0]}"
-        left = [job.name for job in waiting if job.name not in self.failures]
+        left = [name for name in self.jobs if not self.report(name) and self.failures.get(name, ENDED) == ENDED]
         if left:
             print(f"{len(left)} of {len(self.jobs)} runs are left; the same command goes on with them: {', '.join(left)}",
                   file=sys.stderr)
+
+    def next_ended(self, running, started):
+        """The futures of at least one run that ended by itself, or of all of them after --end-after."""
+        first = concurrent.futures.FIRST_COMPLETED
+        if self.options.end_after is None:
+            return concurrent.futures.wait(running, return_when=first).done
+        left = max(0.0, started + self.options.end_after - time.monotonic())
+        if done := concurrent.futures.wait(running, left, return_when=first).done:
+            return done
+        self.out_of_time = True
+        for process in list(self.processes):
+            process.kill()  # SIGTERM would end the training alone, and save
+        return concurrent.futures.wait(running).done
 
     def call(self, job, slot):
         """Whether it succeeded. slot: of --at-once, from 0."""
@@ -165,11 +183,20 @@ class Runs:
         command += ["--device", options.device] if options.device else []
         command += ["--memory", options.memory] if options.memory else []
         with open(log, "w", encoding="utf-8") as file:
-            code = subprocess.run(command, stdout=file, stderr=file, check=False, env=environment).returncode
+            process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
+            self.processes.add(process)
+            code = process.wait()
+            self.processes.remove(process)
         if code == 0:
             part.rename(job.report)
             log.unlink()
             return True
+        if self.out_of_time:
+            if job.output:
+                remove(job.output)
+                remove(job.output.with_name(f"{job.output.name}.untouched"))
+            self.failures[job.name] = ENDED
+            return False
         said = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
         self.failures[job.name] = f"{said[-1].removeprefix('normtweak: ')[:300]} (exit status {code})"
         return False

@@ -23,11 +23,11 @@ QUANTIZERS = {
     "awq-gptq": ("AWQ + GPTQ", ["--method", "gptq", "--transform", "awq"]),
     "gptq-published": ("GPTQ as published", ["--method", "gptq", "--no-search-grid", "--no-act-order", "--sweeps", "0", "--drift-correction",
                                              "0"]),
+    "signround": ("SignRound", ["--method", "signround"]),
     "awq-rtn": ("AWQ + RTN", ["--method", "rtn", "--transform", "awq"]),
     "smoothquant-rtn": ("SmoothQuant + RTN", ["--method", "rtn", "--transform", "smoothquant"]),
     "kmeans-feedback": ("k-means with feedback", ["--method", "kmeans", "--feedback"]),
     "kmeans": ("k-means", ["--method", "kmeans"]),
-    "signround": ("SignRound", ["--method", "signround"]),
 }
 LEARNED = "learned"
 TWEAKS = {"end-to-end": "end to end", "layerwise": "layer-wise"}

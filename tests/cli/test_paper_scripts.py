@@ -158,28 +158,45 @@ def test_a_run_that_fails_is_a_row(home, tmp_path):
     assert len(failures) == 6
 
 
-def test_runs_share_processors_and_gpus(home, tmp_path):
-    """Side by side, with the threads shared out and a GPU each in turn."""
-    program = tmp_path / "program"
+def runs_of_a_program(folder, *options):
+    """Runs of a program that takes as many seconds as its first argument says, and reports when it ran and where."""
+    program = folder / "program"
     program.write_text(f"""#!{sys.executable}
 import json, os, pathlib, sys, time
 begun = time.time()
-time.sleep(0.3)
-pathlib.Path(sys.argv[sys.argv.index("-o") + 1]).touch()
-json.dump({{"begun": begun, "ended": time.time(), "gpu": os.environ["CUDA_VISIBLE_DEVICES"],
+time.sleep(float(sys.argv[1]))
+if "-o" in sys.argv: pathlib.Path(sys.argv[sys.argv.index("-o") + 1]).touch()
+json.dump({{"begun": begun, "ended": time.time(), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),
            "threads": os.environ["OMP_NUM_THREADS"]}}, open(sys.argv[sys.argv.index("--json") + 1], "w"))
 """)
     program.chmod(0o755)
-    options = jobs.parser("", 16, 32, "x").parse_args(["model", "--program", str(program), "--out", str(tmp_path / "out"),
-                                                      "--at-once", "4", "--gpus", "2"])
-    runs = jobs.Runs(options)
-    names = [runs.add(f"run-{index}", "work", output=f"run-{index}.out") for index in range(4)]
-    last = runs.add("last", "work", needs=names, output="last.out")
-    os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    return jobs.Runs(jobs.parser("", 16, 32, "x").parse_args([
+        "model", "--program", str(program), "--out", str(folder / "out"), *options]))
+
+
+def test_runs_share_processors_and_gpus(tmp_path, monkeypatch):
+    """Side by side, with the threads shared out and a GPU each in turn."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    runs = runs_of_a_program(tmp_path, "--at-once", "4", "--gpus", "2")
+    names = [runs.add(f"run-{index}", 0.5, output=f"run-{index}.out") for index in range(4)]
+    last = runs.add("last", 0, needs=names, output="last.out")
     runs.run()
     reports = [runs.report(name) for name in names]
     assert sorted(report["gpu"] for report in reports) == ["0", "0", "1", "1"]
     assert {report["threads"] for report in reports} == {str(max(1, os.cpu_count() // 4))}
     assert max(report["begun"] for report in reports) < min(report["ended"] for report in reports)
     assert runs.report(last)["begun"] > max(report["ended"] for report in reports)
-    assert not list((tmp_path / "out").glob("*.out")) and home
+    assert not list((tmp_path / "out").glob("*.out"))
+
+
+def test_runs_that_take_too_long_are_ended(tmp_path, capsys):
+    """And done by the next call, as are those that start behind them."""
+    for seconds, done in ((60, False), (0, True)):
+        runs = runs_of_a_program(tmp_path, "--end-after", "2")
+        first, second = runs.add("first", 0), runs.add("second", seconds, output="second.out")
+        third = runs.add("third", 0, needs=[second])
+        runs.run()
+        assert runs.report(first) and [runs.report(name) is not None for name in (second, third)] == [done, done]
+        if not done:
+            assert (runs.why_not(second), runs.why_not(third)) == (jobs.ENDED, "not run yet")
+            assert "2 of 3 runs are left" in capsys.readouterr().err
