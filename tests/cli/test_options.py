@@ -26,7 +26,7 @@ CODEBOOKS = ["--codebook-group 16", "--feedback"]
 ANY_PLAN = ["--format hf", "--for vllm", "--store-dtype bf16", "--rule *.q_proj=bits:8"]
 OTHER_FORMAT = ["--gguf-type Q4_K_M"]
 OF_ACTIVATIONS = ["--activation-scale tensor", "--activation-asymmetric"]  # with --activation-bits
-STEPS = ["--lr 0.01", "--epochs 1", "--batch 4"]
+STEPS = ["--lr 0.01", "--epochs 1", "--batch 4", "--unguarded"]
 # --tune is noted by what is named and missing; the others by the method
 END_TO_END = [*STEPS, "--tune norms,scales", "--lr-scales 0.02", "--budget 100k-tokens", "--stop-after 1"]
 LAYERWISE = [*STEPS, "--tune norms", "--loss mse", "--lr-scale 2", "--target float-stream", "--final-norm"]
@@ -112,7 +112,7 @@ MODES = {
                           [*ON_A_CPU, *WRITING, "--lr-zeros 0.1"],
                           [*ROWS, "--loss mse", "--lr-scale 2", "--target float-stream", "--final-norm"],
                           ["--steps", "--reference", "--text", "--output", "--method", "--calibration"]),
-    "tweak, steps": (f"{TWEAK} --steps 2 --tune norms", ["--patch patch", *DEVICE, "--lr 0.01", "--batch 4", "--seed 3"],
+    "tweak, steps": (f"{TWEAK} --steps 2 --tune norms", ["--patch patch", *DEVICE, "--lr 0.01", "--batch 4", "--unguarded", "--seed 3"],
                      [*ON_A_CPU, *WRITING, *EXTERNAL, "--epochs 2", "--budget 5m", "--stop-after 2", "--lr-scales 0.1",
                       "--lr-zeros 0.1"], [*ROWS, "--loss mse", "--lr-scale 2", "--target float-block", "--final-norm"],
                      ["--steps", "--tune", "--reference", "--text", "--output", "--method", "--calibration",

@@ -58,6 +58,19 @@ def test_a_rejected_state_keeps_its_figures(layerwise):
     assert abs(gain - layerwise["guard"]["gain"]) < 1e-6 * abs(gain) + 1e-9
 
 
+@pytest.mark.parametrize("tweak", [["--tweak", "layerwise", "--lr", 0.5, "--loss", "mse"], ["--steps", 2, "--lr", 30]])
+def test_unguarded_the_rejected_state_is_saved(tweak, home, tmp_path):
+    """Its figures are then those of the saved model, and no one takes them for confirmed."""
+    guarded, unguarded = (cli_program.report(
+        *quantize(home, tmp_path / "out", *tweak, *more), "--calibration", home / "calibration.safetensors", to=home)
+        for more in ([], ["--unguarded"]))
+    assert guarded["guard"]["kept"] == "untouched" and "rejected" not in unguarded
+    assert unguarded["guard"]["kept"] == guarded["rejected"]["state"] and not unguarded["guard"]["accepted"]
+    assert unguarded["kld"]["tweaked"] == guarded["rejected"]["kld"]["tweaked"] > unguarded["kld"]["quantized"]
+    assert unguarded["guard"]["gain"] == guarded["guard"]["gain"] < 0
+    assert unguarded["guard"]["reason"].endswith("saved without the guard's consent (--unguarded)")
+
+
 def test_sizes_are_those_on_disk(layerwise, home):
     files = [path for path in (home / "rejected").rglob("*") if path.is_file()]
     assert layerwise["output"] == {"path": str(home / "rejected"), "bytes": sum(path.stat().st_size for path in files)}

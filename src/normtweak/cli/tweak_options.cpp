@@ -125,6 +125,11 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
       ->group(kGroup);
   command.add_flag("--final-norm", choice.final_norm, "Layerwise: also tweak the norm after the last block")
       ->group(kGroup);
+  command
+      .add_flag("--unguarded", choice.unguarded,
+                "Save the tweaked state even if the held-out rows speak against it, as published methods do that have "
+                "no such check")
+      ->group(kGroup);
 }
 
 void add_learned_codes(CLI::App& command, TweakChoice& choice) {
@@ -195,6 +200,7 @@ pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& co
   layerwise.rate_growth = choice.rate_growth;
   layerwise.float_stream = choice.target == "float-stream";
   layerwise.final_norm = choice.final_norm;
+  options.unguarded = choice.unguarded;
   end_to_end.seed = common.seed;
   return options;
 }
@@ -228,6 +234,7 @@ Json tweak_settings(const TweakChoice& choice, const std::string& flag) {
     add("stop-after", choice.stop_after);
     add("batch", choice.batch);
   }
+  if (choice.method != "none" && choice.unguarded) json["unguarded"] = true;
   return json;
 }
 

@@ -17,7 +17,7 @@ struct TweakChoice {
   double scale_rate = 0, zero_rate = 0, rate_growth = 1;
   std::int64_t passes = 0, batch = 0, steps = 0, stop_after = 0;
   std::string loss = "dist";
-  bool final_norm = false;
+  bool final_norm = false, unguarded = false;
   bool learn_codes = false;  // quantize
   double code_rate = tweak::CodeOptions().rate;
 };

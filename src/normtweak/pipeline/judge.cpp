@@ -1,5 +1,6 @@
 #include "normtweak/pipeline/judge.h"
 
+#include <cmath>
 #include <utility>
 
 namespace normtweak::pipeline {
@@ -71,7 +72,8 @@ std::string held_out_name(const calibrate::TokenBatch& rows) {
 }  // namespace
 
 Judged judge_on_held_out(const model::Decoder& exact, const model::Decoder& untouched,
-                         const std::optional<Tweaked>& tweaked, const tweak::TextSplit& text, ProgressSink& progress) {
+                         const std::optional<Tweaked>& tweaked, const tweak::TextSplit& text, bool unguarded,
+                         ProgressSink& progress) {
   Judged judged = {.kept = untouched, .held_out = {}, .rejected = {}, .verdict = {}};
   auto& figures = judged.held_out;
   const evaluate::Windows rows = {.rows = text.confirm, .scored = {}};
@@ -83,6 +85,10 @@ Judged judge_on_held_out(const model::Decoder& exact, const model::Decoder& unto
   judged.verdict = tweaked->won ? tweak::judge(before, after)
                                 : tweak::judge_unchosen(before, after, tweaked->name, text.select.samples());
   judged.kept_tweaked = judged.verdict.accepted;
+  if (unguarded && !judged.kept_tweaked && std::isfinite(judged.verdict.gain)) {
+    judged.kept_tweaked = true;
+    judged.verdict.reason = tweak::unguarded_reason(before, after);
+  }
   if (judged.kept_tweaked) {
     judged.kept = tweaked->model;
   } else {

@@ -17,13 +17,15 @@ struct Judged {
 struct Tweaked {
   model::Decoder model;
   std::string name;  // "last", "0.6 of the way", "tweaked", ...
-  bool won = true;   // on the rows that choose; false: it is scored for the report, and never kept
+  bool won = true;   // on the rows that choose; false: it is scored for the report, and kept only unguarded
 };
 
 // exact: the float model; all in F32. Scores both states on the confirmation rows and keeps `tweaked` only if it won
-// before and its gain is confirmed. tweaked: nullopt if there is no tweaked state.
+// before and its gain is confirmed, or, unguarded, if its divergence is finite. tweaked: nullopt if there is no tweaked
+// state.
 Judged judge_on_held_out(const model::Decoder& exact, const model::Decoder& untouched,
-                         const std::optional<Tweaked>& tweaked, const tweak::TextSplit& text, ProgressSink& progress);
+                         const std::optional<Tweaked>& tweaked, const tweak::TextSplit& text, bool unguarded,
+                         ProgressSink& progress);
 
 // Figures for external texts. tweaked: null if the untouched state is kept.
 std::vector<TextFigures> score_external(const model::Decoder& exact, const model::Decoder& untouched,

@@ -92,7 +92,7 @@ void finish(const FloatModel& floats, const model::Decoder& quantized, std::opti
   if (tweaked) tweaked->model = with_blocks(destination.outside, tweaked->model);
   Judged judged;
   timed(result.seconds, "evaluate", [&] {
-    judged = judge_on_held_out(floats.exact, untouched, tweaked, text.split, progress);
+    judged = judge_on_held_out(floats.exact, untouched, tweaked, text.split, result.tweak.unguarded, progress);
     const auto* kept = judged.kept_tweaked ? &judged.kept : nullptr;
     result.external = score_external(floats.exact, untouched, kept, external.texts, progress);
     if (!external.lambada.empty()) result.lambada = score_lambada(floats.exact, untouched, kept, external, progress);

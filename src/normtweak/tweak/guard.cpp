@@ -97,4 +97,9 @@ Verdict judge_unchosen(const std::vector<double>& untouched, const std::vector<d
   return verdict;
 }
 
+std::string unguarded_reason(const std::vector<double>& untouched, const std::vector<double>& tweaked) {
+  const auto found = finding(measure(untouched, tweaked), std::ssize(untouched));
+  return fmt::format("{}; the tweaked state is saved without the guard's consent (--unguarded)", found);
+}
+
 }  // namespace normtweak::tweak

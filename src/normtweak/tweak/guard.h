@@ -29,4 +29,7 @@ inline constexpr std::string_view kNoneBetter = "no candidate was better than th
 Verdict judge_unchosen(const std::vector<double>& untouched, const std::vector<double>& tweaked, std::string_view name,
                        std::int64_t select_rows);
 
+// The reason of a state that is saved without the guard's consent: what the rows say, and that they were not asked.
+std::string unguarded_reason(const std::vector<double>& untouched, const std::vector<double>& tweaked);
+
 }  // namespace normtweak::tweak
