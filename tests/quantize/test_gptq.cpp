@@ -26,12 +26,16 @@ namespace {
 // may fall to the other side, and takes some of the columns after it along: hence not all codes.
 constexpr double kLeastShareOfCodes = 0.999;
 constexpr double kErrorTolerance = 1e-3;
+// On a GPU errors are fed back by TF32 products, and so it is some 1e-3 of a step (product_precision.h).
+constexpr double kLeastShareOfCodesGpu = 0.995;
+constexpr double kErrorToleranceGpu = 1e-2;
 
 TEST(Gptq, EqualsTheColumnByColumnAlgorithm) {
   for (const auto& device : test::devices()) {
     for (const auto& facts : test::oracle_cases("gptq")) {
       const auto name = facts.at("name").get<std::string>();
       SCOPED_TRACE(name + " on " + device.str());
+      const double tolerance = device.is_cuda() ? kErrorToleranceGpu : kErrorTolerance;
       const auto problem = "gptq_" + facts.at("problem").get<std::string>();
       const auto weight = test::oracle_array(problem + "_weight").to(device);
       const auto hessian = test::oracle_array(problem + "_hessian").to(device);
@@ -44,11 +48,12 @@ TEST(Gptq, EqualsTheColumnByColumnAlgorithm) {
                                          .search_grid = facts.at("search"),
                                          .scale_type = parse_float_type(facts.at("scale_type").get<std::string>())});
       const auto same = result.weight.codes.cpu().eq(test::oracle_array(name + "_codes"));
-      EXPECT_GE(same.to(at::kDouble).mean().item<double>(), kLeastShareOfCodes);
+      EXPECT_GE(same.to(at::kDouble).mean().item<double>(),
+                device.is_cuda() ? kLeastShareOfCodesGpu : kLeastShareOfCodes);
       const double expected = facts.at("layer_error");
       const auto error = layer_error(weight, weights::dequantize(result.weight), hessian);
-      EXPECT_NEAR(error, expected, kErrorTolerance * expected);
-      EXPECT_NEAR(result.layer_error, error, kErrorTolerance * error);
+      EXPECT_NEAR(error, expected, tolerance * expected);
+      EXPECT_NEAR(result.layer_error, error, tolerance * error);
       EXPECT_EQ(result.damping, facts.at("damping"));
     }
   }
