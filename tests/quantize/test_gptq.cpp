@@ -48,7 +48,7 @@ TEST(Gptq, EqualsTheColumnByColumnAlgorithm) {
       const auto error = layer_error(weight, weights::dequantize(result.weight), hessian);
       EXPECT_NEAR(error, expected, kErrorTolerance * expected);
       EXPECT_NEAR(result.layer_error, error, kErrorTolerance * error);
-      EXPECT_EQ(result.damping, facts.at("damping"));
+      EXPECT_EQ(factor.damping, facts.at("damping"));
     }
   }
 }

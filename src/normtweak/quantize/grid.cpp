@@ -110,13 +110,7 @@ Grid search_grid(const at::Tensor& groups, const AffineOptions& options) {
   const auto rows_per_tile = rows.is_cpu()
                                  ? std::max<std::int64_t>(1, kTileCpu / rows.size(1) / kSearchedLanes) * kSearchedLanes
                                  : std::max<std::int64_t>(1, kTileGpu / rows.size(1));
-  if (rows.is_cpu()) {
-    for_each_slice(rows.size(0), rows_per_tile, search);
-  } else {
-    for (std::int64_t first = 0; first < rows.size(0); first += rows_per_tile) {
-      search(first, std::min(rows_per_tile, rows.size(0) - first));
-    }
-  }
+  for_each_slice(rows.device(), rows.size(0), rows_per_tile, search);
   return {scales.view(shape), zeros.view(shape)};
 }
 
@@ -126,6 +120,17 @@ at::Tensor nearest_steps(const at::Tensor& groups, const Grid& grid, const Affin
   const auto top = top_code(options.bits);
   if (options.float_zeros) return steps.add_(zeros).round_().clamp_(0, top).sub_(zeros);
   return steps.round_().clamp_(-zeros, top - zeros);
+}
+
+weights::AffineWeight affine_weight(const at::Tensor& codes, const Grid& grid, const AffineOptions& options) {
+  return {.codes = codes.to(at::kByte),
+          .scales = grid.scales,
+          .zeros = grid.zeros,
+          .bits = options.bits,
+          .group_size = options.group_size,
+          .symmetric = options.symmetric,
+          .float_zeros = options.float_zeros,
+          .scale_type = options.scale_type};
 }
 
 at::Tensor phase_of(const at::Tensor& zeros) { return zeros.round() - zeros; }

@@ -9,8 +9,6 @@
 #include "normtweak/quantize/codebook_descent.h"
 #include "normtweak/quantize/coordinate_descent.h"
 #include "normtweak/quantize/gptq.h"
-#include "normtweak/quantize/gptq_on_blocks.h"
-#include "normtweak/quantize/gptq_on_codebooks.h"
 #include "normtweak/quantize/kmeans.h"
 #include "normtweak/quantize/rtn.h"
 

@@ -27,7 +27,7 @@ struct LinearPlan {
   std::optional<bool> search_grid = {};   // shrink each group's range to minimise Σ |error|^2.4
   int codebook_group = 0;                 // k-means: input columns per codebook; 0: one codebook per output channel
   bool sensitivity = false;               // k-means without feedback: weight each column by its Hessian diagonal
-  std::optional<bool> feedback = {};      // k-means: round column by column as GPTQ does (gptq_on_codebooks.h)
+  std::optional<bool> feedback = {};      // k-means: round column by column as GPTQ does (codebook_columns.h)
   std::optional<bool> act_order = {};     // feedback: columns in order of decreasing Hessian diagonal
   std::optional<int> sweeps = {};         // feedback: coordinate-descent sweeps afterwards (coordinate_descent.h)
   double damping = 0.01;                  // feedback: added to the Hessian's diagonal, as a share of its mean
