@@ -54,7 +54,7 @@ TEST(Gptq, EqualsTheColumnByColumnAlgorithm) {
       const auto error = layer_error(weight, weights::dequantize(result.weight), hessian);
       EXPECT_NEAR(error, expected, tolerance * expected);
       EXPECT_NEAR(result.layer_error, error, tolerance * error);
-      EXPECT_EQ(result.damping, facts.at("damping"));
+      EXPECT_EQ(factor.damping, facts.at("damping"));
     }
   }
 }

@@ -10,7 +10,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/quantize/block_descent.h"
 #include "normtweak/quantize/block_search.h"
-#include "normtweak/quantize/gptq_on_blocks.h"
+#include "normtweak/quantize/gptq.h"
 #include "support/devices.h"
 
 namespace normtweak::quantize {

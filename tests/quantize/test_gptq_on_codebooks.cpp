@@ -17,7 +17,6 @@
 #include "normtweak/base/error.h"
 #include "normtweak/quantize/codebook_descent.h"
 #include "normtweak/quantize/gptq.h"
-#include "normtweak/quantize/gptq_on_codebooks.h"
 #include "normtweak/quantize/gptq_run.h"
 #include "normtweak/quantize/hessian.h"
 #include "oracle.h"

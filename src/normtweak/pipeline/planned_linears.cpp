@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "normtweak/quantize/block_search.h"
+#include "normtweak/weights/float8.h"
 
 namespace normtweak::pipeline {
 
@@ -123,6 +124,9 @@ weights::Weight outline(const model::LinearShape& shape, const quantize::LinearP
                                    .bits = plan.bits,
                                    .codebook_type = plan.scale_type};
   }
+  if (quantize::find_quantizer(plan.method).gives_float8) {
+    return weights::float8_weight(codes, empty(shape.out, 1, at::kFloat), plan.scale_type);
+  }
   const auto groups = plan.group_size > 0 ? shape.in / plan.group_size : 1;
   return weights::AffineWeight{.codes = codes,
                                .scales = empty(shape.out, groups, at::kFloat),
@@ -156,11 +160,12 @@ bool wants_learned_rounding(const std::vector<PlannedLinear>& linears) {
   });
 }
 
-LearnedCodes learned_codes(const std::vector<PlannedLinear>& linears) {
+LearnedCodes learned_codes(const std::vector<PlannedLinear>& linears, const tweak::CodeOptions& options) {
   LearnedCodes learned;
   for (const auto& linear : linears) {
     if (!linear.plan) continue;
     ++learned.quantized;
+    if (!learns(options, linear.shape.name)) continue;
     if (!std::holds_alternative<weights::AffineWeight>(outline(linear.shape, *linear.plan))) continue;
     ++learned.linears;
     learned.weights += linear.shape.out * linear.shape.in;

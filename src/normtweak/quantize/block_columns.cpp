@@ -95,7 +95,7 @@ at::Tensor BlockColumns::values(const at::Tensor& codes) const {
   return (grid.minima.defined() ? by_sub + grid.minima.unsqueeze(1) : by_sub).view(codes.sizes());
 }
 
-weights::BlockWeight BlockColumns::weight_of(const at::Tensor& codes, std::int64_t out) const {
+weights::BlockWeight BlockColumns::weight_of_codes(const at::Tensor& codes, std::int64_t out) const {
   const auto for_channels = [out](const at::Tensor& by_column) {
     return by_column.defined() ? by_column.t().slice(0, 0, out).contiguous() : by_column;
   };
@@ -106,6 +106,10 @@ weights::BlockWeight BlockColumns::weight_of(const at::Tensor& codes, std::int64
                        .sub_scales = nested ? for_channels(sub_scales) : at::Tensor(),
                        .sub_minima = nested ? for_channels(sub_minima) : at::Tensor()},
                       type_);
+}
+
+weights::BlockWeight BlockColumns::weight_of(const at::Tensor& steps, std::int64_t out) const {
+  return weight_of_codes(codes_of(at::arange(steps.size(0), steps.options().dtype(at::kLong)), steps), out);
 }
 
 }  // namespace normtweak::quantize

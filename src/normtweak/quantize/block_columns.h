@@ -21,8 +21,9 @@ class BlockColumns : public GptqGrid {
   at::Tensor codes_of(const at::Tensor& columns, const at::Tensor& steps) const;
   // The values of codes of all columns, f32 [in, out].
   at::Tensor values(const at::Tensor& codes) const;
-  // The first `out` channels.
-  weights::BlockWeight weight_of(const at::Tensor& codes, std::int64_t out) const;
+  // The first `out` channels, of codes or steps of all columns.
+  weights::BlockWeight weight_of_codes(const at::Tensor& codes, std::int64_t out) const;
+  weights::BlockWeight weight_of(const at::Tensor& steps, std::int64_t out) const;
 
   const weights::BlockType& type() const { return type_; }
   std::int64_t blocks() const { return scales.size(0); }

@@ -68,11 +68,7 @@ BlockGrid search_blocks(const at::Tensor& values, const at::Tensor& importance, 
     for (std::size_t i = 0; i < targets.size(); ++i) targets[i].narrow(0, first, size).copy_(found[i]);
   };
   const auto tile = std::max<std::int64_t>(1, (values.is_cpu() ? kTileCpu : kTileGpu) / type.block_size);
-  if (values.is_cpu()) {
-    for_each_slice(count, tile, search);
-  } else {
-    for (std::int64_t first = 0; first < count; first += tile) search(first, std::min(tile, count - first));
-  }
+  for_each_slice(values.device(), count, tile, search);
   check_floats(grid);
   return grid;
 }

@@ -1,8 +1,6 @@
 #include "normtweak/quantize/codebook_descent.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/core/grad_mode.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/where.h>
@@ -13,43 +11,35 @@
 #include <vector>
 
 #include "normtweak/base/device/matrix_product.h"
-#include "normtweak/quantize/channel_slices.h"
 #include "normtweak/quantize/codebook_columns.h"
-#include "normtweak/quantize/descent_step.h"
-#include "normtweak/quantize/gptq_block.h"
-#include "normtweak/quantize/product_precision.h"
+#include "normtweak/quantize/descent_columns.h"
 
 namespace normtweak::quantize {
 namespace {
 
 using weights::CodebookWeight;
 
-// The work on a slice of output channels. All matrices are transposed: the columns of the weight are rows.
-class CodebookDescent {
+class CodebookDescent : DescentColumns {
  public:
   CodebookDescent(const CodebookWeight& rounded, const at::Tensor& weight, const at::Tensor& hessian)
-      : hessian_(hessian),
-        out_(weight.size(0)),
-        in_(weight.size(1)),
-        weight_(padded_columns(weight)),
-        grid_(rounded),
-        codes_(padded_columns(rounded.codes.to(at::kFloat))),
-        values_(at::empty_like(weight_)),
-        errors_(at::empty_like(weight_)) {
-    for (std::int64_t first = 0; first < in_; first += grid_.span()) take_values(first);
+      : DescentColumns(weight, hessian), grid_(rounded), codes_(padded_columns(rounded.codes.to(at::kFloat))) {
+    values_ = at::empty_like(weight_);
+    errors_ = at::empty_like(weight_);
+    for (std::int64_t first = 0; first < in(); first += grid_.span()) take_entries(first);
   }
 
   void sweep() {
-    for (std::int64_t begin = 0; begin < in_; begin += grid_.span()) {
+    for (std::int64_t begin = 0; begin < in(); begin += grid_.span()) {
       const auto end = begin + grid_.span();
       fit_entries(begin, end);
       for (auto first = begin; first < end; first += kRoundedColumns) {
-        round_columns(first, std::min<std::int64_t>(end, first + kRoundedColumns));
+        const auto last = std::min<std::int64_t>(end, first + kRoundedColumns);
+        round_columns(first, last, grid_.of_columns(columns(first, last)), codes_.slice(0, first, last));
       }
     }
   }
 
-  CodebookWeight result() const { return grid_.weight_of(codes_, out_); }
+  CodebookWeight result() const { return grid_.weight_of(codes_, out()); }
 
  private:
   // f32 [2^bits, out]: of the group that begins at this column.
@@ -59,7 +49,7 @@ class CodebookDescent {
     return columns.slice(0, begin, begin + grid_.span());
   }
 
-  void take_values(std::int64_t begin) {
+  void take_entries(std::int64_t begin) {
     const auto codes = of_group(codes_, begin).to(at::kLong);
     of_group(values_, begin).copy_(entries_at(begin).gather(0, codes));
     of_group(errors_, begin).copy_(of_group(weight_, begin) - of_group(values_, begin));
@@ -73,9 +63,9 @@ class CodebookDescent {
 
   // Of the columns [begin, end), a group. Accepted or not for each channel after rounding.
   void fit_entries(std::int64_t begin, std::int64_t end) {
-    const auto rows = hessian_.slice(0, begin, end), own = rows.slice(1, begin, end);
+    const auto own = hessian_.slice(0, begin, end).slice(1, begin, end);
     const auto codes = codes_.slice(0, begin, end).to(at::kLong);
-    const auto right = sum_by_code(matmul_transposed(rows, errors_.t()), codes).t().to(at::kDouble);
+    const auto right = sum_by_code(felt_by(begin, end), codes).t().to(at::kDouble);
     std::vector<at::Tensor> matrix;
     for (std::int64_t entry = 0; entry < grid_.entries.size(1); ++entry) {
       const auto with_entry = codes.eq(entry).to(at::kFloat);
@@ -88,7 +78,7 @@ class CodebookDescent {
     const auto gain = gain_of((fitted - entries).t().to(at::kDouble), equations, right);
     entries.copy_(at::where((gain > 0).unsqueeze(0), fitted, entries));  // false for NaN
     sort_entries(begin, codes);
-    take_values(begin);
+    take_entries(begin);
   }
 
   // Rounding expects ascending entries: the codes follow those that have changed places.
@@ -99,62 +89,14 @@ class CodebookDescent {
     of_group(codes_, begin).copy_(order.argsort(std::int64_t{0}, /*descending=*/false).gather(0, codes));
   }
 
-  void round_columns(std::int64_t first, std::int64_t last) {
-    const auto pull = pull_on(hessian_, first, last);
-    const auto target = weight_.slice(0, first, last) + matmul_transposed(pull.t(), errors_.t());
-    const auto moved = at::empty_like(target);
-    round_block({.target = target,
-                 .original = values_.slice(0, first, last),
-                 .grids = grid_.of_columns(at::arange(first, last, weight_.options().dtype(at::kLong))),
-                 .feedback = pull.slice(0, first, last).contiguous(),
-                 .steps = codes_.slice(0, first, last),
-                 .errors = moved});
-    errors_.slice(0, first, last).add_(moved);
-    values_.slice(0, first, last).sub_(moved);
-  }
-
-  const at::Tensor& hessian_;  // f32 [in, in]: live_part()
-  std::int64_t out_, in_;
-  at::Tensor weight_;  // f32 [in, out]
   CodebookColumns grid_;
-  at::Tensor codes_;            // f32 [in, out]
-  at::Tensor values_, errors_;  // f32 [in, out]: dequantized, and weight - values
+  at::Tensor codes_;  // f32 [in, out]
 };
-
-// Channels at a time: on a GPU, bounded by the memory of the normal equations.
-std::int64_t slice_size(const at::Tensor& weight, const CodebookWeight& rounded) {
-  constexpr std::int64_t kNumbers = std::int64_t{1} << 26;
-  if (weight.is_cpu()) return kRoundedChannels;
-  return std::max<std::int64_t>(1, (kNumbers >> (2 * rounded.bits)) / kRoundedLanes) * kRoundedLanes;
-}
 
 }  // namespace
 
 void descend(CodebookWeight& rounded, const at::Tensor& weight, const at::Tensor& hessian, double added, int sweeps) {
-  const at::NoGradGuard no_grad;
-  const RoundingProducts precision;
-  const auto live = live_part(hessian, added);
-  const auto old = rounded;  // other handles may share its tensors
-  rounded.codes = at::empty_like(old.codes);
-  rounded.codebook = at::empty_like(old.codebook);
-  const auto refit = [&](std::int64_t first, std::int64_t count) {
-    auto rows = old;
-    rows.codes = old.codes.narrow(0, first, count);
-    rows.codebook = old.codebook.narrow(0, first, count);
-    CodebookDescent descent(rows, weight.narrow(0, first, count), live);
-    for (int sweep = 0; sweep < sweeps; ++sweep) descent.sweep();
-    const auto found = descent.result();
-    rounded.codes.narrow(0, first, count).copy_(found.codes);
-    rounded.codebook.narrow(0, first, count).copy_(found.codebook);
-  };
-  const auto size = slice_size(weight, old);
-  if (weight.is_cpu()) {
-    for_each_slice(weight.size(0), size, refit);
-  } else {
-    for (std::int64_t first = 0; first < weight.size(0); first += size) {
-      refit(first, std::min(size, weight.size(0) - first));
-    }
-  }
+  descend_in_slices<CodebookDescent>(rounded, weight, hessian, added, sweeps, std::int64_t{1} << rounded.bits);
 }
 
 }  // namespace normtweak::quantize

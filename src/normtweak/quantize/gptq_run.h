@@ -47,7 +47,7 @@ auto for_channels(const at::Tensor& weight, const Run& run) {
     results[0] = run(weight);
     return results;
   }
-  for_each_slice(weight.size(0), kRoundedChannels, [&](std::int64_t first, std::int64_t) {
+  for_each_slice(weight.device(), weight.size(0), kRoundedChannels, [&](std::int64_t first, std::int64_t) {
     const auto i = static_cast<std::size_t>(first / kRoundedChannels);
     results[i] = run(slices[i]);
   });

@@ -33,12 +33,6 @@ double smallest_normal(at::ScalarType type) { return type == at::kHalf ? 0x1p-14
 
 double top_code(int bits) { return (1 << bits) - 1; }
 
-// A subnormal scale has lost precision, and some kernels flush it to 0. Codes are computed for the rounded scale, the
-// only one that a reader of the file sees.
-at::Tensor storable(const at::Tensor& scales, at::ScalarType type) {
-  return scales.clamp_min(smallest_normal(type)).to(type).to(at::kFloat);
-}
-
 Range range_of(const at::Tensor& groups, bool symmetric) {
   auto [low, high] = range_of_groups(groups);
   if (!symmetric) return {low, high};
@@ -49,7 +43,7 @@ Range range_of(const at::Tensor& groups, bool symmetric) {
 Grid grid_of(const Range& range, const AffineOptions& options) {
   const auto top = top_code(options.bits);
   // Divides by a tensor: for a plain number CUDA multiplies by its reciprocal, which rounds differently from the CPU.
-  auto scales = storable((range.high - range.low) / at::full_like(range.high, top), options.scale_type);
+  auto scales = storable_scales((range.high - range.low) / at::full_like(range.high, top), options.scale_type);
   if (options.symmetric) return {scales, at::full_like(scales, 1 << (options.bits - 1))};
   auto zeros = (-range.low / scales).clamp(0, top);
   if (options.float_zeros) return {scales, zeros.to(options.scale_type).to(at::kFloat)};
@@ -110,13 +104,7 @@ Grid search_grid(const at::Tensor& groups, const AffineOptions& options) {
   const auto rows_per_tile = rows.is_cpu()
                                  ? std::max<std::int64_t>(1, kTileCpu / rows.size(1) / kSearchedLanes) * kSearchedLanes
                                  : std::max<std::int64_t>(1, kTileGpu / rows.size(1));
-  if (rows.is_cpu()) {
-    for_each_slice(rows.size(0), rows_per_tile, search);
-  } else {
-    for (std::int64_t first = 0; first < rows.size(0); first += rows_per_tile) {
-      search(first, std::min(rows_per_tile, rows.size(0) - first));
-    }
-  }
+  for_each_slice(rows.device(), rows.size(0), rows_per_tile, search);
   return {scales.view(shape), zeros.view(shape)};
 }
 
@@ -128,7 +116,22 @@ at::Tensor nearest_steps(const at::Tensor& groups, const Grid& grid, const Affin
   return steps.round_().clamp_(-zeros, top - zeros);
 }
 
+weights::AffineWeight affine_weight(const at::Tensor& codes, const Grid& grid, const AffineOptions& options) {
+  return {.codes = codes.to(at::kByte),
+          .scales = grid.scales,
+          .zeros = grid.zeros,
+          .bits = options.bits,
+          .group_size = options.group_size,
+          .symmetric = options.symmetric,
+          .float_zeros = options.float_zeros,
+          .scale_type = options.scale_type};
+}
+
 at::Tensor phase_of(const at::Tensor& zeros) { return zeros.round() - zeros; }
+
+at::Tensor storable_scales(const at::Tensor& scales, at::ScalarType type) {
+  return scales.clamp_min(smallest_normal(type)).to(type).to(at::kFloat);
+}
 
 void check_scales(const at::Tensor& scales, at::ScalarType scale_type) {
   if (all_finite(scales)) return;

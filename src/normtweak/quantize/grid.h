@@ -3,6 +3,8 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include "normtweak/weights/affine_weight.h"
+
 namespace normtweak::quantize {
 
 // Of all quantizers that give affine weights. The functions below read no group size: they are given groups.
@@ -42,8 +44,15 @@ Grid search_grid(const at::Tensor& groups, const AffineOptions& options);
 // The nearest code minus the zero-point, f32: value = result * scale. Halves round to even.
 at::Tensor nearest_steps(const at::Tensor& groups, const Grid& grid, const AffineOptions& options);
 
+// codes: [out, in], whole numbers in [0, 2^bits); grid: [out, groups].
+weights::AffineWeight affine_weight(const at::Tensor& codes, const Grid& grid, const AffineOptions& options);
+
 // The offset of the grid's steps from integers: 0 for integer zero-points.
 at::Tensor phase_of(const at::Tensor& zeros);
+
+// Rounded to the type, f32. A subnormal scale has lost precision, and some kernels flush it to 0. Codes are computed
+// for the rounded scale, the only one that a reader of the file sees.
+at::Tensor storable_scales(const at::Tensor& scales, at::ScalarType type);
 
 // Throws Error if a scale overflowed its dtype. Clamping the scale instead would silently clip the weights.
 void check_scales(const at::Tensor& scales, at::ScalarType scale_type);

@@ -13,14 +13,7 @@ weights::AffineWeight quantize_rtn(const at::Tensor& weight, const AffineOptions
   const auto grid = fit_grid(groups, options);
   check_scales(grid.scales, options.scale_type);
   const auto codes = nearest_steps(groups, grid, options).add_(grid.zeros.unsqueeze(-1)).round_();
-  return {.codes = codes.view({out, in}).to(at::kByte),
-          .scales = grid.scales,
-          .zeros = grid.zeros,
-          .bits = options.bits,
-          .group_size = options.group_size,
-          .symmetric = options.symmetric,
-          .float_zeros = options.float_zeros,
-          .scale_type = options.scale_type};
+  return affine_weight(codes.view({out, in}), grid, options);
 }
 
 }  // namespace normtweak::quantize

@@ -167,14 +167,7 @@ weights::AffineWeight LearnedRounding::weight() const {
   const auto out = groups_.size(0);
   auto codes = groups_ / found.scales.unsqueeze(-1);
   codes.add_(found.zeros.unsqueeze(-1)).add_(state_.offsets).round_().clamp_(0, top_code(options_));
-  return {.codes = codes.view({out, -1}).to(at::kByte),
-          .scales = found.scales,
-          .zeros = found.zeros,
-          .bits = options_.bits,
-          .group_size = options_.group_size,
-          .symmetric = options_.symmetric,
-          .float_zeros = options_.float_zeros,
-          .scale_type = options_.scale_type};
+  return affine_weight(codes.view({out, -1}), found, options_);
 }
 
 // With q the rounded sum before it is clamped, and `inside` where clamping leaves it:
