@@ -67,7 +67,8 @@ at::Tensor hessian_of(std::int64_t tokens, std::int64_t in) {
 TEST(Gptq, BeatsRoundToNearest) {
   const auto weight = at::randn({40, 128}), hessian = hessian_of(512, 128);
   for (const bool act_order : {false, true}) {
-    const auto result = quantize_gptq(weight, factor_hessian(hessian, {.act_order = act_order}), {.group_size = 32});
+    const auto result =
+        quantize_gptq(weight, factor_hessian(hessian, {.act_order = act_order}), AffineOptions{.group_size = 32});
     const auto rounded = quantize_rtn(weight, {.group_size = 32});
     EXPECT_LT(result.layer_error, 0.7 * layer_error(weight, weights::dequantize(rounded), hessian));
   }
@@ -76,7 +77,7 @@ TEST(Gptq, BeatsRoundToNearest) {
 TEST(Gptq, IsRoundToNearestForInputsWithoutCorrelation) {
   const auto weight = at::randn({30, 96});
   for (const auto& hessian : {at::eye(96), at::zeros({96, 96})}) {  // zeros: no token ever reached the linear
-    const auto result = quantize_gptq(weight, factor_hessian(hessian, {}), {.group_size = 32});
+    const auto result = quantize_gptq(weight, factor_hessian(hessian, {}), AffineOptions{.group_size = 32});
     const auto rounded = quantize_rtn(weight, {.group_size = 32});
     EXPECT_TRUE(result.weight.codes.equal(rounded.codes));
     EXPECT_TRUE(result.weight.scales.equal(rounded.scales));
@@ -86,17 +87,17 @@ TEST(Gptq, IsRoundToNearestForInputsWithoutCorrelation) {
 TEST(Gptq, StackedLinearsAreQuantizedApart) {
   const auto first = at::randn({20, 64}), second = at::randn({150, 64});
   const auto factor = factor_hessian(hessian_of(300, 64), {.act_order = true});
-  const auto stacked = quantize_gptq(at::cat({first, second}), factor, {.group_size = 16}).weight;
+  const auto stacked = quantize_gptq(at::cat({first, second}), factor, AffineOptions{.group_size = 16}).weight;
   // Slices of rows fall otherwise, and products of other sizes round their last digit otherwise.
-  const auto alone = quantize_gptq(second, factor, {.group_size = 16}).weight;
+  const auto alone = quantize_gptq(second, factor, AffineOptions{.group_size = 16}).weight;
   EXPECT_GE(stacked.codes.narrow(0, 20, 150).eq(alone.codes).to(at::kFloat).mean().item<float>(), 0.999F);
   EXPECT_TRUE(stacked.scales.narrow(0, 20, 150).equal(alone.scales));
 }
 
 TEST(Gptq, IsRepeatable) {
   const auto weight = at::randn({200, 256}), hessian = hessian_of(300, 256);
-  const auto once = quantize_gptq(weight, factor_hessian(hessian, {}), {.group_size = 64});
-  const auto again = quantize_gptq(weight, factor_hessian(hessian, {}), {.group_size = 64});
+  const auto once = quantize_gptq(weight, factor_hessian(hessian, {}), AffineOptions{.group_size = 64});
+  const auto again = quantize_gptq(weight, factor_hessian(hessian, {}), AffineOptions{.group_size = 64});
   EXPECT_TRUE(once.weight.codes.equal(again.weight.codes));
   EXPECT_EQ(once.layer_error, again.layer_error);
 }
@@ -121,7 +122,7 @@ TEST(Gptq, RaisesDampingForASingularHessian) {
     SCOPED_TRACE(row.name);
     const auto factor = factor_hessian(row.hessian, {.damping = row.damping});
     EXPECT_NEAR(factor.damping, row.taken, 1e-9);
-    const auto result = quantize_gptq(weight, factor, {.group_size = 16});
+    const auto result = quantize_gptq(weight, factor, AffineOptions{.group_size = 16});
     EXPECT_TRUE(std::isfinite(result.layer_error));
     EXPECT_TRUE(weights::dequantize(result.weight).isfinite().all().item<bool>());
   }
@@ -142,11 +143,11 @@ TEST(Gptq, RefusesAWeightThatDoesNotFit) {
   const auto factor = factor_hessian(hessian_of(100, 8), {});
   auto nan = at::ones({2, 8});
   nan[1][1] = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_THROW(quantize_gptq(nan, factor, {.group_size = 0}), Error);
-  EXPECT_THROW(quantize_gptq(at::ones({2, 6}), factor, {.group_size = 0}), Error);
-  EXPECT_THROW(quantize_gptq(at::ones({2, 8}), factor, {.group_size = 3}), Error);
-  EXPECT_THROW(quantize_gptq(at::ones({2, 8}), factor, {.bits = 7, .group_size = 0}), Error);
-  EXPECT_THROW(quantize_gptq(at::ones({2, 8}) * 1e7, factor, {.group_size = 0}), Error);
+  EXPECT_THROW(quantize_gptq(nan, factor, AffineOptions{.group_size = 0}), Error);
+  EXPECT_THROW(quantize_gptq(at::ones({2, 6}), factor, AffineOptions{.group_size = 0}), Error);
+  EXPECT_THROW(quantize_gptq(at::ones({2, 8}), factor, AffineOptions{.group_size = 3}), Error);
+  EXPECT_THROW(quantize_gptq(at::ones({2, 8}), factor, AffineOptions{.bits = 7, .group_size = 0}), Error);
+  EXPECT_THROW(quantize_gptq(at::ones({2, 8}) * 1e7, factor, AffineOptions{.group_size = 0}), Error);
 }
 
 TEST(InputHessian, IsFactoredOnceForTheSameOptions) {

@@ -8,7 +8,6 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
-
 #include <cmath>
 #include <string>
 #include <utility>

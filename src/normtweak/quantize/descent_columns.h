@@ -7,8 +7,8 @@
 #include "normtweak/quantize/channel_rows.h"
 #include "normtweak/quantize/channel_slices.h"
 #include "normtweak/quantize/descent_step.h"
-#include "normtweak/quantize/product_precision.h"
 #include "normtweak/quantize/gptq_block.h"
+#include "normtweak/quantize/product_precision.h"
 
 namespace normtweak::quantize {
 
