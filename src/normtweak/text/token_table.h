@@ -1,38 +1,35 @@
 // A set of strings that is matched against a text in one pass.
 #pragma once
-#include <array>
 #include <cstdint>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "normtweak/text/regex.h"
+#include "normtweak/text/token_automaton.h"
 
 namespace normtweak::text {
 
-// A sorted list, in which each byte of the text narrows the range of keys that still match. A trie of nodes would take
-// a hundred bytes for every byte of a key.
+// Reads the text from its end: what begins at a place is then known before anything to the left of it is looked at.
 class TokenTable {
  public:
-  using Entry = std::pair<std::string_view, std::int64_t>;  // key and value
+  using Entry = TokenAutomaton::Entry;
 
   struct Match {
     Span span;
     std::int64_t value = 0;
   };
 
-  TokenTable() = default;
-  // The keys must outlive the table. An empty key is ignored; of equal keys the first wins.
-  explicit TokenTable(std::vector<Entry> entries);
+  // An empty key is ignored; of equal keys the first wins. The strings are not kept.
+  explicit TokenTable(std::vector<Entry> entries = {});
 
-  // Leftmost-longest, non-overlapping matches.
+  // The longest key that begins at each place where one begins, from the last place to the first.
+  std::vector<Match> longest_at_each(std::string_view text) const;
+
+  // Leftmost-longest, non-overlapping matches, from left to right.
   std::vector<Match> find_all(std::string_view text) const;
 
  private:
-  Match longest_at(std::string_view text, std::size_t at) const;  // an empty span if nothing starts there
-
-  std::vector<Entry> entries_;
-  std::array<bool, 256> starts_ = {};  // first bytes of keys, for fast skipping
+  TokenAutomaton automaton_;
 };
 
 }  // namespace normtweak::text
