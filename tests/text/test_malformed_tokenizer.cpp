@@ -162,6 +162,20 @@ TEST(MalformedTokenizer, ManyPiecesTogetherGrowNoFurtherThanOne) {
   EXPECT_TRUE(refused.ends_with(" bytes of a text; the tokenizer is damaged")) << refused;
 }
 
+TEST(MalformedTokenizer, LongTokensAreLimited) {
+  auto document = small_tokenizer();
+  document["model"] = {{"type", "WordPiece"},
+                       {"continuing_subword_prefix", ""},
+                       {"max_input_chars_per_word", 9},
+                       {"vocab", {{"<unk>", 0}}},
+                       {"unk_token", "<unk>"}};
+  document["model"]["vocab"][std::string(9 << 20, 'a')] = 1;
+  EXPECT_EQ(
+      message_of<Error>([&] { text::Tokenizer(document, "t.json"); }),
+      "t.json: model.vocab: the tokens of more than 128 bytes have 9437184 bytes together, and at most 8388608 are "
+      "read; the tokenizer is damaged");
+}
+
 // Two signs for a space that take turns: each step puts its own in front of what the other one made.
 TEST(MalformedTokenizer, WordsThatGrowWithoutEndAreRefused) {
   auto document = small_tokenizer();

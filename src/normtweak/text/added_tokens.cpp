@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "normtweak/base/about.h"
 #include "normtweak/text/characters.h"
 
 namespace normtweak::text {
@@ -34,19 +35,16 @@ bool stands_alone(std::string_view text, Span match) {
   return !ends_with_word(text.substr(0, match.begin)) && !starts_with_word(text.substr(match.end));
 }
 
-// The tables take 16 bytes for a byte of a token, so that tokens may grow less than texts: byte-level characters have
-// two bytes, and the mark for a space has three.
+// They stay in memory, so that tokens may grow less than texts: byte-level characters have two bytes, and the mark for
+// a space has three.
 constexpr std::size_t kMostGrowth = 4;
 
 std::string normal_form(std::string_view content, const Normalizer& normalizer, Growth& growth,
                         std::string_view origin) {
   std::string storage;
   bool is_first = true;
-  try {
-    return std::string(normalizer.normalize(content, storage, is_first, growth));
-  } catch (const Error& error) {
-    fail("{}: the added token {}: {}", origin, show(content), error.what());
-  }
+  return about(fmt::format("{}: added_tokens: {}", origin, show(content)),
+               [&] { return std::string(normalizer.normalize(content, storage, is_first, growth)); });
 }
 
 }  // namespace
@@ -122,7 +120,9 @@ void AddedTokens::build_tables(const Normalizer& normalizer, std::string_view or
     }
     entries.at(token.normalized ? 1 : 0).emplace_back(matched(place), id);
   }
-  for (std::size_t i = 0; i < entries.size(); ++i) tables_.at(i) = TokenTable(std::move(entries.at(i)));
+  about(fmt::format("{}: added_tokens", origin), [&] {
+    for (std::size_t i = 0; i < entries.size(); ++i) tables_.at(i) = TokenTable(std::move(entries.at(i)));
+  });
 }
 
 std::string_view AddedTokens::matched(std::uint32_t place) const {
