@@ -38,6 +38,8 @@ def safetensors_seeds():
     data = save({"a": torch.zeros(2, 2, 3), "b": torch.zeros(8, dtype=torch.int8), "c": torch.zeros(4).half()})
     (length,) = struct.unpack_from("<Q", data)
     yield "header.json", data[8:8 + length]
+    # Found: half a second for the message about one word of many letters.
+    yield "refused_long_word.safetensors", data[:8] + data[8:8 + length].replace(b"F16", b"a" * 5000)
 
 
 def pytorch_seeds():
@@ -112,6 +114,25 @@ def sentencepiece_model(kind):
 def tokenizer_seeds():
     for name, tokenizer in tokenizers():
         yield f"{name}.json", tokenizer.to_str()
+    for name, tokenizer in long_tokens():
+        yield f"long_{name}.json", tokenizer.to_str()
+
+
+def long_tokens():
+    """Tokens of thousands of bytes, and texts that come near them: the work must not be the product of their sizes."""
+    grown = small_tokenizer(ByteLevel(add_prefix_space=True), normalizers.Replace(Regex(r"\s+"), "a" * 5000))
+    yield "added", text_tokenizers.add_demanding(grown)  # found: the normalizer grows the text as well
+    grow = normalizers.Replace(Regex(r"\s+"), "a" * 2000)
+    tokens = ["a", "ab", "a" * 200, "a" * 300 + "b", "a" * 3000 + "b"]
+    pieces = Tokenizer(models.WordPiece({token: id for id, token in enumerate(["[UNK]", *tokens, *("##" + token for token in tokens)])},
+                                        unk_token="[UNK]", max_input_chars_per_word=10**6))
+    pieces.normalizer, pieces.decoder = grow, decoders.WordPiece()
+    yield "word_piece", pieces
+    unigram = Tokenizer(models.Unigram([("<unk>", 0.0), *((token, -float(len(token))) for token in tokens)], 0, False))
+    unigram.normalizer, unigram.decoder = grow, decoders.Sequence([decoders.Replace("a", "aa"), decoders.Fuse()])
+    yield "unigram", unigram
+    literal = small_tokenizer(pre_tokenizers.Split("a" * 1500 + "b", "isolated"), grow, unk_token="<|endoftext|>")
+    yield "literal", literal
 
 
 def tokenizer_folder_seeds():

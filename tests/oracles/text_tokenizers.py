@@ -84,6 +84,14 @@ def add_demanding(tokenizer):
     return tokenizer
 
 
+def add_nested(tokenizer):
+    """Added tokens that begin, end and overlap each other, in both texts that they are looked for in."""
+    tokens = ["t", "th", "the ", "he", "he c", "e co", "in", "ing", "ing the", "aa", "aaa", "ab", "  ", "    ", " a", "a "]
+    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in tokens[::2]])
+    tokenizer.add_tokens([AddedToken(token, lstrip=token == " a", rstrip=token == "    ") for token in tokens[1::2]])
+    return tokenizer
+
+
 def llama3():
     tokenizer = train(splits(LLAMA3))
     extra = ["Ġquantization", "International", "ĠÐĲ", "ĊĊĊĊ", "xyzzy", "12", "Ã©", "<>"]
@@ -149,6 +157,7 @@ def demanding():
     yield "roberta", roberta()
     yield "added_nfc", add_demanding(train(splits(QWEN2), normalizers.NFC()))
     yield "added_nfd", add_demanding(train(ByteLevel(add_prefix_space=False), normalizers.NFD()))
+    yield "added_nested", add_nested(train(ByteLevel(add_prefix_space=False), normalizers.Lowercase()))
     yield "rewriting", rewriting()
     yield "drops_bytes", without_all_bytes()
     yield "unknown", without_all_bytes(unk_token="<|endoftext|>", fuse_unk=False)

@@ -139,6 +139,72 @@ TEST(MalformedTokenizer, TextThatGrowsWithoutEndIsRefused) {
       "t.json, on the text a.txt: the normalizer makes more than 1048608 bytes of a text; the tokenizer is damaged");
 }
 
+// Spaces become a thousand bytes each: no piece is beyond the limit of one, but all of them together are.
+TEST(MalformedTokenizer, ManyPiecesTogetherGrowNoFurtherThanOne) {
+  auto document = small_tokenizer();
+  document["normalizer"] = {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", std::string(1000, 'a')}};
+  const auto token = [](int id, const std::string& content, bool normalized) {
+    return Json{{"id", id},        {"content", content}, {"single_word", false},    {"lstrip", false},
+                {"rstrip", false}, {"special", false},   {"normalized", normalized}};
+  };
+  document["added_tokens"].push_back(token(3, "<x>", false));
+  std::string text;
+  for (int i = 0; i < 20; ++i) text += "<x>" + std::string(100, ' ');
+  const auto message_on = [&](const std::string& given) {
+    return message_of<Error>([&] { text::Tokenizer(document, "t.json").encode(given, false, "a.txt"); });
+  };
+  const auto beyond = message_on(text);
+  EXPECT_TRUE(beyond.starts_with("t.json, on the text a.txt: the normalizer makes more than ")) << beyond;
+  EXPECT_NO_THROW(text::Tokenizer(document, "t.json").encode(text.substr(0, text.size() / 4), false));
+  for (int id = 4; id < 24; ++id) document["added_tokens"].push_back(token(id, std::string(80 + id, ' '), true));
+  const auto refused = message_on("a");
+  EXPECT_TRUE(refused.starts_with("t.json: added_tokens: \"   ")) << refused;
+  EXPECT_TRUE(refused.ends_with(" bytes of a text; the tokenizer is damaged")) << refused;
+}
+
+TEST(MalformedTokenizer, LongTokensAreLimited) {
+  auto document = small_tokenizer();
+  document["model"] = {{"type", "WordPiece"},
+                       {"continuing_subword_prefix", ""},
+                       {"max_input_chars_per_word", 9},
+                       {"vocab", {{"<unk>", 0}}},
+                       {"unk_token", "<unk>"}};
+  document["model"]["vocab"][std::string(9 << 20, 'a')] = 1;
+  EXPECT_EQ(
+      message_of<Error>([&] { text::Tokenizer(document, "t.json"); }),
+      "t.json: model.vocab: the tokens of more than 128 bytes have 9437184 bytes together, and at most 8388608 are "
+      "read; the tokenizer is damaged");
+}
+
+// Two signs for a space that take turns: each step puts its own in front of what the other one made.
+TEST(MalformedTokenizer, WordsThatGrowWithoutEndAreRefused) {
+  auto document = small_tokenizer();
+  document["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", Json::array()}};
+  document["pre_tokenizer"]["pretokenizers"].push_back(
+      {{"type", "Split"}, {"pattern", {{"String", "a"}}}, {"behavior", "Isolated"}});
+  for (int i = 0; i < 60; ++i) {
+    document["pre_tokenizer"]["pretokenizers"].push_back({{"type", "Metaspace"},
+                                                          {"replacement", i % 2 == 0 ? "_" : "-"},
+                                                          {"prepend_scheme", "always"},
+                                                          {"split", false}});
+  }
+  const text::Tokenizer tokenizer(document, "t.json");
+  EXPECT_EQ(message_of<Error>([&] { tokenizer.encode(std::string(50'000, 'a'), false, "a.txt"); }),
+            "t.json, on the text a.txt: the pre-tokenizer makes more than 1848576 bytes of a text; the tokenizer is "
+            "damaged");
+}
+
+TEST(MalformedTokenizer, ATokenThatGrowsWithoutEndIsRefused) {
+  auto document = small_tokenizer();
+  const Json twice = {{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", "aa"}};
+  document["decoder"] = {{"type", "Sequence"}, {"decoders", Json::array()}};
+  for (int i = 0; i < 40; ++i) document["decoder"]["decoders"].push_back(twice);
+  const text::Tokenizer tokenizer(document, "t.json");
+  const std::string message = "the decoder makes more than 1048592 bytes of tokens; the tokenizer is damaged";
+  EXPECT_EQ(message_of<Error>([&] { tokenizer.bytes_of(0); }), message);
+  EXPECT_EQ(message_of<Error>([&] { tokenizer.decode({0}, false); }), message);
+}
+
 // An id beyond the embedding would be looked up all the same.
 TEST(MalformedTokenizer, IdsBeyondTheEmbeddingAreRefusedWhereTheyAreUsed) {
   auto document = small_tokenizer();

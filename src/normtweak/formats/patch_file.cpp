@@ -42,15 +42,22 @@ class Hash {
   std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state_;
 };
 
-// Hashes what is written to it.
+std::string hash_of(std::span<const std::byte> bytes) {
+  Hash hash;
+  hash.add(bytes);
+  return hash.text();
+}
+
+// Hashes what is written to it, and passes it on.
 class HashBuffer : public std::streambuf {
  public:
+  explicit HashBuffer(std::streambuf* next = nullptr) : next_(next) {}
   std::string text() const { return hash_.text(); }
 
  protected:
   std::streamsize xsputn(const char* bytes, std::streamsize count) override {
     hash_.add(std::as_bytes(std::span(bytes, static_cast<std::size_t>(count))));
-    return count;
+    return next_ == nullptr ? count : next_->sputn(bytes, count);
   }
   int_type overflow(int_type letter) override {
     const auto byte = static_cast<char>(letter);
@@ -60,6 +67,7 @@ class HashBuffer : public std::streambuf {
 
  private:
   Hash hash_;
+  std::streambuf* next_;
 };
 
 struct Hashes {
@@ -68,11 +76,7 @@ struct Hashes {
 
 // Side by side, so that a file larger than memory is read once.
 Hashes hashes_of(std::span<const std::byte> base, const std::vector<BytePatch>& patches) {
-  auto of_base = std::async(std::launch::async, [&] {
-    Hash hash;
-    hash.add(base);
-    return hash.text();
-  });
+  auto of_base = std::async(std::launch::async, [&] { return hash_of(base); });
   HashBuffer buffer;
   std::ostream stream(&buffer);
   write_patched(base, patches, stream);
@@ -218,12 +222,18 @@ void check_base(const PatchedFile& patch, std::span<const std::byte> base, const
     fail("{}: not the file that {} was made for: it has {}, and that had {}", name.string(), patch_name.string(),
          counted(static_cast<std::int64_t>(base.size()), "byte"), patch.base_bytes);
   }
-  const auto hashes = hashes_of(base, patch.patches);
-  if (hashes.base != patch.base_hash) {
-    fail("{}: not the file that {} was made for: its size is the same, but not its content", name.string(),
-         patch_name.string());
-  }
-  if (hashes.result == patch.result_hash) return;
+  if (hash_of(base) == patch.base_hash) return;
+  fail("{}: not the file that {} was made for: its size is the same, but not its content", name.string(),
+       patch_name.string());
+}
+
+void write_result(const PatchedFile& patch, std::span<const std::byte> base, std::ostream& stream,
+                  const std::filesystem::path& patch_name) {
+  HashBuffer buffer(stream.rdbuf());
+  std::ostream hashed(&buffer);
+  write_patched(base, patch.patches, hashed);
+  if (!hashed) stream.setstate(std::ios::badbit);
+  if (!stream || buffer.text() == patch.result_hash) return;  // who opened the stream says what went wrong
   fail("{}: does not give the file that it was made for; it is damaged, fetch it again", patch_name.string());
 }
 

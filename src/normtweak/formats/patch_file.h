@@ -8,6 +8,7 @@
 // result "result_xxh3.N".
 #pragma once
 #include <filesystem>
+#include <ostream>
 #include <span>
 #include <string>
 #include <vector>
@@ -37,8 +38,12 @@ struct PatchedFile {
 // files that reach into folders, or patches that lie outside the base or overlap themselves.
 std::vector<PatchedFile> load_patch(const std::filesystem::path& path);
 
-// Throws Error unless `base`, called `name`, is the file that the patch was made for, and gives the result that it had.
+// Throws Error unless `base`, called `name`, is the file that the patch was made for.
 void check_base(const PatchedFile& patch, std::span<const std::byte> base, const std::filesystem::path& name,
                 const std::filesystem::path& patch_name);
+
+// Writes `base` with the patch. Throws Error if that is not the result that the patch was made for.
+void write_result(const PatchedFile& patch, std::span<const std::byte> base, std::ostream& stream,
+                  const std::filesystem::path& patch_name);
 
 }  // namespace normtweak::formats

@@ -1,9 +1,12 @@
 #include "normtweak/pipeline/patched_file.h"
 
 #include <algorithm>
+#include <deque>
+#include <functional>
 #include <iterator>
 #include <map>
 #include <ostream>
+#include <span>
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/files/writable.h"
@@ -58,9 +61,11 @@ class Changes {
   std::map<std::string, Patches> patches_;
 };
 
-void write_file(const fs::path& path, std::span<const std::byte> base, const Patches& patches) {
-  write_file_atomically(path, [&](std::ostream& stream) { formats::write_patched(base, patches, stream); });
-}
+// A file of the result.
+struct ChangedFile {
+  std::string name;  // without folders
+  std::function<void(std::ostream&)> write;
+};
 
 struct FolderEntries {
   std::vector<fs::path> files, folders;
@@ -78,34 +83,31 @@ FolderEntries entries_of(const fs::path& folder) {
   return found;
 }
 
-// The folder's files, with patches in those that have some. A link to a file becomes the file.
-void write_folder(const fs::path& folder, const fs::path& target, const std::vector<formats::FileChanges>& changed) {
+// The folder's files, those among `changed` in place of their own. A link to a file becomes the file.
+void write_folder(const fs::path& folder, const fs::path& target, const std::vector<ChangedFile>& changed) {
   AtomicDirectory staging(target);
   for (const auto& path : entries_of(folder).files) {
     const auto name = path.filename();
-    const auto change = std::ranges::find(changed, name.string(), &formats::FileChanges::name);
-    if (change != changed.end()) {
-      write_file(staging.path() / name, change->base, change->patches);
-    } else {
-      const MappedFile file(path);
-      write_file(staging.path() / name, file.bytes(), {});
-    }
+    const auto change = std::ranges::find(changed, name.string(), &ChangedFile::name);
+    const auto copy = [&](std::ostream& stream) { formats::write_patched(MappedFile(path).bytes(), {}, stream); };
+    write_file_atomically(staging.path() / name, change == changed.end() ? copy : change->write);
   }
   staging.commit();
 }
 
-// A model in one file, or in several of which `first` is the first.
-void write_parts(const fs::path& first, const std::vector<formats::FileChanges>& changed) {
-  const auto paths = formats::gguf_parts(first, changed.size());
-  for (std::size_t i = 0; i < paths.size(); ++i) write_file(paths[i], changed[i].base, changed[i].patches);
+// All of them are whole before the first one takes its place.
+void write_files(std::span<const fs::path> paths, std::span<const ChangedFile> files) {
+  if (paths.empty()) return;
+  write_file_atomically(paths.front(), [&](std::ostream& stream) {
+    files.front().write(stream);
+    write_files(paths.subspan(1), files.subspan(1));
+  });
 }
 
-std::int64_t total_bytes(const std::vector<formats::FileChanges>& changed) {
-  std::int64_t bytes = 0;
-  for (const auto& file : changed) {
-    for (const auto& patch : file.patches) bytes += static_cast<std::int64_t>(patch.bytes.size());
-  }
-  return bytes;
+// A folder like `original`, or a model in one file or in several, of which `target` is the first.
+void write_result(const fs::path& original, const fs::path& target, const std::vector<ChangedFile>& changed) {
+  if (fs::is_directory(original)) return write_folder(original, target, changed);
+  write_files(formats::gguf_parts(target, changed.size()), changed);
 }
 
 }  // namespace
@@ -143,13 +145,12 @@ void save_patched(const model::Checkpoint& original, const BaseFiles& base, cons
                      .base = file.bytes(),
                      .patches = formats::changes_only(file.bytes(), std::move(patches[file.path().string()]))});
   }
-  if (!targets.model.empty()) {
-    if (fs::is_directory(original.path)) {
-      write_folder(original.path, targets.model, files);
-    } else {
-      write_parts(targets.model, files);
-    }
+  std::vector<ChangedFile> changed;
+  for (const auto& file : files) {
+    const auto write = [&file](std::ostream& stream) { formats::write_patched(file.base, file.patches, stream); };
+    changed.push_back({file.name, write});
   }
+  if (!targets.model.empty()) write_result(original.path, targets.model, changed);
   if (!targets.patch.empty()) formats::save_patch(targets.patch, files);
 }
 
@@ -161,21 +162,20 @@ std::int64_t apply_patch(const fs::path& base, const fs::path& patch, const fs::
          changes.size(), base.string());
   }
   const auto parts = is_folder ? std::vector<fs::path>() : formats::gguf_parts(base, changes.size());
-  std::vector<MappedFile> maps;
-  std::vector<formats::FileChanges> files;
+  std::deque<MappedFile> maps;  // whose elements never move
+  std::vector<ChangedFile> changed;
+  std::int64_t bytes = 0;
   for (std::size_t i = 0; i < changes.size(); ++i) {
     const auto& change = changes[i];
     const auto path = is_folder ? base / change.name : parts[i];
     const auto& file = maps.emplace_back(path);
     formats::check_base(change, file.bytes(), path, patch);
-    files.push_back({.name = change.name, .base = file.bytes(), .patches = change.patches});
+    changed.push_back(
+        {change.name, [&](std::ostream& stream) { formats::write_result(change, file.bytes(), stream, patch); }});
+    for (const auto& part : change.patches) bytes += static_cast<std::int64_t>(part.bytes.size());
   }
-  if (is_folder) {
-    write_folder(base, output, files);
-  } else {
-    write_parts(output, files);
-  }
-  return total_bytes(files);
+  write_result(base, output, changed);
+  return bytes;
 }
 
 }  // namespace normtweak::pipeline

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "normtweak/base/about.h"
 #include "normtweak/text/characters.h"
 
 namespace normtweak::text {
@@ -34,6 +35,18 @@ bool stands_alone(std::string_view text, Span match) {
   return !ends_with_word(text.substr(0, match.begin)) && !starts_with_word(text.substr(match.end));
 }
 
+// They stay in memory, so that tokens may grow less than texts: byte-level characters have two bytes, and the mark for
+// a space has three.
+constexpr std::size_t kMostGrowth = 4;
+
+std::string normal_form(std::string_view content, const Normalizer& normalizer, Growth& growth,
+                        std::string_view origin) {
+  std::string storage;
+  bool is_first = true;
+  return about(fmt::format("{}: added_tokens: {}", origin, show(content)),
+               [&] { return std::string(normalizer.normalize(content, storage, is_first, growth)); });
+}
+
 }  // namespace
 
 std::vector<DeclaredToken> take_added_tokens(Json& document, std::string_view origin) {
@@ -48,11 +61,12 @@ std::vector<DeclaredToken> take_added_tokens(Json& document, std::string_view or
   return tokens;
 }
 
-AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const Vocabulary& vocabulary, const Normalizer& normalizer)
+AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const Vocabulary& vocabulary, const Normalizer& normalizer,
+                         std::string_view origin)
     : tokens_(std::move(tokens)) {
   std::erase_if(tokens_, [](const AddedToken& token) { return token.content.empty(); });
   number(vocabulary);
-  build_tables(normalizer);
+  build_tables(normalizer, origin);
 }
 
 void AddedTokens::list_contents() {
@@ -95,18 +109,20 @@ void AddedTokens::number(const Vocabulary& vocabulary) {
   by_id_.resize(kept);
 }
 
-void AddedTokens::build_tables(const Normalizer& normalizer) {
+void AddedTokens::build_tables(const Normalizer& normalizer, std::string_view origin) {
+  Growth growth(kMostGrowth);
   std::array<std::vector<TokenTable::Entry>, 2> entries;
   for (const auto& [id, place] : by_id_) {
     const auto& token = tokens_[place];
     if (token.normalized) {
-      std::string storage;
-      const auto normal = normalizer.normalize(token.content, storage);
-      if (normal != token.content) normal_.emplace(place, normal);
+      auto normal = normal_form(token.content, normalizer, growth, origin);
+      if (normal != token.content) normal_.emplace(place, std::move(normal));
     }
     entries.at(token.normalized ? 1 : 0).emplace_back(matched(place), id);
   }
-  for (std::size_t i = 0; i < entries.size(); ++i) tables_.at(i) = TokenTable(std::move(entries.at(i)));
+  about(fmt::format("{}: added_tokens", origin), [&] {
+    for (std::size_t i = 0; i < entries.size(); ++i) tables_.at(i) = TokenTable(std::move(entries.at(i)));
+  });
 }
 
 std::string_view AddedTokens::matched(std::uint32_t place) const {
@@ -144,14 +160,20 @@ bool AddedTokens::is_special(std::string_view token) const {
 std::vector<Piece> AddedTokens::split(std::string_view text, bool normalized, SpecialSpellings special) const {
   std::vector<Piece> pieces;
   std::size_t done = 0;
+  Span white_space;  // the run that was last looked at: tokens may lie close together in a long one
   for (const auto& match : tables_.at(normalized ? 1 : 0).find_all(text)) {
     const auto& token = tokens_[place_of(match.value).value_or(0)];
     if (special == SpecialSpellings::as_text && is_special(token.content)) continue;
     auto span = match.span;
     if (token.single_word && !stands_alone(text, span)) continue;
     // The white space may already belong to the previous token.
-    if (token.lstrip) span.begin = std::max(span.begin - trailing_white_space(text.substr(0, span.begin)), done);
-    if (token.rstrip) span.end += leading_white_space(text.substr(span.end));
+    if (token.lstrip && done < span.begin) span.begin -= trailing_white_space(slice(text, {done, span.begin}));
+    if (token.lstrip && done > span.begin) span.begin = done;
+    if (token.rstrip) {
+      const bool is_within = white_space.begin <= span.end && span.end <= white_space.end;
+      if (!is_within) white_space = {span.end, span.end + leading_white_space(text.substr(span.end))};
+      span.end = white_space.end;
+    }
     if (done < span.begin) pieces.push_back({{done, span.begin}});
     pieces.push_back({span, match.value});
     done = span.end;

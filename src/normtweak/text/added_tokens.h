@@ -49,8 +49,10 @@ struct Piece {
 class AddedTokens {
  public:
   // A token that is in `vocabulary` keeps its id there. Others get the next free ids in order, whatever id the file
-  // gives, as in the `tokenizers` package. Of equal contents the last decides on the flags.
-  AddedTokens(std::vector<AddedToken> tokens, const Vocabulary& vocabulary, const Normalizer& normalizer);
+  // gives, as in the `tokenizers` package. Of equal contents the last decides on the flags. Throws Error naming
+  // `origin` if the normalizer makes them excessively long.
+  AddedTokens(std::vector<AddedToken> tokens, const Vocabulary& vocabulary, const Normalizer& normalizer,
+              std::string_view origin);
   AddedTokens(const AddedTokens&) = delete;  // it holds views of its own strings
   AddedTokens& operator=(const AddedTokens&) = delete;
   ~AddedTokens() = default;
@@ -74,7 +76,7 @@ class AddedTokens {
   void list_contents();
   void number(const Vocabulary& vocabulary);
   std::optional<std::size_t> row_of(std::string_view content) const;  // in `by_content_`
-  void build_tables(const Normalizer& normalizer);
+  void build_tables(const Normalizer& normalizer, std::string_view origin);
   std::string_view matched(std::uint32_t place) const;
   std::optional<std::uint32_t> place_of(std::int64_t id) const;
 

@@ -18,6 +18,10 @@ std::uint32_t offset(std::uint32_t unit) { return (unit >> 10) << ((unit & 0x200
 
 constexpr std::size_t kLongestCluster = 5;  // bytes that are looked up as one
 
+void check_size(std::string_view result, std::size_t most) {
+  if (result.size() > most) fail("the charsmap makes more than {} bytes of a text; it is damaged", most);
+}
+
 // The bytes of the grapheme cluster that `text` begins with.
 std::size_t cluster_length(std::string_view text) {
   auto last = code_point_at(text, 0);
@@ -70,7 +74,7 @@ std::optional<std::string_view> Charsmap::find(std::string_view piece) const {
   return std::nullopt;
 }
 
-void Charsmap::put(std::string_view cluster, std::string& result) const {
+void Charsmap::put(std::string_view cluster, std::size_t most, std::string& result) const {
   if (cluster.size() <= kLongestCluster) {
     if (const auto other = find(cluster)) {
       result += *other;
@@ -81,6 +85,7 @@ void Charsmap::put(std::string_view cluster, std::string& result) const {
     const auto character = cluster.substr(at, code_point_at(cluster, at).length);
     result += find(character).value_or(character);
     at += character.size();
+    check_size(result, most);  // a cluster may have any length
   }
 }
 
@@ -89,9 +94,9 @@ std::string Charsmap::normalize(std::string_view text, std::size_t most) const {
   result.reserve(text.size());
   while (!text.empty()) {
     const auto cluster = text.substr(0, cluster_length(text));
-    put(cluster, result);
+    put(cluster, most, result);
     text.remove_prefix(cluster.size());
-    if (result.size() > most) fail("the charsmap makes more than {} bytes of a text; it is damaged", most);
+    check_size(result, most);
   }
   return result;
 }

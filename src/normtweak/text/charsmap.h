@@ -24,7 +24,7 @@ class Charsmap {
 
  private:
   std::optional<std::string_view> find(std::string_view piece) const;
-  void put(std::string_view cluster, std::string& result) const;
+  void put(std::string_view cluster, std::size_t most, std::string& result) const;
 
   std::vector<std::uint32_t> units_;
   std::string strings_;

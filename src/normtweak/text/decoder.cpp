@@ -6,6 +6,7 @@
 
 #include "normtweak/text/byte_level.h"
 #include "normtweak/text/byte_tokens.h"
+#include "normtweak/text/growth.h"
 #include "normtweak/text/metaspace.h"
 #include "normtweak/text/pattern.h"
 #include "normtweak/text/utf8.h"
@@ -15,9 +16,6 @@ namespace {
 
 using Step = Decoder::Step;
 using Tokens = std::vector<std::string>;
-
-// Each step of a tokenizer.json may double the text.
-constexpr std::size_t kMostGrowth = 16, kMostBeside = 1 << 20;
 
 void check_growth(std::size_t size, std::size_t most) {
   if (size > most) fail("the decoder makes more than {} bytes of tokens; the tokenizer is damaged", most);
@@ -29,11 +27,21 @@ std::size_t size_of(const Tokens& tokens) {
   return size;
 }
 
-std::string replace_all(const Regex& pattern, std::string_view by, std::string_view text) {
+std::string replace_all(const Regex& pattern, std::string_view by, std::string_view text, std::size_t most) {
   std::vector<Span> matches;
   pattern.find_all(text, matches);
-  check_growth(matches.size() * by.size(), kMostGrowth * text.size() + kMostBeside);
+  check_growth(matches.size() * by.size(), most);
   return replaced(text, matches, by);
+}
+
+// change(token, place, most) for each, which together get no longer than `most` bytes.
+template <class Change>
+void change_each(Tokens& tokens, std::size_t most, Change change) {
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    tokens[i] = change(std::move(tokens[i]), i, most);
+    check_growth(tokens[i].size(), most);
+    most -= tokens[i].size();
+  }
 }
 
 void join(Tokens& tokens) {
@@ -43,20 +51,24 @@ void join(Tokens& tokens) {
 }
 
 // The same change for each token, in a text as alone.
-Step of_each(std::function<std::string(std::string)> change) {
+Step of_each(std::function<std::string(std::string, std::size_t most)> change) {
   return {.change =
-              [change](Tokens& tokens) {
-                for (auto& token : tokens) token = change(std::move(token));
+              [change](Tokens& tokens, std::size_t all) {
+                change_each(tokens, all, [&](std::string token, std::size_t /*place*/, std::size_t most) {
+                  return change(std::move(token), most);
+                });
               },
           .within = change};
 }
 
-std::string plain_bytes(std::string token) { return from_byte_level(token).value_or(std::move(token)); }
+std::string plain_bytes(std::string token, std::size_t /*most*/) {
+  return from_byte_level(token).value_or(std::move(token));
+}
 
 Step byte_level(const JsonPart& /*part*/) {
   auto step = of_each(plain_bytes);
-  step.change = [each = step.change](Tokens& tokens) {
-    each(tokens);
+  step.change = [each = step.change](Tokens& tokens, std::size_t most) {
+    each(tokens, most);
     join(tokens);
   };
   return step;
@@ -76,7 +88,7 @@ void put_bytes(std::string& run, Tokens& tokens) {
 
 Step byte_fallback(const JsonPart& /*part*/) {
   return {.change =
-              [](Tokens& tokens) {
+              [](Tokens& tokens, std::size_t /*most*/) {
                 Tokens result;
                 std::string run;
                 for (auto& token : tokens) {
@@ -91,18 +103,19 @@ Step byte_fallback(const JsonPart& /*part*/) {
                 tokens = std::move(result);
               },
           .within =
-              [](std::string token) {
+              [](std::string token, std::size_t /*most*/) {
                 const auto byte = byte_of_token(token);
                 return byte ? std::string(1, static_cast<char>(*byte)) : token;
               }};
 }
 
-Step fuse(const JsonPart& /*part*/) { return {.change = join}; }
+Step fuse(const JsonPart& /*part*/) {
+  return {.change = [](Tokens& tokens, std::size_t /*most*/) { join(tokens); }};
+}
 
 Step replace(const JsonPart& part) {
-  return of_each([pattern = read_pattern(part["pattern"]), by = part["content"].text()](std::string_view token) {
-    return replace_all(pattern, by, token);
-  });
+  return of_each([pattern = read_pattern(part["pattern"]), by = part["content"].text()](
+                     std::string_view token, std::size_t most) { return replace_all(pattern, by, token, most); });
 }
 
 std::int64_t read_count(const JsonPart& part) {
@@ -114,7 +127,7 @@ std::int64_t read_count(const JsonPart& part) {
 // Takes off that many characters at either end, if they are `content`.
 Step strip(const JsonPart& part) {
   return {.change = [content = read_character(part["content"]), start = read_count(part["start"]),
-                     stop = read_count(part["stop"])](Tokens& tokens) {
+                     stop = read_count(part["stop"])](Tokens& tokens, std::size_t /*most*/) {
     for (auto& token : tokens) {
       std::string_view rest = token;
       for (std::int64_t i = 0; i < start && rest.starts_with(content); ++i) rest.remove_prefix(content.size());
@@ -130,12 +143,12 @@ Step metaspace(const JsonPart& part) {
   const auto mark = Regex::literal(settings.replacement);
   const std::string_view first = settings.scheme == PrependScheme::never ? " " : "";
   return {.change =
-              [=](Tokens& tokens) {
-                for (std::size_t i = 0; i < tokens.size(); ++i) {
-                  tokens[i] = replace_all(mark, i == 0 ? first : " ", tokens[i]);
-                }
+              [=](Tokens& tokens, std::size_t all) {
+                change_each(tokens, all, [&](std::string_view token, std::size_t place, std::size_t most) {
+                  return replace_all(mark, place == 0 ? first : " ", token, most);
+                });
               },
-          .within = [=](std::string_view token) { return replace_all(mark, " ", token); }};
+          .within = [=](std::string_view token, std::size_t most) { return replace_all(mark, " ", token, most); }};
 }
 
 // A suffix that ends words becomes a space, but for the last one.
@@ -143,12 +156,12 @@ Step bpe(const JsonPart& part) {
   const auto suffix = part["suffix"];
   const auto mark = Regex::literal(suffix.is_null() ? "</w>" : suffix.text());
   return {.change =
-              [=](Tokens& tokens) {
-                for (std::size_t i = 0; i < tokens.size(); ++i) {
-                  tokens[i] = replace_all(mark, i + 1 < tokens.size() ? " " : "", tokens[i]);
-                }
+              [=](Tokens& tokens, std::size_t all) {
+                change_each(tokens, all, [&](std::string_view token, std::size_t place, std::size_t most) {
+                  return replace_all(mark, place + 1 < tokens.size() ? " " : "", token, most);
+                });
               },
-          .within = [=](std::string_view token) { return replace_all(mark, " ", token); }};
+          .within = [=](std::string_view token, std::size_t most) { return replace_all(mark, " ", token, most); }};
 }
 
 // Spaces before signs and within contractions go, one after the other as `tokenizers` has them.
@@ -178,14 +191,17 @@ std::string cleaned(std::string text) {
 
 // Tokens are words, or parts of words that begin with a prefix.
 Step word_piece(const JsonPart& part) {
-  const auto within = [prefix = part["prefix"].text(), cleans = part["cleanup"].flag(true)](std::string token) {
+  const auto within = [prefix = part["prefix"].text(), cleans = part["cleanup"].flag(true)](std::string token,
+                                                                                            std::size_t /*most*/) {
     token = token.starts_with(prefix) ? token.substr(prefix.size()) : fmt::format(" {}", token);
     return cleans ? cleaned(std::move(token)) : token;
   };
   return {.change =
-              [within, cleans = part["cleanup"].flag(true)](Tokens& tokens) {
-                for (std::size_t i = 1; i < tokens.size(); ++i) tokens[i] = within(std::move(tokens[i]));
-                if (!tokens.empty() && cleans) tokens.front() = cleaned(std::move(tokens.front()));
+              [within, cleans = part["cleanup"].flag(true)](Tokens& tokens, std::size_t all) {
+                change_each(tokens, all, [&](std::string token, std::size_t place, std::size_t most) {
+                  if (place > 0) return within(std::move(token), most);
+                  return cleans ? cleaned(std::move(token)) : token;
+                });
               },
           .within = within};
 }
@@ -233,9 +249,9 @@ void Decoder::add(const JsonPart& part) {
 }
 
 std::string Decoder::decode(std::vector<std::string> tokens) const {
-  const auto most = kMostGrowth * size_of(tokens) + kMostBeside;
+  const auto most = Growth().most(size_of(tokens));
   for (std::size_t i = 0; i < steps_.size(); ++i) {
-    steps_[i].change(tokens);
+    steps_[i].change(tokens, most);
     check_growth(size_of(tokens), most);
     if (i + 1 == steps_.size()) break;
     // A step looks at text.
@@ -251,8 +267,11 @@ std::string Decoder::decode(std::vector<std::string> tokens) const {
 
 std::string Decoder::piece(std::string_view token) const {
   std::string text(token);
+  const auto most = Growth().most(text.size());
   for (const auto& step : steps_) {
-    if (step.within) text = step.within(std::move(text));
+    if (!step.within) continue;
+    text = step.within(std::move(text), most);
+    check_growth(text.size(), most);
   }
   return text;
 }

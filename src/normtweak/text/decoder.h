@@ -20,12 +20,13 @@ class Decoder {
   // U+FFFD otherwise. Throws Error if the steps make the text grow excessively.
   std::string decode(std::vector<std::string> tokens) const;
 
-  // What one token means within a text: its bytes, with spaces where it has marks for them.
+  // What one token means within a text: its bytes, with spaces where it has marks for them. Throws Error as above.
   std::string piece(std::string_view token) const;
 
   struct Step {
-    std::function<void(std::vector<std::string>& tokens)> change;
-    std::function<std::string(std::string token)> within = nullptr;  // null: nothing changes within a text
+    // most: maximum size of the result, of all tokens together, in bytes.
+    std::function<void(std::vector<std::string>& tokens, std::size_t most)> change;
+    std::function<std::string(std::string token, std::size_t most)> within = nullptr;  // null: the same within a text
   };
 
  private:

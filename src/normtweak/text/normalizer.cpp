@@ -22,9 +22,6 @@ namespace {
 using Step = Normalizer::Step;
 using Change = Normalizer::Change;
 
-// Unicode normalisation expands one byte to at most eleven.
-constexpr std::size_t kMostGrowth = 16, kMostBeside = 1 << 20;
-
 void check_growth(std::size_t size, std::size_t most) {
   if (size > most) fail("the normalizer makes more than {} bytes of a text; the tokenizer is damaged", most);
 }
@@ -156,19 +153,19 @@ void Normalizer::add(const JsonPart& part) {
   steps_.push_back(kind->make(part));
 }
 
-std::string_view Normalizer::normalize(std::string_view text, std::string& storage) const {
-  bool is_first = true;
-  return normalize(text, storage, is_first);
-}
-
-std::string_view Normalizer::normalize(std::string_view text, std::string& storage, bool& is_first) const {
-  const auto most = kMostGrowth * text.size() + kMostBeside;
+std::string_view Normalizer::normalize(std::string_view text, std::string& storage, bool& is_first,
+                                       Growth& growth) const {
+  const auto given = text.size(), most = growth.most(given);
+  auto largest = given;
   for (const auto& step : steps_) {
-    if (text.empty()) return text;
+    if (text.empty()) break;
     if (step.keeps_ascii && is_ascii(text)) continue;
     storage = step.change(text, most, is_first);
     text = storage;
+    check_growth(text.size(), most);
+    largest = std::max(largest, text.size());
   }
+  growth.take(given, largest);
   return text;
 }
 

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "normtweak/text/growth.h"
 #include "normtweak/text/json_part.h"
 
 namespace normtweak::text {
@@ -16,10 +17,8 @@ class Normalizer {
   explicit Normalizer(const JsonPart& part);  // throws Error naming what is unsupported
 
   // text: valid UTF-8. Returns `text` itself if nothing changes, otherwise a view of `storage`. is_first: cleared if
-  // the first character is left out. Throws Error if the text grows excessively, since each step of a tokenizer.json
-  // may double it.
-  std::string_view normalize(std::string_view text, std::string& storage, bool& is_first) const;
-  std::string_view normalize(std::string_view text, std::string& storage) const;
+  // the first character is left out. Throws Error if the text grows by more than `growth` still allows.
+  std::string_view normalize(std::string_view text, std::string& storage, bool& is_first, Growth& growth) const;
 
   // most: maximum size of the result in bytes.
   using Change = std::function<std::string(std::string_view text, std::size_t most, bool& is_first)>;

@@ -179,9 +179,13 @@ void PreTokenizer::choose_spelling(bool takes_bytes) {
 // The steps on the words of one text.
 class PreTokenizer::Run {
  public:
-  Run(std::string_view text, bool is_first, Words& words)
-      : words_(words), begin_(words.views.size()), is_first_(is_first) {
+  Run(std::string_view text, bool is_first, Growth& growth) : growth_(growth), size_(text.size()), is_first_(is_first) {
     words_.views.push_back(text);
+  }
+
+  Words finish() {
+    growth_.take(size_, largest_);
+    return std::move(words_);
   }
 
   void operator()(const SplitRule& rule) {
@@ -212,31 +216,39 @@ class PreTokenizer::Run {
  private:
   template <class Change>
   void change_all(Change change) {
-    for (auto i = begin_; i < words_.views.size(); ++i) {
-      words_.views[i] = words_.storage.emplace_back(change(words_.views[i]));
+    const auto most = growth_.most(size_);
+    std::size_t size = 0;
+    std::deque<std::string> changed;  // in place of what earlier steps made
+    for (auto& view : words_.views) {
+      view = changed.emplace_back(change(view));
+      size += view.size();
+      if (size > most) fail("the pre-tokenizer makes more than {} bytes of a text; the tokenizer is damaged", most);
     }
+    words_.storage = std::move(changed);
+    largest_ = std::max(largest_, size);
   }
 
   template <class Divide>
   void replace_all(Divide divide) {
-    const auto begin = words_.views.begin() + static_cast<std::ptrdiff_t>(begin_);
-    const std::vector<std::string_view> pieces(begin, words_.views.end());
-    words_.views.erase(begin, words_.views.end());
+    if (words_.views.empty()) return;
+    const auto pieces = std::exchange(words_.views, {});
     for (const auto piece : pieces) divide(piece, words_.views);
-    const bool is_kept = begin_ < words_.views.size() && words_.views[begin_].data() == pieces.front().data();
+    const bool is_kept = !words_.views.empty() && words_.views.front().data() == pieces.front().data();
     is_first_ = is_first_ && is_kept;  // else the start of the text is no longer among them
   }
 
-  Words& words_;
-  std::size_t begin_;
-  bool is_first_;  // the first word is the start of the text
+  Words words_;
+  Growth& growth_;
+  std::size_t size_, largest_ = 0;  // of the text; of all words after a step, at most
+  bool is_first_;                   // the first word is the start of the text
 };
 
-void PreTokenizer::split(std::string_view text, bool is_first, Words& words) const {
-  if (text.empty()) return;
-  Run run(text, is_first, words);
+Words PreTokenizer::split(std::string_view text, bool is_first, Growth& growth) const {
+  if (text.empty()) return {};
+  Run run(text, is_first, growth);
   for (const auto& step : steps_) std::visit(run, step);
   if (undo_bytes_) run.undo_bytes();
+  return run.finish();
 }
 
 }  // namespace normtweak::text

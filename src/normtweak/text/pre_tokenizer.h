@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "normtweak/text/growth.h"
 #include "normtweak/text/json_part.h"
 #include "normtweak/text/metaspace.h"
 #include "normtweak/text/split.h"
@@ -29,8 +30,9 @@ class PreTokenizer {
   // Bytes if the model takes them and all words are spelled in the byte-level alphabet.
   Spelling spelling() const { return spelling_; }
 
-  // Appends the words of `text` (valid UTF-8), spelled as above. is_first: the text is the start of what was given.
-  void split(std::string_view text, bool is_first, Words& words) const;
+  // The words of `text` (valid UTF-8), spelled as above. is_first: the text is the start of what was given. Throws
+  // Error if the text grows by more than `growth` still allows.
+  Words split(std::string_view text, bool is_first, Growth& growth) const;
 
  private:
   struct PrefixSpace {};  // adds a leading space to pieces without one

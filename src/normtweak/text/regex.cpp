@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <cstring>
 
 namespace normtweak::text {
 namespace {
@@ -75,7 +76,11 @@ struct Regex::Code {
 
 Regex::Regex(std::string_view pattern) : Regex(pattern, to_pcre2(pattern), kOptions) {}
 
-Regex Regex::literal(std::string_view text) { return {text, text, PCRE2_UTF | PCRE2_LITERAL}; }
+Regex Regex::literal(std::string_view text) {
+  Regex regex(text, text, PCRE2_UTF | PCRE2_LITERAL);
+  regex.literal_ = text;
+  return regex;
+}
 
 Regex::Regex(std::string_view shown, std::string_view pattern, unsigned options) : shown_(abridged(shown)) {
   const std::unique_ptr<pcre2_compile_context, decltype(&pcre2_compile_context_free)> context(
@@ -90,8 +95,21 @@ Regex::Regex(std::string_view shown, std::string_view pattern, unsigned options)
   pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE);  // without JIT, pcre2_match interprets
 }
 
+// PCRE2 would compare the whole literal at each place. memmem's work is linear.
+void Regex::find_literal(std::string_view text, std::vector<Span>& matches) const {
+  const auto* const end = text.data() + text.size();
+  for (const auto* at = text.data(); at != end;) {
+    const auto* const found =
+        static_cast<const char*>(memmem(at, static_cast<std::size_t>(end - at), literal_.data(), literal_.size()));
+    if (found == nullptr) return;
+    at = found + literal_.size();
+    matches.push_back({static_cast<std::size_t>(found - text.data()), static_cast<std::size_t>(at - text.data())});
+  }
+}
+
 void Regex::find_all(std::string_view text, std::vector<Span>& matches) const {
   matches.clear();
+  if (!literal_.empty()) return find_literal(text, matches);
   auto& space = workspace();
   const auto most_heap = kHeapBeside + kHeapPerByte * text.size();
   pcre2_set_heap_limit(space.context, static_cast<std::uint32_t>(std::min<std::size_t>(most_heap >> 10, UINT32_MAX)));

@@ -31,7 +31,10 @@ class Regex {
   struct Code;
   Regex(std::string_view shown, std::string_view pattern, unsigned options);
 
-  std::string shown_;  // the pattern as the user wrote it, or its beginning
+  void find_literal(std::string_view text, std::vector<Span>& matches) const;
+
+  std::string shown_;    // the pattern as the user wrote it, or its beginning
+  std::string literal_;  // what the regex stands for, if it is a literal
   std::shared_ptr<const Code> code_;
 };
 

@@ -54,7 +54,7 @@ struct Tokenizer::State {
         pre_tokenizer(document["pre_tokenizer"], takes_bytes(document["model"])),
         model(make_word_encoder(document["model"], vocabulary, pre_tokenizer.spelling())),
         normalizer(document["normalizer"]),
-        added(std::move(added_tokens), vocabulary, normalizer),
+        added(std::move(added_tokens), vocabulary, normalizer, origin),
         special(read_post_processor(document["post_processor"])),
         decoder(document["decoder"], pre_tokenizer.spelling() == Spelling::bytes) {
     check_special(document["post_processor"]);
@@ -91,11 +91,12 @@ struct Tokenizer::State {
     if (add_special_tokens) ids = special.before;
     std::string storage;
     const auto valid = valid_utf8(text, storage);
+    Growth growth;
     for (const auto& piece : added.split(valid, false, in_text)) {
       if (piece.token >= 0) {
         ids.push_back(piece.token);
       } else {
-        encode_between_tokens(slice(valid, piece.span), piece.span.begin == 0, in_text, ids);
+        encode_between_tokens(slice(valid, piece.span), piece.span.begin == 0, in_text, growth, ids);
       }
     }
     if (add_special_tokens) ids.insert(ids.end(), special.after.begin(), special.after.end());
@@ -103,17 +104,16 @@ struct Tokenizer::State {
   }
 
   // is_first: it is the start of the whole text.
-  void encode_between_tokens(std::string_view text, bool is_first, SpecialSpellings in_text,
+  void encode_between_tokens(std::string_view text, bool is_first, SpecialSpellings in_text, Growth& growth,
                              std::vector<std::int64_t>& ids) const {
     std::string storage;
-    const auto normal = normalizer.normalize(text, storage, is_first);
+    const auto normal = normalizer.normalize(text, storage, is_first, growth);
     for (const auto& piece : added.split(normal, true, in_text)) {
       if (piece.token >= 0) {
         ids.push_back(piece.token);
         continue;
       }
-      Words words;
-      pre_tokenizer.split(slice(normal, piece.span), is_first && piece.span.begin == 0, words);
+      const auto words = pre_tokenizer.split(slice(normal, piece.span), is_first && piece.span.begin == 0, growth);
       model->encode(words.views, ids);
     }
   }

@@ -21,6 +21,13 @@ std::vector<double> read_scores(const JsonPart& vocab) {
   return scores;
 }
 
+std::vector<TokenAutomaton::Entry> tokens_of(const Vocabulary& vocabulary) {
+  std::vector<TokenAutomaton::Entry> tokens;
+  tokens.reserve(static_cast<std::size_t>(vocabulary.count()));
+  vocabulary.for_each([&](std::string_view token, std::int64_t id) { tokens.emplace_back(token, id); });
+  return tokens;
+}
+
 }  // namespace
 
 // The best way to a place in the word: its sum of scores, and the token that ends there.
@@ -36,7 +43,7 @@ struct Unigram::Step {
 };
 
 Unigram::Unigram(const JsonPart& model, const Vocabulary& vocabulary, Spelling /*spelling*/)
-    : vocabulary_(vocabulary), trie_(vocabulary), scores_(read_scores(model["vocab"])) {
+    : vocabulary_(vocabulary), tokens_(tokens_of(vocabulary)), scores_(read_scores(model["vocab"])) {
   unknown_score_ = std::ranges::min(scores_) - kUnknownPenalty;
   if (const auto unknown = model["unk_id"]; !unknown.is_null()) {
     unknown_id_ = unknown.integer();
@@ -53,16 +60,19 @@ std::int64_t Unigram::unknown_id() const {
 
 void Unigram::find_best_paths(std::string_view word, std::vector<Step>& steps) const {
   steps.assign(word.size() + 1, {});
+  TokenAutomaton::Cursor cursor(tokens_);
   for (std::size_t at = 0; at < word.size();) {
-    const auto so_far = steps[at].score;
-    const auto length = code_point_at(word, at).length;
+    const auto length = code_point_at(word, at).length, end = at + length;
+    const TokenAutomaton::Key* token = nullptr;  // those that end with this character, from long to short
+    for (std::size_t i = at; i < end; ++i) token = cursor.read(word[i]);
     bool is_token = false;
-    trie_.for_each_prefix(word.substr(at), [&](std::size_t size, std::int64_t id) {
-      steps[at + size].offer(so_far + scores_[static_cast<std::size_t>(id)], size, id);
-      is_token = is_token || size == length;
-    });
-    if (!is_token) steps[at + length].offer(so_far + unknown_score_, length, unknown_id());
-    at += length;
+    for (; token != nullptr; token = tokens_.shorter(*token)) {
+      const auto score = scores_[static_cast<std::size_t>(token->value)];
+      steps[end].offer(steps[end - token->size].score + score, token->size, token->value);
+      is_token = is_token || token->size == length;
+    }
+    if (!is_token) steps[end].offer(steps[at].score + unknown_score_, length, unknown_id());
+    at = end;
   }
 }
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "normtweak/text/byte_tokens.h"
-#include "normtweak/text/token_trie.h"
+#include "normtweak/text/token_automaton.h"
 #include "normtweak/text/word_encoder.h"
 
 namespace normtweak::text {
@@ -26,7 +26,7 @@ class Unigram : public WordEncoder {
   std::int64_t unknown_id() const;
 
   const Vocabulary& vocabulary_;
-  TokenTrie trie_;
+  TokenAutomaton tokens_;
   std::vector<double> scores_;  // by id
   double unknown_score_ = 0;    // of a character that is no token
   std::optional<std::int64_t> unknown_id_;

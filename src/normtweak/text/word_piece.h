@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <string>
 
+#include "normtweak/text/token_table.h"
 #include "normtweak/text/word_encoder.h"
 
 namespace normtweak::text {
@@ -16,10 +17,10 @@ class WordPiece : public WordEncoder {
  private:
   void encode_word(std::string_view word, std::vector<std::int64_t>& ids) const override;
 
-  const Vocabulary& vocabulary_;
+  TokenTable tokens_;      // at the start of a word
+  TokenTable continuing_;  // after it: those with the prefix, without it
   std::int64_t unknown_id_ = -1;
-  std::string prefix_;
-  std::size_t most_characters_ = 0, longest_ = 0;  // of a word; of a token, in bytes
+  std::size_t most_characters_ = 0;  // of a word
 };
 
 }  // namespace normtweak::text

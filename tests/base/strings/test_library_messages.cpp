@@ -37,6 +37,7 @@ TEST_F(LibraryMessagesTest, HoldNothingForDevelopers) {
       {"the system", [] { throw std::system_error(ENOSPC, std::generic_category(), "std::x"); },
        "No space left on device"},
       {"a container", [] { std::vector<int>().at(3); }, "vector"},
+      {"places in sources", [] { throw std::runtime_error("no room (a/b.cpp:12) for it at c.h:3"); }, "no room for it"},
   };
   for (const auto& [what, thrower, words] : rows) {
     SCOPED_TRACE(what);

@@ -1,5 +1,7 @@
 #include "normtweak/formats/linears/affine_settings.h"
 
+#include <algorithm>
+
 #include "normtweak/base/about.h"
 
 namespace normtweak::formats {
@@ -17,21 +19,18 @@ AffineSettings read_affine_settings(const Settings& config, const AffineSettings
 
 void ModuleSettings::add(const std::string& target, const std::optional<AffineSettings>& settings,
                          const std::string& where) {
-  if (!ModulePattern::is_regex(target)) {
-    entries_.push_back({std::nullopt, target, settings});
-    return;
+  if (ModulePattern::is_regex(target)) {
+    patterns_.push_back({about(where, [&] { return ModulePattern(target); }), settings});
+  } else {
+    named_.emplace(target, settings);  // the first of a name counts
   }
-  entries_.push_back({about(where, [&] { return ModulePattern(target); }), target, settings});
 }
 
 std::optional<AffineSettings> ModuleSettings::of(const std::string& module) const {
-  for (const auto& entry : entries_) {
-    if (!entry.pattern && entry.name == module) return entry.settings;
-  }
-  for (const auto& entry : entries_) {
-    if (entry.pattern && entry.pattern->matches(module)) return entry.settings;
-  }
-  return standard_;
+  if (const auto named = named_.find(module); named != named_.end()) return named->second;
+  const auto matches = [&](const Pattern& entry) { return entry.pattern.matches(module); };
+  const auto found = std::ranges::find_if(patterns_, matches);
+  return found == patterns_.end() ? standard_ : found->settings;
 }
 
 }  // namespace normtweak::formats

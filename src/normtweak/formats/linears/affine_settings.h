@@ -3,6 +3,7 @@
 #pragma once
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "normtweak/formats/linears/settings.h"
@@ -34,13 +35,13 @@ class ModuleSettings {
   std::optional<AffineSettings> of(const std::string& module) const;
 
  private:
-  struct Entry {
-    std::optional<ModulePattern> pattern;  // nullopt: `name` itself
-    std::string name;
+  struct Pattern {
+    ModulePattern pattern;
     std::optional<AffineSettings> settings;
   };
   AffineSettings standard_;
-  std::vector<Entry> entries_;
+  std::unordered_map<std::string, std::optional<AffineSettings>> named_;  // a list may name every module
+  std::vector<Pattern> patterns_;
 };
 
 }  // namespace normtweak::formats

@@ -1,15 +1,31 @@
 #include "normtweak/formats/linears/skipped_modules.h"
 
 #include <algorithm>
+#include <string_view>
+#include <utility>
 
 #include "normtweak/base/error.h"
 
 namespace normtweak::formats {
 
+SkippedModules::SkippedModules(const Settings& config, std::initializer_list<const char*> keys) {
+  for (auto& name : config.texts(keys)) {
+    longest_ = std::max(longest_, name.size());
+    names_.insert(std::move(name));
+  }
+}
+
+// Looks up the parts of the module instead of looking for each name in it: a list may name every module.
 bool SkippedModules::contain(const std::string& module) const {
-  const auto whole = fmt::format(".{}.", module);
-  return std::ranges::any_of(
-      names_, [&](const std::string& name) { return whole.find(fmt::format(".{}.", name)) != std::string::npos; });
+  const std::string_view whole = module;
+  for (std::size_t begin = 0; begin <= whole.size(); begin = std::min(whole.find('.', begin), whole.size()) + 1) {
+    for (auto end = begin; end <= whole.size(); ++end) {
+      end = std::min(whole.find('.', end), whole.size());
+      if (end - begin > longest_) break;
+      if (names_.contains(whole.substr(begin, end - begin))) return true;
+    }
+  }
+  return false;
 }
 
 void SkippedModules::refuse(const TensorSource& file, const std::vector<StoredLinear>& linears) const {

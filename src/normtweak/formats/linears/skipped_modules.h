@@ -1,7 +1,10 @@
 // The modules that a config leaves float, as lists of transformers and AutoAWQ name them: "lm_head", "self_attn",
 // "model.layers.0". A name counts wherever its parts stand among those of a module.
 #pragma once
+#include <cstddef>
+#include <functional>
 #include <initializer_list>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -13,7 +16,7 @@ namespace normtweak::formats {
 class SkippedModules {
  public:
   // The list under the first of these keys that is there. Throws Error if it is no list of names.
-  SkippedModules(const Settings& config, std::initializer_list<const char*> keys) : names_(config.texts(keys)) {}
+  SkippedModules(const Settings& config, std::initializer_list<const char*> keys);
 
   bool contain(const std::string& module) const;
 
@@ -22,7 +25,8 @@ class SkippedModules {
   void refuse(const TensorSource& file, const std::vector<StoredLinear>& linears) const;
 
  private:
-  std::vector<std::string> names_;
+  std::set<std::string, std::less<>> names_;
+  std::size_t longest_ = 0;  // of the names, in bytes
 };
 
 }  // namespace normtweak::formats
