@@ -116,7 +116,7 @@ def test_quantizers_go_on_where_they_were(home, tmp_path):
     arguments = ["quantizers.py", home, "--out", tmp_path, "--quantizers", "rtn", "learned", "kmeans", "--bits", 3,
                  "--tweak", "--steps 2 --lr 0.01"]
     printed, said = run(*arguments, "--seconds-left", -1)
-    assert "9 of 9 runs are left" in said if (home / "texts" / "text-default-16x32-0.json").exists() else "are left" in said
+    assert re.search(r"[78] of 8 runs are left", said)  # the text may be there, of another test
     assert all(row[-1] == "not run yet" for row in table(printed)[1])
     printed, said = run(*arguments)
     titles, rows = table(printed)
