@@ -21,8 +21,8 @@ QUANTIZERS = {
     "learned": ("learned codes", ["--method", "gptq", "--learn-codes"]),
     "rtn": ("RTN", ["--method", "rtn"]),
     "awq-gptq": ("AWQ + GPTQ", ["--method", "gptq", "--transform", "awq"]),
-    "gptq-published": ("GPTQ as published", ["--method", "gptq", "--no-search-grid", "--no-act-order", "--sweeps", "0", "--drift-correction",
-                                             "0"]),
+    "gptq-published": ("GPTQ as published", ["--method", "gptq", "--no-search-grid", "--no-act-order", "--sweeps", "0",
+                                             "--drift-correction", "0"]),
     "signround": ("SignRound", ["--method", "signround"]),
     "awq-rtn": ("AWQ + RTN", ["--method", "rtn", "--transform", "awq"]),
     "smoothquant-rtn": ("SmoothQuant + RTN", ["--method", "rtn", "--transform", "smoothquant"]),
@@ -40,7 +40,8 @@ def add_jobs(runs, options, quantizer, bits, seed):
                 *([] if "kmeans" in QUANTIZERS[quantizer][1] else ["--group-size", options.group_size]),
                 *program.stored(options.model), *runs.reported()]
     if quantizer == LEARNED:
-        runs.add(f"{name}-end-to-end", *quantize, "--seed", seed, *options.tweak, needs=[text], output=f"{name}-end-to-end")
+        runs.add(f"{name}-end-to-end", *quantize, "--seed", seed, *options.tweak, needs=[text],
+                 output=f"{name}-end-to-end")
         return
     runs.add(name, *quantize, "--tweak", "none", needs=[text], output=name)
     for method in TWEAKS:
