@@ -1,5 +1,5 @@
-"""Many calls of the program side by side, and tables of them. What is done is kept, so that a script that was stopped goes
-on where it was. Standard library only."""
+"""Many calls of the program side by side, and tables of them. What is done is kept, so that a script that was stopped
+goes on where it was. Standard library only."""
 import collections
 import concurrent.futures
 import dataclasses
@@ -14,9 +14,9 @@ from pathlib import Path
 import program
 
 # What results.json keeps of a report, beside the settings.
-KEPT_KEYS = ("bits_per_weight", "bits", "method", "tweak", "held_out_samples", "perplexity", "kld", "recovered", "evaluations",
-             "lambada", "guard", "rejected", "steps", "training", "seconds", "peak_memory_bytes", "device", "dtype", "seed",
-             "version", "figures", "samples", "tokens", "tokens_per_second")
+KEPT_KEYS = ("bits_per_weight", "bits", "method", "tweak", "held_out_samples", "perplexity", "kld", "recovered",
+             "evaluations", "lambada", "guard", "rejected", "steps", "training", "seconds", "peak_memory_bytes", "device",
+             "dtype", "seed", "version", "figures", "samples", "tokens", "tokens_per_second")
 ENDED = "ended, since time was out"  # why there is no report of a run that --end-after ended
 
 
@@ -29,13 +29,13 @@ def parser(description, samples, tokens, out, seeds=(0, 1, 2)):
     arguments.add_argument("--lambada", help="JSON lines of LAMBADA to report on")
     arguments.add_argument("--max-tokens", type=int, default=65536, help="of each text; 0: all")
     arguments.add_argument("--max-examples", type=int, default=1000, help="of LAMBADA; 0: all")
-    arguments.add_argument("--texts", help="folder of calibration texts that scripts share, of one model (default: --out)")
+    arguments.add_argument("--texts", help="folder of calibration texts that scripts share, of one model; default: --out")
     arguments.add_argument("--at-once", type=int, default=1, help="runs side by side, over all GPUs")
     arguments.add_argument("--gpus", type=int, default=1, help="the runs are spread over so many GPUs")
     arguments.add_argument("--memory", help="limit on device memory of each run, such as 20GiB")
-    arguments.add_argument("--seconds-left", type=float, default=float("inf"), help="no run starts after so many seconds")
-    arguments.add_argument("--end-after", type=float, help="runs that are still going after so many seconds are ended, to be "
-                           "done again by the next call")
+    arguments.add_argument("--seconds-left", type=float, help="no run starts after so many seconds")
+    arguments.add_argument("--end-after", type=float,
+                           help="runs that still go on after so many seconds are ended, and begun anew by the next call")
     return arguments
 
 
@@ -65,12 +65,14 @@ class Runs:
         self.jobs = {}
         self.failures = {}  # name → why, of jobs that were tried in this call
         self.processes = set()  # those that run
+        self.started = time.monotonic()
         self.out_of_time = False
         self.check_settings(grid)
 
     def check_settings(self, grid):
         """Results of other settings do not belong into the same table."""
-        free = {"out", "texts", "program", "at_once", "gpus", "memory", "seconds_left", "end_after", "seeds", "device", *grid}
+        free = {"out", "texts", "program", "device", "at_once", "gpus", "memory", "seconds_left", "end_after", "seeds",
+                *grid}
         settings = {key: value for key, value in vars(self.options).items() if key not in free}
         path = self.folder / "settings.json"
         if path.exists() and (earlier := json.loads(path.read_text())) != settings:
@@ -80,7 +82,7 @@ class Runs:
         path.write_text(json.dumps(settings))
 
     def add(self, name, *arguments, needs=(), output=None, folder=None):
-        """A job, once. output: name for it in `folder`, which is that of the script by default. Returns the job's name."""
+        """A job, once; its name. output: its name in `folder`, which is that of the script by default."""
         if name not in self.jobs:
             folder = folder or self.folder
             output = folder / output if output else None
@@ -89,14 +91,14 @@ class Runs:
         return name
 
     def add_text(self, seed, *arguments, kind="default"):
-        """The calibration text of a seed, kept; --strategy and the like in `arguments`, which `kind` is a name for. Returns
-        the job's name and file."""
+        """The calibration text of a seed, which is kept: the job's name and file. kind: a name for `arguments`, which
+        are options of `generate`."""
         options = self.options
         folder = Path(options.texts or self.folder)
         folder.mkdir(parents=True, exist_ok=True)
         name = f"text-{kind}-{options.samples}x{options.tokens}-{seed}"
-        self.add(name, "generate", options.model, "--samples", options.samples, "--tokens", options.tokens, "--seed", seed,
-                 *arguments, output=f"{name}.safetensors", folder=folder)
+        self.add(name, "generate", options.model, "--samples", options.samples, "--tokens", options.tokens, "--seed",
+                 seed, *arguments, output=f"{name}.safetensors", folder=folder)
         return name, self.jobs[name].output
 
     def reported(self):
@@ -124,7 +126,7 @@ class Runs:
 
     def run(self):
         """Runs what has not been done, unless time is out. A job that fails does not end the others."""
-        started = time.monotonic()
+        self.started = time.monotonic()
         done = {name for name in self.jobs if self.report(name)}
         undone = [job for job in self.jobs.values() if job.name not in done]
         lost = {need for job in undone for need in job.needs if not self.jobs[need].output.exists()}
@@ -134,22 +136,31 @@ class Runs:
         with concurrent.futures.ThreadPoolExecutor(self.options.at_once) as pool:
             while True:
                 for job in [job for job in waiting if all(need in done for need in job.needs)]:
-                    if not slots or self.out_of_time or time.monotonic() - started > self.options.seconds_left:
+                    if not slots or not self.may_start():
                         break
                     waiting.remove(job)
                     slot = slots.pop(0)
                     running[pool.submit(self.call, job, slot)] = job, slot
                 if not running:
                     break
-                for future in self.next_ended(running, started):
+                for future in self.next_ended(running):
                     job, slot = running.pop(future)
                     slots.append(slot)
                     if future.result():
                         done.add(job.name)
                     left = len(waiting) + len(running)
-                    print(f"{time.monotonic() - started:5.0f} s  {total - left}/{total} {job.name}"
+                    print(f"{time.monotonic() - self.started:5.0f} s  {total - left}/{total} {job.name}"
                           f"{'' if job.name in done else ': ' + self.failures[job.name]}", file=sys.stderr, flush=True)
                 self.remove_outputs(done, waiting, running.values())
+        self.say_what_is_left(waiting)
+
+    def may_start(self):
+        """Whether there is time to begin with something."""
+        left = self.options.seconds_left
+        return not self.out_of_time and (left is None or time.monotonic() - self.started <= left)
+
+    def say_what_is_left(self, waiting):
+        """Also finds out what can never be run, for want of what it reads."""
         for job in waiting:
             if broken := [need for need in job.needs if self.failures.get(need, ENDED) != ENDED]:
                 self.failures[job.name] = f"not without {broken[0]}"
@@ -158,12 +169,12 @@ class Runs:
             print(f"{len(left)} of {len(self.jobs)} runs are left; the same command goes on with them: {', '.join(left)}",
                   file=sys.stderr)
 
-    def next_ended(self, running, started):
+    def next_ended(self, running):
         """The futures of at least one run that ended by itself, or of all of them after --end-after."""
         first = concurrent.futures.FIRST_COMPLETED
         if self.options.end_after is None:
             return concurrent.futures.wait(running, return_when=first).done
-        left = max(0.0, started + self.options.end_after - time.monotonic())
+        left = max(0.0, self.started + self.options.end_after - time.monotonic())
         if done := concurrent.futures.wait(running, left, return_when=first).done:
             return done
         self.out_of_time = True
@@ -220,9 +231,8 @@ class Runs:
             kept = {key: report[key] for key in KEPT_KEYS if key in report}
             kept.get("guard", {}).pop("candidates", None)
             found.append(run | {"report": kept})
-        path = self.folder / "results.json"
-        path.write_text(json.dumps({"options": vars(self.options), "runs": found}, indent=1, default=str)
-                        .replace("Infinity", "null"))
+        results = {"options": vars(self.options), "runs": found}
+        (self.folder / "results.json").write_text(json.dumps(results, indent=1, default=str))
 
 
 def remove(path):

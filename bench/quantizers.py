@@ -21,8 +21,8 @@ QUANTIZERS = {
     "learned": ("learned codes", ["--method", "gptq", "--learn-codes"]),
     "rtn": ("RTN", ["--method", "rtn"]),
     "awq-gptq": ("AWQ + GPTQ", ["--method", "gptq", "--transform", "awq"]),
-    "gptq-published": ("GPTQ as published", ["--method", "gptq", "--no-search-grid", "--no-act-order", "--sweeps", "0", "--drift-correction",
-                                             "0"]),
+    "gptq-published": ("GPTQ as published", ["--method", "gptq", "--no-search-grid", "--no-act-order", "--sweeps", "0",
+                                             "--drift-correction", "0"]),
     "signround": ("SignRound", ["--method", "signround"]),
     "awq-rtn": ("AWQ + RTN", ["--method", "rtn", "--transform", "awq"]),
     "smoothquant-rtn": ("SmoothQuant + RTN", ["--method", "rtn", "--transform", "smoothquant"]),
@@ -33,21 +33,23 @@ LEARNED = "learned"
 TWEAKS = {"end-to-end": "end to end", "layerwise": "layer-wise"}
 
 
-def add_jobs(runs, options, quantizer, bits, seed):
+def add_jobs(runs, options, tweak, quantizer, bits, seed):
+    """Of one tweak of one quantized model, which comes before it."""
     text, ids = runs.add_text(seed)
     name = f"{quantizer}-{bits}-{seed}"
     quantize = ["quantize", options.model, *QUANTIZERS[quantizer][1], "--bits", bits, "--calibration", ids,
                 *([] if "kmeans" in QUANTIZERS[quantizer][1] else ["--group-size", options.group_size]),
                 *program.stored(options.model), *runs.reported()]
     if quantizer == LEARNED:
-        runs.add(f"{name}-end-to-end", *quantize, "--seed", seed, *options.tweak, needs=[text], output=f"{name}-end-to-end")
+        if tweak != "end-to-end":
+            return
+        runs.add(f"{name}-end-to-end", *quantize, "--seed", seed, *options.tweak, needs=[text],
+                 output=f"{name}-end-to-end")
         return
     runs.add(name, *quantize, "--tweak", "none", needs=[text], output=name)
-    for method in TWEAKS:
-        own = options.tweak if method == "end-to-end" else [] if options.guarded else ["--unguarded"]
-        runs.add(f"{name}-{method}", "tweak", runs.folder / name, "--reference", options.model, "--method", method,
-                 "--calibration", ids, *(["--seed", seed] if method == "end-to-end" else []), *own, *runs.reported(),
-                 needs=[name, text], output=f"{name}-{method}")
+    own = ["--seed", seed, *options.tweak] if tweak == "end-to-end" else [] if options.guarded else ["--unguarded"]
+    runs.add(f"{name}-{tweak}", "tweak", runs.folder / name, "--reference", options.model, "--method", tweak,
+             "--calibration", ids, *own, *runs.reported(), needs=[name, text], output=f"{name}-{tweak}")
 
 
 def print_table(runs, options):
@@ -75,9 +77,10 @@ def main():
     parser.add_argument("--guarded", action="store_true", help="the layer-wise tweak too")
     options = parser.parse_args()
     runs = jobs.Runs(options, grid=["quantizers", "bits"])
-    for seed, quantizer, bits in itertools.product(options.seeds, QUANTIZERS, options.bits):
+    # Steps of one row make the layer-wise tweak the longest of all, by far.
+    for seed, tweak, quantizer, bits in itertools.product(options.seeds, TWEAKS, QUANTIZERS, options.bits):
         if quantizer in options.quantizers:
-            add_jobs(runs, options, quantizer, bits, seed)
+            add_jobs(runs, options, tweak, quantizer, bits, seed)
     runs.run()
     print_table(runs, options)
     runs.write_results()

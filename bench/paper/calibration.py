@@ -4,9 +4,10 @@
     bench/paper/calibration.py MODEL --rows wiki.test.raw --text ptb.valid.txt --lambada lambada_test.jsonl --real FILE
                                [--seeds 0 1 2] [--device cuda] [--gpus 2 --at-once 8] [--seconds-left 480]
 
-2 bits in groups of 64, everything but the text as in `--preset norm-tweaking-2bit`; GPTQ and the tweak both see it. Figures
-on a text are flattered if --real is that text, which by default is --text. Real text is one run, since no seed chooses its rows. Held-out
-figures are of rows of the same kind of text, so they do not compare between rows. Standard library only.
+2 bits in groups of 64, everything but the text as in `--preset norm-tweaking-2bit`; GPTQ and the tweak both see it.
+Figures on a text are flattered if --real is that text, which by default is --text. Real text is one run, since no seed
+chooses its rows. Held-out figures are of rows of the same kind of text, so they do not compare between rows. Standard
+library only.
 """
 import experiment
 import jobs

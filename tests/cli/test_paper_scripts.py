@@ -116,7 +116,7 @@ def test_quantizers_go_on_where_they_were(home, tmp_path):
     arguments = ["quantizers.py", home, "--out", tmp_path, "--quantizers", "rtn", "learned", "kmeans", "--bits", 3,
                  "--tweak", "--steps 2 --lr 0.01"]
     printed, said = run(*arguments, "--seconds-left", -1)
-    assert "9 of 9 runs are left" in said if (home / "texts" / "text-default-16x32-0.json").exists() else "are left" in said
+    assert re.search(r"[78] of 8 runs are left", said)  # the text may be there, of another test
     assert all(row[-1] == "not run yet" for row in table(printed)[1])
     printed, said = run(*arguments)
     titles, rows = table(printed)
@@ -154,8 +154,8 @@ def test_a_run_that_fails_is_a_row(home, tmp_path):
     assert "not without rtn-3-0" in noted["RTN", "layer-wise"]
     figures = {tuple(row[1:3]): row for row in rows}["k-means", "end to end"]
     assert re.fullmatch(r"\d+\.\d\d ± \d+\.\d\d", figures[3])
-    failures = [found["failure"] for found in json.loads((tmp_path / "results.json").read_text())["runs"] if "failure" in found]
-    assert len(failures) == 6
+    runs = json.loads((tmp_path / "results.json").read_text())["runs"]
+    assert len([found for found in runs if "failure" in found]) == 6
 
 
 def runs_of_a_program(folder, *options):

@@ -68,6 +68,7 @@ def test_unguarded_the_rejected_state_is_saved(tweak, home, tmp_path):
     assert unguarded["guard"]["kept"] == guarded["rejected"]["state"] and not unguarded["guard"]["accepted"]
     assert unguarded["kld"]["tweaked"] == guarded["rejected"]["kld"]["tweaked"] > unguarded["kld"]["quantized"]
     assert unguarded["guard"]["gain"] == guarded["guard"]["gain"] < 0
+    assert unguarded["settings"]["tweak"] == guarded["settings"]["tweak"] | {"unguarded": True}
     assert unguarded["guard"]["reason"].endswith("saved without the guard's consent (--unguarded)")
 
 
