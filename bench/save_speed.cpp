@@ -64,9 +64,8 @@ void measure_files(const std::filesystem::path& folder, c10::Device device) {
     tensors.push_back({fmt::format("{}.weight_scale", i), at::kHalf, scales.sizes().vec(), [&] { return scales; }});
     bytes += kOut * kIn / 2.0 + static_cast<double>(scales.nbytes());
   }
-  print_row("packed and written to disk", bytes, seconds_of(device, 3, [&] {
-              formats::write_safetensors(path.path(), tensors);
-            }));
+  print_row("packed and written to disk", bytes,
+            seconds_of(device, 3, [&] { formats::write_safetensors(path.path(), tensors); }));
   print_row("the same over it, with other scales", bytes, seconds_of(device, 3, [&] {
               scales = scales + 1;
               formats::write_safetensors(path.path(), tensors, {}, change_file);
