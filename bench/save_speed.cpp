@@ -3,6 +3,7 @@
 //
 //     cmake --build build --target bench_save && build/bench_save FOLDER [cpu|cuda]     # 1 GB, removed at the end
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <fmt/format.h>

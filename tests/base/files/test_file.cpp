@@ -223,8 +223,7 @@ TEST_F(FileTest, AnExceptionWhileAThreadWritesLeavesTheOldFile) {
   EXPECT_EQ(entries(), 1U);
 }
 
-// Whatever is there becomes the new content, in the same file; what is the same is not written, so that a file whose
-// every byte is may lie on a full disk.
+// What is there becomes the new content, in the same file. What is the same is not written: it may lie on a full disk.
 TEST_F(FileTest, OnlyWhatDiffersIsChanged) {
   const std::string old(std::size_t{20} << 20, 'x');
   auto changed = old;
