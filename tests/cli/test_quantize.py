@@ -331,6 +331,33 @@ def test_the_copy_of_what_was_quantized_replaces_no_other_files(home, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["calibration.safetensors", "out"]
 
 
+@pytest.mark.parametrize(("options", "output"), [
+    (["--bits", 3], "out"),
+    (["--bits", 4, "--format", "gptq", "--store-dtype", "f16"], "out"),
+    (["--bits", 4, "--format", "awq", "--store-dtype", "f16"], "out"),
+    (["--bits", 3, "--format", "hf"], "out"),
+    (["--format", "gguf", "--gguf-type", "Q4_0"], "out.gguf")])
+def test_the_copy_of_what_was_quantized_becomes_the_result(options, output, home, tmp_path):
+    """With the bytes that a result has of which no part was written before: a copy in another folder cannot become it."""
+    command = ["quantize", home / "llama", "--method", "rtn", "--group-size", 32, "--epochs", 8, "--calibration",
+               cli_program.save_ids(tmp_path / "calibration.safetensors", cli_models.ids(48, 64)), *options]
+    if "gguf" in options:
+        command[2:6] = []
+    results = []
+    for name in ("beside", "elsewhere"):
+        folder, json_file = tmp_path / name, tmp_path / f"{name}.json"
+        folder.mkdir()
+        if name == "elsewhere":
+            place = tmp_path / "other" / output.replace("out", "out.untouched")
+            place.parent.mkdir()
+            (folder / place.name).symlink_to(place)
+        cli_program.run(*command, "-o", folder / output, "--json", json_file)
+        assert json.loads(json_file.read_text())["guard"]["kept"] != "untouched"
+        results.append(cli_program.file_bytes(folder / output) if output == "out" else (folder / output).read_bytes())
+    assert results[0] == results[1]
+    assert [path.name for path in (tmp_path / "beside").iterdir()] == [output]
+
+
 @pytest.mark.parametrize("tweak", ["layerwise", "end-to-end"])
 def test_a_link_to_the_copy_of_what_was_quantized_stays(tweak, home, tmp_path):
     calibration = cli_program.save_ids(tmp_path / "calibration.safetensors", cli_models.ids(24, 32))

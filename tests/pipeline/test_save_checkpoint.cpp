@@ -2,8 +2,13 @@
 #include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/randn.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <iterator>
 
 #include "formats/memory_source.h"
+#include "normtweak/base/files/file.h"
 #include "normtweak/formats/compressed_tensors_config.h"
 #include "normtweak/formats/safetensors.h"
 #include "normtweak/model/families/families.h"
@@ -16,6 +21,7 @@
 
 namespace normtweak::pipeline {
 namespace {
+namespace fs = std::filesystem;
 
 const char* const kConfig = R"({
   "architectures": ["LlamaForCausalLM"], "model_type": "llama", "dtype": "float32", "hidden_size": 16,
@@ -117,6 +123,34 @@ TEST_F(SaveCheckpoint, AFloatHeadIsNamedAsOne) {
   const formats::PackedConfig config(reopened.config.at("quantization_config"), "saved");
   EXPECT_FALSE(config.settings_of("lm_head"));
   EXPECT_TRUE(config.settings_of("model.layers.0.mlp.up_proj"));
+}
+
+// A folder that becomes the result of other floats: the same bytes as written anew, in the file that was there.
+TEST_F(SaveCheckpoint, AnotherFolderBecomesIt) {
+  const auto original = packed_checkpoint(4);
+  const auto decoder = load_decoder(original, {});
+  const auto tweaked = tests::with_block(decoder, 1, [](model::Block& block) {
+    block.norms.front().norm.weight = block.norms.front().norm.weight * 1.5;
+    auto& weight = find(block, model::LinearRole::up)->weight;
+    auto& affine = std::get<weights::AffineWeight>(weight);
+    affine.scales = affine.scales * 2;
+  });
+  const auto& format = find_save_format("compressed-tensors");
+  const auto start = folder() / "start", fresh = folder() / "fresh", output = folder() / "output";
+  save_checkpoint(original, tweaked, fresh, format);
+  save_checkpoint(original, decoder, start, format);
+  write(start / "model-00001-of-00002.safetensors", "a shard of another split");
+  EXPECT_NE(read_file(start / "model.safetensors"), read_file(fresh / "model.safetensors"));
+  struct stat before = {}, after = {};
+  ::stat((start / "model.safetensors").c_str(), &before);
+  save_checkpoint(original, tweaked, output, format, start);
+  ::stat((output / "model.safetensors").c_str(), &after);
+  EXPECT_EQ(before.st_ino, after.st_ino);
+  for (const auto* name : {"model.safetensors", "config.json"}) {
+    EXPECT_EQ(read_file(output / name), read_file(fresh / name)) << name;
+  }
+  EXPECT_EQ(std::distance(fs::directory_iterator(output), fs::directory_iterator()), 2);
+  EXPECT_FALSE(fs::exists(start));
 }
 
 // What the disk must have room for, against the files that are written. The headers, here of tiny tensors, are theirs.

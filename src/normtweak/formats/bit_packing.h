@@ -14,8 +14,12 @@ namespace normtweak::formats {
 // Number of words for a row of `columns` codes.
 std::int64_t packed_columns(std::int64_t columns, int bits);
 
-// codes: u8 [rows, columns] -> i32 [rows, packed_columns]. Throws Error if a code needs more than `bits` bits.
+// codes: u8 [rows, columns] -> i32 [rows, packed_columns], on the same device. Throws Error if a code needs more than
+// `bits` bits.
 at::Tensor pack_rows(const at::Tensor& codes, int bits);
+
+// The same by operators of LibTorch, which run where the codes are; pack_rows() takes a loop of its own on a CPU.
+at::Tensor pack_with_operators(const at::Tensor& codes, int bits);
 
 // packed: i32 [rows, packed_columns] -> u8 [rows, columns]. Throws Error naming the shape if it does not match.
 at::Tensor unpack_rows(const at::Tensor& packed, int bits, std::int64_t columns);

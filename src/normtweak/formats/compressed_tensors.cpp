@@ -16,8 +16,6 @@ namespace {
 using weights::AffineWeight;
 using weights::CodebookWeight;
 
-at::Tensor packed_codes(const at::Tensor& codes, int bits) { return pack_rows(codes.cpu(), bits); }
-
 at::Tensor packed_zero_points(const AffineWeight& weight) {
   return pack_rows(whole_zeros(weight).t().contiguous(), weight.bits).t().contiguous();
 }
@@ -29,7 +27,7 @@ class LaterTensors {
   LaterTensors(std::string module, at::IntArrayRef shape, int bits, std::function<at::Tensor()> codes)
       : module_(std::move(module)), out_(shape[0]), in_(shape[1]) {
     add("weight_packed", at::kInt, {out_, packed_columns(in_, bits)},
-        [codes = std::move(codes), bits] { return packed_codes(codes(), bits); });
+        [codes = std::move(codes), bits] { return pack_rows(codes(), bits); });
   }
 
   void add(const char* part, at::ScalarType type, std::vector<std::int64_t> shape, std::function<at::Tensor()> make) {
@@ -65,7 +63,7 @@ void add_zero_points(LaterTensors& tensors, const AffineWeight& weight) {
 }
 
 // A byte for each code, as signed integers.
-at::Tensor signed_bytes(const at::Tensor& codes) { return (codes.cpu().to(at::kShort) - 128).to(at::kChar); }
+at::Tensor signed_bytes(const at::Tensor& codes) { return codes.bitwise_xor(128).view(at::kChar); }  // 128 less
 
 // In the format "int-quantized", of 8 bits.
 std::vector<TensorToWrite> encode_bytes(const std::string& module, const AffineWeight& weight) {

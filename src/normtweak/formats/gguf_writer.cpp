@@ -4,7 +4,6 @@
 #include <unordered_set>
 
 #include "normtweak/base/error.h"
-#include "normtweak/base/files/file.h"
 
 namespace normtweak::formats {
 namespace {
@@ -73,10 +72,11 @@ std::string gguf_header(const GgufKeys& keys, std::span<const GgufTensorToWrite>
   return header;
 }
 
-void write_gguf(const std::filesystem::path& path, const GgufKeys& keys, std::span<const GgufTensorToWrite> tensors) {
+void write_gguf(const std::filesystem::path& path, const GgufKeys& keys, std::span<const GgufTensorToWrite> tensors,
+                WriteFile* write) {
   const auto header = gguf_header(keys, tensors);
   const auto alignment = keys.alignment();
-  write_file_atomically(path, [&](std::ostream& file) {
+  write(path, [&](std::ostream& file) {
     file << header;
     for (const auto& tensor : tensors) {
       write_data(file, tensor);

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "normtweak/base/files/file.h"
 #include "normtweak/formats/gguf_layout.h"
 
 namespace normtweak::formats {
@@ -64,9 +65,10 @@ struct GgufTensorToWrite {
 // name occurs twice, or whose shape GGUF cannot hold.
 std::string gguf_header(const GgufKeys& keys, std::span<const GgufTensorToWrite> tensors);
 
-// Writes atomically. Throws Error as gguf_header() does, or naming a tensor whose bytes are more or fewer than its type
-// and shape need.
-void write_gguf(const std::filesystem::path& path, const GgufKeys& keys, std::span<const GgufTensorToWrite> tensors);
+// `write`: how the file is written. Throws Error as gguf_header() does, or naming a tensor whose bytes are more or
+// fewer than its type and shape need.
+void write_gguf(const std::filesystem::path& path, const GgufKeys& keys, std::span<const GgufTensorToWrite> tensors,
+                WriteFile* write = write_file_atomically);
 
 // The size of the file that this will write.
 std::uint64_t gguf_file_bytes(const GgufKeys& keys, std::span<const GgufTensorToWrite> tensors);

@@ -67,17 +67,21 @@ struct TensorToWrite {
 std::vector<TensorToWrite> to_write(const NamedTensors& tensors);
 
 using Metadata = std::map<std::string, std::string>;
+inline constexpr std::uint64_t kMaxShardBytes = 5'000'000'000;
 inline const Metadata kModelMetadata = {{"format", "pt"}};  // without it transformers refuses a model's file
 
-// Writes atomically. Throws Error naming the tensor if a name occurs twice, if the dtype cannot be stored, or if load()
-// returns a dtype or shape other than declared.
+// `write`: how a file is written. Throws Error naming the tensor if a name occurs twice, if the dtype cannot be stored,
+// or if load() returns a dtype or shape other than declared.
 void write_safetensors(const std::filesystem::path& path, const std::vector<TensorToWrite>& tensors,
-                       const Metadata& metadata = {});
+                       const Metadata& metadata = {}, WriteFile* write = write_file_atomically);
 
 // model.safetensors; or, when that would hold more than `max_shard_bytes` of tensors, model-00001-of-0000N.safetensors
-// ... and model.safetensors.index.json. A tensor is never split. `directory` must not contain a checkpoint yet.
-void write_sharded_safetensors(const std::filesystem::path& directory, const std::vector<TensorToWrite>& tensors,
-                               const Metadata& metadata = kModelMetadata,
-                               std::uint64_t max_shard_bytes = 5'000'000'000);
+// ... and model.safetensors.index.json. A tensor is never split. `directory` must not contain another checkpoint yet.
+// Returns the names of the files.
+std::vector<std::string> write_sharded_safetensors(const std::filesystem::path& directory,
+                                                   const std::vector<TensorToWrite>& tensors,
+                                                   const Metadata& metadata = kModelMetadata,
+                                                   std::uint64_t max_shard_bytes = kMaxShardBytes,
+                                                   WriteFile* write = write_file_atomically);
 
 }  // namespace normtweak::formats

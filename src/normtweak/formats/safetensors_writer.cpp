@@ -4,6 +4,7 @@
 #include <ostream>
 #include <unordered_set>
 
+#include "normtweak/base/device/host_transfer.h"
 #include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
 #include "normtweak/base/json/json.h"
@@ -14,6 +15,8 @@
 namespace normtweak::formats {
 namespace fs = std::filesystem;
 namespace {
+
+constexpr const char *kSingleFile = "model.safetensors", *kIndex = "model.safetensors.index.json";
 
 std::uint64_t bytes_of(const TensorToWrite& tensor) {
   const auto count = element_count(tensor.shape);
@@ -61,8 +64,9 @@ void write_part(std::ostream& file, const TensorToWrite& tensor, const at::Tenso
     fail("tensor {}: {} {} was announced, {} {} came", tensor.name, type_name(tensor.type), c10::str(shape),
          type_name(loaded.scalar_type()), c10::str(loaded.sizes()));
   }
-  const auto data = loaded.detach().cpu().contiguous();
-  file.write(static_cast<const char*>(data.const_data_ptr()), static_cast<std::streamsize>(data.nbytes()));
+  for_each_piece(loaded, [&](std::span<const std::byte> bytes) {
+    file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  });
 }
 
 void write_data(std::ostream& file, const TensorToWrite& tensor) {
@@ -100,11 +104,12 @@ std::vector<TensorToWrite> to_write(const NamedTensors& tensors) {
   return list;
 }
 
-void write_safetensors(const fs::path& path, const std::vector<TensorToWrite>& tensors, const Metadata& metadata) {
+void write_safetensors(const fs::path& path, const std::vector<TensorToWrite>& tensors, const Metadata& metadata,
+                       WriteFile* write) {
   const auto order = in_file_order(tensors);
   const auto header = make_header(order, metadata);
   const std::uint64_t length = header.size();
-  write_file_atomically(path, [&](std::ostream& file) {
+  write(path, [&](std::ostream& file) {
     file.write(reinterpret_cast<const char*>(&length), sizeof length);
     file << header;
     for (const auto* tensor : order) {
@@ -114,25 +119,30 @@ void write_safetensors(const fs::path& path, const std::vector<TensorToWrite>& t
   });
 }
 
-void write_sharded_safetensors(const fs::path& directory, const std::vector<TensorToWrite>& tensors,
-                               const Metadata& metadata, std::uint64_t max_shard_bytes) {
+std::vector<std::string> write_sharded_safetensors(const fs::path& directory, const std::vector<TensorToWrite>& tensors,
+                                                   const Metadata& metadata, std::uint64_t max_shard_bytes,
+                                                   WriteFile* write) {
   in_file_order(tensors);  // a duplicate name in two shards is as wrong as one within a file
   const auto shards = split(tensors, max_shard_bytes);
-  if (shards.size() == 1) return write_safetensors(directory / "model.safetensors", tensors, metadata);
-
+  if (shards.size() == 1) {
+    write_safetensors(directory / kSingleFile, tensors, metadata, write);
+    return {kSingleFile};
+  }
+  std::vector<std::string> names = {kIndex};
   std::map<std::string, std::string> weight_map;
   std::uint64_t total = 0;
   for (std::size_t i = 0; i < shards.size(); ++i) {
     const auto file_name = fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
-    write_safetensors(directory / file_name, shards[i], metadata);
+    write_safetensors(directory / file_name, shards[i], metadata, write);
     for (const auto& tensor : shards[i]) {
       weight_map.emplace(tensor.name, file_name);
       total += bytes_of(tensor);
     }
+    names.push_back(file_name);
   }
   const Json index = {{"metadata", {{"total_size", total}}}, {"weight_map", weight_map}};
-  write_file_atomically(directory / "model.safetensors.index.json",
-                        [&](std::ostream& file) { file << index.dump(2) << '\n'; });
+  write(directory / kIndex, [&](std::ostream& file) { file << index.dump(2) << '\n'; });
+  return names;
 }
 
 }  // namespace normtweak::formats

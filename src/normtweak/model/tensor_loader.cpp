@@ -1,6 +1,7 @@
 #include "normtweak/model/tensor_loader.h"
 
 #include "normtweak/base/device/finite.h"
+#include "normtweak/base/device/host_transfer.h"
 #include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
 #include "normtweak/model/foreign_names.h"
@@ -41,7 +42,7 @@ at::Tensor TensorLoader::floats(const std::string& name, const std::vector<Dimen
     fail("{}: a float type expected, the file has {}", described(*checkpoint_.tensors, stored),
          type_name(tensor.scalar_type()));
   }
-  auto loaded = tensor.to(device_, type, /*non_blocking=*/false, /*copy=*/true);
+  auto loaded = to_device(tensor, device_, type);
   if (!all_finite(loaded)) {
     fail("{} holds NaN or infinity{}; the file is damaged or was saved from a failed run",
          described(*checkpoint_.tensors, stored),

@@ -28,19 +28,24 @@ class FolderResult : public ResultWriter {
     return converts_ ? with_stored_outside(std::move(decoder), stored_) : decoder;
   }
 
-  void write(const model::Decoder& decoder, const std::filesystem::path& output) const override {
-    save_checkpoint(original_, decoder, output, format_);
+  void write(const model::Decoder& decoder, const std::filesystem::path& output,
+             const std::filesystem::path& copy) const override {
+    const bool is_same_format = &copy_format() == &format_;
+    save_checkpoint(original_, decoder, output, format_, is_same_format ? copy : std::filesystem::path());
   }
 
   std::int64_t copy_bytes(const model::Decoder& decoder) const override {
-    return saved_bytes(original_, decoder, packed());
+    return saved_bytes(original_, decoder, copy_format());
   }
   void write_copy(const model::Decoder& decoder, const std::filesystem::path& place) const override {
-    save_checkpoint(original_, decoder, place, packed());
+    save_checkpoint(original_, decoder, place, copy_format());
   }
 
  private:
-  static const SaveFormat& packed() { return find_save_format("compressed-tensors"); }  // holds the codes of any folder
+  // That of the result if it holds codes, otherwise one that holds those of any folder.
+  const SaveFormat& copy_format() const {
+    return format_.codes != nullptr ? format_ : find_save_format("compressed-tensors");
+  }
 
   const model::Checkpoint& original_;
   const SaveFormat& format_;

@@ -18,7 +18,7 @@ std::vector<formats::GgufTensorToWrite> GgufContents::described() const {
 
 std::int64_t GgufContents::bytes() const { return static_cast<std::int64_t>(gguf_file_bytes(keys_, described())); }
 
-void GgufContents::write(const GgufValues& values, const std::filesystem::path& output) const {
+void GgufContents::write(const GgufValues& values, const std::filesystem::path& output, WriteFile* write_file) const {
   auto all = described();
   for (std::size_t i = 0; i < all.size(); ++i) {
     all[i].write = [&values, &tensor = tensors_[i]](const formats::GgufSink& sink) {
@@ -26,7 +26,7 @@ void GgufContents::write(const GgufValues& values, const std::filesystem::path& 
       for (const auto& part : tensor.parts) values.write(part, *tensor.type, sink);
     };
   }
-  write_gguf(output, keys_, all);
+  write_gguf(output, keys_, all, write_file);
 }
 
 }  // namespace normtweak::pipeline

@@ -25,9 +25,10 @@ class GgufContents {
   // Of the file.
   std::int64_t bytes() const;
 
-  // One tensor is made at a time. The file is created, or replaced, atomically. Throws Error naming a weight in blocks
-  // of another type than the file's.
-  void write(const GgufValues& values, const std::filesystem::path& output) const;
+  // One tensor is made at a time. `write_file`: how. Throws Error naming a weight in blocks of another
+  // type than the file's.
+  void write(const GgufValues& values, const std::filesystem::path& output,
+             WriteFile* write_file = write_file_atomically) const;
 
  private:
   std::vector<formats::GgufTensorToWrite> described() const;  // without data

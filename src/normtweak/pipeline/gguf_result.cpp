@@ -77,13 +77,17 @@ class GgufResult : public ResultWriter {
     return decoder;
   }
 
-  void write(const model::Decoder& decoder, const std::filesystem::path& output) const override {
-    contents_.write(GgufValues(original_, values_of(decoder)), output);
+  void write(const model::Decoder& decoder, const std::filesystem::path& output,
+             const std::filesystem::path& copy) const override {
+    const GgufValues values(original_, values_of(decoder));
+    if (copy.empty()) return contents_.write(values, output);
+    contents_.write(values, copy, change_file);
+    put_in_place(copy, resolve_output(output));
   }
 
   std::int64_t copy_bytes(const model::Decoder& /*decoder*/) const override { return contents_.bytes(); }
   void write_copy(const model::Decoder& decoder, const std::filesystem::path& place) const override {
-    write(decoder, place);
+    write(decoder, place, {});
   }
 
  private:

@@ -97,7 +97,9 @@ RunResult tweak_and_save(const PreparedQuantize& prepared, const QuantizedRun& r
   const auto tweaked = run_tweak(floats, start, quantized, text.split, options.tweak, &prepared.planned.plan, result,
                                  progress, processes);
   if (!processes.is_first()) return result;  // rank 0 judges and saves
-  const auto save = [&](const model::Decoder& kept) { writer.write(kept, options.output); };
+  const auto save = [&](const model::Decoder& kept) {
+    writer.write(kept, options.output, copy ? copy->finished_beside(options.output) : std::filesystem::path());
+  };
   finish(floats, quantized, tweaked, text, prepared.external,
          {writer.as_stored_outside(floats.exact), options.output, save}, result, progress);
   if (copy) copy->remove();

@@ -136,7 +136,7 @@ class Contents {
     if (transposed) std::swap(shape[0], shape[1]);
     const auto load = [weight = std::make_shared<const weights::Weight>(linear.weight), transposed, type = stored_,
                        what = fmt::format("{}: tensor {}.weight", original_.path, linear.name)] {
-      const auto values = model::values(*weight, type).cpu();
+      const auto values = model::values(*weight, type);
       if (!all_finite(values)) as_stored(model::values(*weight, at::kFloat), type, what);
       return transposed ? values.t().contiguous() : values;
     };
@@ -161,10 +161,10 @@ std::int64_t bytes_of(at::IntArrayRef shape, at::ScalarType type) {
 }  // namespace
 
 void save_checkpoint(const model::Checkpoint& original, const model::Decoder& decoder, const fs::path& directory,
-                     const SaveFormat& format) {
+                     const SaveFormat& format, const fs::path& start) {
   const Contents contents(original, decoder, format);
   const auto side_file = format.codes != nullptr ? format.codes->side_file : std::string_view();
-  write_folder(original, {contents.tensors(), contents.config(), contents.quantization(), side_file}, directory);
+  write_folder(original, {contents.tensors(), contents.config(), contents.quantization(), side_file}, directory, start);
 }
 
 std::int64_t saved_bytes(const model::Checkpoint& original, const model::Decoder& decoder, const SaveFormat& format) {

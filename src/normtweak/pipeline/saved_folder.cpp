@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <set>
 
 #include "normtweak/base/device/device.h"
 #include "normtweak/base/error.h"
@@ -46,20 +47,44 @@ bool is_our_weights(const fs::path& path) {
   }
 }
 
-void write_text(const fs::path& path, const std::string& content) {
-  write_file_atomically(path, [&](std::ostream& stream) { stream << content; });
+// Returns the names of its files.
+std::set<std::string> write_files(const model::Checkpoint& original, const FolderContents& contents,
+                                  const fs::path& folder, WriteFile* write) {
+  const auto weights =
+      formats::write_sharded_safetensors(folder, contents.tensors, save_metadata(), formats::kMaxShardBytes, write);
+  std::set<std::string> names(weights.begin(), weights.end());
+  const auto write_text = [&](const std::string& name, const std::string& content) {
+    write(folder / name, [&](std::ostream& stream) { stream << content; });
+    names.insert(name);
+  };
+  write_text("config.json", dump_json(contents.config, 2) + "\n");
+  for (const auto& [name, content] : original.side_files) write_text(name, content);
+  if (!contents.quantization.is_null() && !contents.side_file.empty()) {
+    write_text(std::string(contents.side_file), dump_json(contents.quantization, 2) + "\n");
+  }
+  return names;
+}
+
+// Such as shards of other numbers.
+void remove_others(const fs::path& folder, const std::set<std::string>& names) {
+  std::vector<fs::path> others;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (!names.contains(entry.path().filename().string())) others.push_back(entry.path());
+  }
+  std::ranges::for_each(others, remove_tree);
 }
 
 }  // namespace
 
-void write_folder(const model::Checkpoint& original, const FolderContents& contents, const fs::path& directory) {
-  AtomicDirectory staging(directory);
-  formats::write_sharded_safetensors(staging.path(), contents.tensors, save_metadata());
-  write_text(staging.path() / "config.json", dump_json(contents.config, 2) + "\n");
-  for (const auto& [name, content] : original.side_files) write_text(staging.path() / name, content);
-  if (!contents.quantization.is_null() && !contents.side_file.empty()) {
-    write_text(staging.path() / contents.side_file, dump_json(contents.quantization, 2) + "\n");
+void write_folder(const model::Checkpoint& original, const FolderContents& contents, const fs::path& directory,
+                  const fs::path& start) {
+  if (start.empty()) {
+    AtomicDirectory staging(directory);
+    write_files(original, contents, staging.path(), write_file_atomically);
+    return staging.commit();
   }
+  AtomicDirectory staging(directory, start);
+  remove_others(start, write_files(original, contents, start, change_file));
   staging.commit();
 }
 

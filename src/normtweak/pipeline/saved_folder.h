@@ -19,9 +19,11 @@ struct FolderContents {
   std::string_view side_file = {};  // where that is copied to; empty: nowhere
 };
 
-// The tokenizer's files are those of `original`. The folder is created, or replaces an older one, atomically.
+// The tokenizer's files are those of `original`. The folder is created, or replaces an older one, atomically. start: a
+// folder beside it that was written by this function and becomes it: what is in it already is not written again. Empty:
+// there is none. If this fails, `start` has parts of both contents.
 void write_folder(const model::Checkpoint& original, const FolderContents& contents,
-                  const std::filesystem::path& directory);
+                  const std::filesystem::path& directory, const std::filesystem::path& start = {});
 
 // The bytes of the tokenizer's files.
 std::int64_t side_file_bytes(const model::Checkpoint& original);

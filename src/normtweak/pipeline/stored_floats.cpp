@@ -20,6 +20,7 @@ void round_to(at::Tensor& values, at::ScalarType type) {
 }  // namespace
 
 at::Tensor as_stored(const at::Tensor& values, at::ScalarType type, const std::string& what) {
+  if (values.scalar_type() == type) return values;
   auto stored = values.to(type);
   if (!stored.is_floating_point() || all_finite(stored)) return stored;
   const auto lost = at::isfinite(values) & at::isfinite(stored).logical_not();

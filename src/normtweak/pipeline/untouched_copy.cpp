@@ -1,10 +1,12 @@
 #include "normtweak/pipeline/untouched_copy.h"
 
+#include <c10/core/Event.h>
 #include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <fmt/format.h>
 
 #include <exception>
+#include <memory>
 #include <system_error>
 
 #include "normtweak/base/files/file.h"
@@ -31,8 +33,13 @@ UntouchedCopy::UntouchedCopy(const fs::path& place, OutputKind kind, const std::
     if (device.is_cpu()) {
       save(place);
     } else {
-      saving_ = std::async(std::launch::async, [place, save = std::move(save), device] {
-        const c10::StreamGuard own(c10::impl::VirtualGuardImpl(device.type()).getStreamFromGlobalPool(device));
+      const c10::impl::VirtualGuardImpl gpu(device.type());
+      const auto quantized = std::make_shared<c10::Event>(device.type());
+      quantized->record(gpu.getStream(device));
+      saving_ = std::async(std::launch::async, [place, save = std::move(save), quantized, device] {
+        const auto own = c10::impl::VirtualGuardImpl(device.type()).getStreamFromGlobalPool(device);
+        const c10::StreamGuard on_the_side(own);
+        quantized->block(own);
         save(place);
       });
     }
@@ -52,8 +59,17 @@ void UntouchedCopy::finish(const std::function<void()>& saving) {
   }
 }
 
-void UntouchedCopy::remove() {
+void UntouchedCopy::wait() {
   if (saving_.valid()) finish([&] { saving_.get(); });
+}
+
+fs::path UntouchedCopy::finished_beside(const fs::path& output) {
+  wait();
+  return place_.parent_path() == resolve_output(output).parent_path() ? place_ : fs::path();
+}
+
+void UntouchedCopy::remove() {
+  wait();
   if (place_.empty()) return;
   const TemporaryPath gone(staging_name(place_));
   std::error_code ignored;

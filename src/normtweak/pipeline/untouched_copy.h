@@ -20,16 +20,21 @@ class UntouchedCopy {
  public:
   // Calls `save` with that place, and notes where it is. If that fails, or if the disk has no room for as many bytes as
   // copy and result have, the run goes on without a copy, which is noted too. device: of the model. While a GPU goes
-  // on, a thread of the host copies, packs and writes, on a stream of its own; what it saves must be complete on the
-  // device. The sink is used in the calling thread alone.
+  // on, a thread of the host packs, copies and writes, on a stream of its own that waits for what was queued before.
+  // The sink is used in the calling thread alone.
   UntouchedCopy(const std::filesystem::path& place, OutputKind kind, const std::function<std::int64_t()>& bytes,
                 std::function<void(const std::filesystem::path& place)> save, c10::Device device,
                 ProgressSink& progress);
 
-  // Waits for the end of saving, if need be.
+  // Waits for the end of saving, and returns the place if it is there, in the same folder as the output, which it may
+  // become; otherwise an empty path.
+  std::filesystem::path finished_beside(const std::filesystem::path& output);
+
+  // The same wait, if need be. There may be none any more.
   void remove();
 
  private:
+  void wait();
   void finish(const std::function<void()>& saving);
 
   ProgressSink& progress_;

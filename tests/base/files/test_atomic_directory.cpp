@@ -51,6 +51,37 @@ TEST_F(AtomicDirectoryTest, ReplacesAnOlderOneAsAWhole) {
   EXPECT_EQ(entries(), 1U);
 }
 
+TEST_F(AtomicDirectoryTest, AFolderBesideItBecomesIt) {
+  for (const bool has_older : {false, true}) {
+    if (has_older) make_old();
+    const auto start = folder() / "start";
+    fs::create_directory(start);
+    write(start / "weights", "kept");
+    write(start / "config.json", "untouched");
+    {
+      AtomicDirectory output(target, start);
+      write(output.path() / "config.json", "new");
+      output.commit();
+    }
+    EXPECT_EQ(read_file(target / "config.json"), "new");
+    EXPECT_EQ(read_file(target / "weights"), "kept");
+    EXPECT_FALSE(fs::exists(target / "shard-2"));
+    EXPECT_EQ(entries(), 1U);
+  }
+}
+
+TEST_F(AtomicDirectoryTest, AFolderThatWasToBecomeItStaysWithoutCommit) {
+  make_old();
+  fs::create_directory(folder() / "start");
+  {
+    const AtomicDirectory output(target, folder() / "start");
+    write(output.path() / "config.json", "new");
+  }
+  EXPECT_EQ(read_file(target / "config.json"), "old");
+  EXPECT_EQ(read_file(folder() / "start" / "config.json"), "new");
+  EXPECT_EQ(entries(), 2U);
+}
+
 TEST_F(AtomicDirectoryTest, WithoutCommitNothingIsLeft) {
   {
     const AtomicDirectory output(target);

@@ -187,8 +187,8 @@ TEST_F(FileTest, AnExceptionWhileWritingLeavesTheOldFile) {
 TEST_F(FileTest, AFullDiskLeavesTheOldFile) {
   const auto path = folder() / "weights";
   write(path, "old");
-  // More and less than a stream's buffer: found while writing, and found when the file is closed.
-  for (const std::size_t size : {std::size_t{1} << 20, std::size_t{5000}}) {
+  // What a thread writes meanwhile, and what is written at the end.
+  for (const std::size_t size : {std::size_t{60} << 20, std::size_t{1} << 20, std::size_t{5000}}) {
     const SmallDisk disk(4096);
     const auto message = message_of<Error>(
         [&] { write_file_atomically(path, [&](std::ostream& out) { out << std::string(size, 'x'); }); });
@@ -196,6 +196,54 @@ TEST_F(FileTest, AFullDiskLeavesTheOldFile) {
     EXPECT_EQ(read_file(path), "old");
     EXPECT_EQ(entries(), 1U);
   }
+}
+
+// More than a thread writes at a time, given in pieces of other sizes.
+TEST_F(FileTest, ALargeFileIsWrittenWhole) {
+  std::string text;
+  while (text.size() < std::size_t{20} << 20) text += std::to_string(text.size()) + "\n";
+  const auto path = folder() / "weights";
+  for (const std::size_t piece : {std::size_t{100'003}, text.size()}) {
+    write_file_atomically(path, [&](std::ostream& out) {
+      for (std::size_t begin = 0; begin < text.size(); begin += piece) out << text.substr(begin, piece);
+    });
+    EXPECT_EQ(read_file(path), text);
+  }
+}
+
+TEST_F(FileTest, AnExceptionWhileAThreadWritesLeavesTheOldFile) {
+  const auto path = folder() / "weights";
+  write(path, "old");
+  const auto half_written = [](std::ostream& out) {
+    out << std::string(std::size_t{50} << 20, 'x');
+    throw std::logic_error("stop");
+  };
+  EXPECT_EQ(message_of<std::logic_error>([&] { write_file_atomically(path, half_written); }), "stop");
+  EXPECT_EQ(read_file(path), "old");
+  EXPECT_EQ(entries(), 1U);
+}
+
+// What is there becomes the new content, in the same file. What is the same is not written: it may lie on a full disk.
+TEST_F(FileTest, OnlyWhatDiffersIsChanged) {
+  const std::string old(std::size_t{20} << 20, 'x');
+  auto changed = old;
+  changed[std::size_t{13} << 20] = 'y';
+  changed.back() = 'z';
+  const auto path = folder() / "weights";
+  for (const auto& text : {old, changed, old.substr(0, 100), changed, old + "longer", std::string()}) {
+    write(path, old);
+    struct stat before = {}, after = {};
+    ::stat(path.c_str(), &before);
+    change_file(path, [&](std::ostream& out) { out << text; });
+    ::stat(path.c_str(), &after);
+    EXPECT_EQ(read_file(path), text);
+    EXPECT_EQ(before.st_ino, after.st_ino);
+  }
+  write(path, old);
+  const SmallDisk disk(4096);
+  change_file(path, [&](std::ostream& out) { out << old; });
+  const auto message = message_of<Error>([&] { change_file(path, [&](std::ostream& out) { out << changed; }); });
+  EXPECT_EQ(message.rfind(path.string() + ": writing failed (is the disk full?)", 0), 0U) << message;
 }
 
 TEST_F(FileTest, AFolderThatCannotBeMadeIsNamed) {

@@ -7,14 +7,15 @@
 
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <memory>
 #include <new>
+#include <ostream>
 #include <system_error>
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/files/atomic_replace.h"
 #include "normtweak/base/files/file_limits.h"
+#include "normtweak/base/files/output_buffer.h"
 #include "normtweak/base/files/path_exists.h"
 
 namespace normtweak {
@@ -96,6 +97,18 @@ class RegularFile {
   std::size_t size_ = 0;
 };
 
+void write_through(const fs::path& path, OldContent old, const std::function<void(std::ostream&)>& write) {
+  OutputBuffer buffer(path, old);
+  if (!buffer.is_open()) fail("{}: cannot be written: {}", final_name(path), reason());
+  const FileLock lock(path);
+  std::ostream file(&buffer);
+  write(file);
+  if (const int error = buffer.close(); error != 0) {
+    fail("{}: writing failed (is the disk full?): {}", final_name(path), std::strerror(error));
+  }
+  flush_to_disk(path);
+}
+
 fs::path resolved(const fs::path& target) {
   auto place = fs::absolute(target);
   constexpr int kMostLinks = 40;  // Linux's own limit
@@ -172,34 +185,47 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(data_, size_);
 }
 
+void change_file(const fs::path& path, const std::function<void(std::ostream&)>& write) {
+  write_through(path, OldContent::kept, write);
+}
+
+void put_in_place(const fs::path& finished, const fs::path& path) {
+  std::error_code error;
+  fs::rename(finished, path, error);
+  if (error) fail("{}: cannot put the finished file in place: {}", final_name(path), error.message());
+}
+
 void write_file_atomically(const fs::path& target, const std::function<void(std::ostream&)>& write) {
   const auto path = resolve_output(target);
   make_parent(path);
   remove_stale_outputs(path);
   const TemporaryPath staging(staging_name(path));
-  std::ofstream file(staging.path(), std::ios::binary | std::ios::trunc);
-  if (!file) fail("{}: cannot be written: {}", final_name(path), reason());
-  const FileLock lock(staging.path());
-  write(file);
-  file.close();
-  if (!file) fail("{}: writing failed (is the disk full?): {}", final_name(path), reason());
-  flush_to_disk(staging.path());
-  std::error_code error;
-  fs::rename(staging.path(), path, error);
-  if (error) fail("{}: cannot put the finished file in place: {}", final_name(path), error.message());
+  write_through(staging.path(), OldContent::dropped, write);
+  put_in_place(staging.path(), path);
 }
 
-AtomicDirectory::AtomicDirectory(const fs::path& target) : target_(resolve_output(target)) {
+void AtomicDirectory::prepare_target() const {
   std::error_code error;
   if (fs::exists(target_, error) && !fs::is_directory(target_, error)) {
     fail("{}: exists and is not a folder; name another output", target_.string());
   }
   make_parent(target_);
   remove_stale_outputs(target_);
-  staging_ = std::make_unique<const TemporaryPath>(staging_name(target_));
+}
+
+AtomicDirectory::AtomicDirectory(const fs::path& target)
+    : target_(resolve_output(target)), path_(staging_name(target_)) {
+  prepare_target();
+  staging_ = std::make_unique<const TemporaryPath>(path_);
+  std::error_code error;
   fs::create_directory(path(), error);
   if (error) fail("{}: cannot be created: {}", target_.string(), error.message());
   lock_ = std::make_unique<const FileLock>(path());
+}
+
+AtomicDirectory::AtomicDirectory(const fs::path& target, const fs::path& start)
+    : target_(resolve_output(target)), path_(start), lock_(std::make_unique<const FileLock>(start)) {
+  prepare_target();
 }
 
 void AtomicDirectory::commit() {
@@ -208,7 +234,10 @@ void AtomicDirectory::commit() {
     if (fs::is_regular_file(entry->symlink_status(error))) flush_to_disk(entry->path());
   }
   if (error) fail("{}: cannot be finished: {}", final_name(path()), error.message());
-  atomic_replace(path(), target_);  // path() then names an older folder, if there was one; the destructor removes it
+  atomic_replace(path(), target_);  // path() then names an older folder, if there was one
+  if (staging_) return;             // whose destructor removes it
+  const TemporaryPath older(staging_name(target_));
+  fs::rename(path(), older.path(), error);
 }
 
 }  // namespace normtweak

@@ -41,9 +41,19 @@ class MappedFile {
 // links form a loop.
 std::filesystem::path resolve_output(const std::filesystem::path& target);
 
+// The next two, as an argument: how a file of the result is written.
+using WriteFile = void(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
+
 // Calls `write` with a stream to a temporary file beside `path`, flushes it to disk and renames it to `path`.
 // Throws Error (and leaves `path` as it was) when a write fails, as on a full disk.
 void write_file_atomically(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
+
+// Writes a file that need not be replaced atomically, as in a folder that will be: what it already holds at the same
+// place is not written again. Throws Error as above; the file then has parts of both contents.
+void change_file(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
+
+// Renames a finished file to `path`, in the same folder. Throws Error if that fails; it then stays where it is.
+void put_in_place(const std::filesystem::path& finished, const std::filesystem::path& path);
 
 // A directory that is created, or replaces an older one, atomically: write into `path()`, then `commit()`. Without a
 // commit, the destructor removes what was written. Both this and the function above first remove what killed runs left
@@ -52,15 +62,20 @@ class AtomicDirectory {
  public:
   // Throws Error if `target` exists and is not a directory, or if its parent cannot be written.
   explicit AtomicDirectory(const std::filesystem::path& target);
+  // Begins with `start`, a folder beside `target` as resolve_output() names both: it is changed where it is, stays
+  // there without a commit(), and becomes the target with one.
+  AtomicDirectory(const std::filesystem::path& target, const std::filesystem::path& start);
   AtomicDirectory(const AtomicDirectory&) = delete;
   AtomicDirectory& operator=(const AtomicDirectory&) = delete;
 
-  const std::filesystem::path& path() const { return staging_->path(); }
+  const std::filesystem::path& path() const { return path_; }
   void commit();
 
  private:
-  std::filesystem::path target_;
-  std::unique_ptr<const TemporaryPath> staging_;
+  void prepare_target() const;
+
+  std::filesystem::path target_, path_;
+  std::unique_ptr<const TemporaryPath> staging_;  // null if there was a folder to start with
   std::unique_ptr<const FileLock> lock_;
 };
 

@@ -23,7 +23,9 @@ constexpr int kBits = 4, kInWord = 8;
 // u8 [rows, 8 * words]: the places within a word in another order.
 at::Tensor reordered(const at::Tensor& codes, const std::array<std::int64_t, kInWord>& order) {
   const auto rows = codes.size(0);
-  return codes.view({rows, -1, kInWord}).index_select(2, at::tensor(at::IntArrayRef(order))).view({rows, -1});
+  return codes.view({rows, -1, kInWord})
+      .index_select(2, at::tensor(at::IntArrayRef(order)).to(codes.device()))
+      .view({rows, -1});
 }
 
 // The place of output j in its word, and the output at place j.
@@ -163,8 +165,7 @@ std::vector<TensorToWrite> encode_awq(const Json& /*config*/, const QuantizedMod
                            }};
     };
     const auto out = affine.codes.size(0), in = affine.codes.size(1), groups = affine.scales.size(1);
-    return {later("qweight", at::kInt, {in, out / kInWord},
-                  [](const AffineWeight& w) { return packed(w.codes.cpu().t()); }),
+    return {later("qweight", at::kInt, {in, out / kInWord}, [](const AffineWeight& w) { return packed(w.codes.t()); }),
             later("qzeros", at::kInt, {groups, out / kInWord},
                   [](const AffineWeight& w) { return packed(whole_zeros(w).t()); }),
             later("scales", at::kHalf, {groups, out},

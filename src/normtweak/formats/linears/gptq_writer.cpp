@@ -34,7 +34,7 @@ void check(const AffineWeight& weight) {
 }
 
 at::Tensor packed_codes(const AffineWeight& weight) {
-  return pack_rows(in_weight_order(weight, weight.codes).cpu().contiguous(), weight.bits).t().contiguous();
+  return pack_rows(in_weight_order(weight, weight.codes), weight.bits).t().contiguous();
 }
 
 at::Tensor packed_zeros(const AffineWeight& weight, bool subtracts_one) {
