@@ -8,6 +8,7 @@
 #include "normtweak/formats/bit_packing.h"
 #include "normtweak/formats/linears/written_affine.h"
 #include "normtweak/weights/codebook_groups.h"
+#include "normtweak/weights/float8.h"
 
 namespace normtweak::formats {
 namespace {
@@ -84,6 +85,21 @@ std::vector<TensorToWrite> encode_bytes(const std::string& module, const AffineW
   return tensors;
 }
 
+// In the format "float-quantized".
+std::vector<TensorToWrite> encode_float8(const std::string& module, const weights::ScaledWeight& weight) {
+  return {{module + ".weight", at::kFloat8_e4m3fn, weight.codes.sizes().vec(),
+           [codes = weight.codes] { return codes.cpu().contiguous().view(at::kFloat8_e4m3fn); }},
+          {module + ".weight_scale", weight.scale_type, weight.scales.sizes().vec(), [module, weight] {
+             return for_module(module, [&] { return stored_float(weight.scales, weight.scale_type, "a scale"); });
+           }}};
+}
+
+// FP8 with a scale for each channel; null for any other weight.
+const weights::ScaledWeight* written_float8(const weights::Weight& weight) {
+  const auto* scaled = std::get_if<weights::ScaledWeight>(&weight);
+  return scaled != nullptr && weights::is_float8_by_channel(*scaled) ? scaled : nullptr;
+}
+
 // The static range of an input.
 void add_range(const std::string& module, const InputQuantizer& input, std::vector<TensorToWrite>& tensors) {
   if (!input || input->settings.dynamic) return;
@@ -124,14 +140,16 @@ std::vector<TensorToWrite> encode(const std::string& module, const CodebookWeigh
 }
 
 [[noreturn]] void refuse_kind(const weights::Weight& weight) {
-  fail("pack-quantized holds integers with scales and zero-points, or codebooks, and this weight is {}",
-       weights::describe(weight).name);
+  fail(
+      "written are integers with scales and zero-points, FP8 with a scale per channel and codebooks; this weight is {}",
+      weights::describe(weight).name);
 }
 
 std::vector<TensorToWrite> encode_weight(const std::string& module, const weights::Weight& weight, bool in_bytes) {
   const auto* affine = std::get_if<AffineWeight>(&weight);
   if (affine != nullptr) return in_bytes ? encode_bytes(module, *affine) : encode(module, *affine);
   if (const auto* codebook = std::get_if<CodebookWeight>(&weight)) return encode(module, *codebook);
+  if (const auto* float8 = written_float8(weight)) return encode_float8(module, *float8);
   refuse_kind(weight);
 }
 
@@ -147,6 +165,7 @@ PackedSettings weight_settings(const weights::Weight& weight) {
   if (const auto* codebook = std::get_if<CodebookWeight>(&weight)) {
     return {codebook->bits, weights::codebook_group_size(*codebook), false, PackedKind::codebook};
   }
+  if (written_float8(weight) != nullptr) return {.bits = 8, .symmetric = true, .kind = PackedKind::float8};
   refuse_kind(weight);
 }
 

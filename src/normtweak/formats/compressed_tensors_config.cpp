@@ -91,9 +91,9 @@ PackedKind parse_kind(const Json& weights, std::string_view format, std::string_
   const auto& zero_point_type = get(weights, "zero_point_type");
   const bool extension = format == kExtendedPackedFormat;
   if (extension && is_text(type, "codebook")) return PackedKind::codebook;
-  if (is_text(type, "float") && (format == "float-quantized" || format == "naive-quantized")) return PackedKind::float8;
+  if (is_text(type, "float") && (format == kFloatsFormat || format == "naive-quantized")) return PackedKind::float8;
   if (!type.is_null() && !is_text(type, "int")) fail("{}: weights of type {} are not supported", where, show(type));
-  if (format == "float-quantized") fail("{}: weights of type int in format {}", where, format);
+  if (format == kFloatsFormat) fail("{}: weights of type int in format {}", where, format);
   if (extension && is_text(zero_point_type, "float")) return PackedKind::float_zero_points;
   if (!zero_point_type.is_null()) fail("{}: zero_point_type {} is not supported", where, show(zero_point_type));
   return format == kBytesFormat || format == "naive-quantized" ? PackedKind::integers : PackedKind::affine;

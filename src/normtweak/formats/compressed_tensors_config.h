@@ -33,6 +33,7 @@ namespace normtweak::formats {
 inline constexpr const char* kPackedMethod = "compressed-tensors";
 inline constexpr const char* kPackedFormat = "pack-quantized";
 inline constexpr const char* kBytesFormat = "int-quantized";
+inline constexpr const char* kFloatsFormat = "float-quantized";
 inline constexpr const char* kMixedFormat = "mixed-precision";                    // each group has its own
 inline constexpr const char* kExtendedPackedFormat = "normtweak-pack-quantized";  // and then no `quant_method`
 inline constexpr const char* kNoModuleTarget = "normtweak.no-module";             // of the group that stops readers

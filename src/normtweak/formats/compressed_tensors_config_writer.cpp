@@ -11,9 +11,14 @@ namespace {
 
 constexpr const char* kVersion = "0.20.0";  // version of compressed-tensors whose layout is written
 
+std::string_view type_of(const PackedSettings& settings) {
+  if (settings.kind == PackedKind::codebook) return "codebook";
+  return settings.kind == PackedKind::float8 ? "float" : "int";
+}
+
 Json weights_json(const PackedSettings& settings) {
   Json weights = {{"num_bits", settings.bits},
-                  {"type", settings.kind == PackedKind::codebook ? "codebook" : "int"},
+                  {"type", type_of(settings)},
                   {"symmetric", settings.symmetric},
                   {"strategy", settings.group_size > 0 ? "group" : "channel"},
                   {"group_size", settings.group_size > 0 ? Json(settings.group_size) : Json(nullptr)},
@@ -58,6 +63,7 @@ Groups grouped(std::span<const PackedModule> modules) {
 
 std::string_view format_of(const PackedSettings& settings, bool extension) {
   if (settings.kind == PackedKind::integers) return kBytesFormat;
+  if (settings.kind == PackedKind::float8) return kFloatsFormat;
   return extension ? kExtendedPackedFormat : kPackedFormat;
 }
 
@@ -109,7 +115,8 @@ Json make_packed_config(std::span<const PackedModule> modules, const std::vector
     for (const auto& [settings, names] : groups) {
       auto& group = config["config_groups"]["group_0"] = group_json(Json::array({"Linear"}), settings);
       // Without it the library takes any linear whose input is rounded for int-quantized.
-      if (extension || settings.input) group["format"] = format_of(settings, extension);
+      if (extension || settings.input || settings.kind == PackedKind::float8)
+        group["format"] = format_of(settings, extension);
       // Told to dequantize, transformers would leave the inputs float.
       if (!extension && !settings.symmetric && !settings.input) config[kDequantize] = true;
     }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "normtweak/quantize/block_search.h"
+#include "normtweak/weights/float8.h"
 
 namespace normtweak::pipeline {
 
@@ -122,6 +123,9 @@ weights::Weight outline(const model::LinearShape& shape, const quantize::LinearP
                                    .codebook = empty(shape.out, codebooks << plan.bits, at::kFloat),
                                    .bits = plan.bits,
                                    .codebook_type = plan.scale_type};
+  }
+  if (quantize::find_quantizer(plan.method).gives_float8) {
+    return weights::float8_weight(codes, empty(shape.out, 1, at::kFloat), plan.scale_type);
   }
   const auto groups = plan.group_size > 0 ? shape.in / plan.group_size : 1;
   return weights::AffineWeight{.codes = codes,

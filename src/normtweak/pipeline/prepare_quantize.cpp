@@ -54,7 +54,7 @@ void describe_plan(const ModelPlan& planned, RunResult& result) {
   described = main_plan(described, result.plan_shares);
   result.method = described.method;
   const auto* blocks = weights::find_block_type(described.block_type);
-  result.bits = blocks != nullptr ? static_cast<int>(blocks->bits()) : described.bits;
+  result.bits = code_bits(described);
   result.group_size = has_free_groups(described) ? described.group_size
                       : has_codebooks(described) ? described.codebook_group
                       : blocks != nullptr        ? blocks->sub_size

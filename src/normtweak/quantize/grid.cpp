@@ -33,12 +33,6 @@ double smallest_normal(at::ScalarType type) { return type == at::kHalf ? 0x1p-14
 
 double top_code(int bits) { return (1 << bits) - 1; }
 
-// A subnormal scale has lost precision, and some kernels flush it to 0. Codes are computed for the rounded scale, the
-// only one that a reader of the file sees.
-at::Tensor storable(const at::Tensor& scales, at::ScalarType type) {
-  return scales.clamp_min(smallest_normal(type)).to(type).to(at::kFloat);
-}
-
 Range range_of(const at::Tensor& groups, bool symmetric) {
   auto [low, high] = range_of_groups(groups);
   if (!symmetric) return {low, high};
@@ -49,7 +43,7 @@ Range range_of(const at::Tensor& groups, bool symmetric) {
 Grid grid_of(const Range& range, const AffineOptions& options) {
   const auto top = top_code(options.bits);
   // Divides by a tensor: for a plain number CUDA multiplies by its reciprocal, which rounds differently from the CPU.
-  auto scales = storable((range.high - range.low) / at::full_like(range.high, top), options.scale_type);
+  auto scales = storable_scales((range.high - range.low) / at::full_like(range.high, top), options.scale_type);
   if (options.symmetric) return {scales, at::full_like(scales, 1 << (options.bits - 1))};
   auto zeros = (-range.low / scales).clamp(0, top);
   if (options.float_zeros) return {scales, zeros.to(options.scale_type).to(at::kFloat)};
@@ -134,6 +128,10 @@ weights::AffineWeight affine_weight(const at::Tensor& codes, const Grid& grid, c
 }
 
 at::Tensor phase_of(const at::Tensor& zeros) { return zeros.round() - zeros; }
+
+at::Tensor storable_scales(const at::Tensor& scales, at::ScalarType type) {
+  return scales.clamp_min(smallest_normal(type)).to(type).to(at::kFloat);
+}
 
 void check_scales(const at::Tensor& scales, at::ScalarType scale_type) {
   if (all_finite(scales)) return;

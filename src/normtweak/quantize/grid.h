@@ -50,6 +50,10 @@ weights::AffineWeight affine_weight(const at::Tensor& codes, const Grid& grid, c
 // The offset of the grid's steps from integers: 0 for integer zero-points.
 at::Tensor phase_of(const at::Tensor& zeros);
 
+// Rounded to the type, f32. A subnormal scale has lost precision, and some kernels flush it to 0. Codes are computed
+// for the rounded scale, the only one that a reader of the file sees.
+at::Tensor storable_scales(const at::Tensor& scales, at::ScalarType type);
+
 // Throws Error if a scale overflowed its dtype. Clamping the scale instead would silently clip the weights.
 void check_scales(const at::Tensor& scales, at::ScalarType scale_type);
 

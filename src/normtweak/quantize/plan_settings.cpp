@@ -83,6 +83,7 @@ constexpr std::array kSettings = {
                                         .kind = ValueKind::choice,
                                         .help = "Bits per code",
                                         .choices = "2,3,4,6,8",
+                                        .read_by = &has_free_bits,
                                         .of_affine_grids = true}),
     row<&LinearPlan::group_size, parse_count>(
         {.name = "group",
@@ -177,7 +178,7 @@ constexpr std::array kSettings = {
          .option = "--activation-bits",
          .kind = ValueKind::choice,
          .help = "Round the inputs of quantized linears to so many bits, in the passes of this program and of who "
-                 "serves the result; 16: leave them float",
+                 "serves the result; 16: leave them float. With --method fp8, 8 rounds them to FP8",
          .choices = "4,8,16"}),
     row<&LinearPlan::activation_scale, parse_activation_scale>(
         {.name = "activation-scale",

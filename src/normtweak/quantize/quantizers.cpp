@@ -8,6 +8,7 @@
 #include "normtweak/quantize/checks.h"
 #include "normtweak/quantize/codebook_descent.h"
 #include "normtweak/quantize/coordinate_descent.h"
+#include "normtweak/quantize/float8_rounding.h"
 #include "normtweak/quantize/gptq.h"
 #include "normtweak/quantize/kmeans.h"
 #include "normtweak/quantize/rtn.h"
@@ -54,6 +55,10 @@ weights::Weight kmeans(const at::Tensor& weight, const InputHessian& hessian, co
   return result;
 }
 
+weights::Weight float8(const at::Tensor& weight, const InputHessian&, const LinearPlan& plan) {
+  return quantize_float8(weight, plan.scale_type);
+}
+
 constexpr std::array kQuantizers = {
     Quantizer{
         .name = "rtn", .description = "round to nearest", .uses_groups = true, .searches_grid = true, .quantize = &rtn},
@@ -74,6 +79,10 @@ constexpr std::array kQuantizers = {
               .uses_codebooks = true,
               .standard = {.act_order = true, .sweeps = 2},
               .quantize = &kmeans},
+    Quantizer{.name = "fp8",
+              .description = "round to nearest in FP8 (E4M3) with a scale per output channel",
+              .gives_float8 = true,
+              .quantize = &float8},
 };
 
 }  // namespace
@@ -94,6 +103,7 @@ std::optional<weights::ActivationSettings> activation_settings(const LinearPlan&
   if (plan.activation_bits == LinearPlan::kFloatActivations) return std::nullopt;
   return weights::ActivationSettings{.bits = plan.activation_bits,
                                      .symmetric = !plan.asymmetric_activations,
+                                     .floats = find_quantizer(plan.method).gives_float8,
                                      .dynamic = plan.activation_scale == "token"};
 }
 
@@ -130,6 +140,14 @@ bool has_free_groups(const LinearPlan& plan) {
   return find_quantizer(plan.method).uses_groups && plan.block_type.empty();
 }
 
+bool has_free_bits(const LinearPlan& plan) { return !find_quantizer(plan.method).gives_float8; }
+
+int code_bits(const LinearPlan& plan) {
+  constexpr int kFloat8Bits = 8;
+  if (!plan.block_type.empty()) return static_cast<int>(find_block_type(plan.block_type).bits());
+  return has_free_bits(plan) ? plan.bits : kFloat8Bits;
+}
+
 bool has_codebooks(const LinearPlan& plan) { return find_quantizer(plan.method).uses_codebooks; }
 
 void check_plan(const LinearPlan& plan, at::IntArrayRef shape, std::string_view linear_name) {
@@ -150,6 +168,9 @@ void check_plan(const LinearPlan& plan, at::IntArrayRef shape, std::string_view 
     if (plan.sweeps.value_or(0) < 0) fail("{} sweeps: use 0 or more", *plan.sweeps);
     if (plan.signround_iterations < 1) fail("{} iterations: use 1 or more", plan.signround_iterations);
     check_scale_type(plan.scale_type);
+    if (quantizer.gives_float8 && plan.activation_bits == 4)
+      fail("inputs of fp8 linears are rounded to 8 bits, or not");
+    if (quantizer.gives_float8 && plan.asymmetric_activations) fail("FP8 has no zero-points for asymmetric inputs");
     if (plan.block_type.empty() && plan.symmetric && plan.float_zeros) {
       fail("symmetric weights have no zero-points to be stored as floats; leave out one of the two");
     }

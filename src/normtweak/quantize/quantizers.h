@@ -35,7 +35,8 @@ struct LinearPlan {
   double signround_rate = 0;              // SignRound: step of offsets and range shares; 0: 1 / iterations
   at::ScalarType scale_type = at::kHalf;  // what scales and codebooks are stored in
   static constexpr int kFloatActivations = 16;
-  int activation_bits = kFloatActivations;  // 4 or 8: of the codes that the input is rounded to; 16: it is not
+  int activation_bits = kFloatActivations;  // 4 or 8: of the codes that the input is rounded to; 16: it is not. With
+                                            // FP8 weights 8 stands for FP8
   std::string activation_scale = "token";   // "token": each has its own range; "tensor": one for all, observed
   bool asymmetric_activations = false;      // they have a zero-point
 
@@ -55,6 +56,7 @@ struct Quantizer {
   bool searches_grid = false;    // plan.search_grid applies
   bool uses_codebooks = false;   // plan.codebook_group, plan.sensitivity and plan.feedback apply
   bool feeds_back = false;       // whatever plan.feedback says; see feeds_back() below
+  bool gives_float8 = false;     // FP8 values: no bits, groups or zero-points to choose, and inputs are rounded to FP8
   bool learns_rounding = false;  // its result is the start of signround.h, which trains the block
   StandardOptions standard = {};
   // weight: f32 [out, in]; hessian: of its input, on the same device, or empty. Throws Error, without the linear's
@@ -92,6 +94,12 @@ bool has_free_groups(const LinearPlan& plan);
 
 // Whether it gives codebooks: codebook_group and feedback then apply.
 bool has_codebooks(const LinearPlan& plan);
+
+// Whether it gives integer codes or codebooks: bits applies.
+bool has_free_bits(const LinearPlan& plan);
+
+// Bits of a code, rounded down.
+int code_bits(const LinearPlan& plan);
 
 // Throws Error naming the linear, its shape, and what to change if bits, group size or blocks do not fit.
 void check_plan(const LinearPlan& plan, at::IntArrayRef shape, std::string_view linear_name);

@@ -12,6 +12,7 @@
 
 #include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
+#include "normtweak/weights/float8.h"
 
 namespace normtweak::weights {
 namespace {
@@ -21,7 +22,6 @@ struct Codes {
 };
 
 Codes codes_of(const ActivationSettings& settings) {
-  constexpr double kLargestE4m3 = 448;
   if (settings.floats) return {-kLargestE4m3, kLargestE4m3};
   const double half = 1 << (settings.bits - 1);
   return {-half, half - 1};

@@ -1,7 +1,6 @@
 #include "normtweak/formats/linears/fp8.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
@@ -90,8 +89,6 @@ class Fp8Linears : public QuantizedLinears {
 };
 
 }  // namespace
-
-at::Tensor e4m3_table() { return at::arange(256, at::kInt).to(at::kByte).view(at::kFloat8_e4m3fn).to(at::kFloat); }
 
 std::unique_ptr<QuantizedLinears> open_fp8(const Json& json, const std::string& origin,
                                            std::vector<std::string>& notes) {

@@ -15,9 +15,6 @@
 
 namespace normtweak::formats {
 
-// The value of each byte, f32 [256]; NaN where it has none.
-at::Tensor e4m3_table();
-
 std::unique_ptr<QuantizedLinears> open_fp8(const Json& config, const std::string& origin,
                                            std::vector<std::string>& notes);
 std::vector<Reader> fp8_readers(const Json& config, std::span<const QuantizedModule> modules,

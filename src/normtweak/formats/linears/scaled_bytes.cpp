@@ -4,7 +4,7 @@
 #include <ATen/ops/arange.h>
 
 #include "normtweak/base/device/type_name.h"
-#include "normtweak/formats/linears/fp8.h"
+#include "normtweak/weights/float8.h"
 
 namespace normtweak::formats {
 namespace {
@@ -13,7 +13,7 @@ std::int64_t tiles(std::int64_t size, std::int64_t tile) { return (size + tile -
 
 // The value of each byte; those of integers have 128 added, so that they count from 0.
 at::Tensor table_of(const ByteLayout& layout) {
-  if (layout.type == at::kFloat8_e4m3fn) return e4m3_table();
+  if (layout.type == at::kFloat8_e4m3fn) return weights::e4m3_table();
   return at::arange(256, at::kFloat) - static_cast<double>(128 + layout.zero);
 }
 
