@@ -1,4 +1,5 @@
 """`quantize --learn-codes`: against straight-through training in plain PyTorch, its gain, and what is refused."""
+import json
 import math
 
 import pytest
@@ -54,7 +55,7 @@ class Positions:
     def __init__(self, weight, codes, scales, zeros):
         self.scales, self.zeros = scales, zeros
         wanted = weight.double().reshape(codes.shape) / scales + zeros
-        self.values = codes + (wanted - codes).clamp(-0.45, 0.45)
+        self.values = self.start = codes + (wanted - codes).clamp(-0.45, 0.45)
         self.momentum = self.rows = self.columns = 0
 
     def codes(self):
@@ -63,17 +64,18 @@ class Positions:
     def weight(self):
         return ((self.codes() - self.zeros) * self.scales).flatten(1).float()
 
-    def step(self, gradient, step, rate):
+    def step(self, gradient, step, rate, decay):
         gradient = gradient.double()
         self.momentum = 0.9 * self.momentum + 0.1 * gradient
         self.rows = 0.95 * self.rows + 0.05 * gradient.square().mean(1, keepdim=True)
         self.columns = 0.95 * self.columns + 0.05 * gradient.square().mean(0, keepdim=True)
         second = self.rows * self.columns / self.rows.mean() / (1 - 0.95 ** (step + 1))
         change = self.momentum / (1 - 0.9 ** (step + 1)) / second.sqrt()
-        self.values = (self.values - rate * change.reshape(self.values.shape)).clamp(-0.5, 2**BITS - 0.5)
+        change = change.reshape(self.values.shape) + decay * (self.values - self.start)
+        self.values = (self.values - rate * change).clamp(-0.5, 2**BITS - 0.5)
 
 
-def trained(untouched, ids):
+def trained(untouched, ids, decay, learns):
     """The codes after each step, by linear."""
     teacher, student = cli_models.llama(), cli_models.llama()
     wanted = teacher(ids).logits.detach().log_softmax(-1)
@@ -87,23 +89,25 @@ def trained(untouched, ids):
         (wanted.exp() * (wanted - found)).sum(-1).mean().backward()
         rate = RATE * min(1, (step + 1) / WARMUP) * (1 + math.cos(math.pi * step / STEPS)) / 2
         for name, linear in linears.items():
-            positions[name].step(linear.weight.grad, step, rate)
+            if learns(name):
+                positions[name].step(linear.weight.grad, step, rate, decay)
         trajectory.append({name: (each.codes(),) for name, each in positions.items()})
     return trajectory
 
 
-def test_as_in_plain_pytorch(home, tmp_path):
+@pytest.mark.parametrize("decay, only", [(0, None), (5, None), (0, "mlp")])
+def test_as_in_plain_pytorch(decay, only, home, tmp_path):
     quantize(home, tmp_path / "untouched", "--tweak", "none")
     # The floats cannot move at such a rate.
     figures = quantize(home, tmp_path / "learned", "--learn-codes", "--lr-codes", RATE, "--lr", 1e-12, "--steps", STEPS,
-                       "--batch", TRAIN)
+                       "--batch", TRAIN, "--codes-decay", decay, *(["--codes-of", f"*.{only}.*"] if only else []))
     assert figures["guard"]["kept"] in ("last", "best on the way"), figures["guard"]
     untouched, learned = read(tmp_path / "untouched"), read(tmp_path / "learned")
     moved, weights = changed(untouched, learned)
     assert figures["training"]["changed_codes"] == pytest.approx(moved / weights, rel=1e-6)
     for name, (_, scales, zeros) in untouched.items():
         assert scales.equal(learned[name][1]) and zeros.equal(learned[name][2])
-    trajectory = trained(untouched, cli_models.ids(ROWS, TOKENS)[:TRAIN])
+    trajectory = trained(untouched, cli_models.ids(ROWS, TOKENS)[:TRAIN], decay, lambda name: only is None or f".{only}." in name)
     states = trajectory[-1:] if figures["guard"]["kept"] == "last" else trajectory
     # Where a position comes to lie in the middle between two codes, up to the momentum's 8 bits.
     assert min(changed(state, learned)[0] for state in states) <= 0.03 * moved and moved > 300
@@ -154,6 +158,12 @@ def test_a_plan_repeats_it(home, runs, tmp_path):
 REFUSED = {
     "another tweak": (["--tweak", "layerwise", "--learn-codes"], "--learn-codes: has no effect with --tweak layerwise"),
     "a rate alone": (["--lr-codes", 0.01], "--lr-codes: has no effect without --learn-codes"),
+    "a decay alone": (["--codes-decay", 1], "--codes-decay: has no effect without --learn-codes"),
+    "linears alone": (["--codes-of", "*"], "--codes-of: has no effect without --learn-codes"),
+    "linears that are not there": (["--learn-codes", "--codes-of", "*.up_proj", "--codes-of", "*.up"],
+                                   "--codes-of *.up: matches no linear with affine codes; their names are like model."),
+    "no pattern": (["--learn-codes", "--codes-of", "re:["], "--codes-of"),
+    "a negative decay": (["--learn-codes", "--codes-decay", -1], "--codes-decay"),
     "no rate": (["--learn-codes", "--lr-codes", 0], "--lr-codes"),
     "other codes": (["--learn-codes", "--method", "kmeans"], "--learn-codes: learns affine codes"),
     "a transform": (["--learn-codes", "--transform", "awq"], "--transform awq"),
@@ -175,6 +185,14 @@ def test_what_is_not_affine_is_noted(home, tmp_path):
                                 home / "ids.safetensors", *MODEL, "--learn-codes", "--steps", 2, "--rule",
                                 "*.down_proj=method:kmeans")
     assert finished.returncode == 0 and "learns the codes of 12 of 14 quantized linears" in finished.stderr, finished
+
+
+def test_a_plan_keeps_what_learns(home, tmp_path):
+    plan = json.loads(cli_program.call(
+        "quantize", home / "model", "-o", tmp_path / "out", "--calibration", home / "ids.safetensors", *MODEL,
+        "--learn-codes", "--codes-decay", 2, "--codes-of", "*.up_proj", "--codes-of", "*.down_proj",
+        "--print-plan").stdout)
+    assert plan["settings"]["codes-decay"] == 2 and plan["settings"]["codes-of"] == ["*.up_proj", "*.down_proj"]
 
 
 def test_a_tweak_alone_has_no_such_option(home, tmp_path):

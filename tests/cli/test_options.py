@@ -30,7 +30,7 @@ STEPS = ["--lr 0.01", "--epochs 1", "--batch 4"]
 # --tune is noted by what is named and missing; the others by the method
 END_TO_END = [*STEPS, "--tune norms,scales", "--lr-scales 0.02", "--budget 100k-tokens", "--stop-after 1"]
 LAYERWISE = [*STEPS, "--tune norms", "--loss mse", "--lr-scale 2", "--target float-stream", "--final-norm"]
-LEARNED = ["--learn-codes", "--lr-codes 0.01"]
+LEARNED = ["--learn-codes", "--lr-codes 0.01", "--codes-decay 1", "--codes-of *.up_proj"]
 SIGNROUND = ["--signround-iterations 3", "--signround-rate 0.1"]
 BLOCKWISE_LACK = ["--steps 3", "--stop-after 2", "--lr-scales 0.1", "--lr-zeros 0.1"]
 TWEAK = "tweak quantized --reference model -o out --calibration ids.safetensors"

@@ -33,6 +33,7 @@ struct Reference {
   std::int64_t out = 0, in = 0;
   double most = 0;
   std::vector<double> positions, momentum, rows, columns;
+  std::vector<double> first = {};  // positions
   int steps = 0;
 
   void step(const at::Tensor& gradient, double rate, const CodeOptions& options) {
@@ -61,7 +62,8 @@ struct Reference {
         const double second = rows[static_cast<std::size_t>(o)] * columns[static_cast<std::size_t>(i)] / all;
         const double change = momentum[at] / (1 - std::pow(options.beta1, steps)) /
                               std::sqrt(second / (1 - std::pow(options.beta2, steps)));
-        positions[at] = std::clamp(positions[at] - rate * change, -0.5, most + 0.5);
+        const double back = options.decay * (positions[at] - first[at]);
+        positions[at] = std::clamp(positions[at] - rate * (change + back), -0.5, most + 0.5);
       }
     }
   }
@@ -72,17 +74,18 @@ at::Tensor positions_of(const PositionState& state) {
 }
 
 TEST(CodePositions, MoveByAdamWithAFactoredSecondMoment) {
-  for (const bool in_chunks : {false, true}) {
+  for (const auto& [in_chunks, decay] : {std::pair(false, 0.0), std::pair(true, 0.0), std::pair(true, 3.0)}) {
     const std::int64_t out = 6, in = 10;
     const auto codes = at::randint(4, {out, in}, at::kByte);
     const auto distance = at::rand({out, in}) * 0.9 - 0.45;
-    const CodeOptions options;
-    auto state = start_positions(codes, distance, 2);
+    const CodeOptions options = {.decay = decay};
+    auto state = start_positions(codes, distance, 2, decay > 0);
     const auto start = codes.to(at::kDouble) + distance;
     EXPECT_LT((positions_of(state) - start).abs().max().item<double>(), 1e-5);
     Reference reference{.out = out, .in = in, .most = 3, .positions = {}, .momentum = {}, .rows = {}, .columns = {}};
     const auto flat = start.flatten();
     for (std::int64_t i = 0; i < out * in; ++i) reference.positions.push_back(flat[i].item<double>());
+    reference.first = reference.positions;
     reference.momentum.resize(60);
     reference.rows.resize(6);
     reference.columns.resize(10);
@@ -245,7 +248,7 @@ TEST(CodePositions, AWholeTweakIsTheSameInParts) {
   const auto text = split_text({.ids = tests::random_ids(teacher, 24, 16), .mask = {}, .provenance = {}});
   EndToEndOptions options;
   options.norm_rate = options.scale_rate = 1e-3;
-  options.code_rate = 0.06;
+  options.codes = CodeOptions{.rate = 0.06};
   options.passes = 4;
   options.batch_rows = 8;
   const auto run = [&](std::int64_t activation_bytes) {
@@ -263,7 +266,7 @@ TEST(CodePositions, AWholeTweakIsTheSameInParts) {
   EXPECT_EQ(different(learned, codes_of(again.decoder)), 0);
   EXPECT_EQ(parts.chosen, whole.chosen);
   EXPECT_LE(different(learned, codes_of(parts.decoder)), 2);  // sums are rounded in another order
-  options.code_rate.reset();
+  options.codes.reset();
   EXPECT_FALSE(run(0).changed_codes.has_value());
 }
 

@@ -7,15 +7,23 @@
 namespace normtweak::cli {
 namespace {
 
+// "" if codes are not learned.
+std::string codes_options(const std::optional<tweak::CodeOptions>& codes) {
+  if (!codes) return "";
+  auto text = fmt::format(" --learn-codes --lr-codes {}", codes->rate);
+  if (codes->decay > 0) text += fmt::format(" --codes-decay {}", codes->decay);
+  for (const auto& pattern : codes->only) text += fmt::format(" --codes-of '{}'", pattern.text());
+  return text;
+}
+
 // The options that reproduce the steps of this run; the rates are therefore printed with all digits.
 std::string steps_line(const tweak::EndToEndResult& run, const tweak::EndToEndOptions& options) {
   const auto stopped = run.stopped_early.empty() ? "" : fmt::format(" ({})", run.stopped_early);
   const auto stop = run.steps < run.planned_steps ? fmt::format(" --stop-after {}", run.steps) : "";
   const auto zeros = run.rates.zeros != run.rates.scales ? fmt::format(" --lr-zeros {}", run.rates.zeros) : "";
-  const auto codes = options.code_rate ? fmt::format(" --learn-codes --lr-codes {}", *options.code_rate) : "";
   return fmt::format("  steps: {} of {}{}; again with --steps {}{} --batch {} --lr {} --lr-scales {}{}{}\n", run.steps,
                      run.planned_steps, stopped, run.planned_steps, stop, run.batch_rows, run.rates.norms,
-                     run.rates.scales, zeros, codes);
+                     run.rates.scales, zeros, codes_options(options.codes));
 }
 
 std::string codes_line(double changed) { return fmt::format("  codes: {:.2f}% changed by learning\n", 100 * changed); }

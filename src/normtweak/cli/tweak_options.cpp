@@ -137,6 +137,21 @@ void add_learned_codes(CLI::App& command, TweakChoice& choice) {
       ->capture_default_str()
       ->check(within(kPositive))
       ->group(kGroup);
+  command
+      .add_option(
+          "--codes-decay", choice.code_decay,
+          "With --learn-codes: decay of code positions toward their start, the float weights; each step takes X "
+          "times its learning rate of the way back")
+      ->capture_default_str()
+      ->check(within(kNonnegative))
+      ->group(kGroup);
+  command
+      .add_option("--codes-of", choice.codes_of,
+                  "With --learn-codes: learn only the codes of linears whose names match this pattern, as in --rule, "
+                  "such as '*.down_proj' or 're:.*\\.layers\\.[0-9]\\..*'; repeatable (default: of all)")
+      ->allow_extra_args(false)
+      ->check(accepted_by([](const std::string& pattern) { quantize::NamePattern{pattern}; }))
+      ->group(kGroup);
 }
 
 void check_tweak_options(const CLI::App& command, const TweakChoice& choice, const std::string& flag,
@@ -153,12 +168,14 @@ void check_tweak_options(const CLI::App& command, const TweakChoice& choice, con
     }
     note_unread(command, with, {"--budget"}, progress);
     refuse_unread(command, with, {"--lr-scales", "--lr-zeros", "--steps", "--stop-after"});
-    if (learns_codes(command)) refuse_unread(command, with, {"--learn-codes", "--lr-codes"});
+    if (learns_codes(command))
+      refuse_unread(command, with, {"--learn-codes", "--lr-codes", "--codes-decay", "--codes-of"});
   } else {
     if (choice.rate == 0)
       fail_usage("--lr 0: {} needs a rate above 0; {} none leaves the model as it is", method, flag);
     refuse_unread(command, with, {"--loss", "--lr-scale", "--target", "--final-norm"});
-    if (learns_codes(command) && !choice.learn_codes) refuse_unread(command, "without --learn-codes", {"--lr-codes"});
+    if (learns_codes(command) && !choice.learn_codes)
+      refuse_unread(command, "without --learn-codes", {"--lr-codes", "--codes-decay", "--codes-of"});
     note_overruled(command, choice, progress);
   }
 }
@@ -183,7 +200,12 @@ pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& co
   }
   if (choice.scale_rate > 0) end_to_end.scale_rate = choice.scale_rate;
   if (choice.zero_rate > 0) end_to_end.zero_rate = choice.zero_rate;
-  if (choice.learn_codes) end_to_end.code_rate = choice.code_rate;
+  if (choice.learn_codes) {
+    auto& codes = end_to_end.codes.emplace();
+    codes.rate = choice.code_rate;
+    codes.decay = choice.code_decay;
+    for (const auto& pattern : choice.codes_of) codes.only.emplace_back(pattern);
+  }
   end_to_end.steps = choice.steps;
   end_to_end.stop_after = choice.stop_after;
   if (!choice.budget.empty()) end_to_end.budget = parse_budget(choice.budget);
@@ -222,6 +244,8 @@ Json tweak_settings(const TweakChoice& choice, const std::string& flag) {
     if (choice.learn_codes) {
       json["learn-codes"] = true;
       json["lr-codes"] = choice.code_rate;
+      add("codes-decay", choice.code_decay);
+      if (!choice.codes_of.empty()) json["codes-of"] = choice.codes_of;
     }
     add("epochs", choice.passes);
     add("steps", choice.steps);

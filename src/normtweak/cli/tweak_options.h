@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "normtweak/cli/general_options.h"
 #include "normtweak/pipeline/run_types.h"
@@ -19,7 +20,8 @@ struct TweakChoice {
   std::string loss = "dist";
   bool final_norm = false;
   bool learn_codes = false;  // quantize
-  double code_rate = tweak::CodeOptions().rate;
+  double code_rate = tweak::CodeOptions().rate, code_decay = 0;
+  std::vector<std::string> codes_of;
 };
 // flag: "--tweak" (quantize) or "--method" (tweak)
 void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, bool may_be_none);

@@ -26,8 +26,6 @@ constexpr std::int64_t kStreamedBlocks = 3;
 // moments, later replaced by the candidates best, last, leader, the best change and the one being scored (5);
 // temporaries of a rounding (2).
 constexpr std::int64_t kTunedBytes = std::int64_t{5 + 5 + 2} * 4;
-// Memory per learned code: the code itself, its fraction in 16 bits, the momentum in bf16 (tweak/code_positions.h).
-constexpr std::int64_t kLearnedBytes = 1 + 2 + 2;
 
 struct Sizes {                      // in weights
   std::int64_t all = 0, block = 0;  // of the blocks' linears; of the largest block
@@ -155,7 +153,7 @@ RunMemory plan_run(const model::Checkpoint& floats, const Compute& compute, cons
     return available.device - outside - blocks_bytes(sizes, passes_bytes, plan.passes) -
            blocks_bytes(sizes, needs.quantized, plan.quantized) -
            (short_passes ? blocks_bytes(sizes, 4, plan.exact) : 0) - needs.tuned_floats * kTunedBytes -
-           needs.learned_codes * kLearnedBytes;
+           needs.learned_code_bytes;
   };
   const bool small = blocks_bytes(sizes, 4, Residence::device) <= available.device / kExactShare;
   if (short_passes && !small && (gpu || left() < wanted)) plan.exact = Residence::file;

@@ -44,7 +44,7 @@ struct RunNeeds {
   std::int64_t layerwise_tokens = 0;     // tokens per pass with gradients through one block, of the layer-wise tweak or
                                          // learned rounding; otherwise 0
   std::int64_t tuned_floats = 0;         // number of floats that the end-to-end tweak tunes
-  std::int64_t learned_codes = 0;        // number of codes that it learns
+  std::int64_t learned_code_bytes = 0;   // of the state of all codes that it learns
   std::int64_t step_tokens = 0;          // tokens of a step that learns codes, of which every block's inputs are kept
 };
 

@@ -160,11 +160,12 @@ bool wants_learned_rounding(const std::vector<PlannedLinear>& linears) {
   });
 }
 
-LearnedCodes learned_codes(const std::vector<PlannedLinear>& linears) {
+LearnedCodes learned_codes(const std::vector<PlannedLinear>& linears, const tweak::CodeOptions& options) {
   LearnedCodes learned;
   for (const auto& linear : linears) {
     if (!linear.plan) continue;
     ++learned.quantized;
+    if (!learns(options, linear.shape.name)) continue;
     if (!std::holds_alternative<weights::AffineWeight>(outline(linear.shape, *linear.plan))) continue;
     ++learned.linears;
     learned.weights += linear.shape.out * linear.shape.in;

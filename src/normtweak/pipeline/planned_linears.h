@@ -9,6 +9,7 @@
 #include "normtweak/model/checkpoint.h"
 #include "normtweak/model/decoder.h"
 #include "normtweak/quantize/plan.h"
+#include "normtweak/tweak/code_positions.h"
 
 namespace normtweak::pipeline {
 
@@ -49,12 +50,12 @@ bool wants_sweeps(const std::vector<PlannedLinear>& linears);
 // Whether any linear's rounding is learned block by block.
 bool wants_learned_rounding(const std::vector<PlannedLinear>& linears);
 
-// The linears whose codes can be learned (tweak/code_positions.h), with their number of weights, among all that are
+// The linears whose codes are learned with these options, with their number of weights, among all that are
 // quantized.
 struct LearnedCodes {
   std::int64_t linears = 0, weights = 0, quantized = 0;
 };
-LearnedCodes learned_codes(const std::vector<PlannedLinear>& linears);
+LearnedCodes learned_codes(const std::vector<PlannedLinear>& linears, const tweak::CodeOptions& options);
 
 // Bytes per weight in memory, of all blocks and of the largest one.
 struct QuantizedSize {

@@ -227,12 +227,18 @@ void check_tweak(const TweakOptions& tweak, const TunableCounts& counts, const T
 
 void check_learned_codes(const QuantizeOptions& options, const std::vector<PlannedLinear>& linears,
                          ProgressSink& progress) {
-  if (options.tweak.method != TweakMethod::end_to_end || !options.tweak.end_to_end.code_rate) return;
+  if (options.tweak.method != TweakMethod::end_to_end || !options.tweak.end_to_end.codes) return;
+  const auto& codes = *options.tweak.end_to_end.codes;
   if (transform::find_transform(options.transform.name).apply != nullptr) {
     fail("--learn-codes: starts from the model's own weights, which --transform {} rescales; leave out one of the two",
          options.transform.name);
   }
-  const auto learned = learned_codes(linears);
+  for (const auto& pattern : codes.only) {
+    if (learned_codes(linears, {.only = {pattern}}).linears > 0) continue;
+    fail("--codes-of {}: matches no linear with affine codes; their names are like {}", pattern.text(),
+         linears.front().shape.name);
+  }
+  const auto learned = learned_codes(linears, codes);
   if (learned.linears == 0) {
     fail(
         "--learn-codes: learns affine codes, and no linear has them; use --method rtn or gptq with a format that "
@@ -240,9 +246,10 @@ void check_learned_codes(const QuantizeOptions& options, const std::vector<Plann
   }
   if (learned.linears == learned.quantized) return;
   progress.note(
-      fmt::format("--learn-codes: learns the codes of {} of {} quantized linears; those of the others, which "
-                  "are not affine, stay as they are",
-                  learned.linears, learned.quantized));
+      fmt::format("--learn-codes: learns the codes of {} of {} quantized linears; those of the others, which {}, "
+                  "stay as they are",
+                  learned.linears, learned.quantized,
+                  codes.only.empty() ? "are not affine" : "--codes-of leaves out or are not affine"));
 }
 
 std::vector<fs::path> inputs(std::initializer_list<const model::Checkpoint*> models, const TextSource& text,

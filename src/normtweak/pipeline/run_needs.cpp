@@ -45,9 +45,10 @@ RunNeeds needs_to_quantize(const quantize::QuantizationPlan& plan, const std::ve
     needs.more_streams += 1;  // the float block's output
     needs.layerwise_tokens = std::max(needs.layerwise_tokens, text.row_tokens);
   }
-  if (tweak.method == TweakMethod::end_to_end && tweak.end_to_end.code_rate) {
+  if (tweak.method == TweakMethod::end_to_end && tweak.end_to_end.codes) {
     const auto batch_rows = tweak.end_to_end.batch_rows;
-    needs.learned_codes = learned_codes(linears).weights;
+    const auto& codes = *tweak.end_to_end.codes;
+    needs.learned_code_bytes = learned_codes(linears, codes).weights * tweak::position_bytes(codes);
     needs.step_tokens = batch_rows > 0 ? std::min(batch_rows, text.rows) * text.row_tokens
                                        : std::min(tweak::kMostStepTokens, text.tokens());
   }

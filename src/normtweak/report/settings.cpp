@@ -76,7 +76,11 @@ Json end_to_end_report(const tweak::EndToEndOptions& options, const std::set<twe
   add("lr", options.norm_rate.value_or(0));
   add("lr_scales", options.scale_rate.value_or(0));
   add("lr_zeros", options.zero_rate.value_or(0));
-  add("lr_codes", options.code_rate.value_or(0));
+  if (options.codes) {
+    json["lr_codes"] = options.codes->rate;
+    add("codes_decay", options.codes->decay);
+    for (const auto& pattern : options.codes->only) json["codes_of"].push_back(pattern.text());
+  }
   add("epochs", options.passes);
   add("steps", options.steps);
   add("stop_after", options.stop_after);

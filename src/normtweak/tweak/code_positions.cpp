@@ -22,9 +22,14 @@ namespace {
 // Fractions in [-1/2, 1/2] fill 16 bits.
 constexpr double kFractionSteps = 2.0 * std::numeric_limits<std::int16_t>::max();
 // F32 temporaries of a step per weight, and the share of the workspace that they may take.
-constexpr std::int64_t kTemporaryBytes = 6 * 4, kWorkspaceShare = 16;
+constexpr std::int64_t kTemporaryBytes = 7 * 4, kWorkspaceShare = 16;
 
 at::Tensor as_fractions(at::Tensor distance) { return distance.mul_(kFractionSteps).round_().to(at::kShort); }
+
+// f32.
+at::Tensor position_of(const at::Tensor& codes, const at::Tensor& fractions) {
+  return fractions / kFractionSteps + codes;
+}
 
 at::Tensor host_copy(const at::Tensor& codes) {
   return codes.to(at::kCPU, at::kByte, /*non_blocking=*/false, /*copy=*/true);
@@ -62,14 +67,28 @@ at::Tensor start_distance(const weights::AffineWeight& weight, const at::Tensor&
 
 }  // namespace
 
-PositionState start_positions(const at::Tensor& codes, const at::Tensor& distance, int bits) {
-  return {.codes = codes.clone(),
-          .fractions = as_fractions(distance.clone()),
-          .momentum = at::zeros_like(codes, codes.options().dtype(at::kBFloat16)),
-          .rows = at::zeros({codes.size(0)}, distance.options()),
-          .columns = at::zeros({codes.size(1)}, distance.options()),
-          .steps = 0,
-          .most_code = std::exp2(bits) - 1};
+bool learns(const CodeOptions& options, std::string_view name) {
+  return options.only.empty() ||
+         std::ranges::any_of(options.only, [&](const auto& pattern) { return pattern.matches(name); });
+}
+
+std::int64_t position_bytes(const CodeOptions& options) {
+  constexpr std::int64_t kCode = 1, kFraction = 2, kMomentum = 2;
+  return kCode + kFraction + kMomentum + (options.decay > 0 ? kCode + kFraction : 0);
+}
+
+PositionState start_positions(const at::Tensor& codes, const at::Tensor& distance, int bits, bool keeps_start) {
+  PositionState state = {.codes = codes.clone(),
+                         .fractions = as_fractions(distance.clone()),
+                         .momentum = at::zeros_like(codes, codes.options().dtype(at::kBFloat16)),
+                         .rows = at::zeros({codes.size(0)}, distance.options()),
+                         .columns = at::zeros({codes.size(1)}, distance.options()),
+                         .steps = 0,
+                         .most_code = std::exp2(bits) - 1};
+  if (!keeps_start) return state;
+  state.first_codes = codes;
+  state.first_fractions = state.fractions.clone();
+  return state;
 }
 
 void move_positions(PositionState& state, const at::Tensor& gradient, double rate, const CodeOptions& options,
@@ -92,7 +111,11 @@ void move_positions(PositionState& state, const at::Tensor& gradient, double rat
     momentum.mul_(options.beta1).add_(chunk(gradient), 1 - options.beta1);
     chunk(state.momentum).copy_(momentum);
     const auto change = momentum.mul_(over_columns).mul_(chunk(over_rows)).mul_(-rate / first);
-    auto position = chunk(state.fractions) / kFractionSteps + chunk(state.codes);
+    auto position = position_of(chunk(state.codes), chunk(state.fractions));
+    if (options.decay > 0) {
+      const auto moved = position - position_of(chunk(state.first_codes), chunk(state.first_fractions));
+      change.sub_(moved, rate * options.decay);
+    }
     position.add_(at::where(finite, change, 0.0)).clamp_(-0.5, state.most_code + 0.5);
     const auto codes = position.round().clamp_(0, state.most_code);
     chunk(state.codes).copy_(codes);
@@ -104,7 +127,7 @@ CodePositions::CodePositions(const model::Decoder& student, const model::Decoder
     : student_(student), floats_(floats), options_(options) {
   start_over();
   if (std::ranges::all_of(blocks_, [](const auto& block) { return block.empty(); })) {
-    fail("the model has no codes to learn: no linear has affine codes");
+    fail("the model has no codes to learn: no linear that is to learn has affine codes");
   }
 }
 
@@ -117,10 +140,11 @@ void CodePositions::start_over() {
     auto& learned = blocks_.emplace_back();
     for (std::size_t part = 0; part < quantized->linears.size(); ++part) {
       const auto* affine = std::get_if<weights::AffineWeight>(&quantized->linears[part].linear.weight);
-      if (affine == nullptr) continue;
+      if (affine == nullptr || !learns(options_, quantized->linears[part].linear.name)) continue;
       const auto& values = std::get<weights::FloatWeight>(exact->linears[part].linear.weight).values;
       const auto distance = start_distance(*affine, values, options_.most_start);
-      learned.push_back({.part = part, .state = start_positions(affine->codes, distance, affine->bits)});
+      learned.push_back(
+          {.part = part, .state = start_positions(affine->codes, distance, affine->bits, options_.decay > 0)});
     }
   }
 }

@@ -1,6 +1,7 @@
 // Learned codes: each code of an affine weight gets a position on its grid, a real number that rounds to the code, and
 // training moves the position by the gradient of the loss through the whole model. Rounding passes gradients unchanged
 // (straight-through, arXiv 1308.3432), so that with G = dL/dW, dL/d position = scale · G.
+// A position may decay toward its start, and only some linears may learn.
 //
 //     position = code + fraction,   -1/2 <= fraction <= 1/2,   value = (code - zero) * scale
 //
@@ -12,10 +13,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "normtweak/base/processes/processes.h"
 #include "normtweak/model/decoder.h"
+#include "normtweak/quantize/plan.h"
 
 namespace normtweak::tweak {
 
@@ -23,7 +26,17 @@ struct CodeOptions {
   double rate = 2e-3;  // in code steps; the size of Adam's steps
   double beta1 = 0.9, beta2 = 0.95;
   double most_start = 0.45;  // how far from its code a position starts, in code steps
+  // Each step also takes this share, times the rate, of the way back to the start: decoupled weight decay
+  // (arXiv 1711.05101) toward the float weights instead of 0.
+  double decay = 0;
+  std::vector<quantize::NamePattern> only = {};  // learned are linears whose names match one of them; empty: all
 };
+
+// Whether the codes of the linear with this name are learned.
+bool learns(const CodeOptions& options, std::string_view name);
+
+// Bytes per weight that a PositionState holds.
+std::int64_t position_bytes(const CodeOptions& options);
 
 // One weight's state, and a step of it. Declared here so that it can be tested.
 struct PositionState {
@@ -31,15 +44,17 @@ struct PositionState {
   at::Tensor fractions;      // i16 [out, in]: in units of 1/65534 code step
   at::Tensor momentum;       // bf16 [out, in]
   at::Tensor rows, columns;  // f32 [out], [in]: decaying means of G² over columns and over rows
-  std::int64_t steps = 0;    // since the start
-  double most_code = 0;      // 2^bits - 1
+  // Of the start, where positions decay toward it; otherwise undefined.
+  at::Tensor first_codes = {}, first_fractions = {};
+  std::int64_t steps = 0;  // since the start
+  double most_code = 0;    // 2^bits - 1
 };
 
-// Without momentum, at code + distance. distance: f32 [out, in], in [-1/2, 1/2].
-PositionState start_positions(const at::Tensor& codes, const at::Tensor& distance, int bits);
+// Without momentum, at code + distance. distance: f32 [out, in], in [-1/2, 1/2]. keeps_start: for decay.
+PositionState start_positions(const at::Tensor& codes, const at::Tensor& distance, int bits, bool keeps_start = false);
 
 // gradient: of the weight, [out, in] in any float type, columns in the order of the codes. Moves the positions by
-//     rate · m̂ / √v̂,   m ← β1 m + (1 - β1) G,   v[o, i] = rows[o] columns[i] / mean(rows)
+//     rate (m̂ / √v̂ + decay (position - start)),   m ← β1 m + (1 - β1) G,   v[o, i] = rows[o] columns[i] / mean(rows)
 // with m̂ and v̂ as in Adam, and clamps them to [-1/2, 2^bits - 1/2]. Scales are left out of the gradient, since they
 // cancel. workspace: bytes for temporaries. finite: bool []; becomes false, and no position moves, if a gradient is not
 // finite.
@@ -52,7 +67,7 @@ class CodePositions {
   // student: the quantized model, whose own tensors stay as they are; floats: the float model that it was made from, of
   // which this reads the F32 weights, one block at a time. Both must outlive this. Positions start at
   //     code + clamp(W / scale + zero - code, ±most_start)
-  // Throws Error if the student has no affine weights.
+  // Throws Error if the student has no affine weights that are to learn.
   CodePositions(const model::Decoder& student, const model::Decoder& floats, const CodeOptions& options);
   CodePositions(const CodePositions&) = delete;
   CodePositions& operator=(const CodePositions&) = delete;

@@ -35,9 +35,12 @@ class Run {
     training_.seed = options.seed;
     training_.batch_rows = batch_rows();
     pass_ = pass_size(student, train.row_tokens(), training_.batch_rows, options.activation_bytes,
-                      options.code_rate.has_value());
-    if (!options.code_rate) return;
-    student_.learn_codes(*floats, {.rate = *options.code_rate, .beta1 = options.beta1, .beta2 = options.beta2});
+                      options.codes.has_value());
+    if (!options.codes) return;
+    auto codes = *options.codes;
+    codes.beta1 = options.beta1;
+    codes.beta2 = options.beta2;
+    student_.learn_codes(*floats, codes);
   }
 
   EndToEndResult run() {

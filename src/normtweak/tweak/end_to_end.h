@@ -13,6 +13,7 @@
 #include "normtweak/calibrate/token_batch.h"
 #include "normtweak/model/decoder.h"
 #include "normtweak/tweak/candidates.h"
+#include "normtweak/tweak/code_positions.h"
 #include "normtweak/tweak/rate_search.h"
 #include "normtweak/tweak/training.h"
 #include "normtweak/tweak/tunables.h"
@@ -37,7 +38,7 @@ struct EndToEndOptions {
   std::optional<double> norm_rate = {};   // of norms and biases, absolute
   std::optional<double> scale_rate = {};  // of scales and codebooks, relative to their size
   std::optional<double> zero_rate = {};   // of zero-points, in code steps; nullopt: scale_rate if given
-  std::optional<double> code_rate = {};   // of code positions, in code steps; nullopt: codes are not learned
+  std::optional<CodeOptions> codes = {};  // how codes are learned, with the betas below; nullopt: they are not
   std::int64_t batch_rows = 0;            // rows per step; 0: rows totalling 8192 to 16384 tokens
   std::int64_t steps = 0;                 // exact number of steps; 0: by `passes` and `budget`
   std::int64_t stop_after = 0;            // stop after this many steps, with the schedule unchanged; 0: run all
@@ -101,7 +102,7 @@ struct EndToEndResult {
 // teacher: the float model; student: the quantized one, with the same compute dtype and device, which is the state
 // called "untouched". Processes share the rows and get the same result, which differs from that of a single process
 // only in summation order. floats: the float model in F32, toward whose weights codes are learned; only read with
-// `code_rate`.
+// `codes`.
 EndToEndResult tweak_end_to_end(const model::Decoder& teacher, const model::Decoder& student, const TextSplit& text,
                                 const EndToEndOptions& options, ProgressSink& progress, const Processes& processes = {},
                                 const model::Decoder* floats = nullptr);
