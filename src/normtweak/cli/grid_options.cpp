@@ -15,10 +15,9 @@ using pipeline::GridKey;
 
 constexpr const char* kTweak = "Tweak";  // the group of options in help
 
-GridKey parse_key(const std::string& text, const CLI::App& command) {
+GridKey parse_key(const std::string& text, const std::vector<std::string>& known, const CLI::App& command) {
   const auto equals = text.find('=');
   GridKey key = {.name = text.substr(0, equals), .values = {}};
-  const auto known = grid_keys(command);
   if (std::ranges::find(known, key.name) == known.end()) {
     fail_usage("--grid {}: {} is no setting that a grid varies; there are {}", text, key.name, fmt::join(known, ", "));
   }
@@ -47,10 +46,10 @@ std::vector<std::string> grid_keys(const CLI::App& command) {
   return keys;
 }
 
-Grid parse_grid(const std::vector<std::string>& texts, const CLI::App& command) {
+Grid parse_grid(const std::vector<std::string>& texts, const std::vector<std::string>& known, const CLI::App& command) {
   Grid grid;
   for (const auto& text : texts) {
-    const auto key = parse_key(text, command);
+    const auto key = parse_key(text, known, command);
     if (std::ranges::any_of(grid, [&](const auto& other) { return other.name == key.name; })) {
       fail_usage("--grid {}: {} has a grid already", text, key.name);
     }

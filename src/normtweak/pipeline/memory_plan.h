@@ -46,6 +46,8 @@ struct RunNeeds {
   std::int64_t tuned_floats = 0;         // number of floats that the end-to-end tweak tunes
   std::int64_t learned_code_bytes = 0;   // of the state of all codes that it learns
   std::int64_t step_tokens = 0;          // tokens of a step that learns codes, of which every block's inputs are kept
+
+  bool operator==(const RunNeeds&) const = default;
 };
 
 // F32 blocks are needed one at a time, so they stay on a GPU only if they take a small part of its memory. Blocks in

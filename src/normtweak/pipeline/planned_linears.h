@@ -60,6 +60,8 @@ LearnedCodes learned_codes(const std::vector<PlannedLinear>& linears, const twea
 // Bytes per weight in memory, of all blocks and of the largest one.
 struct QuantizedSize {
   double mean = 1.25, largest = 1.25;  // a byte for the code, and its share of scale and zero
+
+  bool operator==(const QuantizedSize&) const = default;
 };
 
 // Of linears quantized as planned; those that stay float are F32.

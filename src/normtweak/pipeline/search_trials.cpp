@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <utility>
 
 #include "normtweak/base/error.h"
@@ -11,24 +10,10 @@
 #include "normtweak/base/stopwatch.h"
 #include "normtweak/base/strings/wording.h"
 #include "normtweak/calibrate/token_batch.h"
-#include "normtweak/pipeline/run.h"
 #include "normtweak/pipeline/write_text.h"
 
 namespace normtweak::pipeline {
 namespace fs = std::filesystem;
-namespace {
-
-// The flags that decide how the model is quantized.
-Json quantize_flags(const Grid& grid, const Trial& trial) {
-  auto flags = trial_flags(grid, trial);
-  for (const auto& key : grid) {
-    if (key.of_tweak) flags.erase(key.name);
-  }
-  return flags;
-}
-
-}  // namespace
-
 SearchTrials::SearchTrials(SearchOptions options, ProgressSink& progress)
     : options_(std::move(options)), progress_(progress) {
   check_trials();
@@ -43,9 +28,7 @@ void SearchTrials::check_trials() {
       return fmt::format("the trial with {}: {}", trial_text(options_.grid, trial), error.what());
     };
     try {
-      const PreparedQuantize prepared(options_.options_of(trial_flags(options_.grid, trial), output),
-                                      silent_progress());
-      tuned_floats_ = std::max(tuned_floats_, tuned_floats(prepared.counts, prepared.options.tweak));
+      options_.command->check(trial_flags(options_.grid, trial), output);
     } catch (const UsageError& error) {
       fail_usage("{}", of_trial(error));
     } catch (const Error& error) {
@@ -60,7 +43,7 @@ void SearchTrials::make_text() {
   if (!source.ids.empty()) return;
   const auto file = options_.folder / "text.safetensors";
   if (!path_exists(file)) {
-    const auto checkpoint = model::open_checkpoint(options_.model);
+    const auto checkpoint = model::open_checkpoint(options_.text_model);
     const auto known = known_text(source, checkpoint);
     calibrate::save_token_batch(file, write_text(known, source, checkpoint, options_.compute, progress_).batch);
   }
@@ -81,32 +64,13 @@ double SearchTrials::score_of(const Json& figures) const {
   return text.at("kld").at("tweaked").get<double>();
 }
 
-// The trial's, which may be that of the trial before.
-const QuantizedRun& SearchTrials::quantized(const PreparedQuantize& prepared, const Trial& trial) {
-  auto flags = quantize_flags(options_.grid, trial);
-  if (run_ && flags == run_flags_) {
-    progress_.note("starts from what the trial before quantized");
-    return *run_;
-  }
-  run_.reset();  // its memory is needed for the next one
-  run_ = quantize_blocks(prepared, tuned_floats_, progress_);
-  run_flags_ = std::move(flags);
-  return *run_;
-}
-
 void SearchTrials::run_trial(const Trial& trial) {
   const auto number = static_cast<std::int64_t>(table_->records().size()) + 1;
   progress_.note(fmt::format("trial {}: {}", number, trial_text(options_.grid, trial)));
   const Stopwatch watch;
   const auto flags = trial_flags(options_.grid, trial);
-  auto options = options_.options_of(flags, output_of(number));
-  options.text = options_.text;
-  const PreparedQuantize prepared(options, progress_);
-  const bool quantizes_itself = options.tweak.method == TweakMethod::layerwise;  // as it goes
-  if (quantizes_itself) run_.reset();
-  const auto figures =
-      options_.figures(quantizes_itself ? quantize_model(prepared, progress_)
-                                        : tweak_and_save(prepared, quantized(prepared, trial), progress_));
+  const auto result = options_.command->run(flags, output_of(number), options_.text, progress_);
+  const auto figures = options_.figures(result);
   TrialRecord record = {.flags = flags, .score = score_of(figures), .seconds = watch.seconds(), .figures = {}};
   for (const auto* key : {"bits_per_weight", "perplexity", "kld", "rejected", "evaluations"}) {
     if (figures.contains(key)) record.figures[key] = figures[key];
@@ -154,7 +118,7 @@ void SearchTrials::run() {
   } else {
     run_grid();
   }
-  run_.reset();
+  options_.command->forget();
 }
 
 }  // namespace normtweak::pipeline

@@ -1,18 +1,19 @@
-// Runs `quantize` with the settings of a grid, one trial after the other, and keeps the best models.
+// Runs `quantize` or `tweak` with the settings of a grid, one trial after the other, and keeps the best models.
 #pragma once
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 
 #include "normtweak/pipeline/output_kind.h"
-#include "normtweak/pipeline/quantized_run.h"
 #include "normtweak/pipeline/search_grid.h"
 #include "normtweak/pipeline/search_table.h"
+#include "normtweak/pipeline/trial_command.h"
 
 namespace normtweak::pipeline {
 
 struct SearchOptions {
-  std::string model;
+  std::string text_model;        // the float model, which writes the text
   std::filesystem::path folder;  // of the table, the text and the best models
   OutputKind output = OutputKind::folder;
   Grid grid;
@@ -22,16 +23,13 @@ struct SearchOptions {
   TextSource text;              // of all trials; made once, unless it is a file of ids
   Compute compute;
   Json settings;  // what all trials have in common; a folder of an earlier search with others is refused
-  // What `quantize` would run with these flags (as trial_flags() gives them) and this output. Throws as it would.
-  std::function<QuantizeOptions(const Json& flags, const std::filesystem::path& output)> options_of;
+  std::unique_ptr<TrialCommand> command;
   std::function<Json(const RunResult& result)> figures;  // the report of a run
 };
 
-// Trials that differ only in an end-to-end tweak, one right after the other, share one quantization: each starts from
-// the same model as a whole run would, and so has the same result.
 class SearchTrials {
  public:
-  // Checks all trials: each is refused for what `quantize` would refuse, before any work, and before the folder is
+  // Checks all trials: each is refused for what its command would refuse, before any work, and before the folder is
   // made.
   SearchTrials(SearchOptions options, ProgressSink& progress);
 
@@ -47,7 +45,6 @@ class SearchTrials {
   void check_trials();
   void make_text();
   std::filesystem::path output_of(std::int64_t number) const;
-  const QuantizedRun& quantized(const PreparedQuantize& prepared, const Trial& trial);
   void run_trial(const Trial& trial);
   void run_grid();
   void run_adaptive();
@@ -56,10 +53,7 @@ class SearchTrials {
 
   SearchOptions options_;
   ProgressSink& progress_;
-  std::int64_t tuned_floats_ = 0;  // the most that a trial tunes
   std::optional<SearchTable> table_;
-  std::optional<QuantizedRun> run_;  // of the last trial, if others can start from it
-  Json run_flags_;                   // the flags that decided how it was quantized
 };
 
 }  // namespace normtweak::pipeline

@@ -1,14 +1,10 @@
-#include "normtweak/base/error.h"
-#include "normtweak/formats/gguf_split.h"
-#include "normtweak/model/checkpoint_readers.h"
-#include "normtweak/pipeline/calibration_text.h"
-#include "normtweak/pipeline/patched_file.h"
-#include "normtweak/pipeline/preflight.h"
+#include <algorithm>
+
+#include "normtweak/pipeline/loaded_run.h"
+#include "normtweak/pipeline/output_kind.h"
 #include "normtweak/pipeline/run.h"
 #include "normtweak/pipeline/run_needs.h"
-#include "normtweak/pipeline/same_model.h"
 #include "normtweak/pipeline/steps.h"
-#include "normtweak/pipeline/tuned_floats.h"
 
 namespace normtweak::pipeline {
 namespace {
@@ -41,92 +37,63 @@ double stored_bits_per_weight(const model::Checkpoint& file) {
   return bits / weights;
 }
 
-// A model of several files becomes as many.
-std::vector<std::filesystem::path> output_parts(const std::filesystem::path& output, std::size_t count) {
-  if (count > 1 && formats::gguf_parts_by_name(output) != count) {
-    fail_usage("{}: the model is in {} files; name the first of the result, NAME-00001-of-{:05}.gguf", output.string(),
-               count, count);
-  }
-  return formats::gguf_parts(output, count);
-}
-
-// Where the result goes, in the format that it has.
-void check_outputs(const TweakRunOptions& options, const model::Checkpoint& quantized,
-                   const std::vector<std::filesystem::path>& read) {
-  const auto bytes = copied_bytes(quantized);
-  const auto count = quantized.tensors->files().size();
-  const auto kind = output_kind_of(quantized);
-  if (kind == OutputKind::file && !options.output.empty()) {
-    for (const auto& part : output_parts(options.output, count)) check_output(part, kind, read, bytes);
-  } else {
-    check_output(options.output, kind, read, bytes);
-  }
-  check_output(options.patch, OutputKind::file, read, 0);
-}
-
 std::string output_name(const TweakRunOptions& options) {
   return (options.output.empty() ? options.patch : options.output).string();
 }
 
 }  // namespace
 
-RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
-  RunResult result;
-  const auto& processes = options.compute.processes;
-  const auto quantized_checkpoint = with_codes(model::open_checkpoint(options.quantized));
-  const BaseFiles base(quantized_checkpoint);  // kept, whatever takes their names while this runs
-  auto reference = model::open_checkpoint(options.reference);
-  report_notes(quantized_checkpoint, progress);
-  report_notes(reference, progress);
-  if (model::is_quantized(reference)) fail("{}: is quantized; --reference needs the float model", options.reference);
-  check_same_model(quantized_checkpoint, reference);
-  std::error_code unknown;
-  if (std::filesystem::equivalent(quantized_checkpoint.path, reference.path, unknown)) {
-    fail("{}: is --reference itself; give the quantized model", options.quantized);
-  }
-  check_outputs(options, quantized_checkpoint,
-                inputs({&quantized_checkpoint, &reference}, options.text, options.external));
-  note_folders_left(quantized_checkpoint, progress);
-  note_missing_tokenizer(quantized_checkpoint, progress);
-  const auto external = read_external(options.external, reference, progress);
-  const auto calibration = read_calibration(options.text, reference, processes);
-  const auto counts = tunable_floats(quantized_checkpoint);
-  check_tweak(options.tweak, counts, calibration.size, progress);
-  result.readers = readers_of(quantized_checkpoint);
-  const auto memory = plan_run(reference, options.compute,
-                               needs_to_tweak(quantized_checkpoint, options.tweak, calibration.size, external, counts),
-                               available_memory(options.compute));
-  if (const auto note = describe(memory); !note.empty()) progress.note(note);
-  FloatModel floats;
-  model::Decoder exact;  // in F32, the values in the file; passes convert them on the fly
-  timed(result.seconds, "load", [&] {
-    floats = load_float_model(std::move(reference), options.compute, memory);
-    exact = load_decoder(quantized_checkpoint, {.device = options.compute.device,
-                                                .type = at::kFloat,
-                                                .residence = memory.quantized,
-                                                .workspace = memory.workspace});
-  });
-  const auto quantized = with_type(exact, options.compute.type);
-  progress.note(fmt::format("{}: {}", output_name(options), formats::readers_line(result.readers)));
-  result.model = options.quantized;
-  describe_weights(quantized, result);
+RunNeeds needs_of(const PreparedTweak& prepared, std::int64_t tuned_floats) {
+  auto needs = needs_to_tweak(prepared.quantized, prepared.options.tweak, prepared.calibration.size, prepared.external,
+                              prepared.counts);
+  needs.tuned_floats = std::max(needs.tuned_floats, tuned_floats);
+  return needs;
+}
 
-  RunText text;
+LoadedRun load_run(const PreparedTweak& prepared, const RunNeeds& needs, ProgressSink& progress) {
+  const auto& options = prepared.options;
+  const auto& compute = options.compute;
+  LoadedRun run = {.floats = {}, .exact = {}, .quantized = {}, .text = {}, .result = prepared.result};
+  auto& result = run.result;
+  const auto memory = plan_run(prepared.reference, compute, needs, available_memory(compute));
+  if (const auto note = describe(memory); !note.empty()) progress.note(note);
+  timed(result.seconds, "load", [&] {
+    run.floats = load_float_model(prepared.reference, compute, memory);
+    run.exact = load_decoder(
+        prepared.quantized,
+        {.device = compute.device, .type = at::kFloat, .residence = memory.quantized, .workspace = memory.workspace});
+  });
+  run.quantized = with_type(run.exact, compute.type);  // converts on the fly
+  progress.note(fmt::format("{}: {}", output_name(options), formats::readers_line(result.readers)));
+  describe_weights(run.quantized, result);
   timed(result.seconds, "generate",
-        [&] { text = prepare_text(calibration, options.text, floats, progress, processes); });
-  note_texts_seen(external, text.all, progress);
-  result.samples = text.all.samples();
-  result.tokens_per_sample = text.all.tokens();
+        [&] { run.text = prepare_text(prepared.calibration, options.text, run.floats, progress, compute.processes); });
+  note_texts_seen(prepared.external, run.text.all, progress);
+  result.samples = run.text.all.samples();
+  result.tokens_per_sample = run.text.all.tokens();
+  return run;
+}
+
+RunResult tweak_and_save(const PreparedTweak& prepared, const LoadedRun& run, ProgressSink& progress) {
+  const auto& options = prepared.options;
+  const auto& processes = options.compute.processes;
+  const auto& [floats, exact, quantized, text, so_far] = run;
+  auto result = so_far;
   const auto tweaked =
       run_tweak(floats, quantized, quantized, text.split, options.tweak, nullptr, result, progress, processes);
   if (!processes.is_first()) return result;  // rank 0 judges and saves
   const auto save = [&](const model::Decoder& kept) {
-    save_patched(quantized_checkpoint, base, kept, {.model = options.output, .patch = options.patch});
+    save_patched(prepared.quantized, prepared.base, kept, {.model = options.output, .patch = options.patch});
   };
-  finish(floats, quantized, tweaked, text, external, {exact, output_name(options), save}, result, progress);
-  if (output_kind_of(quantized_checkpoint) == OutputKind::file)
-    result.bits_per_weight = stored_bits_per_weight(quantized_checkpoint);
+  finish(floats, quantized, tweaked, text, prepared.external, {exact, output_name(options), save}, result, progress);
+  if (output_kind_of(prepared.quantized) == OutputKind::file)
+    result.bits_per_weight = stored_bits_per_weight(prepared.quantized);
   return result;
+}
+
+RunResult tweak_model(const TweakRunOptions& options, ProgressSink& progress) {
+  const PreparedTweak prepared(options, progress);
+  return tweak_and_save(prepared, load_run(prepared, needs_of(prepared), progress), progress);
 }
 
 }  // namespace normtweak::pipeline
