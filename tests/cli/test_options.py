@@ -102,7 +102,7 @@ MODES = {
                             "--tokens 16", [*DEVICE, *WRITING, "--seed 3", "--token-weights fisher", *END_TO_END,
                                             "--rule *.q_proj=bits:2"],
                             [*ON_A_CPU, *EXTERNAL, "--lr-zeros 0.1"], ["--loss mse", "--lr-scale 2", "--final-norm",
-                                                                      "--target float-block", LEARNED[1], *OTHER_FORMAT],
+                                                                      "--target float-block", *LEARNED[1:], *OTHER_FORMAT],
                             [LEARNED[0], *SIGNROUND, "--activation-bits", "--activation-scale", "--activation-asymmetric", "--codebook-group", "--feedback", "--transform", "--smooth-alpha",
                              "--awq-clip", "--bits", "--format", "--for", "--store-dtype", "--group-size", "--symmetric", "--float-zeros",
                              "--search-grid", "--act-order", "--sweeps", "--damping", "--drift-correction", "--steps",

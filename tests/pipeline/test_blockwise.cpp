@@ -119,16 +119,15 @@ TEST(RunBlocks, ABlockSeesTheQuantizedStream) {
   EXPECT_FALSE(up(run(plan)).equal(up(run(second_only))));
 }
 
-// Passes that go on where others ended compute the same, and linears of one input are rounded as each alone.
-TEST(RunBlocks, KeepingPlacesAndJoiningLinearsChangeNothing) {
+// Passes that go on where others ended compute the same.
+TEST(RunBlocks, KeepingPlacesChangesNothing) {
   const auto decoder = tiny_decoder();
   const auto text = text_for(decoder);
   auto plan = plan_of("gptq");
   plan.drift_correction = 0.5;
-  plan.rules.push_back(quantize::parse_rule("*.key=bits:4"));
-  const auto run = [&](bool with_memory) {
+  const auto run = [&](bool keeps_places) {
     auto options = options_of(&plan);
-    options.keeps_places = options.joins_linears = with_memory;
+    options.keeps_places = keeps_places;
     return run_blocks(decoder, decoder, decoder, text, options, silent_progress()).decoder;
   };
   const auto kept = run(true), repeated = run(false);

@@ -111,8 +111,7 @@ class BlockRun {
                                   .exact = corrects_drift_ ? &*float_stream_ : nullptr,
                                   .weights = weights,
                                   .first_row = first_row_,
-                                  .keeps_places = options_.keeps_places,
-                                  .joins_linears = options_.joins_linears};
+                                  .keeps_places = options_.keeps_places};
     const auto exact = exact_.blocks.get(floats.index);
     auto passes = with_stored_norms(floats, stored);
     auto block = transform::find_transform(options_.transform.name).apply == nullptr

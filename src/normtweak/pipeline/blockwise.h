@@ -20,7 +20,7 @@ struct BlockwiseOptions {
   const quantize::QuantizationPlan* plan = nullptr;
   transform::TransformOptions transform = {};        // of the blocks that the plan quantizes
   std::optional<tweak::LayerwiseOptions> layerwise;  // tweak norms with Adam; nullopt: do not
-  bool keeps_places = false, joins_linears = false;  // as there is memory for it (RunMemory)
+  bool keeps_places = false;                         // there is memory for what linears read (RunMemory)
   Processes processes = {};                          // share the rows; must be a single one with `layerwise`
 };
 

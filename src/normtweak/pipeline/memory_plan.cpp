@@ -182,11 +182,7 @@ RunMemory plan_run(const model::Checkpoint& floats, const Compute& compute, cons
   }
   const auto kept =
       (needs.corrects_drift ? 2 : 1) * needs.calibration_tokens * reached_bytes(floats.numbers, compute.type);
-  auto spare = plan.workspace - least;
-  plan.keeps_places = spare >= kept;
-  if (plan.keeps_places) spare -= kept;
-  // The quantizers' temporaries: ten F32 matrices of the size of the joined one, which is at most a block.
-  plan.joins_linears = gpu && spare >= 40 * sizes.block;
+  plan.keeps_places = plan.workspace - least >= kept;
   return plan;
 }
 

@@ -28,7 +28,6 @@ struct RunMemory {
   std::int64_t workspace = 0;  // bytes left for activations, statistics, caches
   bool keeps_places = false;   // of them, more than the work needs at least is left for what a block's linears read, so
                                // that the passes through its places go on from each other
-  bool joins_linears = false;  // likewise for the linears of one input as one matrix; on a GPU, whose speed it serves
 };
 
 struct RunNeeds {

@@ -1,7 +1,6 @@
 #include "normtweak/pipeline/quantize_block.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/eye.h>
 
 #include <algorithm>
@@ -15,7 +14,6 @@
 #include "normtweak/model/finite_outputs.h"
 #include "normtweak/pipeline/input_quantizers.h"
 #include "normtweak/pipeline/place_inputs.h"
-#include "normtweak/quantize/channel_rows.h"
 #include "normtweak/quantize/drift.h"
 #include "normtweak/quantize/hessian.h"
 #include "normtweak/transform/block_transform.h"
@@ -187,69 +185,18 @@ std::map<model::Place, Observed> observe(model::PlaceKind kind, const Columns& c
   return all;
 }
 
-// What is rounded: the linear's weight, corrected for drift if errors are fed back.
-at::Tensor target_of(const model::Linear& linear, const quantize::LinearPlan& plan, const Observed& observed,
-                     double drift_share) {
-  const auto& values = std::get<weights::FloatWeight>(linear.weight).values;
-  if (!observed.halves || !quantize::feeds_back(plan)) return values;
-  return quantize::correct_drift(values, observed.hessian, *observed.halves, quantize::factor_options(plan),
-                                 drift_share);
-}
-
 weights::Weight quantize_linear(const model::Linear& linear, const quantize::LinearPlan& plan, const Observed& observed,
                                 double drift_share) {
+  auto values = std::get<weights::FloatWeight>(linear.weight).values;
   try {
-    const auto target = target_of(linear, plan, observed, drift_share);
-    return quantize::find_quantizer(plan.method).quantize(target, observed.hessian, plan);
+    if (observed.halves && quantize::feeds_back(plan)) {
+      values = quantize::correct_drift(values, observed.hessian, *observed.halves, quantize::factor_options(plan),
+                                       drift_share);
+    }
+    return quantize::find_quantizer(plan.method).quantize(values, observed.hessian, plan);
   } catch (const Error& error) {
     fail("{}: {}", linear.name, error.what());
   }
-}
-
-using Linears = std::vector<const model::Linear*>;  // of one place and one plan
-
-// Output channels are rounded independently of each other, so that linears of one place may be one matrix: a GPU is
-// then given fewer and larger steps.
-std::vector<weights::Weight> quantize_linears(const Linears& linears, const quantize::LinearPlan& plan,
-                                              const Observed& observed, double drift_share) {
-  std::vector<weights::Weight> quantized;
-  if (linears.size() > 1) {
-    try {
-      std::vector<at::Tensor> targets;
-      std::vector<std::int64_t> channels;
-      for (const auto* linear : linears) {
-        targets.push_back(target_of(*linear, plan, observed, drift_share));
-        channels.push_back(targets.back().size(0));
-      }
-      const auto whole = quantize::find_quantizer(plan.method).quantize(at::cat(targets), observed.hessian, plan);
-      return quantize::split_channels(whole, channels);
-    } catch (const Error&) {  // one by one, the linear at fault is named
-      quantized.clear();
-    }
-  }
-  for (const auto* linear : linears) quantized.push_back(quantize_linear(*linear, plan, observed, drift_share));
-  return quantized;
-}
-
-// Indices of the block's linears at places of this kind that the plan names, in their order; together those that may be
-// one matrix.
-std::vector<std::vector<std::size_t>> linears_at(model::PlaceKind kind, const model::Block& block,
-                                                 const quantize::QuantizationPlan& plan, bool joins) {
-  std::vector<std::vector<std::size_t>> groups;
-  for (std::size_t part = 0; part < block.linears.size(); ++part) {
-    const auto& linear = block.linears[part];
-    const auto own = plan_of(linear, plan);
-    if (linear.place().kind != kind || !own) continue;
-    const auto is_like = [&](std::size_t other) {
-      return block.linears[other].place() == linear.place() && plan_of(block.linears[other], plan) == own;
-    };
-    if (joins && quantize::feeds_back(*own) && !groups.empty() && is_like(groups.back().front())) {
-      groups.back().push_back(part);
-    } else {
-      groups.push_back({part});
-    }
-  }
-  return groups;
 }
 
 // The plans of the block's linears whose method learns the rounding.
@@ -307,28 +254,25 @@ model::Block quantize_block(const model::Block& passes, const model::Block& exac
   static const Observed nothing = {};
   auto quantized = exact, so_far = passes;
   Reached reached;
-  for (std::size_t place_kind = 0; place_kind < model::kPlaceKinds; ++place_kind) {
-    const auto kind = static_cast<model::PlaceKind>(place_kind);
+  for (std::size_t i = 0; i < model::kPlaceKinds; ++i) {
+    const auto kind = static_cast<model::PlaceKind>(i);
     const auto rounding = input_quantizers(kind, so_far, streams, plan, processes, findings.scarce.without_range);
     const auto observed =
         observe(kind, wanted_columns(passes, kind, plan), passes, so_far, streams, rounding, reached, processes);
-    for (const auto& group : linears_at(kind, quantized, plan, streams.joins_linears)) {
-      const auto place = quantized.linears[group.front()].place();
-      const auto found = observed.find(place);
+    for (std::size_t part = 0; part < quantized.linears.size(); ++part) {
+      auto& [role, expert, linear] = quantized.linears[part];
+      const auto linear_plan = plan_of(quantized.linears[part], plan);
+      if (place_of(role, expert).kind != kind || !linear_plan) continue;
+      const auto found = observed.find(place_of(role, expert));
       const auto& seen = found == observed.end() ? nothing : found->second;  // the next linear takes its factors
-      Linears linears;
-      for (const auto part : group) linears.push_back(&quantized.linears[part].linear);
-      const auto rounded =
-          quantize_linears(linears, *plan_of(quantized.linears[group.front()], plan), seen, plan.drift_correction);
-      for (std::size_t i = 0; i < group.size(); ++i) {
-        auto& linear = quantized.linears[group[i]].linear;
-        if (seen.few_tokens) findings.scarce.without_hessian.push_back(linear.name);
-        linear.weight = rounded[i];
-        processes.broadcast(weights::tensors(linear.weight));
-        if (const auto rounds = rounding.find(place); rounds != rounding.end()) linear.input_quantizer = rounds->second;
-        so_far.linears[group[i]].linear.weight = linear.weight;
-        so_far.linears[group[i]].linear.input_quantizer = linear.input_quantizer;
+      if (seen.few_tokens) findings.scarce.without_hessian.push_back(linear.name);
+      linear.weight = quantize_linear(linear, *linear_plan, seen, plan.drift_correction);
+      processes.broadcast(weights::tensors(linear.weight));
+      if (const auto rounds = rounding.find(place_of(role, expert)); rounds != rounding.end()) {
+        linear.input_quantizer = rounds->second;
       }
+      so_far.linears[part].linear.weight = linear.weight;
+      so_far.linears[part].linear.input_quantizer = linear.input_quantizer;
     }
   }
   const auto learned = learned_roundings(quantized, plan);

@@ -18,7 +18,6 @@ struct BlockStreams {
   const quantize::BlockTokenWeights& weights;  // token weights in the sums over the inputs
   std::int64_t first_row = 0;                  // index in the whole text of this process's first row
   bool keeps_places = false;                   // each pass goes on where the last one of its rows ended
-  bool joins_linears = false;                  // those that read the same input are quantized as one matrix
 };
 
 // Linears of experts that too few tokens reached.

@@ -67,7 +67,6 @@ QuantizedRun quantize_blocks(const PreparedQuantize& prepared, std::int64_t tune
                               .transform = options.transform,
                               .layerwise = {},
                               .keeps_places = memory.keeps_places,
-                              .joins_linears = memory.joins_linears,
                               .processes = processes},
                              progress);
     run.quantized = std::move(blocks.decoder);

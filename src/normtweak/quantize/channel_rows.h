@@ -2,13 +2,11 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
-#include <cstdint>
 #include <vector>
 
 #include "normtweak/weights/affine_weight.h"
 #include "normtweak/weights/block_weight.h"
 #include "normtweak/weights/codebook_weight.h"
-#include "normtweak/weights/weight.h"
 
 namespace normtweak::quantize {
 
@@ -31,10 +29,6 @@ template <class Weight>
 Weight channel_rows(const Weight& weight, std::int64_t first, std::int64_t count) {
   return with_changed_tensors(weight, [&](const at::Tensor& all) { return all.narrow(0, first, count); });
 }
-
-// The weights of which a quantizer that feeds errors back made `whole`, one below the other: so many channels each.
-// Share memory with it.
-std::vector<weights::Weight> split_channels(const weights::Weight& whole, const std::vector<std::int64_t>& counts);
 
 // Of two weights of one kind and shape.
 void copy_tensors(const std::vector<at::Tensor*>& to, const std::vector<at::Tensor*>& from);

@@ -230,7 +230,7 @@ class Run {
     return best;
   }
 
-  // The share of codes that differs from the start; nullopt if they are not learned.
+  // The share of the learned codes that differs from the start; nullopt if they are not learned.
   std::optional<double> changed_codes(const State& state) const {
     if (student_.codes() == nullptr) return std::nullopt;
     const auto start = student_.codes()->start_codes();
