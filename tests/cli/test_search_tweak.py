@@ -1,5 +1,6 @@
 """`normtweak search --reference`: every trial is a run of `tweak` of one quantized model."""
 import json
+import shutil
 import signal
 import subprocess
 
@@ -90,6 +91,13 @@ def test_it_goes_on_where_it_was(home, searched, tmp_path):
     # A search over `quantize` of the same folder is another one.
     other = cli_program.call("search", home / "model", "-o", folder, *GRID, "--epochs", 4, "--samples", 8, "--tokens", 24)
     assert other.returncode == 1 and "other settings" in other.stderr
+    # So is one over other codes of the same shapes.
+    shutil.copytree(home / "quantized", tmp_path / "others")
+    weights = tmp_path / "others" / "model.safetensors"
+    weights.touch()
+    words[1] = str(tmp_path / "others")
+    others = cli_program.call(*words)
+    assert others.returncode == 1 and "other settings" in others.stderr
 
 
 def test_a_file_of_blocks(home, tmp_path):

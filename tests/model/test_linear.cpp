@@ -4,6 +4,8 @@
 #include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
 
+#include <utility>
+
 #include "normtweak/model/linear.h"
 #include "support/explicit_model.h"
 #include "support/tiny_decoder.h"
@@ -74,8 +76,12 @@ TEST(Linear, GradientsAreThoseOfTheExplicitProduct) {
 
 TEST(Linear, RoundedInputsPassGradientsOnWithinTheirRange) {
   constexpr double kScale = 0.0625;  // a power of two, of which PyTorch's reciprocal is exact
-  for (const bool dynamic : {false, true}) {
-    Linear linear = {.name = "linear", .weight = tests::quantized(at::randn({12, 40}), tests::Weights::groups)};
+  // A weight is float while it is trained.
+  for (const auto& [dynamic, weights_kind] : {std::pair(false, tests::Weights::groups),
+                                              {true, tests::Weights::groups},
+                                              {false, tests::Weights::floats},
+                                              {true, tests::Weights::floats}}) {
+    Linear linear = {.name = "linear", .weight = tests::quantized(at::randn({12, 40}), weights_kind)};
     auto exact = linear;
     linear.input_quantizer = {.settings = {.bits = 4, .dynamic = dynamic}, .scale = kScale};
     const auto leaves = make_leaves(linear, at::kFloat), exact_leaves = make_leaves(exact, at::kDouble);

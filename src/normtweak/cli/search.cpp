@@ -164,7 +164,17 @@ pipeline::TweakRunOptions Search::tweak_options_of(const Json& flags, const fs::
 }
 
 pipeline::OutputKind Search::output_kind() const {
-  if (tweaks()) return pipeline::output_kind_of(model::open_checkpoint(choices_.quantize.model));
+  if (tweaks()) {
+    const auto checkpoint = model::open_checkpoint(choices_.quantize.model);
+    const auto kind = pipeline::output_kind_of(checkpoint);
+    if (kind == pipeline::OutputKind::file && checkpoint.tensors->files().size() > 1) {
+      fail_usage(
+          "{}: has several parts, and the models of a search are one file each; merge it first (llama.cpp's "
+          "llama-gguf-split --merge)",
+          choices_.quantize.model);
+    }
+    return kind;
+  }
   return pipeline::find_save_format(choices_.quantize.format).output;
 }
 
@@ -177,11 +187,25 @@ std::unique_ptr<pipeline::TrialCommand> Search::trial_command(const pipeline::Gr
       grid, [this](const Json& flags, const fs::path& output) { return quantize_options_of(flags, output); });
 }
 
+// What tells a quantized model from another of the same shapes, whose codes are not read for it.
+Json files_of(const std::string& model) {
+  Json files = Json::object();
+  const auto checkpoint = model::open_checkpoint(model);
+  for (const fs::path path : checkpoint.tensors->files()) {
+    files[path.filename().string()] = {{"bytes", fs::file_size(path)},
+                                       {"written", fs::last_write_time(path).time_since_epoch().count()}};
+  }
+  return files;
+}
+
 // What all trials have in common, so that those of an earlier run can be compared with these.
 Json Search::settings(const pipeline::Grid& grid) const {
   Json json = {{"version", kVersion},
                {"model", pipeline::model_fingerprint(model::open_checkpoint(choices_.quantize.model))}};
-  if (tweaks()) json["reference"] = pipeline::model_fingerprint(model::open_checkpoint(choices_.reference));
+  if (tweaks()) {
+    json["reference"] = pipeline::model_fingerprint(model::open_checkpoint(choices_.reference));
+    json["quantized"] = files_of(choices_.quantize.model);
+  }
   json["options"] = Json::object();
   const std::set<std::string> of_the_machine = {"--device", "--threads", "--memory"};
   for (const auto* option : command_.get_options([](const CLI::Option* one) { return one->nonpositional(); })) {

@@ -128,7 +128,8 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
   command
       .add_flag("--unguarded", choice.unguarded,
                 "Save the tweaked state even if the held-out rows speak against it, as published methods do that have "
-                "no such check")
+                "no such check (end-to-end: the best candidate that differs from the untouched state; never one whose "
+                "divergence is not finite)")
       ->group(kGroup);
 }
 

@@ -41,16 +41,23 @@ std::uint64_t copy_whole(const BytePatch& patch, std::uint64_t piece, std::uint6
 std::optional<std::uint64_t> apply(const BytePatch& patch, std::uint64_t begin, std::span<std::byte> chunk) {
   const auto end = begin + chunk.size();
   auto piece = begin <= patch.offset ? 0 : (begin - patch.offset) / patch.stride;
-  if (patch.offset + piece * patch.stride >= begin) piece += copy_whole(patch, piece, begin, chunk);
+  const auto place = [&] { return patch.offset + piece * patch.stride; };
+  const auto copy_part = [&] {
+    const auto first = std::max(place(), begin), last = std::min(place() + patch.width, end);
+    if (first >= last) return;
+    std::memcpy(chunk.data() + (first - begin), patch.bytes.data() + piece * patch.width + (first - place()),
+                last - first);
+  };
+  if (piece < patch.pieces() && place() < begin) {  // the rest of a piece, or what lies between two
+    copy_part();
+    if (place() + patch.width > end) return end;
+    ++piece;
+  }
+  piece += copy_whole(patch, piece, begin, chunk);
   for (; piece < patch.pieces(); ++piece) {
-    const auto at = patch.offset + piece * patch.stride;
-    if (at >= end) return at;
-    const auto first = std::max(at, begin), last = std::min(at + patch.width, end);
-    if (first < last) {
-      std::memcpy(chunk.data() + (first - begin), patch.bytes.data() + piece * patch.width + (first - at),
-                  last - first);
-    }
-    if (at + patch.width > end) return end;
+    if (place() >= end) return place();
+    copy_part();
+    if (place() + patch.width > end) return end;
   }
   return std::nullopt;
 }

@@ -31,6 +31,20 @@ at::Tensor rounded(const at::Tensor& x, const InputQuantizer& quantizer) {
   return quantizer ? weights::round_activations(*quantizer, x) : x;
 }
 
+// An input that is rounded in front of a float weight, as a weight in training is. Rounding has a gradient of 1, and of
+// 0 where a static range clips.
+struct RoundedInput : Function<RoundedInput> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const InputQuantizer& quantizer) {
+    if (!quantizer->settings.dynamic) context->save_for_backward({within_range(*quantizer, x)});
+    return rounded(x, quantizer);
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    return {saved.empty() ? gradients[0] : gradients[0] * saved[0], {}};
+  }
+};
+
 // Carried from a forward pass to its backward pass.
 struct HeldWeight : torch::CustomClassHolder {
   HeldWeight(weights::Weight held, InputQuantizer quantizer)
@@ -77,7 +91,8 @@ struct QuantizedLinear : Function<QuantizedLinear> {
 at::Tensor product(const at::Tensor& x, const Linear& linear) {
   const auto& weight = linear.weight;
   if (const auto* floats = std::get_if<weights::FloatWeight>(&weight)) {
-    return matmul_transposed(x, floats->values.to(x.scalar_type()));
+    const auto input = linear.input_quantizer ? RoundedInput::apply(x, linear.input_quantizer) : x;
+    return matmul_transposed(input, floats->values.to(x.scalar_type()));
   }
   auto copy = weight;
   std::array<at::Tensor, 2> floats = {at::empty({0}), at::empty({0})};  // autograd takes no undefined ones

@@ -182,7 +182,7 @@ RunMemory plan_run(const model::Checkpoint& floats, const Compute& compute, cons
   }
   const auto kept =
       (needs.corrects_drift ? 2 : 1) * needs.calibration_tokens * reached_bytes(floats.numbers, compute.type);
-  plan.keeps_places = plan.workspace - least >= kept;
+  plan.keeps_places = plan.workspace / 2 - least >= kept;  // passes take up to the other half
   return plan;
 }
 

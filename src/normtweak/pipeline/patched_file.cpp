@@ -95,19 +95,11 @@ void write_folder(const fs::path& folder, const fs::path& target, const std::vec
   staging.commit();
 }
 
-// All of them are whole before the first one takes its place.
-void write_files(std::span<const fs::path> paths, std::span<const ChangedFile> files) {
-  if (paths.empty()) return;
-  write_file_atomically(paths.front(), [&](std::ostream& stream) {
-    files.front().write(stream);
-    write_files(paths.subspan(1), files.subspan(1));
-  });
-}
-
 // A folder like `original`, or a model in one file or in several, of which `target` is the first.
 void write_result(const fs::path& original, const fs::path& target, const std::vector<ChangedFile>& changed) {
   if (fs::is_directory(original)) return write_folder(original, target, changed);
-  write_files(formats::gguf_parts(target, changed.size()), changed);
+  write_files_atomically(formats::gguf_parts(target, changed.size()),
+                         [&](std::size_t part, std::ostream& stream) { changed[part].write(stream); });
 }
 
 }  // namespace

@@ -21,7 +21,7 @@ std::map<model::Place, model::Seen> inputs_at(model::PlaceKind kind, const model
 }
 
 std::int64_t reached_bytes(const model::ModelConfig& config, at::ScalarType type) {
-  const auto widest = std::max({config.hidden, config.heads * config.head_size, config.intermediate});
+  const auto widest = std::max(config.hidden, config.heads * config.head_size);
   return config.hidden * 4 + widest * static_cast<std::int64_t>(c10::elementSize(type));
 }
 

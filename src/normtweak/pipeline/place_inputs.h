@@ -15,10 +15,10 @@ std::map<model::Place, model::Seen> inputs_at(model::PlaceKind kind, const model
                                               const at::Tensor& hidden, model::BlockContext context,
                                               const model::Seen* from = nullptr);
 
-// The last place that passes of the same rows saw, by their first row.
+// The last place but those of mlp_down that passes of the same rows saw, by their first row; with its input and stream.
 using ReachedPlaces = std::map<std::int64_t, model::Seen>;
 
-// Bytes of those of a token, of a stream: F32, and the widest input.
+// Bytes of those of a token: the stream in F32, and the widest input.
 std::int64_t reached_bytes(const model::ModelConfig& config, at::ScalarType type);
 
 // The weights of the tokens that `seen` has. of_rows: those of the rows that passed, [rows, tokens]; undefined: all

@@ -63,7 +63,11 @@ std::map<model::Place, model::Seen> pass_on(model::PlaceKind kind, const model::
   const auto last = reached.find(first_row);
   auto found = inputs_at(kind, block, hidden, context, last == reached.end() ? nullptr : &last->second);
   const auto whole = found.find({.kind = kind});  // not there if all inputs are experts'
-  if (keeps && whole != found.end()) reached[first_row] = whole->second;
+  if (keeps && whole != found.end() && kind != model::PlaceKind::mlp_down) {
+    reached[first_row] = {.place = whole->first, .input = whole->second.input, .stream = whole->second.stream};
+  } else {
+    reached.erase(first_row);
+  }
   return found;
 }
 

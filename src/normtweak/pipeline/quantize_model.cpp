@@ -97,7 +97,7 @@ RunResult tweak_and_save(const PreparedQuantize& prepared, const QuantizedRun& r
                                  progress, processes);
   if (!processes.is_first()) return result;  // rank 0 judges and saves
   const auto save = [&](const model::Decoder& kept) {
-    writer.write(kept, options.output, copy ? copy->finished_beside(options.output) : std::filesystem::path());
+    writer.write(kept, options.output, copy ? copy->take_for(options.output) : std::filesystem::path());
   };
   finish(floats, quantized, tweaked, text, prepared.external,
          {writer.as_stored_outside(floats.exact), options.output, save}, result, progress);

@@ -7,6 +7,8 @@
 
 #include <exception>
 #include <memory>
+#include <string>
+#include <string_view>
 #include <system_error>
 
 #include "normtweak/base/files/file.h"
@@ -17,10 +19,21 @@
 
 namespace normtweak::pipeline {
 namespace fs = std::filesystem;
+namespace {
+
+constexpr std::string_view kUntouched = ".untouched", kUnfinished = ".unfinished";
+
+// OUT.untouched.gguf -> OUT.unfinished.gguf
+std::string unfinished_name(std::string name) {
+  return name.replace(name.rfind(kUntouched), kUntouched.size(), kUnfinished);
+}
+
+}  // namespace
 
 fs::path untouched_place(const fs::path& output, OutputKind kind) {
   auto place = resolve_output(output);
-  place += kind == OutputKind::file ? ".untouched.gguf" : ".untouched";
+  place += kUntouched;
+  if (kind == OutputKind::file) place += ".gguf";
   return resolve_output(place);
 }
 
@@ -44,7 +57,8 @@ UntouchedCopy::UntouchedCopy(const fs::path& place, OutputKind kind, const std::
       });
     }
     progress.note(fmt::format(
-        "quantized; while the tweak runs, the model as it is now is kept in {}, from which `normtweak tweak` can go on",
+        "quantized; while the tweak runs, the model as it is now is kept in {}, from which `normtweak tweak` can go on "
+        "should this run end early",
         place.string()));
   });
 }
@@ -63,9 +77,17 @@ void UntouchedCopy::wait() {
   if (saving_.valid()) finish([&] { saving_.get(); });
 }
 
-fs::path UntouchedCopy::finished_beside(const fs::path& output) {
+fs::path UntouchedCopy::take_for(const fs::path& output) {
   wait();
-  return place_.parent_path() == resolve_output(output).parent_path() ? place_ : fs::path();
+  if (place_.empty() || place_.parent_path() != resolve_output(output).parent_path()) return {};
+  auto taken = place_;
+  taken.replace_filename(unfinished_name(place_.filename().string()));
+  std::error_code error;
+  if (fs::exists(fs::symlink_status(taken, error))) return {};  // whatever it is
+  fs::rename(place_, taken, error);
+  if (error) return {};  // it may be gone: the result is written without it
+  place_.clear();
+  return taken;
 }
 
 void UntouchedCopy::remove() {

@@ -26,9 +26,10 @@ class UntouchedCopy {
                 std::function<void(const std::filesystem::path& place)> save, c10::Device device,
                 ProgressSink& progress);
 
-  // Waits for the end of saving, and returns the place if it is there, in the same folder as the output, which it may
-  // become; otherwise an empty path.
-  std::filesystem::path finished_beside(const std::filesystem::path& output);
+  // Waits for the end of saving, and returns the path of the copy that is to become the result, if it lies in the same
+  // folder; otherwise an empty path. It is moved to OUT.unfinished first, so that what is called untouched always is:
+  // if the last step fails, that place holds the quantized model with some of the tweaked floats.
+  std::filesystem::path take_for(const std::filesystem::path& output);
 
   // The same wait, if need be. There may be none any more.
   void remove();

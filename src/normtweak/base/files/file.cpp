@@ -7,10 +7,12 @@
 
 #include <cerrno>
 #include <cstring>
+#include <deque>
 #include <memory>
 #include <new>
 #include <ostream>
 #include <system_error>
+#include <vector>
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/files/atomic_replace.h"
@@ -106,6 +108,8 @@ void write_through(const fs::path& path, OldContent old, const std::function<voi
   if (const int error = buffer.close(); error != 0) {
     fail("{}: writing failed (is the disk full?): {}", final_name(path), std::strerror(error));
   }
+  // A stream swallows what its buffer throws, as where limits allow no thread or no memory.
+  if (!file) fail("{}: writing failed: no memory or no thread is left (see `ulimit -v -u`)", final_name(path));
   flush_to_disk(path);
 }
 
@@ -196,12 +200,21 @@ void put_in_place(const fs::path& finished, const fs::path& path) {
 }
 
 void write_file_atomically(const fs::path& target, const std::function<void(std::ostream&)>& write) {
-  const auto path = resolve_output(target);
-  make_parent(path);
-  remove_stale_outputs(path);
-  const TemporaryPath staging(staging_name(path));
-  write_through(staging.path(), OldContent::dropped, write);
-  put_in_place(staging.path(), path);
+  write_files_atomically({&target, 1}, [&](std::size_t, std::ostream& stream) { write(stream); });
+}
+
+void write_files_atomically(std::span<const fs::path> targets,
+                            const std::function<void(std::size_t, std::ostream&)>& write) {
+  std::deque<TemporaryPath> finished;  // which cannot be moved
+  std::vector<fs::path> paths;
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    paths.push_back(resolve_output(targets[i]));
+    make_parent(paths.back());
+    remove_stale_outputs(paths.back());
+    const auto& staging = finished.emplace_back(staging_name(paths.back()));
+    write_through(staging.path(), OldContent::dropped, [&](std::ostream& stream) { write(i, stream); });
+  }
+  for (std::size_t i = 0; i < paths.size(); ++i) put_in_place(finished[i].path(), paths[i]);
 }
 
 void AtomicDirectory::prepare_target() const {

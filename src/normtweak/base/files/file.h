@@ -48,6 +48,11 @@ using WriteFile = void(const std::filesystem::path& path, const std::function<vo
 // Throws Error (and leaves `path` as it was) when a write fails, as on a full disk.
 void write_file_atomically(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
 
+// The same for several files, one written after the other; all of them are on disk before the first is renamed.
+// write: called with the number of the file, from 0.
+void write_files_atomically(std::span<const std::filesystem::path> paths,
+                            const std::function<void(std::size_t, std::ostream&)>& write);
+
 // Writes a file that need not be replaced atomically, as in a folder that will be: what it already holds at the same
 // place is not written again. Throws Error as above; the file then has parts of both contents.
 void change_file(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
@@ -56,7 +61,7 @@ void change_file(const std::filesystem::path& path, const std::function<void(std
 void put_in_place(const std::filesystem::path& finished, const std::filesystem::path& path);
 
 // A directory that is created, or replaces an older one, atomically: write into `path()`, then `commit()`. Without a
-// commit, the destructor removes what was written. Both this and the function above first remove what killed runs left
+// commit, the destructor removes what was written. This and write_file_atomically() first remove what killed runs left
 // beside the same target.
 class AtomicDirectory {
  public:

@@ -22,7 +22,11 @@ int open(const std::filesystem::path& path, OldContent old) {
 
 }  // namespace
 
-OutputBuffer::OutputBuffer(const std::filesystem::path& path, OldContent old) : file_(open(path, old)), old_(old) {}
+OutputBuffer::OutputBuffer(const std::filesystem::path& path, OldContent old) : file_(open(path, old)), old_(old) {
+  // Now, since the thread must not run out of memory: nobody would catch what it throws.
+  empty_.reserve(kMostWaiting + 2);
+  if (old == OldContent::kept) read_.resize(kComparedBytes);
+}
 
 OutputBuffer::~OutputBuffer() {
   {
@@ -107,7 +111,6 @@ void OutputBuffer::run() {
 
 // Whether the file holds these bytes where they go.
 bool OutputBuffer::is_there(const char* bytes, std::size_t size) {
-  read_.resize(kComparedBytes);
   const auto count = ::pread(file_, read_.data(), size, written_);
   return count == static_cast<::ssize_t>(size) && std::memcmp(read_.data(), bytes, size) == 0;
 }

@@ -16,8 +16,9 @@ enum class OldContent {
   kept,     // what the file already holds at the same place is not written again
 };
 
-// At most 40 MiB wait to be written. The thread starts with the first 8 MiB, so that small files need none. The system
-// is told to begin with the disk at once, so that little is left for an fsync at the end.
+// Six buffers of 8 MiB: one is filled, four wait and one is written. The thread starts with the first 8 MiB, so that
+// small files need none. The system is told to begin with the disk at once, so that little is left for an fsync at the
+// end.
 class OutputBuffer : public std::streambuf {
  public:
   OutputBuffer(const std::filesystem::path& path, OldContent old);
