@@ -23,9 +23,10 @@ namespace {
 
 constexpr std::string_view kUntouched = ".untouched", kUnfinished = ".unfinished";
 
-// OUT.untouched.gguf -> OUT.unfinished.gguf
+// OUT.untouched.gguf -> OUT.unfinished.gguf; empty if a link leads to another name.
 std::string unfinished_name(std::string name) {
-  return name.replace(name.rfind(kUntouched), kUntouched.size(), kUnfinished);
+  const auto at = name.rfind(kUntouched);
+  return at == std::string::npos ? std::string() : name.replace(at, kUntouched.size(), kUnfinished);
 }
 
 }  // namespace
@@ -80,13 +81,14 @@ void UntouchedCopy::wait() {
 fs::path UntouchedCopy::take_for(const fs::path& output) {
   wait();
   if (place_.empty() || place_.parent_path() != resolve_output(output).parent_path()) return {};
-  auto taken = place_;
-  taken.replace_filename(unfinished_name(place_.filename().string()));
+  const auto name = unfinished_name(place_.filename().string());
+  if (name.empty()) return {};
+  const auto taken = place_.parent_path() / name;
   std::error_code error;
   if (fs::exists(fs::symlink_status(taken, error))) return {};  // whatever it is
   fs::rename(place_, taken, error);
   if (error) return {};  // it may be gone: the result is written without it
-  place_.clear();
+  place_ = taken;
   return taken;
 }
 
