@@ -123,6 +123,7 @@ at::Tensor pack_on_cpu(const at::Tensor& codes, int bits) {
   const auto size = words * kWordBytes;
   const std::uint64_t too_large = (0xFFU >> bits << bits) * std::uint64_t{0x0101010101010101};
   auto packed = at::empty({rows, words}, at::kInt);
+  if (packed.numel() == 0) return packed;  // whose data is a null pointer
   const auto* from = source.const_data_ptr<std::uint8_t>();
   auto* to = static_cast<std::uint8_t*>(packed.mutable_data_ptr());
   at::parallel_for(0, rows, rows_per_task(columns), [&](std::int64_t begin, std::int64_t end) {
