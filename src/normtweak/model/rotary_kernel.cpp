@@ -12,9 +12,6 @@
 namespace normtweak::model {
 namespace {
 
-constexpr unsigned int kThreads = 256;
-constexpr std::int64_t kEight = 8;
-
 // A thread turns eight pairs, or copies eight channels that are not rotated. Strides are in eights of channels.
 constexpr const char* kSource = R"(
 extern "C" __global__ void turn_heads(const void* heads, const float* cosine, const float* sine, void* turned,
@@ -99,7 +96,7 @@ at::Tensor turn_on_gpu(const at::Tensor& heads, const at::Tensor& cosine, const 
                                      &head_stride,
                                      &factor,
                                      &type};
-  rotary_kernel().launch(heads.device(), (threads + kThreads - 1) / kThreads, kThreads, arguments);
+  rotary_kernel().launch(heads.device(), blocks_of_eights(threads), kThreadsOfEights, arguments);
   return turned;
 }
 

@@ -15,9 +15,6 @@
 namespace normtweak::weights {
 namespace {
 
-constexpr unsigned int kThreads = 256;
-constexpr std::int64_t kEight = 8;
-
 // A thread for eight neighbouring codes. Rows are whole groups, so that groups are counted through the matrix.
 constexpr const char* kDequantize = R"(
 extern "C" __global__ void dequantize_groups(const uint2* codes, const float* scales, const float* zeros, void* values,
@@ -78,8 +75,6 @@ CudaKernel& reduce_kernel() {
   return kernel;
 }
 
-unsigned int blocks_for(std::int64_t threads) { return static_cast<unsigned int>((threads + kThreads - 1) / kThreads); }
-
 template <class... Values>
 std::array<void*, sizeof...(Values)> arguments_of(Values&... values) {
   return {const_cast<void*>(static_cast<const void*>(&values))...};
@@ -105,7 +100,7 @@ at::Tensor dequantize_on_gpu(const AffineWeight& weight, at::ScalarType type) {
              eights_per_group = static_cast<unsigned int>(columns_per_group(weight) / kEight);
   const int type_code = *float_type_code(type);
   auto arguments = arguments_of(code, scale, zero, value, eights, eights_per_group, type_code);
-  dequantize_kernel().launch(codes.device(), blocks_for(eights), kThreads, arguments);
+  dequantize_kernel().launch(codes.device(), blocks_of_eights(eights), kThreadsOfEights, arguments);
   return values;
 }
 
@@ -122,7 +117,8 @@ GroupGradients reduce_on_gpu(const at::Tensor& gradient, const AffineWeight& wei
   const int type_code = *float_type_code(of_weight.scalar_type());
   auto arguments =
       arguments_of(gradients, code, scale, zero, of_scales, of_zeros, groups, eights_per_group, lanes, type_code);
-  reduce_kernel().launch(codes.device(), blocks_for(static_cast<std::int64_t>(groups) * lanes), kThreads, arguments);
+  reduce_kernel().launch(codes.device(), blocks_of_eights(static_cast<std::int64_t>(groups) * lanes), kThreadsOfEights,
+                         arguments);
   return result;
 }
 

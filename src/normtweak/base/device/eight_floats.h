@@ -2,10 +2,18 @@
 #pragma once
 #include <c10/core/ScalarType.h>
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
 namespace normtweak {
+
+inline constexpr std::int64_t kEight = 8;
+inline constexpr unsigned int kThreadsOfEights = 256;  // in a block, where a thread takes eight neighbours
+
+inline unsigned int blocks_of_eights(std::int64_t threads) {
+  return static_cast<unsigned int>((threads + kThreadsOfEights - 1) / kThreadsOfEights);
+}
 
 // Eight neighbouring floats are one or two loads of 16 bytes, which is how a kernel bound by memory reaches the
 // memory's speed. `type` is float_type_code() of the tensor; addresses must be multiples of 16 bytes.
