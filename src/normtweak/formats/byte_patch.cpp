@@ -92,11 +92,13 @@ class Waiting {
 
 }  // namespace
 
-void write_patched(std::span<const std::byte> base, const std::vector<BytePatch>& patches, std::ostream& stream) {
+void write_patched(std::span<const std::byte> base, const std::vector<BytePatch>& patches, std::ostream& stream,
+                   const std::function<void(std::span<const std::byte>)>& see) {
   Waiting waiting(patches);
   std::vector<std::byte> chunk;
   for (std::uint64_t begin = 0; begin < base.size(); begin += kChunk) {
     const auto part = base.subspan(begin, std::min<std::uint64_t>(kChunk, base.size() - begin));
+    if (see) see(part);
     const bool is_changed = waiting.reach(begin + part.size());
     if (is_changed) {
       chunk.assign(part.begin(), part.end());

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <ostream>
 #include <span>
 #include <string>
@@ -21,8 +22,10 @@ struct BytePatch {
   std::uint64_t end() const { return pieces() == 0 ? offset : offset + (pieces() - 1) * stride + width; }
 };
 
-// `base` with the patches. Reads and writes the file once, from its start to its end.
-void write_patched(std::span<const std::byte> base, const std::vector<BytePatch>& patches, std::ostream& stream);
+// `base` with the patches. Reads and writes the file once, from its start to its end. see: if not empty, is given each
+// part of `base` in turn, before it is copied and so when the caches hold it.
+void write_patched(std::span<const std::byte> base, const std::vector<BytePatch>& patches, std::ostream& stream,
+                   const std::function<void(std::span<const std::byte>)>& see = {});
 
 // The patches without the pieces that are in `base` already at both ends of each.
 std::vector<BytePatch> changes_only(std::span<const std::byte> base, std::vector<BytePatch> patches);

@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
-#include <future>
 #include <limits>
 #include <memory>
 #include <ostream>
@@ -42,12 +41,6 @@ class Hash {
   std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state_;
 };
 
-std::string hash_of(std::span<const std::byte> bytes) {
-  Hash hash;
-  hash.add(bytes);
-  return hash.text();
-}
-
 // Hashes what is written to it, and passes it on.
 class HashBuffer : public std::streambuf {
  public:
@@ -74,13 +67,14 @@ struct Hashes {
   std::string base, result;
 };
 
-// Side by side, so that a file larger than memory is read once.
-Hashes hashes_of(std::span<const std::byte> base, const std::vector<BytePatch>& patches) {
-  auto of_base = std::async(std::launch::async, [&] { return hash_of(base); });
-  HashBuffer buffer;
+// Of `base` and of what it becomes, which goes on to `next`. Reads the base once, since it may be larger than memory.
+Hashes write_hashed(std::span<const std::byte> base, const std::vector<BytePatch>& patches, std::ostream* next) {
+  Hash of_base;
+  HashBuffer buffer(next == nullptr ? nullptr : next->rdbuf());
   std::ostream stream(&buffer);
-  write_patched(base, patches, stream);
-  return {.base = of_base.get(), .result = buffer.text()};
+  write_patched(base, patches, stream, [&](std::span<const std::byte> part) { of_base.add(part); });
+  if (!stream) next->setstate(std::ios::badbit);
+  return {.base = of_base.text(), .result = buffer.text()};
 }
 
 std::string text_of(const SafetensorsFile& file, const std::string& key, const std::filesystem::path& path) {
@@ -189,7 +183,7 @@ void save_patch(const std::filesystem::path& path, const std::vector<FileChanges
     auto [pieces, bytes] = tensors_of(changed);
     tensors.emplace_back(numbered(kPieces, i), std::move(pieces));
     tensors.emplace_back(numbered(kBytes, i), std::move(bytes));
-    const auto hashes = hashes_of(base, changed);
+    const auto hashes = write_hashed(base, changed, nullptr);
     metadata[numbered("name", i)] = name;
     metadata[numbered("base_bytes", i)] = std::to_string(base.size());
     metadata[numbered("base_xxh3", i)] = hashes.base;
@@ -216,24 +210,22 @@ std::vector<PatchedFile> load_patch(const std::filesystem::path& path) {
   return files;
 }
 
-void check_base(const PatchedFile& patch, std::span<const std::byte> base, const std::filesystem::path& name,
+void check_size(const PatchedFile& patch, std::uint64_t base_bytes, const std::filesystem::path& name,
                 const std::filesystem::path& patch_name) {
-  if (base.size() != patch.base_bytes) {
-    fail("{}: not the file that {} was made for: it has {}, and that had {}", name.string(), patch_name.string(),
-         counted(static_cast<std::int64_t>(base.size()), "byte"), patch.base_bytes);
-  }
-  if (hash_of(base) == patch.base_hash) return;
-  fail("{}: not the file that {} was made for: its size is the same, but not its content", name.string(),
-       patch_name.string());
+  if (base_bytes == patch.base_bytes) return;
+  fail("{}: not the file that {} was made for: it has {}, and that had {}", name.string(), patch_name.string(),
+       counted(static_cast<std::int64_t>(base_bytes), "byte"), patch.base_bytes);
 }
 
-void write_result(const PatchedFile& patch, std::span<const std::byte> base, std::ostream& stream,
-                  const std::filesystem::path& patch_name) {
-  HashBuffer buffer(stream.rdbuf());
-  std::ostream hashed(&buffer);
-  write_patched(base, patch.patches, hashed);
-  if (!hashed) stream.setstate(std::ios::badbit);
-  if (!stream || buffer.text() == patch.result_hash) return;  // who opened the stream says what went wrong
+void write_result(const PatchedFile& patch, std::span<const std::byte> base, const std::filesystem::path& name,
+                  std::ostream& stream, const std::filesystem::path& patch_name) {
+  const auto hashes = write_hashed(base, patch.patches, &stream);
+  if (!stream) return;  // who opened the stream says what went wrong
+  if (hashes.base != patch.base_hash) {
+    fail("{}: not the file that {} was made for: its size is the same, but not its content", name.string(),
+         patch_name.string());
+  }
+  if (hashes.result == patch.result_hash) return;
   fail("{}: does not give the file that it was made for; it is damaged, fetch it again", patch_name.string());
 }
 

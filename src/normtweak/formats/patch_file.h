@@ -38,12 +38,14 @@ struct PatchedFile {
 // files that reach into folders, or patches that lie outside the base or overlap themselves.
 std::vector<PatchedFile> load_patch(const std::filesystem::path& path);
 
-// Throws Error unless `base`, called `name`, is the file that the patch was made for.
-void check_base(const PatchedFile& patch, std::span<const std::byte> base, const std::filesystem::path& name,
+// Throws Error unless a base of this size, called `name`, may be the file that the patch was made for.
+void check_size(const PatchedFile& patch, std::uint64_t base_bytes, const std::filesystem::path& name,
                 const std::filesystem::path& patch_name);
 
-// Writes `base` with the patch. Throws Error if that is not the result that the patch was made for.
-void write_result(const PatchedFile& patch, std::span<const std::byte> base, std::ostream& stream,
-                  const std::filesystem::path& patch_name);
+// Writes `base`, called `name`, with the patch, and hashes both on the way, so that it costs little more than a copy.
+// Throws Error once all is written if `base` is not the file that the patch was made for, or if what was written is not
+// the result: the caller must not keep it then.
+void write_result(const PatchedFile& patch, std::span<const std::byte> base, const std::filesystem::path& name,
+                  std::ostream& stream, const std::filesystem::path& patch_name);
 
 }  // namespace normtweak::formats

@@ -161,9 +161,10 @@ std::int64_t apply_patch(const fs::path& base, const fs::path& patch, const fs::
     const auto& change = changes[i];
     const auto path = is_folder ? base / change.name : parts[i];
     const auto& file = maps.emplace_back(path);
-    formats::check_base(change, file.bytes(), path, patch);
-    changed.push_back(
-        {change.name, [&](std::ostream& stream) { formats::write_result(change, file.bytes(), stream, patch); }});
+    formats::check_size(change, file.bytes().size(), path, patch);
+    changed.push_back({change.name, [&file, &change, &patch](std::ostream& stream) {
+                         formats::write_result(change, file.bytes(), file.path(), stream, patch);
+                       }});
     for (const auto& part : change.patches) bytes += static_cast<std::int64_t>(part.bytes.size());
   }
   write_result(base, output, changed);
