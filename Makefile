@@ -9,7 +9,9 @@ BUILD_TYPE ?= Release
 JOBS ?= $(shell nproc)
 SOURCES ?= src/normtweak/
 export TORCH_PYTHON TORCH_INDEX DEPENDENCIES
+# So that another clone finds in the cache what this one compiled; its debuggers then look for sources here.
 export CCACHE_BASEDIR ?= $(CURDIR)
+export CCACHE_NOHASHDIR ?= true
 
 # The interpreter that holds torch: TORCH_PYTHON, a path or a command, or else that of .venv.
 PYTHON := $(if $(TORCH_PYTHON),$(abspath $(shell command -v "$(TORCH_PYTHON)")),$(CURDIR)/.venv/bin/python)
