@@ -32,14 +32,14 @@ void AffineColumns::fit(std::int64_t first, const at::Tensor& values, const at::
   zeros.narrow(0, group, grid.zeros.size(0)).copy_(grid.zeros);
 }
 
-ColumnGrids AffineColumns::of_columns(const at::Tensor& columns) const {
-  const auto groups = columns.div(group_size_, "floor");
-  const auto own = zeros.index_select(0, groups);
-  return {.scales = scales.index_select(0, groups),
+ColumnGrids AffineColumns::grids(std::int64_t first, std::int64_t last) const {
+  const auto begin = first / group_size_, end = (last - 1) / group_size_ + 1;
+  const auto own = zeros.slice(0, begin, end);
+  return {.scales = scales.slice(0, begin, end),
           .lowest = -own,
           .highest = ((1 << options_.bits) - 1) - own,
           .phase = options_.float_zeros ? phase_of(own) : at::Tensor(),
-          .curve = {}};
+          .grid_of = grid_of_columns(first, last, group_size_, scales.device())};
 }
 
 weights::AffineWeight AffineColumns::weight_of(const at::Tensor& steps, std::int64_t out) const {

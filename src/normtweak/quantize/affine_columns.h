@@ -16,7 +16,7 @@ class AffineColumns : public GptqGrid {
 
   std::int64_t span() const override { return group_size_; }
   void fit(std::int64_t first, const at::Tensor& values, const at::Tensor& importance) override;
-  ColumnGrids of_columns(const at::Tensor& columns) const override;
+  ColumnGrids grids(std::int64_t first, std::int64_t last) const override;
 
   // [groups, out] -> [in, out]
   at::Tensor for_columns(const at::Tensor& by_group) const { return by_group.repeat_interleave(group_size_, 0); }

@@ -23,6 +23,9 @@ BlockColumns::BlockColumns(const at::Tensor& weight, const weights::BlockType& t
   const auto in = weight.size(0), out = weight.size(1);
   scales = at::zeros({in / type.block_size, out}, weight.options());
   sub_scales = at::ones({in / type.sub_size, out}, weight.options());
+  if (!type.curve.empty()) {
+    curve_ = at::tensor(std::vector<float>(type.curve.begin(), type.curve.end()), weight.options());
+  }
   if (!type.has_minimum) return;
   minima = at::zeros_like(scales);
   sub_minima = at::ones({in / type.sub_size, out}, weight.options());
@@ -64,13 +67,12 @@ SubGrid BlockColumns::of_subs(const at::Tensor& subs) const {
   return grid;
 }
 
-ColumnGrids BlockColumns::of_columns(const at::Tensor& columns) const {
-  const auto grid = of_subs(columns.div(type_.sub_size, "floor"));
-  if (!type_.curve.empty()) {
-    const std::vector<float> curve(type_.curve.begin(), type_.curve.end());
-    return {
-        .scales = grid.scales, .lowest = {}, .highest = {}, .phase = {}, .curve = at::tensor(curve, scales.options())};
-  }
+ColumnGrids BlockColumns::grids(std::int64_t first, std::int64_t last) const {
+  const auto subs =
+      at::arange(first / type_.sub_size, (last - 1) / type_.sub_size + 1, scales.options().dtype(at::kLong));
+  const auto grid = of_subs(subs);
+  const auto grid_of = grid_of_columns(first, last, type_.sub_size, scales.device());
+  if (curve_.defined()) return {.scales = grid.scales, .curve = curve_, .grid_of = grid_of};
   // A scale of 0 leaves the minimum alone: one step of size 1, so that nothing is divided by 0.
   const auto empty = grid.scales == 0;
   const auto steps = at::where(empty, 1.0, grid.scales);
@@ -79,7 +81,7 @@ ColumnGrids BlockColumns::of_columns(const at::Tensor& columns) const {
           .lowest = at::where(empty, offset, offset + type_.codes.lowest),
           .highest = at::where(empty, offset, offset + type_.codes.highest),
           .phase = grid.minima.defined() ? -phase_of(offset) : at::Tensor(),
-          .curve = {}};
+          .grid_of = grid_of};
 }
 
 at::Tensor BlockColumns::codes_of(const at::Tensor& columns, const at::Tensor& steps) const {

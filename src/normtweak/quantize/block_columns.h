@@ -15,7 +15,7 @@ class BlockColumns : public GptqGrid {
 
   std::int64_t span() const override { return type_.block_size; }
   void fit(std::int64_t first, const at::Tensor& values, const at::Tensor& importance) override;
-  ColumnGrids of_columns(const at::Tensor& columns) const override;
+  ColumnGrids grids(std::int64_t first, std::int64_t last) const override;
 
   // The codes of steps of these columns (i64 [n]), f32 [n, out].
   at::Tensor codes_of(const at::Tensor& columns, const at::Tensor& steps) const;
@@ -37,6 +37,7 @@ class BlockColumns : public GptqGrid {
   SubGrid of_subs(const at::Tensor& subs) const;  // f32 [n, out]
 
   const weights::BlockType& type_;
+  at::Tensor curve_;  // f32 [16]; undefined if the type has none
 };
 
 }  // namespace normtweak::quantize

@@ -74,7 +74,7 @@ class BlockDescent : DescentColumns {
     }
     const auto numbers = columns(first, last);
     const auto steps = at::empty_like(felt);
-    round_columns(first, last, grid_.of_columns(numbers), steps, felt);
+    round_columns(first, last, grid_.grids(first, last), steps, felt);
     codes_.slice(0, first, last).copy_(grid_.codes_of(numbers, steps));
   }
 

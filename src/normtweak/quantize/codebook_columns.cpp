@@ -34,8 +34,9 @@ void CodebookColumns::fit(std::int64_t first, const at::Tensor& values, const at
   entries.narrow(0, first / group_size_, found.size(0)).copy_(found.transpose(1, 2));
 }
 
-ColumnGrids CodebookColumns::of_columns(const at::Tensor& columns) const {
-  return {.codebooks = entries, .codebook_of = columns.div(group_size_, "floor").to(at::kInt)};
+ColumnGrids CodebookColumns::grids(std::int64_t first, std::int64_t last) const {
+  return {.codebooks = entries.slice(0, first / group_size_, (last - 1) / group_size_ + 1),
+          .grid_of = grid_of_columns(first, last, group_size_, entries.device())};
 }
 
 weights::CodebookWeight CodebookColumns::weight_of(const at::Tensor& steps, std::int64_t out) const {

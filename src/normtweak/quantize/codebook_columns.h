@@ -15,7 +15,7 @@ class CodebookColumns : public GptqGrid {
 
   std::int64_t span() const override { return group_size_; }
   void fit(std::int64_t first, const at::Tensor& values, const at::Tensor& importance) override;
-  ColumnGrids of_columns(const at::Tensor& columns) const override;
+  ColumnGrids grids(std::int64_t first, std::int64_t last) const override;
 
   // steps: f32 [in, out], codes. The first `out` channels.
   weights::CodebookWeight weight_of(const at::Tensor& steps, std::int64_t out) const;

@@ -32,9 +32,10 @@ class CodebookDescent : DescentColumns {
     for (std::int64_t begin = 0; begin < in(); begin += grid_.span()) {
       const auto end = begin + grid_.span();
       fit_entries(begin, end);
+      const auto grids = grid_.grids(begin, end);
       for (auto first = begin; first < end; first += kRoundedColumns) {
         const auto last = std::min<std::int64_t>(end, first + kRoundedColumns);
-        round_columns(first, last, grid_.of_columns(columns(first, last)), codes_.slice(0, first, last));
+        round_columns(first, last, grids.for_columns(first - begin, last - begin), codes_.slice(0, first, last));
       }
     }
   }

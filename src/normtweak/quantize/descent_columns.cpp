@@ -2,7 +2,6 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/empty_like.h>
 #include <ATen/ops/where.h>
 
 #include <algorithm>
@@ -11,6 +10,12 @@
 #include "normtweak/quantize/gptq_run.h"
 
 namespace normtweak::quantize {
+namespace {
+
+// Whose pull is computed at a time: some blocks of kRoundedColumns, so that a GPU does not wait for its launches.
+constexpr std::int64_t kPulledColumns = std::int64_t{8} * kRoundedColumns;
+
+}  // namespace
 
 DescentColumns::DescentColumns(const at::Tensor& weight, const at::Tensor& hessian)
     : hessian_(hessian), weight_(padded_columns(weight)), out_(weight.size(0)) {}
@@ -30,32 +35,35 @@ at::Tensor DescentColumns::felt_by(std::int64_t first, std::int64_t last) const 
 
 void DescentColumns::round_columns(std::int64_t first, std::int64_t last, const ColumnGrids& grids,
                                    const at::Tensor& steps) {
-  const auto pull = pull_on(hessian_, first, last);
-  const auto target = weight_.slice(0, first, last) + matmul_transposed(pull.t(), errors_.t());
-  round_to(target, first, grids, pull.slice(0, first, last).contiguous(), steps);
+  const auto shares = pull_on_columns(first, last);
+  round_to(matmul_transposed(shares.t(), errors_.t()), first, grids, shares.slice(0, first, last), steps);
 }
 
 void DescentColumns::round_columns(std::int64_t first, std::int64_t last, const ColumnGrids& grids,
                                    const at::Tensor& steps, const at::Tensor& felt) {
   const auto diagonal = hessian_.diagonal().slice(0, first, last).unsqueeze(1);
   const auto others = felt / at::where(diagonal > 0, diagonal, 1.0) - errors_.slice(0, first, last) * (diagonal > 0);
-  const auto pull = pull_on(hessian_, first, last).slice(0, first, last).contiguous();
-  round_to(weight_.slice(0, first, last) + others, first, grids, pull, steps);
+  round_to(others, first, grids, pull_on_columns(first, last).slice(0, first, last), steps);
 }
 
-// GPTQ feeds back the change from the weight; here it is the change from the previous quantized value.
-void DescentColumns::round_to(const at::Tensor& target, std::int64_t first, const ColumnGrids& grids,
+at::Tensor DescentColumns::pull_on_columns(std::int64_t first, std::int64_t last) {
+  if (!pulls_.defined() || first < pulls_first_ || last > pulls_first_ + pulls_.size(1)) {
+    pulls_first_ = first;
+    pulls_ = pull_on(hessian_, first, std::min(in(), first + kPulledColumns));
+  }
+  return pulls_.slice(1, first - pulls_first_, last - pulls_first_);
+}
+
+void DescentColumns::round_to(const at::Tensor& pull, std::int64_t first, const ColumnGrids& grids,
                               const at::Tensor& feedback, const at::Tensor& steps) {
-  const auto last = first + target.size(0);
-  const auto moved = at::empty_like(target);
-  round_block({.target = target,
-               .original = values_.slice(0, first, last),
+  const auto last = first + pull.size(0);
+  round_block({.weight = weight_.slice(0, first, last),
+               .pull = pull,
                .grids = grids,
                .feedback = feedback,
                .steps = steps,
-               .errors = moved});
-  errors_.slice(0, first, last).add_(moved);
-  values_.slice(0, first, last).sub_(moved);
+               .errors = errors_.slice(0, first, last),
+               .values = values_.slice(0, first, last)});
 }
 
 std::int64_t descent_slice(const at::Tensor& weight, std::int64_t unknowns) {

@@ -38,10 +38,13 @@ class DescentColumns {
   at::Tensor values_, errors_;  // f32 [in, out]: dequantized, and weight - values
 
  private:
-  void round_to(const at::Tensor& target, std::int64_t first, const ColumnGrids& grids, const at::Tensor& feedback,
+  at::Tensor pull_on_columns(std::int64_t first, std::int64_t last);  // pull_on(), kept for the columns that follow
+  void round_to(const at::Tensor& pull, std::int64_t first, const ColumnGrids& grids, const at::Tensor& feedback,
                 const at::Tensor& steps);
 
-  std::int64_t out_;  // without padding
+  std::int64_t out_;              // without padding
+  at::Tensor pulls_;              // f32 [in, columns]: pull_on() of some columns
+  std::int64_t pulls_first_ = 0;  // the first of them
 };
 
 // Channels at a time: on a GPU, bounded by the memory of normal equations of that many unknowns for each channel.

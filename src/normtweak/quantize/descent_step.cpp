@@ -11,7 +11,7 @@ namespace normtweak::quantize {
 
 at::Tensor live_part(const at::Tensor& hessian, double added) {
   const auto live = hessian.diagonal() > 0;
-  auto damped = at::where(live.unsqueeze(0) & live.unsqueeze(1), hessian, 0.0);
+  auto damped = at::where(live.unsqueeze(0) & live.unsqueeze(1), hessian, 0.0).contiguous();
   damped.diagonal().add_(live * added);
   return damped;
 }

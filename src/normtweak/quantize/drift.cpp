@@ -42,17 +42,21 @@ Wanted wanted_changes(const at::Tensor& weight, const std::array<DriftHalf, 2>& 
 }
 
 // The error on the other half is a parabola in the share: const - 2 share tr(Δ Cᵀ) + share² tr(Δ H Δᵀ), with the
-// correction Δ of one half, and C = W D + R and H of the other.
-double share_of(const Wanted& wanted, const std::array<DriftHalf, 2>& halves, const FactorOptions& options) {
-  double gain = 0, cost = 0;
+// correction Δ of one half, and C = W D + R and H of the other. f64 [], on the device: nothing waits for it.
+at::Tensor share_of(const Wanted& wanted, const std::array<DriftHalf, 2>& halves, const FactorOptions& options) {
+  at::Tensor gain, cost;
+  const auto add = [](at::Tensor& sum, const at::Tensor& products) {
+    const auto own = products.sum(at::kDouble);
+    sum = sum.defined() ? sum + own : own;
+  };
   for (std::size_t i = 0; i < halves.size(); ++i) {
     const auto& other = halves.at(1 - i);
     const auto change = correction(wanted.at(i), halves.at(i).hessian.factor(options));
     const RoundingProducts precision;
-    gain += (change * wanted.at(1 - i)).sum(at::kDouble).item<double>();
-    cost += (matmul_transposed(change, other.hessian.mean()) * change).sum(at::kDouble).item<double>();
+    add(gain, change * wanted.at(1 - i));
+    add(cost, matmul_transposed(change, other.hessian.mean()) * change);
   }
-  return cost > 0 ? std::clamp(gain / cost, 0.0, 1.0) : 0;
+  return at::where(cost > 0, (gain / cost).clamp(0, 1), 0.0);
 }
 
 }  // namespace
@@ -107,7 +111,7 @@ at::Tensor correct_drift(const at::Tensor& weight, const HessianFactor& factor, 
 double share_that_carries_over(const at::Tensor& weight, const std::array<DriftHalf, 2>& halves,
                                const FactorOptions& options) {
   const c10::NoGradGuard no_gradients;
-  return share_of(wanted_changes(weight, halves), halves, options);
+  return share_of(wanted_changes(weight, halves), halves, options).item<double>();
 }
 
 at::Tensor correct_drift(const at::Tensor& weight, const InputHessian& hessian, const std::array<DriftHalf, 2>& halves,
@@ -115,7 +119,7 @@ at::Tensor correct_drift(const at::Tensor& weight, const InputHessian& hessian, 
   const c10::NoGradGuard no_gradients;
   const auto wanted = wanted_changes(weight, halves);
   const auto of_text = wanted[0] * halves[0].share + wanted[1] * halves[1].share;
-  return weight + correction(of_text, hessian.factor(options)) * (most * share_of(wanted, halves, options));
+  return weight + correction(of_text, hessian.factor(options)) * (share_of(wanted, halves, options) * most);
 }
 
 }  // namespace normtweak::quantize

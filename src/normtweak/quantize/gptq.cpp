@@ -19,18 +19,17 @@ namespace {
 
 // Of slices of the channels, in order.
 template <class Weight>
-GptqResult<Weight> joined(std::vector<GptqResult<Weight>>& slices) {
+Weight joined(std::vector<Weight>& slices) {
+  if (slices.size() == 1) return slices.front();
   auto whole = slices.front();
-  const auto tensors = channel_tensors(whole.weight);
+  const auto tensors = channel_tensors(whole);
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     if (!tensors[i]->defined()) continue;
     std::vector<at::Tensor> parts;
     parts.reserve(slices.size());
-    for (auto& slice : slices) parts.push_back(*channel_tensors(slice.weight)[i]);
+    for (auto& slice : slices) parts.push_back(*channel_tensors(slice)[i]);
     *tensors[i] = at::cat(parts);
   }
-  whole.layer_error = 0;
-  for (const auto& slice : slices) whole.layer_error += slice.layer_error;
   return whole;
 }
 
@@ -42,36 +41,36 @@ auto quantize_on(const at::Tensor& weight, const HessianFactor& factor, const Op
   auto slices = for_channels(weight, [&](const at::Tensor& slice) {
     const auto columns = padded_columns(slice);
     Grid grid(columns, options);
-    const auto [steps, loss] = run_gptq(columns, factor, grid);
-    return GptqResult{.weight = grid.weight_of(steps, slice.size(0)), .layer_error = loss};
+    const auto steps = run_gptq(columns, factor, grid);
+    return grid.weight_of(steps, slice.size(0));
   });
   return joined(slices);
 }
 
 }  // namespace
 
-GptqResult<weights::AffineWeight> quantize_gptq(const at::Tensor& weight, const HessianFactor& factor,
-                                                const AffineOptions& options) {
+weights::AffineWeight quantize_gptq(const at::Tensor& weight, const HessianFactor& factor,
+                                    const AffineOptions& options) {
   check_gptq(weight, factor);
   auto result = quantize_on<AffineColumns>(weight, factor, options);
-  check_scales(result.weight.scales, options.scale_type);
+  check_scales(result.scales, options.scale_type);
   return result;
 }
 
-GptqResult<weights::BlockWeight> quantize_gptq(const at::Tensor& weight, const HessianFactor& factor,
-                                               const weights::BlockType& type) {
+weights::BlockWeight quantize_gptq(const at::Tensor& weight, const HessianFactor& factor,
+                                   const weights::BlockType& type) {
   check_gptq(weight, factor);
   check_whole_blocks(weight.sizes(), type);
   return quantize_on<BlockColumns>(weight, factor, type);
 }
 
-GptqResult<weights::CodebookWeight> quantize_gptq(const at::Tensor& weight, const HessianFactor& factor,
-                                                  const KmeansOptions& options) {
+weights::CodebookWeight quantize_gptq(const at::Tensor& weight, const HessianFactor& factor,
+                                      const KmeansOptions& options) {
   check_gptq(weight, factor);
   check_bits(options.bits);
   check_scale_type(options.codebook_type);
   auto result = quantize_on<CodebookColumns>(weight, factor, options);
-  check_codebooks(result.weight.codebook, options.codebook_type);
+  check_codebooks(result.codebook, options.codebook_type);
   return result;
 }
 

@@ -11,12 +11,6 @@
 
 namespace normtweak::quantize {
 
-template <class Weight>
-struct GptqResult {
-  Weight weight;
-  double layer_error = 0;  // tr(ΔW H ΔWᵀ) with the Hessian before damping
-};
-
 // weight: f32 [out, in], on the device of the factor. Rows are independent: the weights of several linears that share
 // an input may be stacked, quantized in one call and split again.
 //
@@ -26,19 +20,19 @@ struct GptqResult {
 // Dead columns are rounded to nearest, since text other than the calibration text may use them.
 //
 // Throws Error if the weight is not finite, if group_size does not divide `in`, or if a scale does not fit its type.
-GptqResult<weights::AffineWeight> quantize_gptq(const at::Tensor& weight, const HessianFactor& factor,
-                                                const AffineOptions& options);
+weights::AffineWeight quantize_gptq(const at::Tensor& weight, const HessianFactor& factor,
+                                    const AffineOptions& options);
 
 // On the grids of llama.cpp's block types, whose floats and integer scales are searched (block_search.h). An error in
 // column k then counts as much as D of the factor says: what the columns after it cannot make up for.
 // Throws Error if the rows are no whole blocks, or if a scale does not fit into f16.
-GptqResult<weights::BlockWeight> quantize_gptq(const at::Tensor& weight, const HessianFactor& factor,
-                                               const weights::BlockType& type);
+weights::BlockWeight quantize_gptq(const at::Tensor& weight, const HessianFactor& factor,
+                                   const weights::BlockType& type);
 
 // With codebooks for grids: k-means whose columns are rounded one after the other. What an error in a column costs when
 // they are fitted is D of the factor, and not the Hessian's diagonal. They are fitted on the CPU, whatever the device;
 // the columns are rounded on it. Throws Error if an entry does not fit its type.
-GptqResult<weights::CodebookWeight> quantize_gptq(const at::Tensor& weight, const HessianFactor& factor,
-                                                  const KmeansOptions& options);
+weights::CodebookWeight quantize_gptq(const at::Tensor& weight, const HessianFactor& factor,
+                                      const KmeansOptions& options);
 
 }  // namespace normtweak::quantize

@@ -17,12 +17,11 @@ constexpr float kRounder = 12582912.0F;
 constexpr int kCurveSize = 16;
 
 struct Rows {
-  float* target;
-  const float *original, *scales, *lowest, *highest, *phase, *curve, *codebooks;
-  const int* codebook_of;
+  const float *weight, *pull, *scales, *lowest, *highest, *phase, *curve, *codebooks;
+  const int* grid_of;
   const float* feedback;
-  float *steps, *errors;
-  std::int64_t columns, out, entries;
+  float *steps, *errors, *values;
+  std::int64_t columns, out, entries, feedback_stride;
 };
 
 // The entry of the curve that is nearest; the lower one in the middle of two.
@@ -52,6 +51,7 @@ NORMTWEAK_TARGET_CLONES void round_to_codebook(const float* codebook, std::int64
   }
 }
 
+// at: of the column's grid.
 NORMTWEAK_TARGET_CLONES void round_to_steps(const Rows& rows, std::int64_t at, const float* wanted, float* step) {
   for (int lane = 0; lane < kRoundedLanes; ++lane) step[lane] = wanted[lane] / rows.scales[at + lane];
   if (rows.curve != nullptr) {
@@ -70,31 +70,41 @@ NORMTWEAK_TARGET_CLONES void round_to_steps(const Rows& rows, std::int64_t at, c
 NORMTWEAK_TARGET_CLONES void round_lanes(const Rows& rows, std::int64_t first) {
   alignas(64) float work[kRoundedColumns][kRoundedLanes];
   for (std::int64_t j = 0; j < rows.columns; ++j) {
-    std::copy_n(rows.target + j * rows.out + first, kRoundedLanes, work[j]);
+    const auto at = j * rows.out + first;
+    std::copy_n(rows.weight + at, kRoundedLanes, work[j]);
+    if (rows.pull == nullptr) continue;
+    for (int lane = 0; lane < kRoundedLanes; ++lane) work[j][lane] += rows.pull[at + lane];
   }
+  const float* original = rows.values == nullptr ? rows.weight : rows.values;
   for (std::int64_t j = 0; j < rows.columns; ++j) {
     const auto at = j * rows.out + first;
+    const std::int64_t grid = rows.grid_of[j];
     alignas(64) float error[kRoundedLanes], step[kRoundedLanes];
     if (rows.codebooks != nullptr) {
       alignas(64) float value[kRoundedLanes];
-      const auto* codebook = rows.codebooks + rows.codebook_of[j] * rows.entries * rows.out + first;
+      const auto* codebook = rows.codebooks + grid * rows.entries * rows.out + first;
       round_to_codebook(codebook, rows.entries, rows.out, work[j], step, value);
-      for (int lane = 0; lane < kRoundedLanes; ++lane) error[lane] = rows.original[at + lane] - value[lane];
+      for (int lane = 0; lane < kRoundedLanes; ++lane) error[lane] = original[at + lane] - value[lane];
     } else {
-      round_to_steps(rows, at, work[j], step);
+      const auto of_grid = grid * rows.out + first;
+      round_to_steps(rows, of_grid, work[j], step);
       for (int lane = 0; lane < kRoundedLanes; ++lane) {
-        error[lane] = rows.original[at + lane] - step[lane] * rows.scales[at + lane];
+        error[lane] = original[at + lane] - step[lane] * rows.scales[of_grid + lane];
       }
     }
     std::copy_n(step, kRoundedLanes, rows.steps + at);
-    std::copy_n(error, kRoundedLanes, rows.errors + at);
-    const float* feedback = rows.feedback + j * rows.columns;
+    if (rows.values == nullptr) {
+      std::copy_n(error, kRoundedLanes, rows.errors + at);
+    } else {
+      for (int lane = 0; lane < kRoundedLanes; ++lane) {
+        rows.errors[at + lane] += error[lane];
+        rows.values[at + lane] -= error[lane];
+      }
+    }
+    const float* feedback = rows.feedback + j * rows.feedback_stride;
     for (std::int64_t k = j + 1; k < rows.columns; ++k) {
       for (int lane = 0; lane < kRoundedLanes; ++lane) work[k][lane] += error[lane] * feedback[k];
     }
-  }
-  for (std::int64_t j = 0; j < rows.columns; ++j) {
-    std::copy_n(work[j], kRoundedLanes, rows.target + j * rows.out + first);
   }
 }
 
@@ -107,68 +117,77 @@ void round_on_cpu(const GptqBlock& block) {
   const auto pointer = [](const at::Tensor& floats) {
     return floats.defined() ? floats.const_data_ptr<float>() : nullptr;
   };
-  const Rows rows = {
-      .target = block.target.data_ptr<float>(),
-      .original = block.original.const_data_ptr<float>(),
-      .scales = pointer(block.grids.scales),
-      .lowest = pointer(block.grids.lowest),
-      .highest = pointer(block.grids.highest),
-      .phase = pointer(block.grids.phase),
-      .curve = pointer(block.grids.curve),
-      .codebooks = pointer(block.grids.codebooks),
-      .codebook_of = block.grids.codebook_of.defined() ? block.grids.codebook_of.const_data_ptr<int>() : nullptr,
-      .feedback = block.feedback.const_data_ptr<float>(),
-      .steps = block.steps.data_ptr<float>(),
-      .errors = block.errors.data_ptr<float>(),
-      .columns = block.target.size(0),
-      .out = block.target.size(1),
-      .entries = entries_of(block)};
+  const Rows rows = {.weight = block.weight.const_data_ptr<float>(),
+                     .pull = pointer(block.pull),
+                     .scales = pointer(block.grids.scales),
+                     .lowest = pointer(block.grids.lowest),
+                     .highest = pointer(block.grids.highest),
+                     .phase = pointer(block.grids.phase),
+                     .curve = pointer(block.grids.curve),
+                     .codebooks = pointer(block.grids.codebooks),
+                     .grid_of = block.grids.grid_of.const_data_ptr<int>(),
+                     .feedback = block.feedback.const_data_ptr<float>(),
+                     .steps = block.steps.data_ptr<float>(),
+                     .errors = block.errors.data_ptr<float>(),
+                     .values = block.values.defined() ? block.values.data_ptr<float>() : nullptr,
+                     .columns = block.weight.size(0),
+                     .out = block.weight.size(1),
+                     .entries = entries_of(block),
+                     .feedback_stride = block.feedback.stride(0)};
   for (std::int64_t first = 0; first < rows.out; first += kRoundedLanes) round_lanes(rows, first);
 }
 
 void round_on_gpu(const GptqBlock& block) {
   const auto at = [](const at::Tensor& floats) { return floats.defined() ? floats.data_ptr() : nullptr; };
   const auto& grids = block.grids;
-  std::array pointers = {at(block.target),      at(block.original), at(grids.scales), at(grids.lowest),
-                         at(grids.highest),     at(grids.phase),    at(grids.curve),  at(grids.codebooks),
-                         at(grids.codebook_of), at(block.feedback), at(block.steps),  at(block.errors)};
-  auto columns = static_cast<int>(block.target.size(0)), out = static_cast<int>(block.target.size(1)),
-       entries = static_cast<int>(entries_of(block));
+  std::array pointers = {at(block.weight), at(block.pull),   at(grids.scales),    at(grids.lowest),  at(grids.highest),
+                         at(grids.phase),  at(grids.curve),  at(grids.codebooks), at(grids.grid_of), at(block.feedback),
+                         at(block.steps),  at(block.errors), at(block.values)};
+  auto columns = static_cast<int>(block.weight.size(0)), out = static_cast<int>(block.weight.size(1)),
+       entries = static_cast<int>(entries_of(block)), feedback_stride = static_cast<int>(block.feedback.stride(0));
   std::vector<void*> arguments;
   for (auto& pointer : pointers) arguments.push_back(static_cast<void*>(&pointer));
   arguments.push_back(&columns);
   arguments.push_back(&out);
   arguments.push_back(&entries);
+  arguments.push_back(&feedback_stride);
   const auto blocks = (out + kChannelsPerBlock - 1) / kChannelsPerBlock;
-  gptq_block_kernel().launch(block.target.device(), static_cast<unsigned>(blocks), kChannelsPerBlock * kWarp,
+  gptq_block_kernel().launch(block.weight.device(), static_cast<unsigned>(blocks), kChannelsPerBlock * kWarp,
                              arguments);
 }
 
 // Without a CUDA kernel.
 void round_through_cpu(const GptqBlock& block) {
   const auto copied = [](const at::Tensor& floats) { return floats.defined() ? floats.cpu() : floats; };
-  const GptqBlock on_cpu = {.target = copied(block.target),
-                            .original = copied(block.original),
+  const GptqBlock on_cpu = {.weight = copied(block.weight),
+                            .pull = copied(block.pull),
                             .grids = {.scales = copied(block.grids.scales),
                                       .lowest = copied(block.grids.lowest),
                                       .highest = copied(block.grids.highest),
                                       .phase = copied(block.grids.phase),
                                       .curve = copied(block.grids.curve),
                                       .codebooks = copied(block.grids.codebooks),
-                                      .codebook_of = copied(block.grids.codebook_of)},
+                                      .grid_of = copied(block.grids.grid_of)},
                             .feedback = copied(block.feedback),
                             .steps = copied(block.steps),
-                            .errors = copied(block.errors)};
+                            .errors = copied(block.errors),
+                            .values = copied(block.values)};
   round_on_cpu(on_cpu);
-  block.target.copy_(on_cpu.target);
   block.steps.copy_(on_cpu.steps);
   block.errors.copy_(on_cpu.errors);
+  if (block.values.defined()) block.values.copy_(on_cpu.values);
 }
 
 }  // namespace
 
+ColumnGrids ColumnGrids::for_columns(std::int64_t first, std::int64_t last) const {
+  auto grids = *this;
+  grids.grid_of = grid_of.slice(0, first, last);
+  return grids;
+}
+
 void round_block(const GptqBlock& block) {
-  const auto device = block.target.device();
+  const auto device = block.weight.device();
   if (device.is_cpu()) {
     round_on_cpu(block);
   } else if (device.is_cuda() && gptq_block_kernel().unavailable(device).empty()) {

@@ -32,29 +32,32 @@ __device__ int in_codebook(const float* codebook, int entries, int out, float wa
   return place;
 }
 
-extern "C" __global__ void round_gptq_block(float* target, const float* original, const float* scales,
+extern "C" __global__ void round_gptq_block(const float* weight, const float* pull, const float* scales,
                                             const float* lowest, const float* highest, const float* phase,
-                                            const float* curve, const float* codebooks, const int* codebook_of,
-                                            const float* feedback, float* steps, float* errors, int columns, int out,
-                                            int entries) {
+                                            const float* curve, const float* codebooks, const int* grid_of,
+                                            const float* feedback, float* steps, float* errors, float* values,
+                                            int columns, int out, int entries, int feedback_stride) {
   const int lane = threadIdx.x % 32;
   const int channel = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
   if (channel >= out) return;
 
-  float value[kHeld], weight[kHeld], scale[kHeld], low[kHeld], high[kHeld], offset[kHeld], step[kHeld], error[kHeld];
+  float value[kHeld], original[kHeld], scale[kHeld], low[kHeld], high[kHeld], offset[kHeld], step[kHeld], error[kHeld];
   const float* codebook[kHeld];
   #pragma unroll
   for (int i = 0; i < kHeld; ++i) {
     const int column = i * 32 + lane;
     const long long at = (long long)column * out + channel;
     const bool inside = column < columns;
-    value[i] = inside ? target[at] : 0;
-    weight[i] = inside ? original[at] : 0;
-    scale[i] = inside && scales ? scales[at] : 1;
-    low[i] = inside && lowest ? lowest[at] : 0;
-    high[i] = inside && highest ? highest[at] : 0;
-    codebook[i] = codebooks ? codebooks + (long long)(inside ? codebook_of[column] : 0) * entries * out + channel : 0;
-    offset[i] = inside && phase ? phase[at] : 0;
+    const long long grid = inside ? grid_of[column] : 0;
+    const long long of_grid = grid * out + channel;
+    const float own = inside ? weight[at] : 0;
+    value[i] = inside && pull ? own + pull[at] : own;
+    original[i] = inside && values ? values[at] : own;
+    scale[i] = inside && scales ? scales[of_grid] : 1;
+    low[i] = inside && lowest ? lowest[of_grid] : 0;
+    high[i] = inside && highest ? highest[of_grid] : 0;
+    codebook[i] = codebooks ? codebooks + grid * entries * out + channel : 0;
+    offset[i] = inside && phase ? phase[of_grid] : 0;
   }
 
   #pragma unroll
@@ -65,12 +68,12 @@ extern "C" __global__ void round_gptq_block(float* target, const float* original
       if (codebooks) {
         const int place = in_codebook(codebook[i], entries, out, value[i]);
         nearest = place;
-        left = weight[i] - codebook[i][(long long)place * out];
+        left = original[i] - codebook[i][(long long)place * out];
       } else {
         const float wanted = value[i] / scale[i];
         const float clamped = fminf(fmaxf(wanted, low[i]), high[i]);
         nearest = curve ? on_curve(curve, wanted) : rintf(clamped - offset[i]) + offset[i];
-        left = weight[i] - nearest * scale[i];
+        left = original[i] - nearest * scale[i];
       }
       if (lane == turn) {
         step[i] = nearest;
@@ -80,7 +83,7 @@ extern "C" __global__ void round_gptq_block(float* target, const float* original
       #pragma unroll
       for (int m = i; m < kHeld; ++m) {
         const int column = m * 32 + lane;
-        if (column > j && column < columns) value[m] += passed_on * feedback[j * columns + column];
+        if (column > j && column < columns) value[m] += passed_on * feedback[j * feedback_stride + column];
       }
     }
   }
@@ -90,9 +93,9 @@ extern "C" __global__ void round_gptq_block(float* target, const float* original
     const int column = i * 32 + lane;
     if (column >= columns) continue;
     const long long at = (long long)column * out + channel;
-    target[at] = value[i];
     steps[at] = step[i];
-    errors[at] = error[i];
+    errors[at] = values ? errors[at] + error[i] : error[i];
+    if (values) values[at] = original[i] - error[i];
   }
 }
 )";

@@ -4,11 +4,9 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/argsort.h>
 #include <ATen/ops/constant_pad_nd.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/linalg_solve_triangular.h>
 #include <ATen/ops/where.h>
-#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 
@@ -26,30 +24,29 @@ constexpr double kUnusedShare = 1e-3;
 class GptqRun {
  public:
   GptqRun(const at::Tensor& weight, const HessianFactor& factor, GptqGrid& grid)
-      : factor_(factor), grid_(grid), in_(weight.size(0)), weight_(weight) {
-    const auto floats = weight.options();
-    columns_ = keeps_order() ? at::arange(in_, floats.dtype(at::kLong)) : factor.order;
-    costs_ = at::where(factor.live > 0, factor.weights, factor.weights.mean() * kUnusedShare);
-    errors_ = at::empty_like(weight);
-    steps_ = at::empty_like(weight);
-    loss_ = at::zeros({}, floats.dtype(at::kDouble));
-  }
+      : factor_(factor),
+        grid_(grid),
+        in_(weight.size(0)),
+        weight_(weight),
+        costs_(at::where(factor.live > 0, factor.weights, factor.weights.mean() * kUnusedShare)),
+        errors_(at::empty_like(weight)),
+        steps_(at::empty_like(weight)) {}
 
-  GptqSteps run() {
-    if (keeps_order()) {
+  at::Tensor run() {
+    if (!factor_.order.defined()) {
       for (std::int64_t begin = 0; begin < in_; begin += grid_.span()) round_group(begin, begin + grid_.span());
-    } else {
-      grid_.fit(0, weight_, costs_.index_select(0, at::argsort(factor_.order)));
-      weight_ = weight_.index_select(0, factor_.order);
-      round_span(0, in_, at::Tensor());
-      steps_ = steps_.index_select(0, at::argsort(factor_.order));
+      return steps_;
     }
-    return {.steps = steps_, .loss = std::max(0.0, loss_.item<double>())};
+    const auto places = at::argsort(factor_.order);
+    grid_.fit(0, weight_, costs_.index_select(0, places));
+    weight_ = weight_.index_select(0, factor_.order);
+    auto grids = grid_.grids(0, in_);
+    grids.grid_of = grids.grid_of.index_select(0, factor_.order);
+    round_span(0, in_, grids, at::Tensor());
+    return steps_.index_select(0, places);
   }
 
  private:
-  bool keeps_order() const { return !factor_.order.defined(); }
-
   // The feedback of the errors of columns [from, to) to columns [first, last): [last - first, out].
   at::Tensor feedback(std::int64_t from, std::int64_t to, std::int64_t first, std::int64_t last) const {
     return matmul_transposed(feedback_block(from, to, first, last).t(), errors_.slice(0, from, to).t());
@@ -70,52 +67,45 @@ class GptqRun {
                                                       /*left=*/true, /*unitriangular=*/true);
     }
     grid_.fit(begin, updated, costs_.slice(0, begin, end));
-    round_span(begin, end, pull);
+    round_span(begin, end, grid_.grids(begin, end), pull);
   }
 
-  // pull: [end - begin, out], the feedback of the columns before `begin`; undefined if there are none.
-  void round_span(std::int64_t begin, std::int64_t end, const at::Tensor& pull) {
+  // A product and a kernel for each kRoundedColumns: what else is done for each makes a GPU wait for its launches.
+  // grids: of these columns. pull: [end - begin, out], the feedback of the columns before `begin`; undefined: none.
+  void round_span(std::int64_t begin, std::int64_t end, const ColumnGrids& grids, const at::Tensor& pull) {
     for (auto first = begin; first < end; first += kRoundedColumns) {
       const auto last = std::min<std::int64_t>(end, first + kRoundedColumns);
-      auto target = weight_.slice(0, first, last).clone();
-      if (pull.defined()) target.add_(pull.slice(0, first - begin, last - begin));
-      if (first > begin) target.add_(feedback(begin, first, first, last));
-      round_columns(first, last, target);
+      auto before = pull.defined() ? pull.slice(0, first - begin, last - begin) : pull;
+      if (first > begin) {
+        const auto own = feedback(begin, first, first, last);
+        before = before.defined() ? before.add_(own) : own;
+      }
+      round_block({.weight = weight_.slice(0, first, last),
+                   .pull = before,
+                   .grids = grids.for_columns(first - begin, last - begin),
+                   .feedback = feedback_block(first, last, first, last),
+                   .steps = steps_.slice(0, first, last),
+                   .errors = errors_.slice(0, first, last)});
     }
-  }
-
-  void round_columns(std::int64_t first, std::int64_t last, const at::Tensor& target) {
-    const auto grids = grid_.of_columns(columns_.slice(0, first, last));
-    const auto steps = steps_.slice(0, first, last), errors = errors_.slice(0, first, last);
-    round_block({.target = target,
-                 .original = weight_.slice(0, first, last),
-                 .grids = grids,
-                 .feedback = feedback_block(first, last, first, last).contiguous(),
-                 .steps = steps,
-                 .errors = errors});
-    // The sum weighted by D is the error for the damped Hessian; the contribution of the damping is subtracted.
-    const auto rounded = grids.scales.defined() ? target.addcmul_(steps, grids.scales, -1)
-                                                : target.sub_(weight_.slice(0, first, last)).add_(errors);
-    const auto changed = rounded.square_().sum(1);
-    const auto moved = errors.square().sum(1);
-    loss_ += (changed * factor_.weights.slice(0, first, last)).sum(at::kDouble) -
-             (moved * factor_.live.slice(0, first, last)).sum(at::kDouble) * factor_.added;
   }
 
   const HessianFactor& factor_;
   GptqGrid& grid_;
   std::int64_t in_;
-  at::Tensor weight_;   // f32 [in, out]
-  at::Tensor columns_;  // i64 [in]: the column at each position
-  at::Tensor costs_;    // f32 [in]: what an error in a column costs. Those after it compensate for a part; D is left
-  at::Tensor errors_;   // f32 [in, out]: original - rounded, for the columns done
-  at::Tensor steps_;    // f32 [in, out]
-  at::Tensor loss_;     // f64 []
+  at::Tensor weight_;  // f32 [in, out]
+  at::Tensor costs_;   // f32 [in]: what an error in a column costs. Those after it compensate for a part; D is left
+  at::Tensor errors_;  // f32 [in, out]: weight - rounded, for the columns done
+  at::Tensor steps_;   // f32 [in, out]
 };
 
 }  // namespace
 
-GptqSteps run_gptq(const at::Tensor& weight, const HessianFactor& factor, GptqGrid& grid) {
+at::Tensor grid_of_columns(std::int64_t first, std::int64_t last, std::int64_t width, c10::Device device) {
+  const auto columns = at::arange(first, last, at::TensorOptions(at::kInt).device(device));
+  return columns.div_(width, "floor").sub_(first / width);
+}
+
+at::Tensor run_gptq(const at::Tensor& weight, const HessianFactor& factor, GptqGrid& grid) {
   return GptqRun(weight, factor, grid).run();
 }
 

@@ -22,17 +22,17 @@ class GptqGrid {
   // Fits the grid of the columns from `first` on: values: f32 [a multiple of the span, out]; importance: f32 [the
   // same], what an error in each column costs.
   virtual void fit(std::int64_t first, const at::Tensor& values, const at::Tensor& importance) = 0;
-  virtual ColumnGrids of_columns(const at::Tensor& columns) const = 0;  // i64 [n]
+  virtual ColumnGrids grids(std::int64_t first, std::int64_t last) const = 0;  // of the columns [first, last)
 };
 
-struct GptqSteps {
-  at::Tensor steps;  // f32 [in, out]: value / scale, the entry of the curve, or the place in the codebook
-  double loss = 0;   // tr(ΔW H ΔWᵀ) with the Hessian before damping
-};
+// i32 [last - first]: for ColumnGrids::grid_of, if `width` adjacent columns share a grid and the first grid is that of
+// column `first`.
+at::Tensor grid_of_columns(std::int64_t first, std::int64_t last, std::int64_t width, c10::Device device);
 
-// weight: f32 [in, out], contiguous, `out` a multiple of kRoundedLanes. Without an order in the factor, each span is
-// fitted to the weights as updated when its first column is reached; with one, all are fitted beforehand.
-GptqSteps run_gptq(const at::Tensor& weight, const HessianFactor& factor, GptqGrid& grid);
+// f32 [in, out]: value / scale, the entry of the curve, or the place in the codebook. weight: f32 [in, out],
+// contiguous, `out` a multiple of kRoundedLanes. Without an order in the factor, each span is fitted to the weights as
+// updated when its first column is reached; with one, all are fitted beforehand.
+at::Tensor run_gptq(const at::Tensor& weight, const HessianFactor& factor, GptqGrid& grid);
 
 // f32 [in, out]: transposed, with channels of `padding` added up to a multiple of kRoundedLanes.
 at::Tensor padded_columns(const at::Tensor& channels, double padding = 0);

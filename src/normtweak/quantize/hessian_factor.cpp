@@ -4,6 +4,7 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/argsort.h>
 #include <ATen/ops/linalg_cholesky_ex.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/where.h>
 
 #include <algorithm>
@@ -22,18 +23,24 @@ constexpr double kLeastRetry = 1e-3;  // the first retry if the user set damping
 // Below this share of the mean diagonal a pivot is rounding noise of the F32 sums, and dividing by it is meaningless.
 constexpr double kLeastPivot = std::numeric_limits<float>::epsilon();
 
-void check_hessian(const at::Tensor& hessian, const at::Tensor& diagonal) {
-  check_finite(hessian, "the Hessian");
-  if (diagonal.min().item<float>() >= 0) return;
-  fail("the Hessian has a negative diagonal entry, {}; a mean of x xᵀ has none", diagonal.min().item<float>());
+// Fetched together: a GPU stands still whenever one of its figures is read.
+struct DiagonalFacts {
+  double least, live, sum;  // the smallest entry, how many are above 0, and the sum
+};
+
+DiagonalFacts facts_of(const at::Tensor& diagonal) {
+  const auto wide = diagonal.to(at::kDouble);
+  const auto facts = at::stack({wide.min(), (wide > 0).sum(at::kDouble), wide.sum()}).cpu();
+  const auto* values = facts.const_data_ptr<double>();
+  return {values[0], values[1], values[2]};
 }
 
 // Lower Cholesky factor with `added` on the diagonal, or an undefined tensor if the matrix is too close to singular.
 at::Tensor factor_damped(const at::Tensor& hessian, const at::Tensor& diagonal, double added, double least_pivot) {
   hessian.diagonal().copy_(diagonal + added);
   auto [lower, info] = at::linalg_cholesky_ex(hessian);
-  if (info.item<int>() != 0 || lower.diagonal().square().min().item<double>() < least_pivot) return {};
-  return lower;
+  const auto least = at::where(info == 0, lower.diagonal().square().min(), -1.0).item<double>();
+  return least >= 0 && !(least < least_pivot) ? lower : at::Tensor();
 }
 
 }  // namespace
@@ -43,7 +50,11 @@ HessianFactor factor_hessian(const at::Tensor& hessian, const FactorOptions& opt
   const bool square = hessian.dim() == 2 && hessian.size(1) == in;
   if (!square) fail("the Hessian must be square; found {}", c10::str(hessian.sizes()));
   const auto diagonal = hessian.diagonal();
-  check_hessian(hessian, diagonal);
+  check_finite(hessian, "the Hessian");
+  const auto facts = facts_of(diagonal);
+  if (facts.least < 0) {
+    fail("the Hessian has a negative diagonal entry, {}; a mean of x xᵀ has none", static_cast<float>(facts.least));
+  }
 
   HessianFactor result;
   const auto columns = at::arange(in, hessian.options().dtype(at::kLong));
@@ -53,8 +64,7 @@ HessianFactor factor_hessian(const at::Tensor& hessian, const FactorOptions& opt
 
   // A dead column's row of the Hessian is 0. Setting its diagonal to the mean of the others decouples it from them.
   const auto live = diagonal > 0;
-  const auto live_count = live.sum().item<std::int64_t>();
-  const auto mean = live_count > 0 ? diagonal.sum(at::kDouble).item<double>() / static_cast<double>(live_count) : 1.0;
+  const auto mean = facts.live > 0 ? facts.sum / facts.live : 1.0;
   const auto filled = at::where(live, diagonal.to(at::kDouble), mean);
 
   // An upper factor H = R Rᵀ is the lower factor of the matrix with rows and columns reversed, reversed again.
@@ -72,7 +82,7 @@ HessianFactor factor_hessian(const at::Tensor& hessian, const FactorOptions& opt
   }
 
   const auto pivots = lower.diagonal().clone();
-  result.feedback = lower.div_(pivots.unsqueeze(0)).to(at::kFloat).flip({0, 1});
+  result.feedback = lower.div_(pivots.unsqueeze(0)).to(at::kFloat).flip({0, 1}).contiguous();
   result.inverses = inverse_blocks(result.feedback);
   result.live = live.index_select(0, order).to(at::kFloat);
   result.weights = pivots.square().flip(0).to(at::kFloat).mul_(result.live);

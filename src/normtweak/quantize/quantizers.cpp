@@ -31,11 +31,11 @@ weights::Weight gptq(const at::Tensor& weight, const InputHessian& hessian, cons
   const int sweeps = resolved_options(plan).sweeps;
   if (!plan.block_type.empty()) {
     const auto& type = find_block_type(plan.block_type);
-    auto blocks = quantize_gptq(weight, factor, type).weight;
+    auto blocks = quantize_gptq(weight, factor, type);
     if (sweeps > 0) descend(blocks, type, weight, hessian.mean(), factor.added, sweeps);
     return blocks;
   }
-  auto result = quantize_gptq(weight, factor, affine_options(plan)).weight;
+  auto result = quantize_gptq(weight, factor, affine_options(plan));
   if (sweeps > 0) descend(result, weight, hessian.mean(), factor.added, sweeps);
   return result;
 }
@@ -49,7 +49,7 @@ weights::Weight kmeans(const at::Tensor& weight, const InputHessian& hessian, co
   }
   check_present(hessian, "kmeans with feedback");
   const auto& factor = hessian.factor(factor_options(plan));
-  auto result = quantize_gptq(weight, factor, options).weight;
+  auto result = quantize_gptq(weight, factor, options);
   const int sweeps = resolved_options(plan).sweeps;
   if (sweeps > 0) descend(result, weight, hessian.mean(), factor.added, sweeps);
   return result;
