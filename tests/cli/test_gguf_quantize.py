@@ -6,6 +6,7 @@ import torch
 
 import cli_models
 import cli_program
+from gguf_blocks import float_bits
 
 IDS = cli_models.ids(2, 24, seed=8)
 PRESETS = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_S", "Q6_K", "IQ4_XS"]
@@ -33,6 +34,14 @@ def tensors(path):
     return {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
 
 
+def opened(path):
+    """The file in transformers."""
+    judge = model()
+    judge.load_state_dict(state_of(path), strict=False)
+    judge.tie_weights()
+    return judge
+
+
 def state_of(path):
     """The tensors by the names of transformers, as the gguf package decodes them."""
     from cli_gguf import deinterleave, gguf_name
@@ -56,10 +65,7 @@ def test_the_file_is_what_was_judged(preset, home, tmp_path):
     assert {"program": "llama.cpp", "opens": True}.items() <= figures["readers"][0].items()
     assert figures["output"]["bytes"] == (tmp_path / "out.gguf").stat().st_size
     assert [path.name for path in tmp_path.iterdir() if "untouched" in path.name] == []
-    judge = model()
-    judge.load_state_dict(state_of(tmp_path / "out.gguf"), strict=False)
-    judge.tie_weights()
-    expected = cli_models.logits(judge, IDS)
+    expected = cli_models.logits(opened(tmp_path / "out.gguf"), IDS)
     found = cli_program.logits(tmp_path / "out.gguf", IDS, tmp_path, "--dtype", "f32")
     assert expected.std() > 0.1 and (found - expected).abs().max() <= 1e-4 * expected.abs().max()
 
@@ -110,3 +116,45 @@ def test_rules_choose_other_types(preset, rule, kind, others, home, tmp_path):
     kinds = {name: tensor.tensor_type.name for name, tensor in tensors(tmp_path / "out.gguf").items()}
     assert kinds["blk.0.attn_q.weight"] == kinds["blk.1.attn_q.weight"] == kind
     assert kinds["blk.0.attn_k.weight"] == others
+
+
+SUB_BLOCK_BYTES = {"Q2_K": (0, 16), "Q3_K": (96, 108), "Q4_K": (4, 16), "Q5_K": (4, 16), "Q6_K": (192, 208), "IQ4_XS": (2, 8)}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_learned_codes_reach_the_file(preset, home, tmp_path):
+    """Only codes differ where no float can move, and the file has the divergence that was judged."""
+    (tmp_path / "untouched").mkdir()
+    quantize(home, tmp_path / "untouched", preset, "--tweak", "none", "--method", "rtn")
+    figures = quantize(home, tmp_path, preset, "--method", "rtn", "--learn-codes", "--lr-codes", 0.03, "--lr", 1e-12,
+                       "--steps", 6, "--batch", 8, "--unguarded")
+    before, after = tensors(tmp_path / "untouched" / "out.gguf"), tensors(tmp_path / "out.gguf")
+    changed = weights = 0
+    for name, tensor in before.items():
+        learned = after[name]
+        kind = tensor.tensor_type.name
+        assert learned.tensor_type == tensor.tensor_type
+        if kind == "F32" or not name.startswith("blk."):
+            assert np.array_equal(tensor.data, learned.data)
+            continue
+        bits = float_bits(kind)
+        if kind in SUB_BLOCK_BYTES:
+            bits[slice(*SUB_BLOCK_BYTES[kind])] = 0xFF
+        blocks = [each.data.reshape(-1, bits.size) & bits for each in (tensor, learned)]
+        assert np.array_equal(*blocks)
+        values = [gguf.dequantize(each.data, each.tensor_type) for each in (tensor, learned)]
+        assert not np.array_equal(*values)
+        changed, weights = changed + (values[0] != values[1]).sum(), weights + values[0].size
+    assert figures["training"]["changed_codes"] == pytest.approx(changed / weights, rel=1e-6) and changed > 200
+    held_out = cli_models.ids(24, 24, seed=3)[-3:]
+    wanted = cli_models.logits(model(), held_out).log_softmax(-1)
+    found = cli_models.logits(opened(tmp_path / "out.gguf"), held_out).log_softmax(-1)
+    assert figures["kld"]["tweaked"] == pytest.approx((wanted.exp() * (wanted - found)).sum(-1).mean().item(), rel=2e-3)
+
+
+def test_learning_codes_helps(home, tmp_path):
+    (tmp_path / "floats").mkdir()
+    options = ["--lr", 0.003, "--epochs", 8, "--batch", 4, "--method", "rtn"]
+    floats = quantize(home, tmp_path / "floats", "Q2_K", *options)
+    codes = quantize(home, tmp_path, "Q2_K", "--learn-codes", "--lr-codes", 0.01, *options)
+    assert codes["kld"]["tweaked"] < 0.98 * floats["kld"]["tweaked"]

@@ -164,7 +164,7 @@ REFUSED = {
     "a decay alone": (["--codes-decay", 1], "--codes-decay: has no effect without --learn-codes"),
     "linears alone": (["--codes-of", "*"], "--codes-of: has no effect without --learn-codes"),
     "linears that are not there": (["--learn-codes", "--codes-of", "*.up_proj", "--codes-of", "*.up"],
-                                   "--codes-of *.up: matches no linear with affine codes; their names are like model."),
+                                   "--codes-of *.up: matches no linear whose codes can be learned; names are like model."),
     "no pattern": (["--learn-codes", "--codes-of", "re:["], "--codes-of"),
     "a negative decay": (["--learn-codes", "--codes-decay", -1], "--codes-decay"),
     "no rate": (["--learn-codes", "--lr-codes", 0], "--lr-codes"),
