@@ -6,7 +6,8 @@ import torch
 
 import cli_models
 import cli_program
-from gguf_blocks import float_bits
+from code_positions import Positions, trained
+from gguf_blocks import CURVE, float_bits, read_floats
 
 IDS = cli_models.ids(2, 24, seed=8)
 PRESETS = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_S", "Q6_K", "IQ4_XS"]
@@ -150,6 +151,57 @@ def test_learned_codes_reach_the_file(preset, home, tmp_path):
     wanted = cli_models.logits(model(), held_out).log_softmax(-1)
     found = cli_models.logits(opened(tmp_path / "out.gguf"), held_out).log_softmax(-1)
     assert figures["kld"]["tweaked"] == pytest.approx((wanted.exp() * (wanted - found)).sum(-1).mean().item(), rel=2e-3)
+
+
+TABLES = {"Q4_0": range(-8, 8), "IQ4_NL": CURVE, "Q2_K": range(4)}  # the codes of each type
+STEPS, RATE, WARMUP = 8, 0.05, 5
+LEARNED = ["up_proj", "gate_proj"]
+
+
+def linears_of(path, kind):
+    """Points, scales and minima of each learned linear, by name: [out, groups, columns], [out, groups, 1] twice."""
+    found, table = {}, torch.tensor(np.array(TABLES[kind]))
+    stored = tensors(path)
+    for layer in range(2):
+        for place in LEARNED:
+            tensor = stored[f"blk.{layer}.ffn_{place.removesuffix('_proj')}.weight"]
+            columns, out = tensor.shape.tolist()
+            values = torch.from_numpy(gguf.dequantize(tensor.data, tensor.tensor_type)).double()
+            blocks = tensor.data.reshape(-1, float_bits(kind).size)
+            floats = torch.from_numpy(read_floats(kind, blocks)).double()
+            scales, minima = floats[:, :1], torch.zeros(len(floats), 1)
+            if kind == "Q2_K":
+                subs = torch.from_numpy(blocks[:, :16].astype(np.float64))
+                scales, minima = scales * (subs % 16), -floats[:, 1:] * (subs // 16)
+            scales, minima = scales.reshape(out, -1, 1), minima.reshape(out, -1, 1)
+            codes = ((values.reshape(out, scales.shape[1], -1) - minima) / scales).round()
+            points = torch.searchsorted(table.double(), codes)
+            assert codes.equal(table[points]) and points.shape[1] * points.shape[2] == columns
+            found[f"model.layers.{layer}.mlp.{place}"] = points, scales, minima
+    return found
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_codes_are_learned_as_in_plain_pytorch(kind, home, tmp_path):
+    rules = [part for name in ("q", "k", "v", "o", "down", "up", "gate") for part in (
+        "--rule", f"*.{name}_proj=" + (f"type:{kind}" if f"{name}_proj" in LEARNED else "skip"))]
+    (tmp_path / "untouched").mkdir()
+    quantize(home, tmp_path / "untouched", "F32", "--tweak", "none", "--method", "rtn", *rules)
+    # The floats cannot move at such a rate. 24 rows: 20 train, 1 chooses, 3 confirm.
+    figures = quantize(home, tmp_path, "F32", "--method", "rtn", *rules, "--learn-codes", "--lr-codes", RATE, "--lr",
+                       1e-12, "--steps", STEPS, "--batch", 20)
+    assert figures["guard"]["kept"] in ("last", "best on the way"), figures["guard"]
+    untouched, learned = linears_of(tmp_path / "untouched" / "out.gguf", kind), linears_of(tmp_path / "out.gguf", kind)
+    moved = sum((untouched[name][0] != learned[name][0]).sum().item() for name in untouched)
+    assert kind == "Q2_K" or all((scales < 0).any() for _, scales, _ in untouched.values())
+    weights = model().state_dict()
+    positions = {name: Positions(weights[f"{name}.weight"], points, TABLES[kind], scales, minima)
+                 for name, (points, scales, minima) in untouched.items()}
+    trajectory = trained(model, positions, cli_models.ids(24, 24, seed=3)[:20], RATE, STEPS, WARMUP)
+    states = trajectory[-1:] if figures["guard"]["kept"] == "last" else trajectory
+    # Where a position comes to lie in the middle between two codes, up to the momentum's 8 bits.
+    off = [sum((state[name] != learned[name][0]).sum().item() for name in learned) for state in states]
+    assert min(off) <= 0.03 * moved and moved > 300
 
 
 def test_learning_codes_helps(home, tmp_path):
