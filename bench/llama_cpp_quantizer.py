@@ -2,16 +2,18 @@
 """llama.cpp's own quantizer with an importance matrix against this program, at equal types of all tensors.
 
     bench/llama_cpp_quantizer.py MODEL.gguf --rows wiki.test.raw --text ptb.valid.txt [--presets Q4_0 Q4_K_M ...]
-                                 [--samples 1024] [--tokens 512] [--device cuda]
+                                 [--samples 1024] [--tokens 512] [--device cuda] [--tweak "--epochs 4"]
+                                 [--learned-codes "--lr-codes 0.004" ...] [--at-once 2]
 
 The model writes a text. From it come the importance matrix (mean squared inputs per column) and this program's
-calibration. For each preset: llama.cpp's file untouched and tweaked in place, and this program's file untouched and
-tweaked, all four scored by this program in F32. A preset may be NAME:LINEAR,...: those linears get
-that type, all others stay F32, in both files. Needs llama-cpp-python 0.3.36, gguf, transformers and torch.
+calibration. For each preset: llama.cpp's file untouched and tweaked in place, and this program's file untouched, tweaked,
+and with learned codes for each --learned-codes, all scored by this program in F32. A preset may be NAME:LINEAR,...: those
+linears get that type, all others stay F32, in all files. Needs llama-cpp-python 0.3.36, gguf, transformers and torch.
 """
 import ctypes
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import gguf
 import numpy
@@ -60,6 +62,57 @@ def quantize(source, target, file_type, matrix, wanted):
     return time.time() - begin
 
 
+class Preset:
+    """The runs of one preset, each of which returns rows of the table: label, file, figures and seconds."""
+
+    def __init__(self, normtweak, options, evaluate, matrix, preset):
+        self.normtweak, self.options, self.matrix = normtweak, options, matrix
+        self.tweak = [*options.tweak, *evaluate]
+        self.kind, _, linears = preset.partition(":")
+        self.name = re.sub(r"\W", "-", preset)
+        self.types = ["--format", "gguf", "--gguf-type", "F32" if linears else self.kind]
+        if linears:
+            self.types += [part for other in LINEARS for part in (
+                "--rule", f"*.{other}=" + (f"type:{self.kind}" if other in linears.split(",") else "skip"))]
+
+    def file(self, what):
+        return self.normtweak.out / f"{self.name}-{what}.gguf"
+
+    def quantized(self, what, *more):
+        return self.normtweak.run("quantize", self.options.model, "-o", self.file(what), *self.types, *self.tweak, *more,
+                                  name=f"{self.name}-{what}")
+
+    def ours(self):
+        made = self.quantized("ours")
+        taken = made["seconds"]
+        return [("normtweak, untouched", self.file("ours"), program.scores(made, "quantized"), taken["quantize"]),
+                ("normtweak", self.file("ours"), program.scores(made, "tweaked"), taken["quantize"] + taken["tweak"])]
+
+    def learned(self, number, arguments):
+        what = f"learned-{number}"
+        made = self.quantized(what, "--learn-codes", *arguments)
+        return [(" ".join(["normtweak, learned codes", *arguments]), self.file(what), program.scores(made, "tweaked"),
+                 made["seconds"]["quantize"] + made["seconds"]["tweak"])]
+
+    def theirs(self, ours):
+        """ours: the run of this program's file, whose types are taken."""
+        ours.result()
+        wanted, path = types(self.file("ours")), self.file("llama")
+        seconds = quantize(self.options.model, path, FILE_TYPES[self.kind], self.matrix, wanted)
+        if types(path) != wanted:
+            raise SystemExit(f"{path} has other types than {self.file('ours')}")
+        mended = self.normtweak.run("tweak", path, "--reference", self.options.model, "-o", self.file("mended"),
+                                    *self.tweak, name=f"{self.name}-mended")
+        return [("llama.cpp", path, program.scores(mended, "quantized"), seconds),
+                ("the same, tweaked", path, program.scores(mended, "tweaked"), mended["seconds"]["tweak"])]
+
+    def submit(self, pool):
+        """In the order in which the rows are printed. What others wait for is submitted first."""
+        ours = pool.submit(self.ours)
+        return [pool.submit(self.theirs, ours), ours,
+                *(pool.submit(self.learned, *each) for each in enumerate(self.options.learned_codes, 1))]
+
+
 def main():
     parser = program.parser(__doc__, samples=1024, tokens=512, out="llama_cpp_quantizer")
     parser.add_argument("--rows", required=True, help="a data set with one row a line")
@@ -67,6 +120,10 @@ def main():
     parser.add_argument("--context", type=int, default=512, help="tokens in a window that is scored")
     parser.add_argument("--presets", nargs="+", default=["Q4_0", "Q4_K_M", "IQ4_XS", "Q3_K:mlp.down_proj",
                                                          "Q2_K:mlp.down_proj"])
+    parser.add_argument("--tweak", type=str.split, default=[], help="further arguments of all tweaks, in one string")
+    parser.add_argument("--learned-codes", nargs="+", type=str.split, default=[],
+                        help="a run with --learn-codes for each of these strings of further arguments")
+    parser.add_argument("--at-once", type=int, default=1, help="runs side by side; seconds then mean little")
     options = parser.parse_args()
     normtweak = program.Program(options)
     text, _ = normtweak.write_text()
@@ -76,29 +133,12 @@ def main():
     print(f"importance matrix of {len(matrix)} tensors: {time.time() - begin:.0f} s", flush=True)
     evaluate = ["--calibration", text, "--eval-rows", options.rows, "--eval-text", options.text, "--context", options.context]
     print("| types | file | bytes | WikiText-2 | KLD | PTB | KLD | seconds |\n|-|-|-|-|-|-|-|-|", flush=True)
-    for preset in options.presets:
-        kind, _, linears = preset.partition(":")
-        name = re.sub(r"\W", "-", preset)
-        theirs, ours = normtweak.out / f"{name}-llama.gguf", normtweak.out / f"{name}-ours.gguf"
-        rules = []
-        if linears:
-            rules = [part for other in LINEARS for part in (
-                "--rule", f"*.{other}=" + (f"type:{kind}" if other in linears.split(",") else "skip"))]
-        made = normtweak.run("quantize", options.model, "-o", ours, "--format", "gguf", "--gguf-type",
-                             "F32" if linears else kind, *rules, *evaluate, name=f"{name}-ours")
-        seconds = quantize(options.model, theirs, FILE_TYPES[kind], matrix, types(ours))
-        if types(ours) != types(theirs):
-            raise SystemExit(f"{theirs} has other types than {ours}")
-        mended = normtweak.run("tweak", theirs, "--reference", options.model, "-o", normtweak.out / f"{name}-mended.gguf",
-                               *evaluate, name=f"{name}-mended")
-        taken = made["seconds"]
-        rows = [("llama.cpp", theirs, program.scores(mended, "quantized"), seconds),
-                ("the same, tweaked", theirs, program.scores(mended, "tweaked"), mended["seconds"]["tweak"]),
-                ("normtweak, untouched", ours, program.scores(made, "quantized"), taken["quantize"]),
-                ("normtweak", ours, program.scores(made, "tweaked"), taken["quantize"] + taken["tweak"])]
-        for label, path, (rows_perplexity, rows_kld, text_perplexity, text_kld), time_taken in rows:
-            print(f"| {preset} | {label} | {path.stat().st_size:,} | {rows_perplexity:.2f} | {rows_kld:.4f} | "
-                  f"{text_perplexity:.2f} | {text_kld:.4f} | {time_taken:.0f} |", flush=True)
+    with ThreadPoolExecutor(options.at_once) as pool:
+        runs = {preset: Preset(normtweak, options, evaluate, matrix, preset).submit(pool) for preset in options.presets}
+        for preset, rows in ((preset, run.result()) for preset, started in runs.items() for run in started):
+            for label, path, (rows_perplexity, rows_kld, text_perplexity, text_kld), seconds in rows:
+                print(f"| {preset} | {label} | {path.stat().st_size:,} | {rows_perplexity:.2f} | {rows_kld:.4f} | "
+                      f"{text_perplexity:.2f} | {text_kld:.4f} | {seconds:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

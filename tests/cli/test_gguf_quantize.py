@@ -6,6 +6,8 @@ import torch
 
 import cli_models
 import cli_program
+from code_positions import Positions, trained
+from gguf_blocks import CURVE, float_bits, read_floats
 
 IDS = cli_models.ids(2, 24, seed=8)
 PRESETS = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_S", "Q6_K", "IQ4_XS"]
@@ -33,6 +35,14 @@ def tensors(path):
     return {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
 
 
+def opened(path):
+    """The file in transformers."""
+    judge = model()
+    judge.load_state_dict(state_of(path), strict=False)
+    judge.tie_weights()
+    return judge
+
+
 def state_of(path):
     """The tensors by the names of transformers, as the gguf package decodes them."""
     from cli_gguf import deinterleave, gguf_name
@@ -56,10 +66,7 @@ def test_the_file_is_what_was_judged(preset, home, tmp_path):
     assert {"program": "llama.cpp", "opens": True}.items() <= figures["readers"][0].items()
     assert figures["output"]["bytes"] == (tmp_path / "out.gguf").stat().st_size
     assert [path.name for path in tmp_path.iterdir() if "untouched" in path.name] == []
-    judge = model()
-    judge.load_state_dict(state_of(tmp_path / "out.gguf"), strict=False)
-    judge.tie_weights()
-    expected = cli_models.logits(judge, IDS)
+    expected = cli_models.logits(opened(tmp_path / "out.gguf"), IDS)
     found = cli_program.logits(tmp_path / "out.gguf", IDS, tmp_path, "--dtype", "f32")
     assert expected.std() > 0.1 and (found - expected).abs().max() <= 1e-4 * expected.abs().max()
 
@@ -110,3 +117,96 @@ def test_rules_choose_other_types(preset, rule, kind, others, home, tmp_path):
     kinds = {name: tensor.tensor_type.name for name, tensor in tensors(tmp_path / "out.gguf").items()}
     assert kinds["blk.0.attn_q.weight"] == kinds["blk.1.attn_q.weight"] == kind
     assert kinds["blk.0.attn_k.weight"] == others
+
+
+SUB_BLOCK_BYTES = {"Q2_K": (0, 16), "Q3_K": (96, 108), "Q4_K": (4, 16), "Q5_K": (4, 16), "Q6_K": (192, 208), "IQ4_XS": (2, 8)}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_learned_codes_reach_the_file(preset, home, tmp_path):
+    """Only codes differ where no float can move, and the file has the divergence that was judged."""
+    (tmp_path / "untouched").mkdir()
+    quantize(home, tmp_path / "untouched", preset, "--tweak", "none", "--method", "rtn")
+    figures = quantize(home, tmp_path, preset, "--method", "rtn", "--learn-codes", "--lr-codes", 0.03, "--lr", 1e-12,
+                       "--steps", 6, "--batch", 8, "--unguarded")
+    before, after = tensors(tmp_path / "untouched" / "out.gguf"), tensors(tmp_path / "out.gguf")
+    changed = weights = 0
+    for name, tensor in before.items():
+        learned = after[name]
+        kind = tensor.tensor_type.name
+        assert learned.tensor_type == tensor.tensor_type
+        if kind == "F32" or not name.startswith("blk."):
+            assert np.array_equal(tensor.data, learned.data)
+            continue
+        bits = float_bits(kind)
+        if kind in SUB_BLOCK_BYTES:
+            bits[slice(*SUB_BLOCK_BYTES[kind])] = 0xFF
+        blocks = [each.data.reshape(-1, bits.size) & bits for each in (tensor, learned)]
+        assert np.array_equal(*blocks)
+        values = [gguf.dequantize(each.data, each.tensor_type) for each in (tensor, learned)]
+        assert not np.array_equal(*values)
+        changed, weights = changed + (values[0] != values[1]).sum(), weights + values[0].size
+    assert figures["training"]["changed_codes"] == pytest.approx(changed / weights, rel=1e-6) and changed > 200
+    held_out = cli_models.ids(24, 24, seed=3)[-3:]
+    wanted = cli_models.logits(model(), held_out).log_softmax(-1)
+    found = cli_models.logits(opened(tmp_path / "out.gguf"), held_out).log_softmax(-1)
+    assert figures["kld"]["tweaked"] == pytest.approx((wanted.exp() * (wanted - found)).sum(-1).mean().item(), rel=2e-3)
+
+
+TABLES = {"Q4_0": range(-8, 8), "IQ4_NL": CURVE, "Q2_K": range(4)}  # the codes of each type
+STEPS, RATE, WARMUP = 8, 0.05, 5
+LEARNED = ["up_proj", "gate_proj"]
+
+
+def linears_of(path, kind):
+    """Points, scales and minima of each learned linear, by name: [out, groups, columns], [out, groups, 1] twice."""
+    found, table = {}, torch.tensor(np.array(TABLES[kind]))
+    stored = tensors(path)
+    for layer in range(2):
+        for place in LEARNED:
+            tensor = stored[f"blk.{layer}.ffn_{place.removesuffix('_proj')}.weight"]
+            columns, out = tensor.shape.tolist()
+            values = torch.from_numpy(gguf.dequantize(tensor.data, tensor.tensor_type)).double()
+            blocks = tensor.data.reshape(-1, float_bits(kind).size)
+            floats = torch.from_numpy(read_floats(kind, blocks)).double()
+            scales, minima = floats[:, :1], torch.zeros(len(floats), 1)
+            if kind == "Q2_K":
+                subs = torch.from_numpy(blocks[:, :16].astype(np.float64))
+                scales, minima = scales * (subs % 16), -floats[:, 1:] * (subs // 16)
+            scales, minima = scales.reshape(out, -1, 1), minima.reshape(out, -1, 1)
+            codes = ((values.reshape(out, scales.shape[1], -1) - minima) / scales).round()
+            points = torch.searchsorted(table.double(), codes)
+            assert codes.equal(table[points]) and points.shape[1] * points.shape[2] == columns
+            found[f"model.layers.{layer}.mlp.{place}"] = points, scales, minima
+    return found
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_codes_are_learned_as_in_plain_pytorch(kind, home, tmp_path):
+    rules = [part for name in ("q", "k", "v", "o", "down", "up", "gate") for part in (
+        "--rule", f"*.{name}_proj=" + (f"type:{kind}" if f"{name}_proj" in LEARNED else "skip"))]
+    (tmp_path / "untouched").mkdir()
+    quantize(home, tmp_path / "untouched", "F32", "--tweak", "none", "--method", "rtn", *rules)
+    # The floats cannot move at such a rate. 24 rows: 20 train, 1 chooses, 3 confirm.
+    figures = quantize(home, tmp_path, "F32", "--method", "rtn", *rules, "--learn-codes", "--lr-codes", RATE, "--lr",
+                       1e-12, "--steps", STEPS, "--batch", 20)
+    assert figures["guard"]["kept"] in ("last", "best on the way"), figures["guard"]
+    untouched, learned = linears_of(tmp_path / "untouched" / "out.gguf", kind), linears_of(tmp_path / "out.gguf", kind)
+    moved = sum((untouched[name][0] != learned[name][0]).sum().item() for name in untouched)
+    assert kind == "Q2_K" or all((scales < 0).any() for _, scales, _ in untouched.values())
+    weights = model().state_dict()
+    positions = {name: Positions(weights[f"{name}.weight"], points, TABLES[kind], scales, minima)
+                 for name, (points, scales, minima) in untouched.items()}
+    trajectory = trained(model, positions, cli_models.ids(24, 24, seed=3)[:20], RATE, STEPS, WARMUP)
+    states = trajectory[-1:] if figures["guard"]["kept"] == "last" else trajectory
+    # Where a position comes to lie in the middle between two codes, up to the momentum's 8 bits.
+    off = [sum((state[name] != learned[name][0]).sum().item() for name in learned) for state in states]
+    assert min(off) <= 0.03 * moved and moved > 300
+
+
+def test_learning_codes_helps(home, tmp_path):
+    (tmp_path / "floats").mkdir()
+    options = ["--lr", 0.003, "--epochs", 8, "--batch", 4, "--method", "rtn"]
+    floats = quantize(home, tmp_path / "floats", "Q2_K", *options)
+    codes = quantize(home, tmp_path, "Q2_K", "--learn-codes", "--lr-codes", 0.01, *options)
+    assert codes["kld"]["tweaked"] < 0.98 * floats["kld"]["tweaked"]

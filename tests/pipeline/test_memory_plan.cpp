@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <string>
 
 #include "normtweak/base/error.h"
 #include "normtweak/pipeline/memory_plan.h"
@@ -132,6 +133,23 @@ TEST(MemoryPlan, QuantizedBlocksAreSizedByTheirPlans) {
     EXPECT_NEAR(found.mean, row.mean, 1e-9);
     EXPECT_NEAR(found.largest, row.largest, 1e-9);
   }
+}
+
+// A code, a fraction of 16 bits and a momentum in bf16 for each weight that learns, whatever holds its codes.
+TEST(MemoryPlan, PositionsOfLearnedCodesAreCounted) {
+  constexpr std::int64_t kDown = 32LL * 4096 * 11008, kAll = 32LL * (3LL * 4096 * 11008 + 4LL * 4096 * 4096);
+  TweakOptions tweak;
+  tweak.end_to_end.codes = tweak::CodeOptions{};
+  const auto bytes = [&](const std::string& rule) {
+    quantize::QuantizationPlan plan;
+    plan.rules.push_back(quantize::parse_rule(rule));
+    return needs_to_quantize(plan, planned_linears(plan, llama_7b()), tweak, {4, 16}, {}, {}).learned_code_bytes;
+  };
+  EXPECT_EQ(bytes("*=group:128"), 5 * kAll);
+  for (const auto* type : {"Q4_0", "IQ4_NL", "Q2_K", "Q6_K"}) {
+    EXPECT_EQ(bytes(std::string("*.down_proj=type:") + type), 5 * kAll) << type;
+  }
+  EXPECT_EQ(bytes("*.down_proj=method:kmeans"), 5 * (kAll - kDown));
 }
 
 // What the layer-wise tweak keeps besides the stream that is quantized, in hidden states of the whole text.

@@ -6,6 +6,7 @@
 #include <ATen/ops/rand.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
@@ -16,6 +17,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/model/forward_pass.h"
+#include "normtweak/quantize/block_search.h"
 #include "normtweak/tweak/code_positions.h"
 #include "normtweak/tweak/end_to_end.h"
 #include "normtweak/tweak/student.h"
@@ -31,7 +33,7 @@ const std::set<TunableGroup> kFloats = {TunableGroup::norms, TunableGroup::scale
 // Positions in F64, one weight at a time.
 struct Reference {
   std::int64_t out = 0, in = 0;
-  double most = 0;
+  double lowest = 0, highest = 0;
   std::vector<double> positions, momentum, rows, columns;
   std::vector<double> first = {};  // positions
   int steps = 0;
@@ -63,14 +65,37 @@ struct Reference {
         const double change = momentum[at] / (1 - std::pow(options.beta1, steps)) /
                               std::sqrt(second / (1 - std::pow(options.beta2, steps)));
         const double back = options.decay * (positions[at] - first[at]);
-        positions[at] = std::clamp(positions[at] - rate * (change + back), -0.5, most + 0.5);
+        positions[at] = std::clamp(positions[at] - rate * (change + back), lowest - 0.5, highest + 0.5);
       }
     }
   }
 };
 
+// Without momentum, at these positions.
+Reference reference_at(const at::Tensor& positions, double lowest, double highest) {
+  const auto flat = positions.to(at::kDouble).contiguous();
+  Reference made;
+  made.out = flat.size(0);
+  made.in = flat.size(1);
+  made.lowest = lowest;
+  made.highest = highest;
+  made.positions.assign(flat.data_ptr<double>(), flat.data_ptr<double>() + flat.numel());
+  made.first = made.positions;
+  made.momentum.resize(made.positions.size());
+  made.rows.resize(static_cast<std::size_t>(made.out));
+  made.columns.resize(static_cast<std::size_t>(made.in));
+  return made;
+}
+
 at::Tensor positions_of(const PositionState& state) {
-  return state.codes.to(at::kDouble) + state.fractions.to(at::kDouble) / 65534;
+  return points_of(state.grid, state.codes).to(at::kDouble) + state.fractions.to(at::kDouble) / 65534;
+}
+
+void expect_near(const at::Tensor& positions, const Reference& reference, double tolerance) {
+  const auto flat = positions.flatten();
+  for (std::int64_t i = 0; i < flat.size(0); ++i) {
+    ASSERT_NEAR(flat[i].item<double>(), reference.positions[static_cast<std::size_t>(i)], tolerance) << i;
+  }
 }
 
 TEST(CodePositions, MoveByAdamWithAFactoredSecondMoment) {
@@ -79,16 +104,10 @@ TEST(CodePositions, MoveByAdamWithAFactoredSecondMoment) {
     const auto codes = at::randint(4, {out, in}, at::kByte);
     const auto distance = at::rand({out, in}) * 0.9 - 0.45;
     const CodeOptions options = {.decay = decay};
-    auto state = start_positions(codes, distance, 2, decay > 0);
+    auto state = start_positions(codes, distance, {.points = {0, 3}}, decay > 0);
     const auto start = codes.to(at::kDouble) + distance;
     EXPECT_LT((positions_of(state) - start).abs().max().item<double>(), 1e-5);
-    Reference reference{.out = out, .in = in, .most = 3, .positions = {}, .momentum = {}, .rows = {}, .columns = {}};
-    const auto flat = start.flatten();
-    for (std::int64_t i = 0; i < out * in; ++i) reference.positions.push_back(flat[i].item<double>());
-    reference.first = reference.positions;
-    reference.momentum.resize(60);
-    reference.rows.resize(6);
-    reference.columns.resize(10);
+    auto reference = reference_at(start, 0, 3);
     auto finite = at::ones({}, at::kBool);
     const auto workspace = in_chunks ? std::int64_t{16 * 24 * 10 * 4} : std::numeric_limits<std::int64_t>::max();
     for (int step = 0; step < 12; ++step) {
@@ -97,11 +116,7 @@ TEST(CodePositions, MoveByAdamWithAFactoredSecondMoment) {
       reference.step(gradient, 0.1, options);
     }
     EXPECT_TRUE(finite.item<bool>());
-    const auto found = positions_of(state).flatten();
-    for (std::int64_t i = 0; i < out * in; ++i) {
-      // The momentum has the 8 bits of bf16.
-      EXPECT_NEAR(found[i].item<double>(), reference.positions[static_cast<std::size_t>(i)], 12 * 0.1 * 0.02);
-    }
+    expect_near(positions_of(state), reference, 12 * 0.1 * 0.02);  // the momentum has the 8 bits of bf16
     EXPECT_TRUE(state.codes.ne(codes).any().item<bool>());
     EXPECT_LE(state.codes.max().item<int>(), 3);
   }
@@ -109,7 +124,7 @@ TEST(CodePositions, MoveByAdamWithAFactoredSecondMoment) {
 
 TEST(CodePositions, StayWhereNoGradientIsAndWhereItIsNotFinite) {
   const auto codes = at::full({4, 8}, 2, at::kByte);
-  auto state = start_positions(codes, at::full({4, 8}, 0.25), 3);
+  auto state = start_positions(codes, at::full({4, 8}, 0.25), {.points = {0, 7}});
   auto finite = at::ones({}, at::kBool);
   move_positions(state, at::zeros({4, 8}), 1, {}, finite, 1 << 20);
   EXPECT_TRUE(finite.item<bool>());
@@ -124,28 +139,143 @@ TEST(CodePositions, StayWhereNoGradientIsAndWhereItIsNotFinite) {
   }
 }
 
+// A weight of a block type with scales of either sign and some of 0, and what it stands for, one weight at a time.
+struct BlockCase {
+  weights::BlockWeight weight;
+  at::Tensor points, scales, minima;  // f64 [out, in]
+
+  static BlockCase random(const weights::BlockType& type) {
+    constexpr std::int64_t kOut = 5, kIn = 512;
+    const auto integers = [](const weights::IntegerRange& range, std::int64_t columns) {
+      return at::randint(range.lowest, range.highest + 1, {kOut, columns}, at::kChar);
+    };
+    const auto floats = [&] {  // not so close to 0 that F32 would hide positions between two codes
+      const auto either = at::rand({kOut, kIn / type.block_size}) - 0.5;
+      return (either + 0.5 * either.sign()).to(at::kHalf).to(at::kFloat);
+    };
+    const auto of_columns = [](const at::Tensor& each) { return each.repeat_interleave(kIn / each.size(1), 1); };
+    BlockCase made;
+    auto& weight = made.weight;
+    made.points = at::randint(type.code_count(), {kOut, kIn}, at::kLong);
+    const auto curve = at::tensor(std::vector<std::int64_t>(type.curve.begin(), type.curve.end()), at::kLong);
+    const auto values = type.curve.empty() ? made.points + type.codes.lowest : curve.index({made.points});
+    weight.codes = (values + 128).to(at::kByte);
+    weight.scales = floats();
+    weight.scales[1][0] = 0;
+    if (type.has_minimum) weight.minima = floats();
+    if (type.has_sub_blocks()) weight.sub_scales = integers(type.sub_scales, kIn / type.sub_size);
+    if (type.has_sub_blocks() && type.has_minimum) weight.sub_minima = integers(type.sub_minima, kIn / type.sub_size);
+    weight.sub_size = type.sub_size;
+    weight.block_size = type.block_size;
+    weight.type_name = type.name;
+    const auto one = at::ones({kOut, 1});
+    const auto factors = [&](const at::Tensor& sub) { return of_columns(sub.defined() ? sub : one).to(at::kDouble); };
+    made.scales = of_columns(weight.scales).to(at::kDouble) * factors(weight.sub_scales);
+    made.minima = type.has_minimum ? of_columns(weight.minima).to(at::kDouble) * factors(weight.sub_minima)
+                                   : at::zeros({kOut, kIn}, at::kDouble);
+    return made;
+  }
+
+  // The float weight whose positions are these ([out, in]): on a curve, linear between two codes.
+  at::Tensor floats_at(const at::Tensor& positions, const weights::BlockType& type) const {
+    auto values = positions.clone();
+    auto* value = values.data_ptr<double>();
+    for (std::int64_t i = 0; i < values.numel(); ++i) {
+      if (type.curve.empty()) {
+        value[i] += type.codes.lowest;
+        continue;
+      }
+      const auto below = static_cast<std::size_t>(std::clamp(std::floor(value[i]), 0.0, 14.0));
+      const double share = value[i] - static_cast<double>(below);
+      value[i] = (1 - share) * type.curve[below] + share * type.curve[below + 1];
+    }
+    return (values * scales + minima).to(at::kFloat);
+  }
+};
+
+TEST(CodePositions, OfBlocksStartAtTheFloatWeights) {
+  for (const auto& type : weights::kBlockTypes) {
+    SCOPED_TRACE(type.name);
+    const auto block = BlockCase::random(type);
+    ASSERT_TRUE(has_code_grid(block.weight));
+    const auto distance = at::rand(block.points.sizes(), at::kDouble) * 0.9 - 0.45;
+    const auto floats = block.floats_at(block.points + distance, type);
+    const auto found = distance_from_codes(block.weight, floats);
+    const auto zero = block.scales.eq(0);
+    EXPECT_GT(zero.sum().item<int>(), 0);
+    EXPECT_TRUE((block.scales < 0).any().item<bool>());
+    EXPECT_TRUE(found.masked_select(zero).eq(0).all().item<bool>());
+    EXPECT_LT((found - distance).masked_fill(zero, 0).abs().max().item<double>(), 1e-3);
+    const auto state = start_positions(block.weight.codes, found, code_grid(block.weight));
+    EXPECT_LT((positions_of(state) - block.points - distance).masked_fill(zero, 0).abs().max().item<double>(), 1e-3);
+    EXPECT_TRUE(state.codes.equal(block.weight.codes));
+    EXPECT_TRUE(codes_at(state.grid, block.points.to(at::kFloat)).equal(block.weight.codes));
+  }
+}
+
+TEST(CodePositions, OfBlocksMoveByTheSignOfTheScale) {
+  for (const auto& type : weights::kBlockTypes) {
+    SCOPED_TRACE(type.name);
+    const auto block = BlockCase::random(type);
+    const auto distance = at::rand(block.points.sizes()) * 0.9 - 0.45;
+    const auto grid = code_grid(block.weight);
+    auto state = start_positions(block.weight.codes, distance, grid);
+    const auto before = positions_of(state);
+    // In points of the curve, or in codes with 128 added.
+    const double lowest = type.curve.empty() ? 128 + type.codes.lowest : 0;
+    auto reference = reference_at(before, lowest, lowest + type.code_count() - 1);
+    auto finite = at::ones({}, at::kBool);
+    for (int step = 0; step < 3; ++step) {
+      const auto gradient = at::randn(block.points.sizes());
+      move_positions(state, toward_codes(block.weight, gradient.clone()), 0.4, {}, finite, 16 * 2 * 36 * 512);
+      reference.step(gradient * block.scales.sign(), 0.4, {});
+    }
+    const auto after = positions_of(state);
+    expect_near(after, reference, 3 * 0.4 * 0.05);
+    const auto zero = block.scales.eq(0);
+    EXPECT_TRUE(after.masked_select(zero).equal(before.masked_select(zero)));
+    EXPECT_GT(state.codes.ne(block.weight.codes).sum().item<int>(), 100);
+    // All codes are those of the type.
+    const auto codes = state.codes.to(at::kLong) - 128;
+    EXPECT_GE(codes.min().item<int>(), type.codes.lowest);
+    EXPECT_LE(codes.max().item<int>(), type.codes.highest);
+    if (type.curve.empty()) continue;
+    const auto curve = at::tensor(std::vector<std::int64_t>(type.curve.begin(), type.curve.end()), at::kLong);
+    EXPECT_TRUE((codes.unsqueeze(-1) == curve).any(-1).all().item<bool>());
+  }
+}
+
 struct Problem {
   model::Decoder teacher, student;
   DistillationBatch batch;
 };
 
-Problem make_problem(bool ordered = false) {
+// Columns sorted by group, here from the last to the first.
+void sort_columns(weights::AffineWeight& weight) {
+  const auto in = weight.codes.size(1);
+  weight.order = at::arange(in - 1, -1, -1, at::kLong);
+  weight.codes = weight.codes.flip(1);
+  weight.scales = weight.scales.flip(1);
+  weight.zeros = weight.zeros.flip(1);
+}
+
+// kind: "affine", "ordered" or a block type
+Problem make_problem(std::string_view kind = "affine") {
+  const auto* type = weights::find_block_type(kind);
   Problem problem;
-  problem.teacher = tiny_decoder({.biases = true});
-  problem.student = tests::quantized(problem.teacher, Weights::groups);
-  if (ordered) {
-    for (const int index : {0, 1}) {
-      problem.student = tests::with_block(problem.student, index, [](model::Block& block) {
-        for (auto& part : block.linears) {  // columns sorted by group, here from the last to the first
-          auto& weight = std::get<weights::AffineWeight>(part.linear.weight);
-          const auto in = weight.codes.size(1);
-          weight.order = at::arange(in - 1, -1, -1, at::kLong);
-          weight.codes = weight.codes.flip(1);
-          weight.scales = weight.scales.flip(1);
-          weight.zeros = weight.zeros.flip(1);
-        }
-      });
-    }
+  const auto size = type != nullptr ? type->block_size : 16;
+  problem.teacher = tiny_decoder(
+      {.biases = true, .hidden = size, .head_size = size / 4, .intermediate = type != nullptr ? 2 * size : 24});
+  problem.student = problem.teacher;
+  for (const int index : {0, 1}) {
+    problem.student = tests::with_block(problem.student, index, [&](model::Block& block) {
+      for (auto& part : block.linears) {
+        auto& weight = part.linear.weight;
+        const auto floats = weights::dequantize(weight);
+        weight = type != nullptr ? quantize::quantize_blocks(floats, *type) : tests::quantized(floats, Weights::groups);
+        if (kind == "ordered") sort_columns(std::get<weights::AffineWeight>(weight));
+      }
+    });
   }
   problem.batch.ids = tests::random_ids(problem.teacher, 4, 10);
   problem.batch.teacher_hidden = last_hidden_state(problem.teacher, problem.batch.ids);
@@ -175,8 +305,8 @@ void step(Student& student, std::span<const DistillationBatch> parts, bool keep,
 }
 
 TEST(CodePositions, FloatsHaveTheGradientsThatTheyHaveWithoutThem) {
-  for (const bool ordered : {false, true}) {
-    const auto problem = make_problem(ordered);
+  for (const auto* kind : {"affine", "ordered", "Q5_1"}) {
+    const auto problem = make_problem(kind);
     for (const bool keep : {true, false}) {
       Student floats(problem.student, kFloats), both(problem.student, kFloats);
       both.learn_codes(problem.teacher, {});
@@ -194,8 +324,9 @@ TEST(CodePositions, FloatsHaveTheGradientsThatTheyHaveWithoutThem) {
 
 // The divergence falls only if positions start and move in the right columns.
 TEST(CodePositions, StepsLowerTheDivergence) {
-  for (const bool ordered : {false, true}) {
-    const auto problem = make_problem(ordered);
+  for (const auto* kind : {"affine", "ordered", "Q4_0", "IQ4_NL", "Q2_K"}) {
+    SCOPED_TRACE(kind);
+    const auto problem = make_problem(kind);
     Student student(problem.student, {TunableGroup::norms});
     student.learn_codes(problem.teacher, {.rate = 0.02});
     const auto start = student.codes()->codes();
@@ -270,7 +401,7 @@ TEST(CodePositions, AWholeTweakIsTheSameInParts) {
   EXPECT_FALSE(run(0).changed_codes.has_value());
 }
 
-TEST(CodePositions, AreOfAffineWeightsAlone) {
+TEST(CodePositions, AreNoneOfCodebooks) {
   const auto teacher = tiny_decoder();
   Student student(tests::quantized(teacher, Weights::codebook), {TunableGroup::codebooks});
   EXPECT_THROW(student.learn_codes(teacher, {}), Error);

@@ -136,7 +136,7 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
 void add_learned_codes(CLI::App& command, TweakChoice& choice) {
   command
       .add_flag("--learn-codes", choice.learn_codes,
-                "End-to-end: also learn the codes of affine weights, through the whole model")
+                "End-to-end: also learn the codes of affine weights and of GGUF's block types, through the whole model")
       ->group(kGroup);
   command
       .add_option("--lr-codes", choice.code_rate, "With --learn-codes: learning rate of code positions, in code steps")

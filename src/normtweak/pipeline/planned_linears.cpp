@@ -166,7 +166,7 @@ LearnedCodes learned_codes(const std::vector<PlannedLinear>& linears, const twea
     if (!linear.plan) continue;
     ++learned.quantized;
     if (!learns(options, linear.shape.name)) continue;
-    if (!std::holds_alternative<weights::AffineWeight>(outline(linear.shape, *linear.plan))) continue;
+    if (!tweak::has_code_grid(outline(linear.shape, *linear.plan))) continue;
     ++learned.linears;
     learned.weights += linear.shape.out * linear.shape.in;
   }

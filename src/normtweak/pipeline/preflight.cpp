@@ -235,21 +235,21 @@ void check_learned_codes(const QuantizeOptions& options, const std::vector<Plann
   }
   for (const auto& pattern : codes.only) {
     if (learned_codes(linears, {.only = {pattern}}).linears > 0) continue;
-    fail("--codes-of {}: matches no linear with affine codes; their names are like {}", pattern.text(),
+    fail("--codes-of {}: matches no linear whose codes can be learned; names are like {}", pattern.text(),
          linears.front().shape.name);
   }
   const auto learned = learned_codes(linears, codes);
   if (learned.linears == 0) {
     fail(
-        "--learn-codes: learns affine codes, and no linear has them; use --method rtn or gptq with a format that "
-        "holds them, such as compressed-tensors");
+        "--learn-codes: learns affine codes and those of llama.cpp's block types, and no linear has either; use "
+        "--method rtn or gptq with a format that holds them, such as compressed-tensors or gguf");
   }
   if (learned.linears == learned.quantized) return;
   progress.note(
       fmt::format("--learn-codes: learns the codes of {} of {} quantized linears; those of the others, which {}, "
                   "stay as they are",
                   learned.linears, learned.quantized,
-                  codes.only.empty() ? "are not affine" : "--codes-of leaves out or are not affine"));
+                  codes.only.empty() ? "lie on no grid" : "--codes-of leaves out or lie on no grid"));
 }
 
 std::vector<fs::path> inputs(std::initializer_list<const model::Checkpoint*> models, const TextSource& text,

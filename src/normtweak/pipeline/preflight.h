@@ -35,7 +35,7 @@ int standard_group_size(const quantize::QuantizationPlan& plan, const model::Che
 // text: the size of the calibration text.
 void check_tweak(const TweakOptions& tweak, const TunableCounts& counts, const TextSize& text, ProgressSink& progress);
 
-// Throws Error if codes are to be learned and no linear has affine codes, or the model is transformed first, whose
+// Throws Error if codes are to be learned and no linear has codes that can be, or the model is transformed first, whose
 // weights the codes could not be led back to. Adds a note for linears whose codes stay as they are.
 void check_learned_codes(const QuantizeOptions& options, const std::vector<PlannedLinear>& linears,
                          ProgressSink& progress);

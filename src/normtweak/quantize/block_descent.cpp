@@ -27,7 +27,7 @@ class BlockDescent : DescentColumns {
       : DescentColumns(weight, hessian),
         type_(type),
         grid_(rounded, type),
-        codes_(padded_columns(rounded.codes.to(at::kFloat) - 128)) {
+        codes_(padded_columns(rounded.codes.to(at::kFloat) - weights::kBlockZero)) {
     take_codes();
   }
 

@@ -27,7 +27,7 @@ at::Tensor joined(const at::Tensor& by_block, std::int64_t out, at::ScalarType t
 
 weights::BlockWeight block_weight(const at::Tensor& codes, const BlockGrid& grid, const weights::BlockType& type) {
   const auto out = codes.size(0);
-  return {.codes = (codes + 128).to(at::kByte),
+  return {.codes = (codes + weights::kBlockZero).to(at::kByte),
           .sub_scales = joined(grid.sub_scales, out, at::kChar),
           .sub_minima = joined(grid.sub_minima, out, at::kChar),
           .scales = joined(grid.scales, out, at::kFloat),

@@ -22,13 +22,13 @@ namespace {
 // Fractions in [-1/2, 1/2] fill 16 bits.
 constexpr double kFractionSteps = 2.0 * std::numeric_limits<std::int16_t>::max();
 // F32 temporaries of a step per weight, and the share of the workspace that they may take.
-constexpr std::int64_t kTemporaryBytes = 7 * 4, kWorkspaceShare = 16;
+constexpr std::int64_t kTemporaryBytes = 9 * 4, kWorkspaceShare = 16;
 
 at::Tensor as_fractions(at::Tensor distance) { return distance.mul_(kFractionSteps).round_().to(at::kShort); }
 
 // f32.
-at::Tensor position_of(const at::Tensor& codes, const at::Tensor& fractions) {
-  return fractions / kFractionSteps + codes;
+at::Tensor position_of(const CodeGrid& grid, const at::Tensor& codes, const at::Tensor& fractions) {
+  return (fractions / kFractionSteps).add_(points_of(grid, codes));
 }
 
 at::Tensor host_copy(const at::Tensor& codes) {
@@ -56,15 +56,6 @@ void add_float_gradients(weights::Weight weight, const at::Tensor& gradient, con
   }
 }
 
-// How far the float weight is from the codes, in code steps and at most `most`.
-at::Tensor start_distance(const weights::AffineWeight& weight, const at::Tensor& floats, double most) {
-  const auto out = weight.codes.size(0), groups = weight.scales.size(1);
-  auto distance = in_code_order(weight, floats.to(at::kFloat)).reshape({out, groups, -1});
-  distance = distance / weight.scales.unsqueeze(-1);
-  distance.add_(weight.zeros.unsqueeze(-1)).sub_(weight.codes.view(distance.sizes()));
-  return distance.clamp_(-most, most).view(weight.codes.sizes());
-}
-
 }  // namespace
 
 bool learns(const CodeOptions& options, std::string_view name) {
@@ -77,14 +68,13 @@ std::int64_t position_bytes(const CodeOptions& options) {
   return kCode + kFraction + kMomentum + (options.decay > 0 ? kCode + kFraction : 0);
 }
 
-PositionState start_positions(const at::Tensor& codes, const at::Tensor& distance, int bits, bool keeps_start) {
-  PositionState state = {.codes = codes.clone(),
+PositionState start_positions(const at::Tensor& codes, const at::Tensor& distance, CodeGrid grid, bool keeps_start) {
+  PositionState state = {.grid = std::move(grid),
+                         .codes = codes.clone(),
                          .fractions = as_fractions(distance.clone()),
                          .momentum = at::zeros_like(codes, codes.options().dtype(at::kBFloat16)),
                          .rows = at::zeros({codes.size(0)}, distance.options()),
-                         .columns = at::zeros({codes.size(1)}, distance.options()),
-                         .steps = 0,
-                         .most_code = std::exp2(bits) - 1};
+                         .columns = at::zeros({codes.size(1)}, distance.options())};
   if (!keeps_start) return state;
   state.first_codes = codes;
   state.first_fractions = state.fractions.clone();
@@ -103,6 +93,7 @@ void move_positions(PositionState& state, const at::Tensor& gradient, double rat
   constexpr double kTiny = 1e-30;  // so that weights which no token reached stay
   const auto over_columns = state.columns.div(second).clamp_min_(kTiny).rsqrt_();
   const auto over_rows = (state.rows / state.rows.mean().clamp_min_(kTiny)).clamp_min_(kTiny).rsqrt_().unsqueeze(1);
+  const double lowest = state.grid.points.lowest, highest = state.grid.points.highest;
   const auto out = gradient.size(0), in = gradient.size(1);
   const auto step = std::clamp<std::int64_t>(workspace / kWorkspaceShare / (kTemporaryBytes * in), 1, out);
   for (std::int64_t begin = 0; begin < out; begin += step) {
@@ -111,15 +102,15 @@ void move_positions(PositionState& state, const at::Tensor& gradient, double rat
     momentum.mul_(options.beta1).add_(chunk(gradient), 1 - options.beta1);
     chunk(state.momentum).copy_(momentum);
     const auto change = momentum.mul_(over_columns).mul_(chunk(over_rows)).mul_(-rate / first);
-    auto position = position_of(chunk(state.codes), chunk(state.fractions));
+    auto position = position_of(state.grid, chunk(state.codes), chunk(state.fractions));
     if (options.decay > 0) {
-      const auto moved = position - position_of(chunk(state.first_codes), chunk(state.first_fractions));
+      const auto moved = position - position_of(state.grid, chunk(state.first_codes), chunk(state.first_fractions));
       change.sub_(moved, rate * options.decay);
     }
-    position.add_(at::where(finite, change, 0.0)).clamp_(-0.5, state.most_code + 0.5);
-    const auto codes = position.round().clamp_(0, state.most_code);
-    chunk(state.codes).copy_(codes);
-    chunk(state.fractions).copy_(as_fractions(position.sub_(codes)));
+    position.add_(at::where(finite, change, 0.0)).clamp_(lowest - 0.5, highest + 0.5);
+    const auto points = position.round().clamp_(lowest, highest);
+    chunk(state.codes).copy_(codes_at(state.grid, points));
+    chunk(state.fractions).copy_(as_fractions(position.sub_(points)));
   }
 }
 
@@ -127,7 +118,7 @@ CodePositions::CodePositions(const model::Decoder& student, const model::Decoder
     : student_(student), floats_(floats), options_(options) {
   start_over();
   if (std::ranges::all_of(blocks_, [](const auto& block) { return block.empty(); })) {
-    fail("the model has no codes to learn: no linear that is to learn has affine codes");
+    fail("the model has no codes to learn: no linear that is to learn has affine codes or those of a block type");
   }
 }
 
@@ -139,20 +130,21 @@ void CodePositions::start_over() {
     const auto quantized = student_.blocks.get(index), exact = floats_.blocks.get(index);
     auto& learned = blocks_.emplace_back();
     for (std::size_t part = 0; part < quantized->linears.size(); ++part) {
-      const auto* affine = std::get_if<weights::AffineWeight>(&quantized->linears[part].linear.weight);
-      if (affine == nullptr || !learns(options_, quantized->linears[part].linear.name)) continue;
+      const auto& linear = quantized->linears[part].linear;
+      const auto& weight = linear.weight;
+      if (!has_code_grid(weight) || !learns(options_, linear.name)) continue;
       const auto& values = std::get<weights::FloatWeight>(exact->linears[part].linear.weight).values;
-      const auto distance = start_distance(*affine, values, options_.most_start);
+      const auto distance = distance_from_codes(weight, values).clamp_(-options_.most_start, options_.most_start);
       learned.push_back(
-          {.part = part, .state = start_positions(affine->codes, distance, affine->bits, options_.decay > 0)});
+          {.part = part, .state = start_positions(codes_of(weight), distance, code_grid(weight), options_.decay > 0)});
     }
   }
 }
 
 model::Block CodePositions::with_codes(model::Block block, bool frozen) const {
   for (const auto& learned : blocks_[static_cast<std::size_t>(block.index)]) {
-    auto& weight = std::get<weights::AffineWeight>(block.linears[learned.part].linear.weight);
-    weight.codes = frozen ? learned.state.codes.clone() : learned.state.codes;
+    auto& codes = codes_of(block.linears[learned.part].linear.weight);
+    codes = frozen ? learned.state.codes.clone() : learned.state.codes;
   }
   return block;
 }
@@ -178,10 +170,9 @@ void CodePositions::collect(int block, Leaves leaves) {
     if (!found.defined()) continue;  // no token reached this expert
     add_float_gradients(leaves.weights[i], found, leaves.values[i].detach());
     leaves.values[i] = at::Tensor();
-    const auto& affine = std::get<weights::AffineWeight>(leaves.weights[i]);
-    const auto in_order = in_code_order(affine, found);
+    const auto of_positions = toward_codes(leaves.weights[i], found);
     // Several parts of a step are added up in F32.
-    gradient = gradient.defined() ? gradient.to(at::kFloat).add_(in_order) : in_order;
+    gradient = gradient.defined() ? gradient.to(at::kFloat).add_(of_positions) : of_positions;
   }
 }
 
@@ -214,7 +205,7 @@ std::vector<at::Tensor> CodePositions::start_codes() const {
   for (std::size_t index = 0; index < blocks_.size(); ++index) {
     const auto block = student_.blocks.get(static_cast<int>(index));
     for (const auto& learned : blocks_[index]) {
-      const auto& codes = std::get<weights::AffineWeight>(block->linears[learned.part].linear.weight).codes;
+      const auto& codes = codes_of(block->linears[learned.part].linear.weight);
       all.push_back(student_.blocks.all_on_device() ? codes : host_copy(codes));
     }
   }

@@ -1,9 +1,9 @@
-// Learned codes: each code of an affine weight gets a position on its grid, a real number that rounds to the code, and
-// training moves the position by the gradient of the loss through the whole model. Rounding passes gradients unchanged
-// (straight-through, arXiv 1308.3432), so that with G = dL/dW, dL/d position = scale · G.
+// Learned codes: each code of a weight gets a position on its grid (code_grid.h), a real number that rounds to the
+// code, and training moves the position by the gradient of the loss through the whole model. Rounding passes gradients
+// unchanged (straight-through, arXiv 1308.3432), so that with G = dL/dW, dL/d position = scale · G.
 // A position may decay toward its start, and only some linears may learn.
 //
-//     position = code + fraction,   -1/2 <= fraction <= 1/2,   value = (code - zero) * scale
+//     position = point + fraction,   -1/2 <= fraction <= 1/2,   value = (code of the point - zero) * scale + minimum
 //
 // The step is Adam's, whose second moment is factored as in Adafactor (arXiv 1804.04235). Beside its code (a byte) a
 // weight has a fraction in 16-bit fixed point and a momentum in bf16: 4 bytes, whatever the size of the model. Only the
@@ -19,6 +19,7 @@
 #include "normtweak/base/processes/processes.h"
 #include "normtweak/model/decoder.h"
 #include "normtweak/quantize/plan.h"
+#include "normtweak/tweak/code_grid.h"
 
 namespace normtweak::tweak {
 
@@ -40,6 +41,7 @@ std::int64_t position_bytes(const CodeOptions& options);
 
 // One weight's state, and a step of it. Declared here so that it can be tested.
 struct PositionState {
+  CodeGrid grid;
   at::Tensor codes;          // u8 [out, in]
   at::Tensor fractions;      // i16 [out, in]: in units of 1/65534 code step
   at::Tensor momentum;       // bf16 [out, in]
@@ -47,27 +49,28 @@ struct PositionState {
   // Of the start, where positions decay toward it; otherwise undefined.
   at::Tensor first_codes = {}, first_fractions = {};
   std::int64_t steps = 0;  // since the start
-  double most_code = 0;    // 2^bits - 1
 };
 
-// Without momentum, at code + distance. distance: f32 [out, in], in [-1/2, 1/2]. keeps_start: for decay.
-PositionState start_positions(const at::Tensor& codes, const at::Tensor& distance, int bits, bool keeps_start = false);
+// Without momentum, at the points of the codes + distance. distance: f32 [out, in], in [-1/2, 1/2]. keeps_start: for
+// decay.
+PositionState start_positions(const at::Tensor& codes, const at::Tensor& distance, CodeGrid grid,
+                              bool keeps_start = false);
 
-// gradient: of the weight, [out, in] in any float type, columns in the order of the codes. Moves the positions by
+// gradient: from toward_codes(), [out, in] in any float type. Moves the positions by
 //     rate (m̂ / √v̂ + decay (position - start)),   m ← β1 m + (1 - β1) G,   v[o, i] = rows[o] columns[i] / mean(rows)
-// with m̂ and v̂ as in Adam, and clamps them to [-1/2, 2^bits - 1/2]. Scales are left out of the gradient, since they
-// cancel. workspace: bytes for temporaries. finite: bool []; becomes false, and no position moves, if a gradient is not
-// finite.
+// with m̂ and v̂ as in Adam, and clamps them to half a step beyond the first and the last point. The size of scales is
+// left out of the gradient, since it cancels, and so are the gaps of a curve. workspace: bytes for temporaries. finite:
+// bool []; becomes false, and no position moves, if a gradient is not finite.
 void move_positions(PositionState& state, const at::Tensor& gradient, double rate, const CodeOptions& options,
                     at::Tensor& finite, std::int64_t workspace);
 
-// The codes of the affine weights of a model. All functions of one block take its index.
+// The codes of a model's weights that have a code grid. All functions of one block take its index.
 class CodePositions {
  public:
   // student: the quantized model, whose own tensors stay as they are; floats: the float model that it was made from, of
   // which this reads the F32 weights, one block at a time. Both must outlive this. Positions start at
-  //     code + clamp(W / scale + zero - code, ±most_start)
-  // Throws Error if the student has no affine weights that are to learn.
+  //     point + clamp(position of W - point, ±most_start)
+  // Throws Error if the student has no weights with a code grid that are to learn.
   CodePositions(const model::Decoder& student, const model::Decoder& floats, const CodeOptions& options);
   CodePositions(const CodePositions&) = delete;
   CodePositions& operator=(const CodePositions&) = delete;

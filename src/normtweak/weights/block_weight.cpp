@@ -24,8 +24,8 @@ at::Tensor sum_of_sub_blocks(const at::Tensor& sums, const at::Tensor& integers,
 AffineWeight groups_of(const BlockWeight& weight) {
   AffineWeight groups;
   groups.codes = weight.codes;
-  groups.scales = of_sub_blocks(weight.scales * weight.factor, weight.sub_scales, weight);
-  groups.zeros = at::full_like(groups.scales, 128);
+  groups.scales = sub_block_scales(weight);
+  groups.zeros = at::full_like(groups.scales, kBlockZero);
   groups.bits = 8;
   groups.group_size = weight.sub_size;
   return groups;
@@ -36,9 +36,16 @@ AffineWeight groups_of(const BlockWeight& weight) {
 at::Tensor dequantize(const BlockWeight& weight, at::ScalarType type) {
   if (!weight.minima.defined()) return dequantize_groups(groups_of(weight), type);
   auto values = dequantize_groups(groups_of(weight), at::kFloat);
-  const auto minima = of_sub_blocks(weight.minima, weight.sub_minima, weight);
-  values.view({values.size(0), -1, weight.sub_size}).add_(minima.unsqueeze(2));
+  values.view({values.size(0), -1, weight.sub_size}).add_(sub_block_minima(weight).unsqueeze(2));
   return values.to(type);
+}
+
+at::Tensor sub_block_scales(const BlockWeight& weight) {
+  return of_sub_blocks(weight.scales * weight.factor, weight.sub_scales, weight);
+}
+
+at::Tensor sub_block_minima(const BlockWeight& weight) {
+  return weight.minima.defined() ? of_sub_blocks(weight.minima, weight.sub_minima, weight) : at::Tensor();
 }
 
 double bits_per_weight(const BlockWeight& weight) { return weight.bits; }

@@ -9,6 +9,8 @@
 
 namespace normtweak::weights {
 
+inline constexpr int kBlockZero = 128;  // what codes have added
+
 struct BlockWeight {
   at::Tensor codes;                       // u8  [out, in]: 128 + a signed integer
   at::Tensor sub_scales;                  // i8  [out, in / sub_size]; undefined: 1
@@ -24,6 +26,10 @@ struct BlockWeight {
 
 // [out, in] in `type`, computed in f32 and rounded once. No gradients: model/linear.h has them.
 at::Tensor dequantize(const BlockWeight& weight, at::ScalarType type = at::kFloat);
+
+// f32 [out, in / sub_size]: factor * sub_scales * scales, and sub_minima * minima (undefined if there are none).
+at::Tensor sub_block_scales(const BlockWeight& weight);
+at::Tensor sub_block_minima(const BlockWeight& weight);
 
 double bits_per_weight(const BlockWeight& weight);
 

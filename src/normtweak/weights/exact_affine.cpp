@@ -14,7 +14,6 @@ AffineWeight affine(const BlockWeight& blocks) {
   if (blocks.sub_scales.defined() || blocks.minima.defined()) {
     fail("is {}, which has more than one scale for a block and codes around zero", blocks.type_name);
   }
-  constexpr int kBlockZero = 128;
   AffineWeight weight;
   weight.bits = static_cast<int>(blocks.bits);  // of these, the scale takes a share of one
   const int zero = 1 << (weight.bits - 1), first = kBlockZero - zero;

@@ -8,8 +8,6 @@
 namespace normtweak::weights {
 namespace {
 
-constexpr int kBlockZero = 128;  // what codes of a BlockWeight have added
-
 // Types whose value is a float times an integer, plus perhaps another float.
 bool has_one_scale(const BlockType& type) { return !type.has_sub_blocks() && type.curve.empty(); }
 
