@@ -155,6 +155,18 @@ def test_values_with_commas(home, tmp_path):
         assert (row["score"], row["bits_per_weight"]) == (found["kld"]["tweaked"], found["bits_per_weight"])
 
 
+def test_memory_is_planned_for_all_trials_that_share_it(home, tmp_path):
+    """The first trial alone has room, and the second, which learns all codes, has not: neither is begun."""
+    settings = ["--method", "rtn", "--bits", 3, "--group-size", 16, "--tune", "norms", "--learn-codes", "--steps", 1,
+                "--dtype", "f32", "--device", "cpu", "--memory", "1700KB", "--calibration", home / "ids.safetensors"]
+    few, every = (cli_program.call("quantize", home / "model", "-o", tmp_path / "one", *settings, "--codes-of", codes)
+                  for codes in ("*.q_proj", "*"))
+    message = "even one block at a time"
+    assert few.returncode == 0 and every.returncode == 1 and message in every.stderr, (few, every)
+    both = cli_program.call("search", home / "model", "-o", tmp_path / "dir", *settings, "--grid", "codes-of=*.q_proj;*")
+    assert both.returncode == 1 and message in both.stderr and not (tmp_path / "dir" / "trials.jsonl").exists(), both
+
+
 def test_scored_by_a_reported_text(home, tmp_path):
     figures = cli_program.report("search", home / "model", "-o", tmp_path / "dir", "--method", "rtn", "--group-size", 16, "--tweak",
                                  "none", "--calibration", home / "ids.safetensors", "--grid", "bits=2,4", "--eval-text",

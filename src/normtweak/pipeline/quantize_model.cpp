@@ -36,7 +36,16 @@ void note_slow_rounding(const std::vector<PlannedLinear>& linears, c10::Device d
 
 }  // namespace
 
-QuantizedRun quantize_blocks(const PreparedQuantize& prepared, std::int64_t tuned_floats, ProgressSink& progress) {
+RunNeeds needs_of(const PreparedQuantize& prepared) {
+  const auto& [plan, linears] = prepared.planned;
+  auto needs = needs_to_quantize(plan, linears, prepared.options.tweak, prepared.calibration.size, prepared.external,
+                                 prepared.counts);
+  needs.rounds_outside = prepared.writer->rounds_outside();
+  needs.transforms = transform::find_transform(prepared.options.transform.name).apply != nullptr;
+  return needs;
+}
+
+QuantizedRun quantize_blocks(const PreparedQuantize& prepared, const RunNeeds& needs, ProgressSink& progress) {
   const auto& options = prepared.options;
   const auto& checkpoint = prepared.checkpoint;
   const auto& [plan, linears] = prepared.planned;
@@ -45,10 +54,6 @@ QuantizedRun quantize_blocks(const PreparedQuantize& prepared, std::int64_t tune
   QuantizedRun run = {.floats = {}, .text = {}, .start = {}, .quantized = {}, .result = prepared.result};
   auto& result = run.result;
 
-  auto needs = needs_to_quantize(plan, linears, options.tweak, calibration.size, prepared.external, prepared.counts);
-  needs.rounds_outside = prepared.writer->rounds_outside();
-  needs.transforms = transform::find_transform(options.transform.name).apply != nullptr;
-  needs.tuned_floats = std::max(needs.tuned_floats, tuned_floats);
   const auto memory = plan_run(checkpoint, options.compute, needs, available_memory(options.compute));
   if (const auto note = describe(memory); !note.empty()) progress.note(note);
   note_slow_rounding(linears, options.compute.device, progress);
@@ -106,7 +111,7 @@ RunResult tweak_and_save(const PreparedQuantize& prepared, const QuantizedRun& r
 }
 
 RunResult quantize_model(const PreparedQuantize& prepared, ProgressSink& progress) {
-  return tweak_and_save(prepared, quantize_blocks(prepared, 0, progress), progress);
+  return tweak_and_save(prepared, quantize_blocks(prepared, needs_of(prepared), progress), progress);
 }
 
 RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress) {
