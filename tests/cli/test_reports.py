@@ -70,6 +70,9 @@ def test_unguarded_the_rejected_state_is_saved(tweak, home, tmp_path):
     assert unguarded["guard"]["gain"] == guarded["guard"]["gain"] < 0
     assert unguarded["settings"]["tweak"] == guarded["settings"]["tweak"] | {"unguarded": True}
     assert unguarded["guard"]["reason"].endswith("saved without the guard's consent (--unguarded)")
+    # Nor is it hidden that the rows that choose were against it.
+    reasons = [run["guard"]["reason"].startswith("no candidate was better") for run in (guarded, unguarded)]
+    assert reasons == ["--steps" in tweak] * 2
 
 
 def test_sizes_are_those_on_disk(layerwise, home):

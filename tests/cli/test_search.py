@@ -9,7 +9,7 @@ import cli_models
 import cli_program
 
 SETTINGS = ["--method", "rtn", "--bits", 3, "--group-size", 16, "--epochs", 4]
-GRID = ["--grid", "lr=1e-3,1e-2,5e-2", "--grid", "tune=norms,scales"]
+GRID = ["--grid", "lr=1e-3,1e-2,5e-2", "--grid", "tune=norms;scales"]
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +142,31 @@ def test_adaptive(home, tmp_path):
     assert figures["trials"][0]["flags"] == {"bits": "8"} and "output" in figures["trials"][0]
 
 
+def test_values_with_commas(home, tmp_path):
+    """Between semicolons, the value of an option is what the option would be given."""
+    settings = ["--method", "rtn", "--group-size", 16, "--tweak", "none", "--calibration", home / "ids.safetensors"]
+    rules = ["*=bits:2,group:8", "*.down_proj=bits:2,symmetric"]
+    cli_program.run("search", home / "model", "-o", tmp_path / "dir", *settings, "--grid", f"rule={';'.join(rules)}")
+    rows = table(tmp_path / "dir")
+    assert [row["flags"] for row in rows] == [{"rule": rule} for rule in rules]
+    for row in rows:
+        found = cli_program.report("quantize", home / "model", "-o", tmp_path / "one", *settings, "--rule",
+                                   row["flags"]["rule"], to=tmp_path)
+        assert (row["score"], row["bits_per_weight"]) == (found["kld"]["tweaked"], found["bits_per_weight"])
+
+
+def test_memory_is_planned_for_all_trials_that_share_it(home, tmp_path):
+    """The first trial alone has room, and the second, which learns all codes, has not: neither is begun."""
+    settings = ["--method", "rtn", "--bits", 3, "--group-size", 16, "--tune", "norms", "--learn-codes", "--steps", 1,
+                "--dtype", "f32", "--device", "cpu", "--memory", "1700KB", "--calibration", home / "ids.safetensors"]
+    few, every = (cli_program.call("quantize", home / "model", "-o", tmp_path / "one", *settings, "--codes-of", codes)
+                  for codes in ("*.q_proj", "*"))
+    message = "even one block at a time"
+    assert few.returncode == 0 and every.returncode == 1 and message in every.stderr, (few, every)
+    both = cli_program.call("search", home / "model", "-o", tmp_path / "dir", *settings, "--grid", "codes-of=*.q_proj;*")
+    assert both.returncode == 1 and message in both.stderr and not (tmp_path / "dir" / "trials.jsonl").exists(), both
+
+
 def test_scored_by_a_reported_text(home, tmp_path):
     figures = cli_program.report("search", home / "model", "-o", tmp_path / "dir", "--method", "rtn", "--group-size", 16, "--tweak",
                                  "none", "--calibration", home / "ids.safetensors", "--grid", "bits=2,4", "--eval-text",
@@ -167,6 +192,9 @@ def test_scored_by_a_reported_text(home, tmp_path):
     (["--grid", "method=gptq,rtn", "--sweeps", 1], ["method rtn", "--sweeps: has no effect"]),
     (["--grid", "loss=mse"], ["--loss: has no effect with --tweak end-to-end"]),
     (["--grid", "lr=1e-3", "--score-reported"], ["--score-reported", "--eval-text"]),
+    (["--grid", "tune=norms,scales"], ["--grid tune=norms,scales", "'tune=norms;scales'", "--tune 'norms,scales'"]),
+    (["--grid", "rule=*=bits:2,group:8"], ["--grid rule=*=bits:2,group:8", "--rule '*=bits:2,group:8'"]),
+    (["--grid", "tune=norms;scales;"], ["a value is empty"]),
 ])
 def test_refused_before_any_work(options, words, home, tmp_path):
     finished = cli_program.call("search", home / "model", "-o", tmp_path / "dir", "--calibration",

@@ -9,7 +9,7 @@ import pytest
 import cli_models
 import cli_program
 
-GRID = ["--grid", "lr=1e-3,1e-2,5e-2", "--grid", "tune=norms,scales"]
+GRID = ["--grid", "lr=1e-3,1e-2,5e-2", "--grid", "tune=norms;scales"]
 
 
 @pytest.fixture(scope="module")

@@ -274,7 +274,8 @@ Job add_search(CLI::App& command) {
   command
       .add_option("--grid", choices->grid,
                   "NAME=VALUE,VALUE,...: an option of how to quantize or tweak, and what to try; repeatable, for all "
-                  "combinations")
+                  "combinations. Where values have commas, semicolons stand between them: "
+                  "'tune=norms;norms,scales'")
       ->required()
       ->allow_extra_args(false)
       ->group("Search");

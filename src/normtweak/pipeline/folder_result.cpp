@@ -30,10 +30,10 @@ class FolderResult : public ResultWriter {
 
   void write(const model::Decoder& decoder, const std::filesystem::path& output,
              const std::filesystem::path& copy) const override {
-    const bool is_same_format = &copy_format() == &format_;
-    save_checkpoint(original_, decoder, output, format_, is_same_format ? copy : std::filesystem::path());
+    save_checkpoint(original_, decoder, output, format_, copy);
   }
 
+  bool copy_has_format_of_result() const override { return &copy_format() == &format_; }
   std::int64_t copy_bytes(const model::Decoder& decoder) const override {
     return saved_bytes(original_, decoder, copy_format());
   }

@@ -85,6 +85,7 @@ class GgufResult : public ResultWriter {
     put_in_place(copy, resolve_output(output));
   }
 
+  bool copy_has_format_of_result() const override { return true; }
   std::int64_t copy_bytes(const model::Decoder& /*decoder*/) const override { return contents_.bytes(); }
   void write_copy(const model::Decoder& decoder, const std::filesystem::path& place) const override {
     write(decoder, place, {});

@@ -87,7 +87,7 @@ Judged judge_on_held_out(const model::Decoder& exact, const model::Decoder& unto
   judged.kept_tweaked = judged.verdict.accepted;
   if (unguarded && !judged.kept_tweaked && std::isfinite(judged.verdict.gain)) {
     judged.kept_tweaked = true;
-    judged.verdict.reason = tweak::unguarded_reason(before, after);
+    judged.verdict.reason = tweak::unguarded_reason(judged.verdict);
   }
   if (judged.kept_tweaked) {
     judged.kept = tweaked->model;

@@ -15,10 +15,10 @@ struct LoadedRun {
   RunResult result;  // what is known of it so far
 };
 
-// What `prepared` needs of memory; where it is to serve other runs as well, tuned_floats: the most that one of them
-// tunes.
-RunNeeds needs_of(const PreparedTweak& prepared, std::int64_t tuned_floats = 0);
+// What `prepared` needs of memory.
+RunNeeds needs_of(const PreparedTweak& prepared);
 
+// needs: of memory, those of `prepared` or of all runs that start from it.
 LoadedRun load_run(const PreparedTweak& prepared, const RunNeeds& needs, ProgressSink& progress);
 
 // prepared: as for load_run(), but for the output and the tweak, which must not need more than what it was given.

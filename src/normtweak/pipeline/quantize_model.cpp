@@ -36,7 +36,16 @@ void note_slow_rounding(const std::vector<PlannedLinear>& linears, c10::Device d
 
 }  // namespace
 
-QuantizedRun quantize_blocks(const PreparedQuantize& prepared, std::int64_t tuned_floats, ProgressSink& progress) {
+RunNeeds needs_of(const PreparedQuantize& prepared) {
+  const auto& [plan, linears] = prepared.planned;
+  auto needs = needs_to_quantize(plan, linears, prepared.options.tweak, prepared.calibration.size, prepared.external,
+                                 prepared.counts);
+  needs.rounds_outside = prepared.writer->rounds_outside();
+  needs.transforms = transform::find_transform(prepared.options.transform.name).apply != nullptr;
+  return needs;
+}
+
+QuantizedRun quantize_blocks(const PreparedQuantize& prepared, const RunNeeds& needs, ProgressSink& progress) {
   const auto& options = prepared.options;
   const auto& checkpoint = prepared.checkpoint;
   const auto& [plan, linears] = prepared.planned;
@@ -45,10 +54,6 @@ QuantizedRun quantize_blocks(const PreparedQuantize& prepared, std::int64_t tune
   QuantizedRun run = {.floats = {}, .text = {}, .start = {}, .quantized = {}, .result = prepared.result};
   auto& result = run.result;
 
-  auto needs = needs_to_quantize(plan, linears, options.tweak, calibration.size, prepared.external, prepared.counts);
-  needs.rounds_outside = prepared.writer->rounds_outside();
-  needs.transforms = transform::find_transform(options.transform.name).apply != nullptr;
-  needs.tuned_floats = std::max(needs.tuned_floats, tuned_floats);
   const auto memory = plan_run(checkpoint, options.compute, needs, available_memory(options.compute));
   if (const auto note = describe(memory); !note.empty()) progress.note(note);
   note_slow_rounding(linears, options.compute.device, progress);
@@ -82,22 +87,28 @@ RunResult tweak_and_save(const PreparedQuantize& prepared, const QuantizedRun& r
   const auto& processes = options.compute.processes;
   const auto& [floats, text, start, quantized, so_far] = run;
   auto result = so_far;
+  const bool becomes_result = writer.copy_has_format_of_result();
   std::optional<UntouchedCopy> copy;
   if (options.tweak.method != TweakMethod::none && processes.is_first()) {
     timed(result.seconds, "save", [&] {
       const auto kind = find_save_format(options.format).output;
       const auto whole = with_blocks(run.floats.exact, run.quantized);
-      copy.emplace(
-          untouched_place(options.output, kind), kind, [&] { return prepared.bytes + writer.copy_bytes(whole); },
-          [&writer, whole](const std::filesystem::path& place) { writer.write_copy(whole, place); },
-          options.compute.device, progress);
+      const auto place = untouched_place(options.output, kind);
+      const auto room = [&] {
+        const CopySizes sizes = {writer.copy_bytes(whole), prepared.bytes, becomes_result};
+        return room_for_copy(place, options.output, sizes);
+      };
+      const auto write = [&writer, whole](const std::filesystem::path& to) { writer.write_copy(whole, to); };
+      copy.emplace(place, kind, room, write, options.compute.device, progress);
     });
   }
   const auto tweaked = run_tweak(floats, start, quantized, text.split, options.tweak, &prepared.planned.plan, result,
                                  progress, processes);
   if (!processes.is_first()) return result;  // rank 0 judges and saves
   const auto save = [&](const model::Decoder& kept) {
-    writer.write(kept, options.output, copy ? copy->take_for(options.output) : std::filesystem::path());
+    if (copy) copy->wait();
+    const bool takes_copy = copy && becomes_result;
+    writer.write(kept, options.output, takes_copy ? copy->take_for(options.output) : std::filesystem::path());
   };
   finish(floats, quantized, tweaked, text, prepared.external,
          {writer.as_stored_outside(floats.exact), options.output, save}, result, progress);
@@ -106,7 +117,7 @@ RunResult tweak_and_save(const PreparedQuantize& prepared, const QuantizedRun& r
 }
 
 RunResult quantize_model(const PreparedQuantize& prepared, ProgressSink& progress) {
-  return tweak_and_save(prepared, quantize_blocks(prepared, 0, progress), progress);
+  return tweak_and_save(prepared, quantize_blocks(prepared, needs_of(prepared), progress), progress);
 }
 
 RunResult quantize_model(const QuantizeOptions& options, ProgressSink& progress) {

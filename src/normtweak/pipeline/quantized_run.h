@@ -1,5 +1,6 @@
 // A quantize run in two halves, so that several tweaks can start from what was quantized once.
 #pragma once
+#include "normtweak/pipeline/memory_plan.h"
 #include "normtweak/pipeline/prepare_quantize.h"
 #include "normtweak/pipeline/session.h"
 
@@ -14,8 +15,11 @@ struct QuantizedRun {
   RunResult result;          // what is known of it so far
 };
 
-// tuned_floats: reserve memory to tune so many, if that is more than the run's own tweak does.
-QuantizedRun quantize_blocks(const PreparedQuantize& prepared, std::int64_t tuned_floats, ProgressSink& progress);
+// What `prepared` needs of memory.
+RunNeeds needs_of(const PreparedQuantize& prepared);
+
+// needs: of memory, those of `prepared` or of all runs that start from it.
+QuantizedRun quantize_blocks(const PreparedQuantize& prepared, const RunNeeds& needs, ProgressSink& progress);
 
 // prepared: as for quantize_blocks(), but for the output and an end-to-end tweak or none.
 RunResult tweak_and_save(const PreparedQuantize& prepared, const QuantizedRun& run, ProgressSink& progress);

@@ -40,11 +40,13 @@ class ResultWriter {
   virtual model::Decoder as_stored_outside(model::Decoder decoder) const = 0;
 
   // decoder: the quantized version of the original. Created, or replaced, atomically. copy: beside the output, what
-  // write_copy() wrote; where its format is that of the result, it becomes the result, and only what differs is
-  // written. Empty: there is none.
+  // write_copy() wrote in the format of the result, which it becomes: only what differs is written. Empty: there is
+  // none.
   virtual void write(const model::Decoder& decoder, const std::filesystem::path& output,
                      const std::filesystem::path& copy) const = 0;
-  // The same in a form that keeps all codes, even if the result does not: from it the tweak can go on.
+  // The same in a form that keeps all codes, even if the result does not: from it the tweak can go on. The first says
+  // whether that form is the result's own.
+  virtual bool copy_has_format_of_result() const = 0;
   virtual std::int64_t copy_bytes(const model::Decoder& decoder) const = 0;
   virtual void write_copy(const model::Decoder& decoder, const std::filesystem::path& place) const = 0;
 };

@@ -65,4 +65,12 @@ RunNeeds needs_to_tweak(const model::Checkpoint& quantized, const TweakOptions& 
   return needs;
 }
 
+RunNeeds with_larger_tweak(RunNeeds needs, const RunNeeds& other) {
+  for (const auto need : {&RunNeeds::gradient_row_tokens, &RunNeeds::tuned_floats, &RunNeeds::learned_code_bytes,
+                          &RunNeeds::step_tokens}) {
+    needs.*need = std::max(needs.*need, other.*need);
+  }
+  return needs;
+}
+
 }  // namespace normtweak::pipeline

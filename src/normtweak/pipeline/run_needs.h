@@ -15,4 +15,8 @@ RunNeeds needs_to_quantize(const quantize::QuantizationPlan& plan, const std::ve
 RunNeeds needs_to_tweak(const model::Checkpoint& quantized, const TweakOptions& tweak, const TextSize& text,
                         const ExternalTokens& external, const TunableCounts& counts);
 
+// Those of `needs` for a run that also serves one with those of `other`, which is tweaked otherwise end to end: the
+// larger of each need that such a tweak has.
+RunNeeds with_larger_tweak(RunNeeds needs, const RunNeeds& other);
+
 }  // namespace normtweak::pipeline

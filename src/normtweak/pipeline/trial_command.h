@@ -1,8 +1,8 @@
 // The command that the trials of a search run: `quantize`, or `tweak` of a model that is quantized.
 #pragma once
-#include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <optional>
 
 #include "normtweak/pipeline/loaded_run.h"
@@ -43,11 +43,12 @@ class QuantizeTrials : public TrialCommand {
   void forget() override { run_.reset(); }
 
  private:
+  Json quantize_flags(Json flags) const;
   const QuantizedRun& quantized(const PreparedQuantize& prepared, const Json& flags, ProgressSink& progress);
 
   Grid grid_;
   OptionsOf<QuantizeOptions> options_of_;
-  std::int64_t tuned_floats_ = 0;    // the most that a trial tunes
+  std::map<Json, RunNeeds> needs_;   // of memory, of all trials that are quantized with the same flags
   std::optional<QuantizedRun> run_;  // of the last trial, if others can start from it
   Json run_flags_;                   // the flags that decided how it was quantized
 };
@@ -64,7 +65,7 @@ class TweakTrials : public TrialCommand {
 
  private:
   OptionsOf<TweakRunOptions> options_of_;
-  std::int64_t tuned_floats_ = 0;  // the most that a trial tunes
+  RunNeeds most_;  // that a tweak of a trial needs of memory
   std::optional<LoadedRun> run_;
   RunNeeds run_needs_;  // of its memory
 };

@@ -43,11 +43,9 @@ std::string output_name(const TweakRunOptions& options) {
 
 }  // namespace
 
-RunNeeds needs_of(const PreparedTweak& prepared, std::int64_t tuned_floats) {
-  auto needs = needs_to_tweak(prepared.quantized, prepared.options.tweak, prepared.calibration.size, prepared.external,
-                              prepared.counts);
-  needs.tuned_floats = std::max(needs.tuned_floats, tuned_floats);
-  return needs;
+RunNeeds needs_of(const PreparedTweak& prepared) {
+  return needs_to_tweak(prepared.quantized, prepared.options.tweak, prepared.calibration.size, prepared.external,
+                        prepared.counts);
 }
 
 LoadedRun load_run(const PreparedTweak& prepared, const RunNeeds& needs, ProgressSink& progress) {

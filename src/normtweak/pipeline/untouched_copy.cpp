@@ -14,6 +14,7 @@
 #include "normtweak/base/files/file.h"
 #include "normtweak/base/files/stale_outputs.h"
 #include "normtweak/base/files/temporary_path.h"
+#include "normtweak/base/files/writable.h"
 #include "normtweak/base/strings/library_messages.h"
 #include "normtweak/pipeline/preflight.h"
 
@@ -29,7 +30,22 @@ std::string unfinished_name(std::string name) {
   return at == std::string::npos ? std::string() : name.replace(at, kUntouched.size(), kUnfinished);
 }
 
+// Where a copy at `place` is moved to, to become the result at `output`: in the same folder, if nothing is there.
+// Otherwise empty.
+fs::path unfinished_place(const fs::path& place, const fs::path& output) {
+  const auto name = unfinished_name(place.filename().string());
+  if (name.empty() || place.parent_path() != resolve_output(output).parent_path()) return {};
+  auto taken = place.parent_path() / name;
+  std::error_code error;
+  return fs::exists(fs::symlink_status(taken, error)) ? fs::path() : taken;
+}
+
 }  // namespace
+
+std::int64_t room_for_copy(const fs::path& place, const fs::path& output, const CopySizes& sizes) {
+  const bool is_moved = sizes.becomes_result && !unfinished_place(place, output).empty();
+  return sizes.copy + (is_moved || !on_one_disk(place, output) ? 0 : sizes.result);
+}
 
 fs::path untouched_place(const fs::path& output, OutputKind kind) {
   auto place = resolve_output(output);
@@ -80,12 +96,10 @@ void UntouchedCopy::wait() {
 
 fs::path UntouchedCopy::take_for(const fs::path& output) {
   wait();
-  if (place_.empty() || place_.parent_path() != resolve_output(output).parent_path()) return {};
-  const auto name = unfinished_name(place_.filename().string());
-  if (name.empty()) return {};
-  const auto taken = place_.parent_path() / name;
+  if (place_.empty()) return {};
+  const auto taken = unfinished_place(place_, output);
+  if (taken.empty()) return {};
   std::error_code error;
-  if (fs::exists(fs::symlink_status(taken, error))) return {};  // whatever it is
   fs::rename(place_, taken, error);
   if (error) return {};  // it may be gone: the result is written without it
   place_ = taken;

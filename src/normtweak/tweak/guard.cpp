@@ -81,7 +81,8 @@ Verdict judge(const std::vector<double>& untouched, const std::vector<double>& t
   const auto rows = std::ssize(untouched);
   verdict.accepted = exceeds_error(verdict);
   add_wanted_rows(verdict, rows);
-  verdict.reason = finding(verdict, rows) + conclusion(verdict, rows);
+  verdict.found = finding(verdict, rows);
+  verdict.reason = verdict.found + conclusion(verdict, rows);
   return verdict;
 }
 
@@ -92,14 +93,14 @@ Verdict judge_unchosen(const std::vector<double>& untouched, const std::vector<d
   add_wanted_rows(verdict, rows);
   auto help = advice(verdict, rows);
   if (help.empty()) help = "; a text of more rows has more to learn from and to choose by";
-  verdict.reason = fmt::format("{} over {}; with the best of them ({}), {}{}", kNoneBetter, counted(select_rows, "row"),
-                               name, finding(verdict, rows), help);
+  verdict.found = fmt::format("{} over {}; with the best of them ({}), {}", kNoneBetter, counted(select_rows, "row"),
+                              name, finding(verdict, rows));
+  verdict.reason = verdict.found + help;
   return verdict;
 }
 
-std::string unguarded_reason(const std::vector<double>& untouched, const std::vector<double>& tweaked) {
-  const auto found = finding(measure(untouched, tweaked), std::ssize(untouched));
-  return fmt::format("{}; the tweaked state is saved without the guard's consent (--unguarded)", found);
+std::string unguarded_reason(const Verdict& verdict) {
+  return fmt::format("{}; the tweaked state is saved without the guard's consent (--unguarded)", verdict.found);
 }
 
 }  // namespace normtweak::tweak

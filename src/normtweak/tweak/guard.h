@@ -14,6 +14,7 @@ struct Verdict {
   // If a gain was found within two standard errors: about how many rows would likely confirm one of this size, since
   // the error falls with the root of their number. 0 otherwise.
   std::int64_t wanted_rows = 0;
+  std::string found;   // what the rows say, without what follows from it
   std::string reason;  // one sentence: what was found, what was kept, and what may help
 };
 
@@ -21,7 +22,7 @@ struct Verdict {
 // gain exceeds two standard errors.
 Verdict judge(const std::vector<double>& untouched, const std::vector<double>& tweaked);
 
-// How the reason begins where no candidate won on the rows that choose.
+// How what was found begins where no candidate won on the rows that choose.
 inline constexpr std::string_view kNoneBetter = "no candidate was better than the untouched state";
 
 // The same figures for a state that lost to the untouched one on the `select_rows` rows that choose, and so is not
@@ -29,7 +30,7 @@ inline constexpr std::string_view kNoneBetter = "no candidate was better than th
 Verdict judge_unchosen(const std::vector<double>& untouched, const std::vector<double>& tweaked, std::string_view name,
                        std::int64_t select_rows);
 
-// The reason of a state that is saved without the guard's consent: what the rows say, and that they were not asked.
-std::string unguarded_reason(const std::vector<double>& untouched, const std::vector<double>& tweaked);
+// The reason of a state that is saved though `verdict` does not accept it: what was found, and that it did not count.
+std::string unguarded_reason(const Verdict& verdict);
 
 }  // namespace normtweak::tweak

@@ -77,6 +77,12 @@ bool lies_in(const fs::path& folder, const fs::path& path) {
   return std::ranges::mismatch(folder, path).in1 == folder.end();
 }
 
+bool on_one_disk(const fs::path& target, const fs::path& other) {
+  struct stat one = {}, two = {};
+  return ::stat(nearest_existing(resolve_output(target)).c_str(), &one) != 0 ||
+         ::stat(nearest_existing(resolve_output(other)).c_str(), &two) != 0 || one.st_dev == two.st_dev;
+}
+
 void check_room(const fs::path& target, std::int64_t bytes) {
   const auto full = resolve_output(target);
   remove_stale_outputs(full);

@@ -16,6 +16,9 @@ void check_folder_target(const std::filesystem::path& target);
 // Whether `path` is the folder or inside it. Both as returned by resolve_output().
 bool lies_in(const std::filesystem::path& folder, const std::filesystem::path& path);
 
+// Whether both are, or would be created, on one disk. true if that is not known.
+bool on_one_disk(const std::filesystem::path& target, const std::filesystem::path& other);
+
 // Throws Error if the disk of `target` has less than `bytes` free, after removing what killed runs with the same target
 // left there.
 void check_room(const std::filesystem::path& target, std::int64_t bytes);
