@@ -13,6 +13,10 @@ import ctypes
 import re
 import time
 
+import packages
+
+packages.need("gguf", "llama_cpp", "numpy", "safetensors", "torch", "transformers")
+
 import gguf
 import numpy
 from safetensors.torch import load_file
