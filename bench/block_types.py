@@ -12,6 +12,10 @@ import ctypes
 import os
 import pathlib
 
+import packages
+
+packages.need("gguf", "numpy", "safetensors", "torch", "transformers")
+
 import gguf
 import numpy
 import torch

@@ -25,6 +25,10 @@ sys.path.insert(0, str(ROOT / "tests" / "oracles"))
 os.environ.setdefault("NORMTWEAK", str(ROOT / "build" / "normtweak"))
 os.environ.update(HF_DATASETS_OFFLINE="1", HF_HUB_OFFLINE="1", TQDM_DISABLE="1")
 
+import packages
+
+packages.need("lm_eval", "safetensors", "tokenizers", "torch", "transformers")
+
 import choice_rows  # noqa: E402: these read the environment
 import cli_models  # noqa: E402
 import lm_eval  # noqa: E402

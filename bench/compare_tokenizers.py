@@ -15,6 +15,10 @@ import time
 os.environ["RAYON_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import packages
+
+packages.need("tiktoken", "tokenizers")
+
 import tiktoken  # noqa: E402
 from tiktoken.load import load_tiktoken_bpe  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402: it reads these when it is loaded

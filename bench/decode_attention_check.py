@@ -13,6 +13,10 @@ import sys
 import time
 from pathlib import Path
 
+import packages
+
+packages.need("torch")
+
 import torch
 
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "normtweak" / "model" / "decode_attention_kernel.cpp"

@@ -16,7 +16,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import packages
 import program
+
+packages.need("llama_cpp", "numpy", "tokenizers")
 
 import llama_library
 

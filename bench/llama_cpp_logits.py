@@ -17,7 +17,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+import packages
 import program
+
+packages.need("gguf", "llama_cpp", "numpy", "safetensors", "torch", "transformers")
+
 import torch
 import transformers
 from safetensors.torch import save_file

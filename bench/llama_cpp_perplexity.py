@@ -14,6 +14,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import packages
+
+packages.need("gguf", "llama_cpp", "numpy")
+
 import gguf
 import numpy
 

@@ -15,6 +15,10 @@ import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import packages
+
+packages.need("gguf", "llama_cpp", "numpy", "safetensors", "torch", "transformers")
+
 import gguf
 import numpy
 from safetensors.torch import load_file

@@ -9,6 +9,10 @@ the F64 sum; of the Hessian also the mean over its diagonal, whose sign shows a 
 """
 import time
 
+import packages
+
+packages.need("torch")
+
 import torch
 
 

@@ -15,6 +15,10 @@ import subprocess
 import tempfile
 import time
 
+import packages
+
+packages.need("gguf", "numpy", "safetensors", "xxhash")
+
 import gguf
 import numpy
 import xxhash

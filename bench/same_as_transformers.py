@@ -26,7 +26,11 @@ import shutil
 import sys
 from pathlib import Path
 
+import packages
 import program
+
+packages.need("compressed_tensors", "gguf", "safetensors", "torch", "transformers")
+
 import torch
 import transformers
 from float_export import export_float

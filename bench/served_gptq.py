@@ -15,6 +15,10 @@ from pathlib import Path
 
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
 
+import packages
+
+packages.need("compressed_tensors", "datasets", "llmcompressor", "safetensors", "torch", "transformers")
+
 import torch
 import transformers
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme

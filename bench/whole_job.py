@@ -21,6 +21,10 @@ import sys
 import time
 from pathlib import Path
 
+import packages
+
+packages.need("torch")
+
 import torch
 
 from program import ROOT, Failure, Program

@@ -10,6 +10,10 @@ ones: groups of 64, the first 96 output channels of a few linears, H from the fi
 import pathlib
 import sys
 
+import packages
+
+packages.need("numpy", "safetensors", "torch", "transformers")
+
 import numpy as np
 import torch
 from safetensors.torch import load_file
