@@ -2,6 +2,8 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include <utility>
+
 #include "normtweak/base/device/finite.h"
 #include "normtweak/base/error.h"
 #include "normtweak/base/strings/wording.h"
@@ -72,7 +74,7 @@ class BlockRun {
       check_finite(target, index, passes_.type);
     }
     auto block = options_.plan != nullptr ? quantize(*floats) : *start_.blocks.get(index);
-    if (float_stream_) float_stream_->set(float_stream_->through(*floats));
+    if (float_stream_) advance_float_stream(*floats);
     if (options_.layerwise) {
       block = tweak_block(std::move(block), options_.layerwise->float_stream ? float_stream_->hidden() : target);
     }
@@ -103,20 +105,27 @@ class BlockRun {
     return counts;
   }
 
+  // The passes that observed its last place may have gone through to its end.
+  void advance_float_stream(const model::Block& floats) {
+    auto output = std::exchange(float_output_, {});
+    float_stream_->set(output.defined() ? std::move(output) : float_stream_->through(floats));
+  }
+
   // Norms and biases, and what stays float, are those that the result's readers will see.
   model::Block quantize(const model::Block& floats) {
     const auto weights = counts_of(floats.index);
     const auto stored = result_.decoder.config.stored_type;
+    const bool transforms = transform::find_transform(options_.transform.name).apply != nullptr;
     const BlockStreams streams = {.quantized = stream_,
                                   .exact = corrects_drift_ ? &*float_stream_ : nullptr,
                                   .weights = weights,
                                   .first_row = first_row_,
-                                  .keeps_places = options_.keeps_places};
+                                  .keeps_places = options_.keeps_places,
+                                  .finishes_exact = !transforms && keeps_norms(floats, stored)};
     const auto exact = exact_.blocks.get(floats.index);
     auto passes = with_stored_norms(floats, stored);
-    auto block = transform::find_transform(options_.transform.name).apply == nullptr
-                     ? quantize_as_planned(passes, *exact, streams)
-                     : quantize_transformed(passes, *exact, streams);
+    auto block =
+        transforms ? quantize_transformed(passes, *exact, streams) : quantize_as_planned(passes, *exact, streams);
     return with_stored_floats(std::move(block), stored);
   }
 
@@ -133,6 +142,7 @@ class BlockRun {
     BlockFindings findings;
     auto block = quantize_block(passes, exact, streams, *options_.plan, options_.processes, findings);
     scarce_.add(findings.scarce);
+    float_output_ = std::move(findings.exact_output);
     if (findings.rounding) result_.rounded.push_back(*findings.rounding);
     return block;
   }
@@ -161,6 +171,7 @@ class BlockRun {
   std::vector<quantize::BlockTokenWeights> token_weights_;  // one per block; empty if all tokens have equal weight
   Stream stream_;
   std::optional<Stream> float_stream_;
+  at::Tensor float_output_;  // what leaves the block in it, if the block was quantized with a pass to its end
   ScarceExperts scarce_;
   BlockwiseResult result_;
 };

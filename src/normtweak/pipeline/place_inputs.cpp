@@ -6,17 +6,18 @@ namespace normtweak::pipeline {
 
 std::map<model::Place, model::Seen> inputs_at(model::PlaceKind kind, const model::Block& block,
                                               const at::Tensor& hidden, model::BlockContext context,
-                                              const model::Seen* from) {
+                                              const model::Seen* from, at::Tensor* output) {
   std::map<model::Place, model::Seen> found;
   // Experts come one after the other, and behind the router, which reads its input at a place of the same kind.
-  const bool is_last = !block.facts.experts || kind < model::PlaceKind::mlp;
+  const bool is_last = output == nullptr && (!block.facts.experts || kind < model::PlaceKind::mlp);
   context.tap = [&](const model::Seen& seen) {
     if (seen.linear != nullptr || seen.place.kind != kind) return false;
     found[seen.place] = seen;
     return is_last;
   };
   context.from = from;
-  forward(block, hidden, context);
+  auto left = forward(block, hidden, context);
+  if (output != nullptr) *output = std::move(left);
   return found;
 }
 

@@ -1,6 +1,7 @@
 #include "normtweak/pipeline/quantize_block.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/eye.h>
 
 #include <algorithm>
@@ -54,14 +55,15 @@ struct HalfSums {
 // Where passes through the two streams have got to.
 struct Reached {
   ReachedPlaces quantized, exact;
+  at::Tensor exact_output = {};  // that of the float block, once its passes go to its end
 };
 
-// The inputs at the places of a kind, for rows of a stream whose first is given.
+// The inputs at the places of a kind, for rows of a stream whose first is given. output: as for inputs_at().
 std::map<model::Place, model::Seen> pass_on(model::PlaceKind kind, const model::Block& block, const at::Tensor& hidden,
                                             const model::BlockContext& context, std::int64_t first_row, bool keeps,
-                                            ReachedPlaces& reached) {
+                                            ReachedPlaces& reached, at::Tensor* output) {
   const auto last = reached.find(first_row);
-  auto found = inputs_at(kind, block, hidden, context, last == reached.end() ? nullptr : &last->second);
+  auto found = inputs_at(kind, block, hidden, context, last == reached.end() ? nullptr : &last->second, output);
   const auto whole = found.find({.kind = kind});  // not there if all inputs are experts'
   if (keeps && whole != found.end() && kind != model::PlaceKind::mlp_down) {
     reached[first_row] = {.place = whole->first, .input = whole->second.input, .stream = whole->second.stream};
@@ -81,13 +83,19 @@ void add_rows(std::map<model::Place, HalfSums>& sums, model::PlaceKind kind, con
   if (begin >= end) return;
   const auto rows = [&](const at::Tensor& all) { return all.slice(0, begin, end, step); };
   const auto& weights = streams.weights[static_cast<std::size_t>(kind)];
-  const auto inputs = [&](const Stream& stream, const model::Block& block, ReachedPlaces& so_far_reached) {
+  const auto inputs = [&](const Stream& stream, const model::Block& block, ReachedPlaces& so_far_reached,
+                          at::Tensor* output) {
     return pass_on(kind, block, rows(stream.hidden()), streams.quantized.context(), begin, streams.keeps_places,
-                   so_far_reached);
+                   so_far_reached, output);
   };
-  const auto found = inputs(streams.quantized, so_far, reached.quantized);
-  const auto wanted =
-      streams.exact == nullptr ? std::map<model::Place, model::Seen>() : inputs(*streams.exact, passes, reached.exact);
+  const auto found = inputs(streams.quantized, so_far, reached.quantized, nullptr);
+  std::map<model::Place, model::Seen> wanted;
+  if (streams.exact != nullptr) {
+    at::Tensor output;
+    const bool finishes = reached.exact_output.defined();
+    wanted = inputs(*streams.exact, passes, reached.exact, finishes ? &output : nullptr);
+    if (finishes) rows(reached.exact_output).copy_(output);
+  }
   for (auto& [place, sum] : sums) {
     const auto seen = found.find(place);
     if (seen == found.end()) continue;  // no token reached this expert
@@ -166,6 +174,9 @@ std::map<model::Place, Observed> observe(model::PlaceKind kind, const Columns& c
       const auto residual = drifts && adds_to_stream(place, context.config->topology) ? hidden.size(-1) : 0;
       half.emplace(place, HalfSums{{in, hidden.device()}, {drifts ? in : 0, residual, hidden.device()}});
     }
+  }
+  if (with_drift && streams.finishes_exact && kind == model::PlaceKind::mlp_down) {
+    reached.exact_output = at::empty_like(hidden);
   }
   streams.quantized.in_parts([&](std::int64_t begin, std::int64_t count) {
     for (std::int64_t half = 0; half < halves; ++half) {
@@ -279,6 +290,7 @@ model::Block quantize_block(const model::Block& passes, const model::Block& exac
       so_far.linears[part].linear.input_quantizer = linear.input_quantizer;
     }
   }
+  findings.exact_output = reached.exact_output;
   const auto learned = learned_roundings(quantized, plan);
   if (std::ranges::none_of(learned, &std::optional<quantize::LinearPlan>::has_value)) return quantized;
   const auto report = learn_rounding(quantized, passes, so_far, exact, learned, streams, processes);

@@ -18,6 +18,7 @@ struct BlockStreams {
   const quantize::BlockTokenWeights& weights;  // token weights in the sums over the inputs
   std::int64_t first_row = 0;                  // index in the whole text of this process's first row
   bool keeps_places = false;                   // each pass goes on where the last one of its rows ended
+  bool finishes_exact = false;                 // the float model's last pass goes on to the block's end
 };
 
 // Linears of experts that too few tokens reached.
@@ -32,6 +33,8 @@ struct ScarceExperts {
 struct BlockFindings {
   ScarceExperts scarce;
   std::optional<quantize::SignRoundReport> rounding;  // if a linear's method learns it
+  at::Tensor exact_output = {};  // f32 like its input: what leaves the float block in the float model; undefined if no
+                                 // pass went to its end
 };
 
 // Returns the block with the linears that the plan names quantized, and everything else as in `exact`. passes: the

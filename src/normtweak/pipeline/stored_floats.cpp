@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/isfinite.h>
 
+#include <algorithm>
 #include <set>
 
 #include "normtweak/base/device/device.h"
@@ -54,6 +55,17 @@ model::Block with_stored_norms(model::Block block, at::ScalarType type) {
   for (auto& [role, norm] : block.norms) norm = with_stored_floats(std::move(norm), type);
   for (auto& part : block.linears) round_to(part.linear.bias, type);
   return block;
+}
+
+bool keeps_norms(const model::Block& block, at::ScalarType type) {
+  const auto kept = [type](const at::Tensor& values) {
+    auto stored = values;
+    round_to(stored, type);
+    return !values.defined() || stored.equal(values);
+  };
+  return std::ranges::all_of(block.norms,
+                             [&](const auto& part) { return kept(part.norm.weight) && kept(part.norm.bias); }) &&
+         std::ranges::all_of(block.linears, [&](const auto& part) { return kept(part.linear.bias); });
 }
 
 model::Block with_stored_floats(model::Block block, at::ScalarType type) {

@@ -21,6 +21,9 @@ model::Block with_stored_norms(model::Block block, at::ScalarType type);
 model::Block with_stored_floats(model::Block block, at::ScalarType type);
 model::Norm with_stored_floats(model::Norm norm, at::ScalarType type);
 
+// Whether norms and biases of a block are the same when they are stored so.
+bool keeps_norms(const model::Block& block, at::ScalarType type);
+
 // The same for everything outside the blocks. The embedding, positions and a float head are copied.
 model::Decoder with_stored_outside(model::Decoder decoder, at::ScalarType type);
 
