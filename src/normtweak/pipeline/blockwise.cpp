@@ -116,12 +116,14 @@ class BlockRun {
     const auto weights = counts_of(floats.index);
     const auto stored = result_.decoder.config.stored_type;
     const bool transforms = transform::find_transform(options_.transform.name).apply != nullptr;
-    const BlockStreams streams = {.quantized = stream_,
-                                  .exact = corrects_drift_ ? &*float_stream_ : nullptr,
-                                  .weights = weights,
-                                  .first_row = first_row_,
-                                  .keeps_places = options_.keeps_places,
-                                  .finishes_exact = !transforms && keeps_norms(floats, stored)};
+    const BlockStreams streams = {
+        .quantized = stream_,
+        .exact = corrects_drift_ ? &*float_stream_ : nullptr,
+        .weights = weights,
+        .first_row = first_row_,
+        .keeps_places = options_.keeps_places,
+        // Its output is then held beside what the places are summed up in.
+        .finishes_exact = options_.keeps_places && !transforms && keeps_norms(floats, stored)};
     const auto exact = exact_.blocks.get(floats.index);
     auto passes = with_stored_norms(floats, stored);
     auto block =
