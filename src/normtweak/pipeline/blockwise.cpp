@@ -78,7 +78,8 @@ class BlockRun {
     if (options_.layerwise) {
       block = tweak_block(std::move(block), options_.layerwise->float_stream ? float_stream_->hidden() : target);
     }
-    stream_.set(stream_.through(block));  // rerun with the tweaked norms
+    auto output = std::exchange(output_, {});
+    stream_.set(output.defined() ? std::move(output) : stream_.through(block));  // rerun with the tweaked norms
     check_finite(stream_.hidden(), index, passes_.type);
     result_.decoder.blocks.put(index, std::make_shared<const model::Block>(std::move(block)));
   }
@@ -116,19 +117,19 @@ class BlockRun {
     const auto weights = counts_of(floats.index);
     const auto stored = result_.decoder.config.stored_type;
     const bool transforms = transform::find_transform(options_.transform.name).apply != nullptr;
-    const BlockStreams streams = {
-        .quantized = stream_,
-        .exact = corrects_drift_ ? &*float_stream_ : nullptr,
-        .weights = weights,
-        .first_row = first_row_,
-        .keeps_places = options_.keeps_places,
-        // Its output is then held beside what the places are summed up in.
-        .finishes_exact = options_.keeps_places && !transforms && keeps_norms(floats, stored)};
+    const BlockStreams streams = {.quantized = stream_,
+                                  .exact = corrects_drift_ ? &*float_stream_ : nullptr,
+                                  .weights = weights,
+                                  .first_row = first_row_,
+                                  .keeps_places = options_.keeps_places,
+                                  .final_norms = !transforms && keeps_norms(floats, stored)};
     const auto exact = exact_.blocks.get(floats.index);
     auto passes = with_stored_norms(floats, stored);
     auto block =
         transforms ? quantize_transformed(passes, *exact, streams) : quantize_as_planned(passes, *exact, streams);
-    return with_stored_floats(std::move(block), stored);
+    block = with_stored_floats(std::move(block), stored);
+    if (!options_.layerwise) output_ = pass_to_end(block, streams, std::exchange(reached_, {}));
+    return block;
   }
 
   model::Block quantize_transformed(const model::Block& passes, const model::Block& exact,
@@ -145,6 +146,7 @@ class BlockRun {
     auto block = quantize_block(passes, exact, streams, *options_.plan, options_.processes, findings);
     scarce_.add(findings.scarce);
     float_output_ = std::move(findings.exact_output);
+    reached_ = std::move(findings.reached);
     if (findings.rounding) result_.rounded.push_back(*findings.rounding);
     return block;
   }
@@ -173,7 +175,9 @@ class BlockRun {
   std::vector<quantize::BlockTokenWeights> token_weights_;  // one per block; empty if all tokens have equal weight
   Stream stream_;
   std::optional<Stream> float_stream_;
-  at::Tensor float_output_;  // what leaves the block in it, if the block was quantized with a pass to its end
+  // Of the block that was just quantized, where the passes that observed it have got so far.
+  ReachedPlaces reached_;
+  at::Tensor output_, float_output_;  // what leaves it in the two streams
   ScarceExperts scarce_;
   BlockwiseResult result_;
 };

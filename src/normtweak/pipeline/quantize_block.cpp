@@ -64,8 +64,9 @@ std::map<model::Place, model::Seen> pass_on(model::PlaceKind kind, const model::
                                             ReachedPlaces& reached, at::Tensor* output) {
   const auto last = reached.find(first_row);
   auto found = inputs_at(kind, block, hidden, context, last == reached.end() ? nullptr : &last->second, output);
-  const auto whole = found.find({.kind = kind});  // not there if all inputs are experts'
-  if (keeps && whole != found.end() && kind != model::PlaceKind::mlp_down) {
+  const auto whole = found.find({.kind = kind});         // not there if all inputs are experts'
+  if (kind == model::PlaceKind::mlp_down) return found;  // its input is wide, and little is left behind it
+  if (keeps && whole != found.end()) {
     reached[first_row] = {.place = whole->first, .input = whole->second.input, .stream = whole->second.stream};
   } else {
     reached.erase(first_row);
@@ -95,6 +96,7 @@ void add_rows(std::map<model::Place, HalfSums>& sums, model::PlaceKind kind, con
     const bool finishes = reached.exact_output.defined();
     wanted = inputs(*streams.exact, passes, reached.exact, finishes ? &output : nullptr);
     if (finishes) rows(reached.exact_output).copy_(output);
+    if (kind == model::PlaceKind::mlp_down) reached.exact.erase(begin);
   }
   for (auto& [place, sum] : sums) {
     const auto seen = found.find(place);
@@ -156,8 +158,18 @@ void check_finite(const Observed& observed, int block, at::ScalarType type) {
   }
 }
 
-// For drift correction, even and odd rows are kept apart. Parity counts rows of the whole text, independent of the
-// number of processes.
+// Calls work(half, first row, end, step) for the rows of each part of the text. For drift correction, even and odd rows
+// are kept apart. Parity counts rows of the whole text, independent of the number of processes.
+template <class Work>
+void in_halves(const BlockStreams& streams, const Work& work) {
+  const std::int64_t halves = streams.exact != nullptr ? 2 : 1;
+  streams.quantized.in_parts([&](std::int64_t begin, std::int64_t count) {
+    for (std::int64_t half = 0; half < halves; ++half) {
+      work(static_cast<std::size_t>(half), begin + (streams.first_row + begin + half) % halves, begin + count, halves);
+    }
+  });
+}
+
 std::map<model::Place, Observed> observe(model::PlaceKind kind, const Columns& columns, const model::Block& passes,
                                          const model::Block& so_far, const BlockStreams& streams,
                                          const InputQuantizers& rounding, Reached& reached,
@@ -175,15 +187,12 @@ std::map<model::Place, Observed> observe(model::PlaceKind kind, const Columns& c
       half.emplace(place, HalfSums{{in, hidden.device()}, {drifts ? in : 0, residual, hidden.device()}});
     }
   }
-  if (with_drift && streams.finishes_exact && kind == model::PlaceKind::mlp_down) {
+  // Then held beside the sums, so it takes the memory that places take as well.
+  if (with_drift && streams.keeps_places && streams.final_norms && kind == model::PlaceKind::mlp_down) {
     reached.exact_output = at::empty_like(hidden);
   }
-  streams.quantized.in_parts([&](std::int64_t begin, std::int64_t count) {
-    for (std::int64_t half = 0; half < halves; ++half) {
-      const auto first = begin + (streams.first_row + begin + half) % halves;
-      add_rows(sums[static_cast<std::size_t>(half)], kind, passes, so_far, streams, rounding, reached, first,
-               begin + count, halves);
-    }
+  in_halves(streams, [&](std::size_t half, std::int64_t first, std::int64_t end, std::int64_t step) {
+    add_rows(sums[half], kind, passes, so_far, streams, rounding, reached, first, end, step);
   });
   std::map<model::Place, Observed> all;
   for (const auto& [place, in] : columns) {
@@ -253,6 +262,13 @@ quantize::SignRoundReport learn_rounding(model::Block& quantized, const model::B
   return report;
 }
 
+// Linears that stay float are rounded to the dtype in which they are stored, which the passes have not seen.
+bool is_final_before_mlp(const model::Block& quantized) {
+  return std::ranges::all_of(quantized.linears, [](const auto& part) {
+    return part.place().kind >= model::PlaceKind::mlp || weights::is_quantized(part.linear.weight);
+  });
+}
+
 }  // namespace
 
 void ScarceExperts::add(const ScarceExperts& others) {
@@ -292,10 +308,28 @@ model::Block quantize_block(const model::Block& passes, const model::Block& exac
   }
   findings.exact_output = reached.exact_output;
   const auto learned = learned_roundings(quantized, plan);
-  if (std::ranges::none_of(learned, &std::optional<quantize::LinearPlan>::has_value)) return quantized;
+  if (std::ranges::none_of(learned, &std::optional<quantize::LinearPlan>::has_value)) {
+    if (streams.final_norms && is_final_before_mlp(quantized)) findings.reached = std::move(reached.quantized);
+    return quantized;
+  }
   const auto report = learn_rounding(quantized, passes, so_far, exact, learned, streams, processes);
   findings.rounding = report;
   return quantized;
+}
+
+at::Tensor pass_to_end(const model::Block& quantized, const BlockStreams& streams, ReachedPlaces reached) {
+  if (reached.empty()) return streams.quantized.through(quantized);
+  const auto& hidden = streams.quantized.hidden();
+  const auto output = at::empty_like(hidden);
+  auto context = streams.quantized.context();
+  in_halves(streams, [&](std::size_t, std::int64_t first, std::int64_t end, std::int64_t step) {
+    if (first >= end) return;
+    const auto from = reached.find(first);
+    context.from = from == reached.end() ? nullptr : &from->second;
+    output.slice(0, first, end, step).copy_(forward(quantized, hidden.slice(0, first, end, step), context));
+    if (from != reached.end()) reached.erase(from);
+  });
+  return output;
 }
 
 }  // namespace normtweak::pipeline

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "normtweak/base/processes/processes.h"
+#include "normtweak/pipeline/place_inputs.h"
 #include "normtweak/pipeline/stream.h"
 #include "normtweak/quantize/plan.h"
 #include "normtweak/quantize/signround.h"
@@ -18,7 +19,8 @@ struct BlockStreams {
   const quantize::BlockTokenWeights& weights;  // token weights in the sums over the inputs
   std::int64_t first_row = 0;                  // index in the whole text of this process's first row
   bool keeps_places = false;                   // each pass goes on where the last one of its rows ended
-  bool finishes_exact = false;                 // the float model's last pass goes on to the block's end
+  bool final_norms = false;                    // the result's norms and biases are those of the passes, which may go on
+                                               // to the block's end
 };
 
 // Linears of experts that too few tokens reached.
@@ -35,6 +37,7 @@ struct BlockFindings {
   std::optional<quantize::SignRoundReport> rounding;  // if a linear's method learns it
   at::Tensor exact_output = {};  // f32 like its input: what leaves the float block in the float model; undefined if no
                                  // pass went to its end
+  ReachedPlaces reached = {};    // for pass_to_end(); empty if the block is to pass from its input
 };
 
 // Returns the block with the linears that the plan names quantized, and everything else as in `exact`. passes: the
@@ -43,5 +46,8 @@ struct BlockFindings {
 model::Block quantize_block(const model::Block& passes, const model::Block& exact, const BlockStreams& streams,
                             const quantize::QuantizationPlan& plan, const Processes& processes,
                             BlockFindings& findings);
+
+// What leaves the quantized block in the quantized model, f32 like its input. reached: of the findings; used up.
+at::Tensor pass_to_end(const model::Block& quantized, const BlockStreams& streams, ReachedPlaces reached);
 
 }  // namespace normtweak::pipeline
