@@ -46,7 +46,7 @@ at::Tensor ideal_codes(const weights::Weight& weight, const at::Tensor& floats, 
 
 // Real numbers in place of codes → positions, which go on in line beyond the ends of a curve.
 at::Tensor positions_of(const CodeGrid& grid, const at::Tensor& values) {
-  if (!grid.codes.defined()) return values;
+  if (!grid.codes.defined()) return values - grid.first;
   const auto codes = grid.codes.to(at::kFloat);
   const auto gaps = codes.diff();
   const auto below = at::bucketize(values, codes, /*out_int32=*/true).sub_(1).clamp_(0, gaps.size(0) - 1);
@@ -66,14 +66,12 @@ bool has_code_grid(const weights::Weight& weight) {
 
 CodeGrid code_grid(const weights::Weight& weight) {
   const auto* block = std::get_if<weights::BlockWeight>(&weight);
-  if (block == nullptr) return {.points = {0, (1 << std::get<weights::AffineWeight>(weight).bits) - 1}};
+  if (block == nullptr) return {.points = 1 << std::get<weights::AffineWeight>(weight).bits};
   const auto& type = type_of(*block);
-  if (type.curve.empty()) {
-    return {.points = {weights::kBlockZero + type.codes.lowest, weights::kBlockZero + type.codes.highest}};
-  }
+  if (type.curve.empty()) return {.points = type.code_count(), .first = weights::kBlockZero + type.codes.lowest};
   std::vector<std::int64_t> codes;
   for (const auto value : type.curve) codes.push_back(weights::kBlockZero + value);
-  return {.points = {0, type.code_count() - 1},
+  return {.points = type.code_count(),
           .codes = at::tensor(codes, at::TensorOptions(at::kByte)).to(block->codes.device())};
 }
 
@@ -88,11 +86,12 @@ const at::Tensor& codes_of(const weights::Weight& weight) {
 }
 
 at::Tensor points_of(const CodeGrid& grid, const at::Tensor& codes) {
-  return grid.codes.defined() ? at::bucketize(codes, grid.codes, /*out_int32=*/true) : codes;
+  if (grid.codes.defined()) return at::bucketize(codes, grid.codes, /*out_int32=*/true);
+  return codes - grid.first;
 }
 
 at::Tensor codes_at(const CodeGrid& grid, const at::Tensor& points) {
-  if (!grid.codes.defined()) return points.to(at::kByte);
+  if (!grid.codes.defined()) return (points + grid.first).to(at::kByte);
   return grid.codes.index_select(0, points.flatten().to(at::kInt)).view(points.sizes());
 }
 

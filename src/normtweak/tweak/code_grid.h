@@ -1,7 +1,8 @@
 // The grid that a weight's codes lie on: which integers they may be, and where the float weight lies between them.
 //
-// Positions count the points of the grid. On most grids these are the codes themselves. IQ4_NL and IQ4_XS have a curve,
-// whose points lie at different distances; between two of them a position is linear in the value.
+// Positions count the points of the grid from 0 on, which are all codes between the lowest and the highest one. IQ4_NL
+// and IQ4_XS have a curve, whose points lie at different distances; between two of them a position is linear in the
+// value.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -11,8 +12,9 @@
 namespace normtweak::tweak {
 
 struct CodeGrid {
-  weights::IntegerRange points;  // where a position may round to
-  at::Tensor codes = {};         // u8 [points], ascending: the code of each point, from 0 on; undefined: itself
+  int points = 0;         // how many there are
+  int first = 0;          // the code of the first one, which those of the others follow
+  at::Tensor codes = {};  // of a curve instead: u8 [points], ascending
 };
 
 // Whether codes of this weight can be learned: those that are affine, and those of the types in kBlockTypes.

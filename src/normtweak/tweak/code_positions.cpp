@@ -93,7 +93,7 @@ void move_positions(PositionState& state, const at::Tensor& gradient, double rat
   constexpr double kTiny = 1e-30;  // so that weights which no token reached stay
   const auto over_columns = state.columns.div(second).clamp_min_(kTiny).rsqrt_();
   const auto over_rows = (state.rows / state.rows.mean().clamp_min_(kTiny)).clamp_min_(kTiny).rsqrt_().unsqueeze(1);
-  const double lowest = state.grid.points.lowest, highest = state.grid.points.highest;
+  const double last = state.grid.points - 1;
   const auto out = gradient.size(0), in = gradient.size(1);
   const auto step = std::clamp<std::int64_t>(workspace / kWorkspaceShare / (kTemporaryBytes * in), 1, out);
   for (std::int64_t begin = 0; begin < out; begin += step) {
@@ -107,8 +107,8 @@ void move_positions(PositionState& state, const at::Tensor& gradient, double rat
       const auto moved = position - position_of(state.grid, chunk(state.first_codes), chunk(state.first_fractions));
       change.sub_(moved, rate * options.decay);
     }
-    position.add_(at::where(finite, change, 0.0)).clamp_(lowest - 0.5, highest + 0.5);
-    const auto points = position.round().clamp_(lowest, highest);
+    position.add_(at::where(finite, change, 0.0)).clamp_(-0.5, last + 0.5);
+    const auto points = position.round().clamp_(0, last);
     chunk(state.codes).copy_(codes_at(state.grid, points));
     chunk(state.fractions).copy_(as_fractions(position.sub_(points)));
   }
