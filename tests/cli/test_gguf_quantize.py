@@ -122,13 +122,13 @@ def test_rules_choose_other_types(preset, rule, kind, others, home, tmp_path):
 SUB_BLOCK_BYTES = {"Q2_K": (0, 16), "Q3_K": (96, 108), "Q4_K": (4, 16), "Q5_K": (4, 16), "Q6_K": (192, 208), "IQ4_XS": (2, 8)}
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", ["Q4_0", "Q5_1", "IQ4_NL", "Q2_K", "Q6_K", "IQ4_XS"])
 def test_learned_codes_reach_the_file(preset, home, tmp_path):
     """Only codes differ where no float can move, and the file has the divergence that was judged."""
     (tmp_path / "untouched").mkdir()
     quantize(home, tmp_path / "untouched", preset, "--tweak", "none", "--method", "rtn")
-    figures = quantize(home, tmp_path, preset, "--method", "rtn", "--learn-codes", "--lr-codes", 0.03, "--lr", 1e-12,
-                       "--steps", 6, "--batch", 8, "--unguarded")
+    figures = quantize(home, tmp_path, preset, "--method", "rtn", "--learn-codes", "--lr-codes", 0.5, "--lr", 1e-12,
+                       "--steps", 3, "--batch", 8, "--unguarded")
     before, after = tensors(tmp_path / "untouched" / "out.gguf"), tensors(tmp_path / "out.gguf")
     changed = weights = 0
     for name, tensor in before.items():
@@ -154,7 +154,7 @@ def test_learned_codes_reach_the_file(preset, home, tmp_path):
 
 
 TABLES = {"Q4_0": range(-8, 8), "IQ4_NL": CURVE, "Q2_K": range(4)}  # the codes of each type
-STEPS, RATE, WARMUP = 8, 0.05, 5
+STEPS, RATE, WARMUP = 3, 0.5, 5
 LEARNED = ["up_proj", "gate_proj"]
 
 
@@ -189,24 +189,15 @@ def test_codes_are_learned_as_in_plain_pytorch(kind, home, tmp_path):
     quantize(home, tmp_path / "untouched", "F32", "--tweak", "none", "--method", "rtn", *rules)
     # The floats cannot move at such a rate. 24 rows: 20 train, 1 chooses, 3 confirm.
     figures = quantize(home, tmp_path, "F32", "--method", "rtn", *rules, "--learn-codes", "--lr-codes", RATE, "--lr",
-                       1e-12, "--steps", STEPS, "--batch", 20)
-    assert figures["guard"]["kept"] in ("last", "best on the way"), figures["guard"]
+                       1e-12, "--steps", STEPS, "--batch", 20, "--unguarded")
+    assert "without codes" not in figures["guard"]["kept"]
     untouched, learned = linears_of(tmp_path / "untouched" / "out.gguf", kind), linears_of(tmp_path / "out.gguf", kind)
     moved = sum((untouched[name][0] != learned[name][0]).sum().item() for name in untouched)
     assert kind == "Q2_K" or all((scales < 0).any() for _, scales, _ in untouched.values())
     weights = model().state_dict()
     positions = {name: Positions(weights[f"{name}.weight"], points, TABLES[kind], scales, minima)
                  for name, (points, scales, minima) in untouched.items()}
+    # The best state of the way is kept, up to positions in the middle between two codes and the momentum's 8 bits.
     trajectory = trained(model, positions, cli_models.ids(24, 24, seed=3)[:20], RATE, STEPS, WARMUP)
-    states = trajectory[-1:] if figures["guard"]["kept"] == "last" else trajectory
-    # Where a position comes to lie in the middle between two codes, up to the momentum's 8 bits.
-    off = [sum((state[name] != learned[name][0]).sum().item() for name in learned) for state in states]
-    assert min(off) <= 0.03 * moved and moved > 300
-
-
-def test_learning_codes_helps(home, tmp_path):
-    (tmp_path / "floats").mkdir()
-    options = ["--lr", 0.003, "--epochs", 8, "--batch", 4, "--method", "rtn"]
-    floats = quantize(home, tmp_path / "floats", "Q2_K", *options)
-    codes = quantize(home, tmp_path, "Q2_K", "--learn-codes", "--lr-codes", 0.01, *options)
-    assert codes["kld"]["tweaked"] < 0.98 * floats["kld"]["tweaked"]
+    off = [sum((state[name] != learned[name][0]).sum().item() for name in learned) for state in trajectory]
+    assert min(off) <= 0.02 * moved and moved > 1000, (off, moved)
