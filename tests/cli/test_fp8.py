@@ -1,4 +1,5 @@
-"""`quantize --method fp8`: FP8 weights with a scale per channel, with FP8 inputs or float ones, as others open them."""
+"""`quantize --method fp8` and `fp8-tensor`: FP8 weights with a scale per channel or one for all, with FP8 inputs or float
+ones, as others open them."""
 import json
 import pathlib
 
@@ -16,8 +17,9 @@ from rounded_activations import agree
 IDS = cli_models.ids(8, 12, seed=8)
 TOLERANCE = 1e-4  # of the largest logit
 MOST = 448        # the largest value of E4M3
-OPTIONS = {"W8A8": ["--activation-bits", 8], "W8A8-static": ["--activation-bits", 8, "--activation-scale", "tensor"],
-           "W8A16": []}
+STATIC = ["--activation-bits", 8, "--activation-scale", "tensor"]
+OPTIONS = {"W8A8": ["fp8", "--activation-bits", 8], "W8A8-static": ["fp8", *STATIC], "W8A16": ["fp8"],
+           "tensor-W8A8-static": ["fp8-tensor", *STATIC], "tensor-W8A16": ["fp8-tensor"]}
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +28,8 @@ def home(tmp_path_factory):
     cli_models.save_with_tokenizer(cli_models.llama(), folder / "llama")
     cli_program.save_ids(folder / "calibration.safetensors", cli_models.ids(16, 32))
     for name, options in OPTIONS.items():
-        cli_program.run("quantize", folder / "llama", "-o", folder / name, "--method", "fp8", "--tweak", "none",
-                        "--calibration", folder / "calibration.safetensors", *options)
+        cli_program.run("quantize", folder / "llama", "-o", folder / name, "--tweak", "none", "--calibration",
+                        folder / "calibration.safetensors", "--method", *options)
     return folder
 
 
@@ -49,24 +51,28 @@ def restated(folder):
     return cli_models.logits(model, IDS)
 
 
-def test_weights_are_rounded_to_nearest(home):
-    tensors, floats = tensors_of(home / "W8A8"), tensors_of(home / "llama")
+@pytest.mark.parametrize("name", ["W8A8", "tensor-W8A16"])
+def test_weights_are_rounded_to_nearest(name, home):
+    tensors, floats = tensors_of(home / name), tensors_of(home / "llama")
     linears = [name.removesuffix("_scale") for name in tensors if name.endswith(".weight_scale")]
     assert len(linears) == 14
-    for name in linears:
-        weight, scale = floats[name].float(), tensors[f"{name}_scale"]
-        expected = (weight.abs().amax(1, keepdim=True) / torch.tensor(float(MOST))).to(scale.dtype)
-        assert scale.equal(expected) and scale.shape == (weight.shape[0], 1)
+    for linear in linears:
+        weight, scale = floats[linear].float(), tensors[f"{linear}_scale"]
+        largest = weight.abs().max().reshape(1) if "tensor" in name else weight.abs().amax(1, keepdim=True)
+        expected = (largest / torch.tensor(float(MOST))).to(scale.dtype)
+        assert scale.equal(expected) and scale.shape == largest.shape
         values = (weight / expected.float()).clamp(-MOST, MOST).to(torch.float8_e4m3fn)
-        assert tensors[name].dtype == torch.float8_e4m3fn and tensors[name].float().equal(values.float())
+        assert tensors[linear].dtype == torch.float8_e4m3fn and tensors[linear].float().equal(values.float())
 
 
 def test_the_config_is_that_of_compressed_tensors(home):
-    for name, dynamic in (("W8A8", True), ("W8A8-static", False), ("W8A16", None)):
+    inputs = {"W8A8": True, "W8A8-static": False, "W8A16": None, "tensor-W8A8-static": False, "tensor-W8A16": None}
+    for name, dynamic in inputs.items():
         config = json.loads((home / name / "config.json").read_text())["quantization_config"]
         assert config["format"] == "float-quantized"
         (group,) = QuantizationConfig.model_validate(config).config_groups.values()
-        assert (group.weights.num_bits, group.weights.type, group.weights.strategy) == (8, "float", "channel")
+        assert (group.weights.num_bits, group.weights.type, group.weights.strategy) == (
+            8, "float", "tensor" if "tensor" in name else "channel")
         if dynamic is None:
             assert group.input_activations is None
         else:
@@ -84,7 +90,7 @@ def test_logits_are_those_of_a_restatement_and_of_transformers(name, home, tmp_p
                                                     if reader["program"] != "normtweak"}
 
 
-@pytest.mark.parametrize("name", ["W8A8", "W8A16"])
+@pytest.mark.parametrize("name", ["W8A8", "W8A16", "tensor-W8A16"])
 def test_a_tweak_changes_norms_and_scales_alone(name, home, tmp_path):
     figures = cli_program.report("tweak", home / name, "--reference", home / "llama", "-o", tmp_path / "out",
                                  "--calibration", home / "calibration.safetensors", "--dtype", "f32", "--steps", 24,
@@ -98,9 +104,10 @@ def test_a_tweak_changes_norms_and_scales_alone(name, home, tmp_path):
                  TOLERANCE)
 
 
-def test_the_tweaked_state_of_a_run(home, tmp_path):
+@pytest.mark.parametrize("method, without_tweak", [("fp8", "W8A16"), ("fp8-tensor", "tensor-W8A16")])
+def test_the_tweaked_state_of_a_run(method, without_tweak, home, tmp_path):
     """From coarser weights beside them there is something to gain, also for the FP8 scales."""
-    figures = cli_program.report("quantize", home / "llama", "-o", tmp_path / "out", "--method", "fp8", "--dtype", "f32",
+    figures = cli_program.report("quantize", home / "llama", "-o", tmp_path / "out", "--method", method, "--dtype", "f32",
                                  "--rule", "*.mlp.*=method:rtn,bits:2,group:16", "--calibration",
                                  home / "calibration.safetensors", "--steps", 24, "--batch", 2, "--lr", 1e-3, to=tmp_path)
     assert figures["guard"]["accepted"] and figures["kld"]["tweaked"] < figures["kld"]["quantized"]
@@ -110,7 +117,7 @@ def test_the_tweaked_state_of_a_run(home, tmp_path):
     config = json.loads((tmp_path / "out" / "config.json").read_text())["quantization_config"]
     assert config["format"] == "mixed-precision"
     assert {"float-quantized", "pack-quantized"} < {group["format"] for group in config["config_groups"].values()}
-    untouched = tensors_of(home / "W8A16")
+    untouched = tensors_of(home / without_tweak)
     moved = [name for name in untouched if "self_attn" in name and name.endswith("weight_scale")
              and not untouched[name].equal(tensors[name])]
     assert moved

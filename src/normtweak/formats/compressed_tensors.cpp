@@ -85,17 +85,19 @@ std::vector<TensorToWrite> encode_bytes(const std::string& module, const AffineW
 
 // In the format "float-quantized".
 std::vector<TensorToWrite> encode_float8(const std::string& module, const weights::ScaledWeight& weight) {
+  const auto scales = weights::is_float8_by_channel(weight) ? weight.scales : weight.scales.view(1);
   return {{module + ".weight", at::kFloat8_e4m3fn, weight.codes.sizes().vec(),
            [codes = weight.codes] { return codes.cpu().contiguous().view(at::kFloat8_e4m3fn); }},
-          {module + ".weight_scale", weight.scale_type, weight.scales.sizes().vec(), [module, weight] {
-             return for_module(module, [&] { return stored_float(weight.scales, weight.scale_type, "a scale"); });
+          {module + ".weight_scale", weight.scale_type, scales.sizes().vec(), [module, scales, weight] {
+             return for_module(module, [&] { return stored_float(scales, weight.scale_type, "a scale"); });
            }}};
 }
 
-// FP8 with a scale for each channel; null for any other weight.
+// FP8 with a scale for each channel, or one for all; null for any other weight.
 const weights::ScaledWeight* written_float8(const weights::Weight& weight) {
   const auto* scaled = std::get_if<weights::ScaledWeight>(&weight);
-  return scaled != nullptr && weights::is_float8_by_channel(*scaled) ? scaled : nullptr;
+  if (scaled == nullptr) return nullptr;
+  return weights::is_float8_by_channel(*scaled) || weights::is_float8_by_tensor(*scaled) ? scaled : nullptr;
 }
 
 // The static range of an input.
@@ -139,7 +141,8 @@ std::vector<TensorToWrite> encode(const std::string& module, const CodebookWeigh
 
 [[noreturn]] void refuse_kind(const weights::Weight& weight) {
   fail(
-      "written are integers with scales and zero-points, FP8 with a scale per channel and codebooks; this weight is {}",
+      "written are integers with scales and zero-points, FP8 with a scale per channel or one for all, and codebooks; "
+      "this weight is {}",
       weights::describe(weight).name);
 }
 
@@ -163,7 +166,12 @@ PackedSettings weight_settings(const weights::Weight& weight) {
   if (const auto* codebook = std::get_if<CodebookWeight>(&weight)) {
     return {codebook->bits, weights::codebook_group_size(*codebook), false, PackedKind::codebook};
   }
-  if (written_float8(weight) != nullptr) return {.bits = 8, .symmetric = true, .kind = PackedKind::float8};
+  if (const auto* float8 = written_float8(weight)) {
+    return {.bits = 8,
+            .symmetric = true,
+            .kind = PackedKind::float8,
+            .per_tensor = !weights::is_float8_by_channel(*float8)};
+  }
   refuse_kind(weight);
 }
 

@@ -16,11 +16,16 @@ std::string_view type_of(const PackedSettings& settings) {
   return settings.kind == PackedKind::float8 ? "float" : "int";
 }
 
+std::string_view strategy_of(const PackedSettings& settings) {
+  if (settings.group_size > 0) return "group";
+  return settings.per_tensor ? "tensor" : "channel";
+}
+
 Json weights_json(const PackedSettings& settings) {
   Json weights = {{"num_bits", settings.bits},
                   {"type", type_of(settings)},
                   {"symmetric", settings.symmetric},
-                  {"strategy", settings.group_size > 0 ? "group" : "channel"},
+                  {"strategy", strategy_of(settings)},
                   {"group_size", settings.group_size > 0 ? Json(settings.group_size) : Json(nullptr)},
                   {"dynamic", false}};
   if (settings.ordered) weights["actorder"] = "group";

@@ -124,8 +124,8 @@ weights::Weight outline(const model::LinearShape& shape, const quantize::LinearP
                                    .bits = plan.bits,
                                    .codebook_type = plan.scale_type};
   }
-  if (quantize::find_quantizer(plan.method).gives_float8) {
-    return weights::float8_weight(codes, empty(shape.out, 1, at::kFloat), plan.scale_type);
+  if (const auto& quantizer = quantize::find_quantizer(plan.method); quantizer.gives_float8) {
+    return weights::float8_weight(codes, empty(quantizer.one_scale ? 1 : shape.out, 1, at::kFloat), plan.scale_type);
   }
   const auto groups = plan.group_size > 0 ? shape.in / plan.group_size : 1;
   return weights::AffineWeight{.codes = codes,

@@ -56,7 +56,7 @@ weights::Weight kmeans(const at::Tensor& weight, const InputHessian& hessian, co
 }
 
 weights::Weight float8(const at::Tensor& weight, const InputHessian&, const LinearPlan& plan) {
-  return quantize_float8(weight, plan.scale_type);
+  return quantize_float8(weight, plan.scale_type, find_quantizer(plan.method).one_scale);
 }
 
 constexpr std::array kQuantizers = {
@@ -82,6 +82,11 @@ constexpr std::array kQuantizers = {
     Quantizer{.name = "fp8",
               .description = "round to nearest in FP8 (E4M3) with a scale per output channel",
               .gives_float8 = true,
+              .quantize = &float8},
+    Quantizer{.name = "fp8-tensor",
+              .description = "the same with one scale per weight",
+              .gives_float8 = true,
+              .one_scale = true,
               .quantize = &float8},
 };
 

@@ -58,6 +58,7 @@ struct Quantizer {
   bool feeds_back = false;       // whatever plan.feedback says; see feeds_back() below
   bool gives_float8 = false;     // FP8 values: no bits, groups or zero-points to choose, and inputs are rounded to FP8
   bool learns_rounding = false;  // its result is the start of signround.h, which trains the block
+  bool one_scale = false;        // of FP8 values: for the whole weight, not for each output channel
   StandardOptions standard = {};
   // weight: f32 [out, in]; hessian: of its input, on the same device, or empty. Throws Error, without the linear's
   // name, for what check_plan() cannot check: non-finite values, a scale that overflows its dtype. For linears that

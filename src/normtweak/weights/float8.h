@@ -11,10 +11,11 @@ inline constexpr double kLargestE4m3 = 448;
 // The value of each byte, f32 [256]; NaN where it has none.
 at::Tensor e4m3_table();
 
-// codes: u8 [out, in]; scales: f32 [out, 1], values of `scale_type`.
+// codes: u8 [out, in]; scales: f32 [out, 1], or [1, 1] of the whole weight; values of `scale_type`.
 ScaledWeight float8_weight(const at::Tensor& codes, const at::Tensor& scales, at::ScalarType scale_type);
 
-// Whether it is what float8_weight() makes.
+// Whether it is what float8_weight() makes, with a scale for each row, or with one for the whole weight.
 bool is_float8_by_channel(const ScaledWeight& weight);
+bool is_float8_by_tensor(const ScaledWeight& weight);
 
 }  // namespace normtweak::weights
