@@ -1,5 +1,5 @@
-// Enough of CUDA to run the text of a kernel as C++ on a CPU, where no GPU is at hand: a thread for each lane of a warp,
-// which meet where lanes exchange values. Include it before the kernel's text, and call emulated_launch().
+// Enough of CUDA to run the text of a kernel as C++ on a CPU, where no GPU is at hand: a thread for each lane of a
+// warp, which meet where lanes exchange values. Include it before the kernel's text, and call emulated_launch().
 #pragma once
 #include <math.h>  // exp2f and others, without a namespace
 
