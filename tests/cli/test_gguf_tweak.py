@@ -6,6 +6,7 @@ import shutil
 import gguf
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 
 import cli_models
@@ -256,6 +257,15 @@ def other_byte(path, at):
     path.write_bytes(data)
 
 
+def same_file_twice(_, patch):
+    with safetensors.safe_open(patch, "numpy") as file:
+        held, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
+    again = {f"{key[:-2]}.1": value for key, value in {**held, **metadata}.items() if key.endswith(".0")}
+    safetensors.numpy.save_file(
+        held | {key: value for key, value in again.items() if not isinstance(value, str)}, patch,
+        metadata | {"files": "2"} | {key: value for key, value in again.items() if isinstance(value, str)})
+
+
 @pytest.mark.parametrize("edit, said", [
     (lambda base, patch: other_byte(base, 5000), "its size is the same, but not its content"),
     (lambda base, patch: base.write_bytes(base.read_bytes()[:-1]), "not the file that"),
@@ -263,7 +273,8 @@ def other_byte(path, at):
     (lambda base, patch: patch.write_bytes(patch.read_bytes()[:-3]), "the file has"),
     (lambda base, patch: patch.unlink(), "No such file"),
     (lambda base, patch: other_byte(patch, -5), "does not give the file that it was made for"),
-], ids=["another base", "shorter base", "no patch", "cut patch", "no such patch", "damaged patch"])
+    (same_file_twice, "changes before.gguf twice"),
+], ids=["another base", "shorter base", "no patch", "cut patch", "no such patch", "damaged patch", "a file twice"])
 def test_wrong_files_are_refused(edit, said, patched, tmp_path):
     base, patch = (shutil.copy(path, tmp_path / path.name) for path in patched)
     edit(base, patch)

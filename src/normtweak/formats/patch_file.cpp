@@ -12,6 +12,7 @@
 #include <limits>
 #include <memory>
 #include <ostream>
+#include <set>
 #include <streambuf>
 #include <string_view>
 #include <utility>
@@ -206,7 +207,12 @@ std::vector<PatchedFile> load_patch(const std::filesystem::path& path) {
     fail("{}: names {} files and holds {} tensors; the file is damaged", path.string(), count, file.names().size());
   }
   std::vector<PatchedFile> files;
-  for (std::uint64_t i = 0; i < count; ++i) files.push_back(load_file(file, i, path));
+  std::set<std::string> names;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    files.push_back(load_file(file, i, path));
+    const auto& name = files.back().name;
+    if (!names.insert(name).second) fail("{}: changes {} twice; the file is damaged", path.string(), name);
+  }
   return files;
 }
 

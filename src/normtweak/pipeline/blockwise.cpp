@@ -128,7 +128,8 @@ class BlockRun {
     auto block =
         transforms ? quantize_transformed(passes, *exact, streams) : quantize_as_planned(passes, *exact, streams);
     block = with_stored_floats(std::move(block), stored);
-    if (!options_.layerwise) output_ = pass_to_end(block, streams, std::exchange(reached_, {}));
+    auto reached = std::exchange(reached_, {});
+    if (!options_.layerwise) output_ = pass_to_end(block, streams, std::move(reached));
     return block;
   }
 

@@ -12,8 +12,9 @@
 namespace normtweak::quantize {
 namespace {
 
-// Whose pull is computed at a time: some blocks of kRoundedColumns, so that a GPU does not wait for its launches.
-constexpr std::int64_t kPulledColumns = std::int64_t{8} * kRoundedColumns;
+// Whose pull is computed at a time. On a GPU some blocks of kRoundedColumns, so that it does not wait for its launches;
+// on a CPU each thread holds a pull of its own.
+std::int64_t pulled_columns(c10::Device device) { return device.is_cpu() ? kRoundedColumns : 8 * kRoundedColumns; }
 
 }  // namespace
 
@@ -49,7 +50,7 @@ void DescentColumns::round_columns(std::int64_t first, std::int64_t last, const 
 at::Tensor DescentColumns::pull_on_columns(std::int64_t first, std::int64_t last) {
   if (!pulls_.defined() || first < pulls_first_ || last > pulls_first_ + pulls_.size(1)) {
     pulls_first_ = first;
-    pulls_ = pull_on(hessian_, first, std::min(in(), first + kPulledColumns));
+    pulls_ = pull_on(hessian_, first, std::min(in(), first + pulled_columns(hessian_.device())));
   }
   return pulls_.slice(1, first - pulls_first_, last - pulls_first_);
 }

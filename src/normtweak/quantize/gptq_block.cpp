@@ -21,7 +21,7 @@ struct Rows {
   const int* grid_of;
   const float* feedback;
   float *steps, *errors, *values;
-  std::int64_t columns, out, entries, feedback_stride;
+  std::int64_t columns, out, entries;
 };
 
 // The entry of the curve that is nearest; the lower one in the middle of two.
@@ -101,7 +101,7 @@ NORMTWEAK_TARGET_CLONES void round_lanes(const Rows& rows, std::int64_t first) {
         rows.values[at + lane] -= error[lane];
       }
     }
-    const float* feedback = rows.feedback + j * rows.feedback_stride;
+    const float* feedback = rows.feedback + j * rows.columns;
     for (std::int64_t k = j + 1; k < rows.columns; ++k) {
       for (int lane = 0; lane < kRoundedLanes; ++lane) work[k][lane] += error[lane] * feedback[k];
     }
@@ -117,6 +117,7 @@ void round_on_cpu(const GptqBlock& block) {
   const auto pointer = [](const at::Tensor& floats) {
     return floats.defined() ? floats.const_data_ptr<float>() : nullptr;
   };
+  const auto feedback = block.feedback.contiguous();  // read for each of the lanes: rows apart would leave the cache
   const Rows rows = {.weight = block.weight.const_data_ptr<float>(),
                      .pull = pointer(block.pull),
                      .scales = pointer(block.grids.scales),
@@ -126,14 +127,13 @@ void round_on_cpu(const GptqBlock& block) {
                      .curve = pointer(block.grids.curve),
                      .codebooks = pointer(block.grids.codebooks),
                      .grid_of = block.grids.grid_of.const_data_ptr<int>(),
-                     .feedback = block.feedback.const_data_ptr<float>(),
+                     .feedback = feedback.const_data_ptr<float>(),
                      .steps = block.steps.data_ptr<float>(),
                      .errors = block.errors.data_ptr<float>(),
                      .values = block.values.defined() ? block.values.data_ptr<float>() : nullptr,
                      .columns = block.weight.size(0),
                      .out = block.weight.size(1),
-                     .entries = entries_of(block),
-                     .feedback_stride = block.feedback.stride(0)};
+                     .entries = entries_of(block)};
   for (std::int64_t first = 0; first < rows.out; first += kRoundedLanes) round_lanes(rows, first);
 }
 
