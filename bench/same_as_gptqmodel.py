@@ -3,9 +3,9 @@
 
     bench/same_as_gptqmodel.py MODEL [--samples 4] [--tokens 64] [--only gptq-4 awq-4 ...] [--out FOLDER]
 
-MODEL is quantized by round to nearest in each setting below, with --calibration of random ids, which that method reads
-no more than the guard does. GPTQModel loads each folder on the CPU with no further argument than its own torch kernel,
-which computes in F16 alone. Compared are the weights of the first block, that of GPTQModel's being what its linears make
+MODEL is quantized by round to nearest in each setting below; the text is random ids, since that method learns nothing
+from it. GPTQModel loads each folder on the CPU with no further argument than its own torch kernel, which computes in F16
+alone. Compared are the weights of the first block, that of GPTQModel's being what its linears make
 of the unit matrix, with what `--format hf` exports; and the logits, which `normtweak logits` computes in F32. A
 folder fails that is not opened, or that holds a weight more than an ulp of F16 away from ours. The logits are there to
 look at: a model of 2 bits makes much of F16's rounding. Exit status 1 if one fails. Needs gptqmodel, torch and
