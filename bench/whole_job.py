@@ -32,6 +32,7 @@ from program import ROOT, Failure, Program
 # The facts of a LLaMA. tiny is for tests.
 SHAPES = {
     "tiny": {"hidden": 64, "blocks": 4, "heads": 4, "kv_heads": 2, "inner": 160, "vocabulary": 128},
+    "135m": {"hidden": 576, "blocks": 30, "heads": 9, "kv_heads": 3, "inner": 1536, "vocabulary": 49152},
     "7b": {"hidden": 4096, "blocks": 32, "heads": 32, "kv_heads": 32, "inner": 11008, "vocabulary": 32000},
     "70b": {"hidden": 8192, "blocks": 80, "heads": 64, "kv_heads": 8, "inner": 28672, "vocabulary": 32000},
 }
@@ -306,6 +307,17 @@ def peer_transformers(job):
     return synchronized(device) - begin
 
 
+def peer_tokenizer(job):
+    """A word for each id, beside the model: the peers open a tokenizer although they are given ids."""
+    from tokenizers import Tokenizer, models  # pylint: disable=import-outside-toplevel
+    from transformers import PreTrainedTokenizerFast  # pylint: disable=import-outside-toplevel
+    words = models.WordLevel({f"t{i}": i for i in range(job.shape["vocabulary"])}, unk_token="t0")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), unk_token="t0", bos_token="t1",
+                                        eos_token="t2", pad_token="t2")
+    tokenizer.save_pretrained(job.folder)
+    return tokenizer
+
+
 def peer_llm_compressor(job):
     from compressed_tensors.quantization import (  # pylint: disable=import-outside-toplevel
         QuantizationArgs, QuantizationScheme)
@@ -323,7 +335,7 @@ def peer_llm_compressor(job):
     begin = synchronized(options.device)
     oneshot(model=model, recipe=[GPTQModifier(config_groups={"all": scheme}, ignore=["lm_head"])], dataset=text,
             max_seq_length=options.tokens, num_calibration_samples=options.rows, batch_size=8,
-            shuffle_calibration_samples=False)
+            shuffle_calibration_samples=False, tokenizer=peer_tokenizer(job))
     return synchronized(options.device) - begin
 
 
@@ -335,7 +347,7 @@ def peer_auto_round(job):
     ids = torch.randint(3, job.shape["vocabulary"], (options.rows, options.tokens))
     text = [ids[first:first + 8] for first in range(0, options.rows, 8)]
     begin = synchronized(options.device)
-    AutoRound(model, None, bits=options.bits, group_size=options.group_size, sym=False, iters=200,
+    AutoRound(model, peer_tokenizer(job), bits=options.bits, group_size=options.group_size, sym=False, iters=200,
               nsamples=options.rows, seqlen=options.tokens, batch_size=8, dataset=text, device_map=0).quantize()
     return synchronized(options.device) - begin
 
