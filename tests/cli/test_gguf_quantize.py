@@ -198,6 +198,6 @@ def test_codes_are_learned_as_in_plain_pytorch(kind, home, tmp_path):
     positions = {name: Positions(weights[f"{name}.weight"], points, TABLES[kind], scales, minima)
                  for name, (points, scales, minima) in untouched.items()}
     # The best state of the way is kept, up to positions in the middle between two codes and the momentum's 8 bits.
-    trajectory = trained(model, positions, cli_models.ids(24, 24, seed=3)[:20], RATE, STEPS, WARMUP)
+    trajectory = trained(model, positions, [cli_models.ids(24, 24, seed=3)[:20]] * STEPS, RATE, WARMUP)
     off = [sum((state[name] != learned[name][0]).sum().item() for name in learned) for state in trajectory]
     assert min(off) <= 0.02 * moved and moved > 1000, (off, moved)

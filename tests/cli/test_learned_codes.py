@@ -3,6 +3,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import cli_models
 import cli_program
@@ -23,9 +24,10 @@ def home(tmp_path_factory):
     return folder
 
 
-def quantize(home, output, *options):
-    return cli_program.report("quantize", home / "model", "-o", output, "--method", "rtn", "--calibration",
-                              home / "ids.safetensors", *MODEL, *options, to=home)
+def quantize(home, output, *options, text=()):
+    """text: options that say where it comes from; none: the file of ids"""
+    return cli_program.report("quantize", home / "model", "-o", output, "--method", "rtn",
+                              *(text or ["--calibration", home / "ids.safetensors"]), *MODEL, *options, to=home)
 
 
 def read(folder):
@@ -49,12 +51,33 @@ def changed(before, after):
             sum(codes.numel() for codes, *_ in before.values()))
 
 
-@pytest.mark.parametrize("decay, only", [(0, None), (5, None), (0, "mlp")])
-def test_as_in_plain_pytorch(decay, only, home, tmp_path):
-    quantize(home, tmp_path / "untouched", "--tweak", "none")
+SEED, APART = 5, 0x9e3779b97f4a7c15  # of the first text, and how far the seeds of two passes are apart
+
+
+def written(rows, seed):
+    return ["--strategy", "llm-qat", "--samples", rows, "--tokens", TOKENS, "--seed", seed]
+
+
+def text_of(home, folder, *how):
+    """The text that the model writes, i64 [rows, tokens]."""
+    cli_program.run("generate", home / "model", "-o", folder / "text.safetensors", *how, *MODEL[4:])
+    return load_file(folder / "text.safetensors")["input_ids"].long()
+
+
+def fresh_texts(home, folder):
+    """Of steps that are a pass each: the rows of the run's own text that train, then as many from other seeds."""
+    return [text_of(home, folder, *written(ROWS, SEED))[:TRAIN],
+            *(text_of(home, folder, *written(TRAIN, (SEED + APART * step) % 2**64)) for step in range(1, STEPS))]
+
+
+@pytest.mark.parametrize("decay, only, fresh", [(0, None, False), (5, None, False), (0, "mlp", False), (0, None, True)])
+def test_as_in_plain_pytorch(decay, only, fresh, home, tmp_path):
+    text = written(ROWS, SEED) if fresh else []
+    quantize(home, tmp_path / "untouched", "--tweak", "none", text=text)
     # The floats cannot move at such a rate.
     figures = quantize(home, tmp_path / "learned", "--learn-codes", "--lr-codes", RATE, "--lr", 1e-12, "--steps", STEPS,
-                       "--batch", TRAIN, "--codes-decay", decay, *(["--codes-of", f"*.{only}.*"] if only else []))
+                       "--batch", TRAIN, "--codes-decay", decay, *(["--codes-of", f"*.{only}.*"] if only else []),
+                       *(["--fresh-text"] if fresh else []), text=text)
     assert figures["guard"]["kept"] in ("last", "best on the way"), figures["guard"]
     untouched, learned = read(tmp_path / "untouched"), read(tmp_path / "learned")
     moved, _ = changed(untouched, learned)
@@ -67,12 +90,12 @@ def test_as_in_plain_pytorch(decay, only, home, tmp_path):
     weights = cli_models.llama().state_dict()
     positions = {name: Positions(weights[f"{name}.weight"], codes, range(2**BITS), scales, -zeros * scales)
                  for name, (codes, scales, zeros) in untouched.items()}
-    trajectory = trained(cli_models.llama, positions, cli_models.ids(ROWS, TOKENS)[:TRAIN], RATE, STEPS, WARMUP, decay,
-                         learnable.__contains__)
+    texts = fresh_texts(home, tmp_path) if fresh else [cli_models.ids(ROWS, TOKENS)[:TRAIN]] * STEPS
+    trajectory = trained(cli_models.llama, positions, texts, RATE, WARMUP, decay, learnable.__contains__)
     states = trajectory[-1:] if figures["guard"]["kept"] == "last" else trajectory
     # Where a position comes to lie in the middle between two codes, up to the momentum's 8 bits.
     off = [sum((state[name] != learned[name][0]).sum().item() for name in learned) for state in states]
-    assert min(off) <= 0.03 * moved and moved > 300
+    assert min(off) <= 0.05 * moved and moved > 300
 
 
 FLOATS = ["--lr", 0.002, "--epochs", 6, "--batch", 8]
@@ -126,6 +149,9 @@ REFUSED = {
                                    "--codes-of *.up: matches no linear whose codes can be learned; names are like model."),
     "no pattern": (["--learn-codes", "--codes-of", "re:["], "--codes-of"),
     "a negative decay": (["--learn-codes", "--codes-decay", -1], "--codes-decay"),
+    "fresh text beside a file": (["--fresh-text"], "--fresh-text: the model writes none with --calibration"),
+    "fresh text in blocks": (["--tweak", "layerwise", "--fresh-text"],
+                             "--fresh-text: has no effect with --tweak layerwise"),
     "no rate": (["--learn-codes", "--lr-codes", 0], "--lr-codes"),
     "other codes": (["--learn-codes", "--method", "kmeans"], "--learn-codes: learns affine codes"),
     "a transform": (["--learn-codes", "--transform", "awq"], "--transform awq"),

@@ -39,13 +39,14 @@ class Positions:
         self.values = (self.values - rate * change).clamp(-0.5, len(self.table) - 0.5)
 
 
-def trained(make_model, positions, ids, rate, steps, warmup, decay=0, learns=lambda name: True):
-    """The points after each step, by linear. positions: those of the linears that are quantized."""
-    teacher, student = make_model(), make_model()
-    wanted = teacher(ids).logits.detach().log_softmax(-1)
+def trained(make_model, positions, texts, rate, warmup, decay=0, learns=lambda name: True):
+    """The points after each step, by linear. positions: those of the linears that are quantized; texts: the ids of each
+    step."""
+    teacher, student, steps = make_model(), make_model(), len(texts)
     linears = {name: student.get_submodule(name) for name in positions}
     trajectory = []
-    for step in range(steps):
+    for step, ids in enumerate(texts):
+        wanted = teacher(ids).logits.detach().log_softmax(-1)
         for name, linear in linears.items():
             linear.weight.data, linear.weight.grad = positions[name].weight(), None
         found = student(ids).logits.log_softmax(-1)

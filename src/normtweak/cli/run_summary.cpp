@@ -17,13 +17,14 @@ std::string codes_options(const std::optional<tweak::CodeOptions>& codes) {
 }
 
 // The options that reproduce the steps of this run; the rates are therefore printed with all digits.
-std::string steps_line(const tweak::EndToEndResult& run, const tweak::EndToEndOptions& options) {
+std::string steps_line(const tweak::EndToEndResult& run, const pipeline::TweakOptions& options) {
   const auto stopped = run.stopped_early.empty() ? "" : fmt::format(" ({})", run.stopped_early);
   const auto stop = run.steps < run.planned_steps ? fmt::format(" --stop-after {}", run.steps) : "";
   const auto zeros = run.rates.zeros != run.rates.scales ? fmt::format(" --lr-zeros {}", run.rates.zeros) : "";
-  return fmt::format("  steps: {} of {}{}; again with --steps {}{} --batch {} --lr {} --lr-scales {}{}{}\n", run.steps,
+  return fmt::format("  steps: {} of {}{}; again with --steps {}{} --batch {} --lr {} --lr-scales {}{}{}{}\n", run.steps,
                      run.planned_steps, stopped, run.planned_steps, stop, run.batch_rows, run.rates.norms,
-                     run.rates.scales, zeros, codes_options(options.codes));
+                     run.rates.scales, zeros, codes_options(options.end_to_end.codes),
+                     options.fresh_text ? " --fresh-text" : "");
 }
 
 std::string codes_line(double changed) { return fmt::format("  codes: {:.2f}% changed by learning\n", 100 * changed); }
@@ -53,7 +54,7 @@ std::string run_summary(const pipeline::RunResult& result, const std::string& ou
   summary += size_line(result);
   summary += fmt::format("  {}\n", formats::readers_line(result.readers));
   if (result.end_to_end) {
-    summary += steps_line(*result.end_to_end, result.tweak.end_to_end);
+    summary += steps_line(*result.end_to_end, result.tweak);
     if (result.end_to_end->changed_codes) summary += codes_line(*result.end_to_end->changed_codes);
   }
   if (result.tweak_method != "none") summary += fmt::format("  guard: {}\n", result.verdict.reason);

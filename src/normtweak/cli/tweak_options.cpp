@@ -39,7 +39,11 @@ bool learns_codes(const CLI::App& command) { return command.get_option_no_throw(
 
 // What the end-to-end tweak does not read because of another of its options.
 void note_overruled(const CLI::App& command, const TweakChoice& choice, ProgressSink& progress) {
-  if (choice.steps > 0) note_unread(command, "with --steps", {"--budget", "--epochs"}, progress);
+  if (choice.steps > 0) {
+    note_unread(command, "with --steps", {"--budget", "--epochs"}, progress);
+  } else if (choice.passes == 1) {
+    note_unread(command, "with --epochs 1", {"--fresh-text"}, progress);
+  }
   if (choice.tune.empty()) return;
   using tweak::TunableGroup;
   const auto groups = tweak::parse_groups(choice.tune);
@@ -93,6 +97,11 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
       ->group(kGroup);
   command.add_option("--epochs", choice.passes, "Epochs over the text (default: end-to-end 8, layerwise 1)")
       ->check(within(kPositiveCount))
+      ->group(kGroup);
+  command
+      .add_flag("--fresh-text", choice.fresh_text,
+                "End-to-end: the model writes new rows for each epoch after the first, so that no epoch sees a row "
+                "twice; best with --learn-codes, which fits a text too well that it sees often")
       ->group(kGroup);
   command.add_option("--steps", choice.steps, "End-to-end: exact number of steps; overrides --budget and --epochs")
       ->check(within(kPositiveCount))
@@ -173,7 +182,7 @@ void check_tweak_options(const CLI::App& command, const TweakChoice& choice, con
       fail_usage("--tune {}: {} tunes norms alone", choice.tune, method);
     }
     note_unread(command, with, {"--budget"}, progress);
-    refuse_unread(command, with, {"--lr-scales", "--lr-zeros", "--steps", "--stop-after"});
+    refuse_unread(command, with, {"--lr-scales", "--lr-zeros", "--steps", "--stop-after", "--fresh-text"});
     if (learns_codes(command))
       refuse_unread(command, with, {"--learn-codes", "--lr-codes", "--codes-decay", "--codes-of"});
   } else {
@@ -184,6 +193,13 @@ void check_tweak_options(const CLI::App& command, const TweakChoice& choice, con
       refuse_unread(command, "without --learn-codes", {"--lr-codes", "--codes-decay", "--codes-of"});
     note_overruled(command, choice, progress);
   }
+}
+
+void check_fresh_text(const TweakChoice& choice, const pipeline::TextSource& text) {
+  const bool has_file = !text.ids.empty() || !text.real_text.empty();
+  if (!choice.fresh_text || choice.method != "end-to-end" || !has_file) return;
+  fail_usage("--fresh-text: the model writes none with {}; leave that out, and it writes the first text as well",
+             text.ids.empty() ? "--text" : "--calibration");
 }
 
 void note_unread_seed(const CLI::App& command, const TweakChoice& choice, const pipeline::TextSource& text,
@@ -223,6 +239,7 @@ pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& co
   layerwise.rate_growth = choice.rate_growth;
   layerwise.float_stream = choice.target == "float-stream";
   layerwise.final_norm = choice.final_norm;
+  options.fresh_text = choice.fresh_text;
   options.unguarded = choice.unguarded;
   end_to_end.seed = common.seed;
   return options;
@@ -254,6 +271,7 @@ Json tweak_settings(const TweakChoice& choice, const std::string& flag) {
       add("codes-decay", choice.code_decay);
       if (!choice.codes_of.empty()) json["codes-of"] = choice.codes_of;
     }
+    if (choice.fresh_text) json["fresh-text"] = true;
     add("epochs", choice.passes);
     add("steps", choice.steps);
     add("stop-after", choice.stop_after);

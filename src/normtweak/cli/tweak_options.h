@@ -18,7 +18,7 @@ struct TweakChoice {
   double scale_rate = 0, zero_rate = 0, rate_growth = 1;
   std::int64_t passes = 0, batch = 0, steps = 0, stop_after = 0;
   std::string loss = "dist";
-  bool final_norm = false, unguarded = false;
+  bool final_norm = false, unguarded = false, fresh_text = false;
   bool learn_codes = false;  // quantize
   double code_rate = tweak::CodeOptions().rate, code_decay = 0;
   std::vector<std::string> codes_of;
@@ -33,6 +33,9 @@ void add_learned_codes(CLI::App& command, TweakChoice& choice);
 // where it is not. With "none" all are noted, so that a command is easily repeated without a tweak. flag: as above.
 void check_tweak_options(const CLI::App& command, const TweakChoice& choice, const std::string& flag,
                          ProgressSink& progress);
+
+// Throws UsageError if text is to be written anew, but is taken from a file.
+void check_fresh_text(const TweakChoice& choice, const pipeline::TextSource& text);
 
 // Adds a note if --seed was given and nothing is random: the text is there, and only the end-to-end tweak draws rows.
 void note_unread_seed(const CLI::App& command, const TweakChoice& choice, const pipeline::TextSource& text,

@@ -102,8 +102,8 @@ RunResult tweak_and_save(const PreparedQuantize& prepared, const QuantizedRun& r
       copy.emplace(place, kind, room, write, options.compute.device, progress);
     });
   }
-  const auto tweaked = run_tweak(floats, start, quantized, text.split, options.tweak, &prepared.planned.plan, result,
-                                 progress, processes);
+  const auto tweaked = run_tweak(floats, start, quantized, text.split, options.text, options.tweak,
+                                 &prepared.planned.plan, result, progress, processes);
   if (!processes.is_first()) return result;  // rank 0 judges and saves
   const auto save = [&](const model::Decoder& kept) {
     if (copy) copy->wait();

@@ -65,4 +65,14 @@ RunText prepare_text(const RunCalibration& calibration, const TextSource& source
   return text;
 }
 
+calibrate::TokenBatch write_rows(const TextSource& source, const calibrate::TokenBatch& like, std::int64_t pass,
+                                 const FloatModel& floats, ProgressSink& progress, const Processes& processes) {
+  constexpr std::uint64_t kApart = 0x9e3779b97f4a7c15;  // odd, so that no two passes have one seed
+  auto options = source.self;
+  options.samples = like.samples();
+  options.tokens = like.tokens();
+  options.seed += kApart * static_cast<std::uint64_t>(pass);
+  return calibrate::make_text(floats.checkpoint, floats.passes, options, progress, processes);
+}
+
 }  // namespace normtweak::pipeline

@@ -25,11 +25,23 @@ Tweaked tweak_blocks(const FloatModel& floats, const model::Decoder& start, cons
   return {.model = std::move(run.decoder), .name = "tweaked"};
 }
 
+// A pass of it is expected to take its share of what the text of the run took.
+tweak::FreshText fresh_text(const FloatModel& floats, const calibrate::TokenBatch& train, const TextSource& source,
+                            const RunResult& result, ProgressSink& progress, const Processes& processes) {
+  const auto share = static_cast<double>(train.samples()) / static_cast<double>(result.samples);
+  return {.write = [&floats, &train, &source, &progress, &processes](
+                       std::int64_t pass) { return write_rows(source, train, pass, floats, progress, processes); },
+          .seconds = share * result.seconds.at("generate")};
+}
+
 std::optional<Tweaked> tweak_end_to_end(const FloatModel& floats, const model::Decoder& quantized,
-                                        const tweak::TextSplit& text, const TweakOptions& options, RunResult& result,
-                                        ProgressSink& progress, const Processes& processes) {
-  auto run =
-      tweak::tweak_end_to_end(floats.passes, quantized, text, options.end_to_end, progress, processes, &floats.exact);
+                                        const tweak::TextSplit& text, const TextSource& source,
+                                        const TweakOptions& options, RunResult& result, ProgressSink& progress,
+                                        const Processes& processes) {
+  tweak::FreshText fresh;
+  if (options.fresh_text) fresh = fresh_text(floats, text.train, source, result, progress, processes);
+  auto run = tweak::tweak_end_to_end(floats.passes, quantized, text, options.end_to_end, progress, processes,
+                                     &floats.exact, fresh);
   std::optional<Tweaked> tweaked;
   if (run.chosen != "untouched") {
     tweaked = {.model = std::move(run.decoder), .name = run.chosen};
@@ -67,7 +79,7 @@ std::int64_t stored_bytes(const formats::TensorSource& tensors) {
 }  // namespace
 
 std::optional<Tweaked> run_tweak(const FloatModel& floats, const model::Decoder& start, const model::Decoder& quantized,
-                                 const tweak::TextSplit& text, const TweakOptions& options,
+                                 const tweak::TextSplit& text, const TextSource& source, const TweakOptions& options,
                                  const quantize::QuantizationPlan* plan, RunResult& result, ProgressSink& progress,
                                  const Processes& processes) {
   const bool shared = options.method == TweakMethod::end_to_end;
@@ -79,7 +91,7 @@ std::optional<Tweaked> run_tweak(const FloatModel& floats, const model::Decoder&
     if (options.method == TweakMethod::layerwise) {
       tweaked = tweak_blocks(floats, start, text.train, options, plan, result, progress);
     } else if (options.method == TweakMethod::end_to_end) {
-      tweaked = tweak_end_to_end(floats, quantized, text, options, result, progress, processes);
+      tweaked = tweak_end_to_end(floats, quantized, text, source, options, result, progress, processes);
     }
   });
   return tweaked;

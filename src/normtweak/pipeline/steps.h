@@ -10,9 +10,9 @@ namespace normtweak::pipeline {
 // quantized: the untouched state. start: the model that a block-by-block tweak starts from: the float model if it
 // quantizes by `plan`, the quantized one if `plan` is null. Returns nullopt if the method is `none`, if the end-to-end
 // tweak has no candidate that differs from the untouched state, or on ranks other than 0 if the method runs on one
-// process only.
+// process only. source: how the text was written, for more of it.
 std::optional<Tweaked> run_tweak(const FloatModel& floats, const model::Decoder& start, const model::Decoder& quantized,
-                                 const tweak::TextSplit& text, const TweakOptions& options,
+                                 const tweak::TextSplit& text, const TextSource& source, const TweakOptions& options,
                                  const quantize::QuantizationPlan* plan, RunResult& result, ProgressSink& progress,
                                  const Processes& processes);
 

@@ -19,16 +19,20 @@ constexpr double kDiverged = 2;  // multiple of the untouched divergence at whic
 
 class Run {
  public:
-  Run(const model::Decoder& student, const TeacherStates& train, const TeacherStates& select,
-      const EndToEndOptions& options, const Stopwatch& whole, ProgressSink& progress, const Processes& processes,
-      const model::Decoder* floats)
-      : student_(student, options.groups),
+  // teacher_seconds: what the float model's pass over the rows that train takes.
+  Run(const model::Decoder& teacher, const model::Decoder& student, TeacherStates& train, const TeacherStates& select,
+      const EndToEndOptions& options, const FreshText& fresh, double teacher_seconds, const Stopwatch& whole,
+      ProgressSink& progress, const Processes& processes, const model::Decoder* floats)
+      : teacher_(teacher),
+        student_(student, options.groups),
         train_(train),
         select_(select),
         options_(options),
+        fresh_(fresh),
         whole_(whole),
         progress_(progress),
-        processes_(processes) {
+        processes_(processes),
+        seconds_per_renewal_(fresh ? fresh.seconds + teacher_seconds : 0) {
     training_.beta1 = options.beta1;
     training_.beta2 = options.beta2;
     training_.warmup_steps = options.warmup_steps;
@@ -166,7 +170,8 @@ class Run {
     if (!limited_by_time()) return asked;
     const double scoring = static_cast<double>(options_.checks + 8) * seconds_per_score_;
     const double left = options_.budget.seconds - whole_.seconds() - scoring;
-    const auto by_time = std::max<std::int64_t>(1, static_cast<std::int64_t>(left / seconds_per_step_));
+    const double renewal = seconds_per_renewal_ / static_cast<double>(batches());
+    const auto by_time = std::max<std::int64_t>(1, static_cast<std::int64_t>(left / (seconds_per_step_ + renewal)));
     const bool passes_given = options_.passes > 0 || options_.budget.tokens > 0;
     const auto steps = at::scalar_tensor(passes_given ? std::min(asked, by_time) : by_time, at::kLong);
     processes_.broadcast({steps});  // clocks differ
@@ -194,6 +199,7 @@ class Run {
     const InterruptScope interrupt;  // before the first line that shows that there is something to interrupt
     Stage stage(progress_, "tweak end to end", steps * training_.batch_rows * train_.row_tokens(), "tokens");
     for (std::int64_t step = 0; step < steps && result_.stopped_early.empty(); ++step) {
+      if (fresh_ && step > 0 && step % batches() == 0) renew_rows(step / batches());
       const Stopwatch watch;
       const auto seen = training.tokens();
       const auto report = training.step();
@@ -230,6 +236,13 @@ class Run {
     return best;
   }
 
+  void renew_rows(std::int64_t pass) {
+    const auto text = fresh_.write(pass);
+    const auto memory = TeacherStates::share_of_memory(processes_);
+    Stage stage(progress_, "float model", TeacherStates::tokens_to_pass(teacher_, text, memory, processes_), "tokens");
+    train_.replace(teacher_, text, stage, processes_);
+  }
+
   // The share of the learned codes that differs from the start; nullopt if they are not learned.
   std::optional<double> changed_codes(const State& state) const {
     if (student_.codes() == nullptr) return std::nullopt;
@@ -260,9 +273,12 @@ class Run {
     return divergence;
   }
 
+  const model::Decoder& teacher_;
   Student student_;
-  const TeacherStates &train_, &select_;
+  TeacherStates& train_;
+  const TeacherStates& select_;
   EndToEndOptions options_;
+  const FreshText& fresh_;
   Stopwatch whole_;  // since the start of the whole tweak
   ProgressSink& progress_;
   const Processes& processes_;
@@ -272,6 +288,7 @@ class Run {
   double standard_rate_ = 0;
   std::int64_t trial_steps_taken_ = 0;  // per trial
   double seconds_per_step_ = 0, seconds_per_score_ = 0;
+  double seconds_per_renewal_;  // of fresh text; 0 without
 };
 
 }  // namespace
@@ -296,7 +313,7 @@ std::string_view stopped_name(Stopped stopped) {
 
 EndToEndResult tweak_end_to_end(const model::Decoder& teacher, const model::Decoder& student, const TextSplit& text,
                                 const EndToEndOptions& options, ProgressSink& progress, const Processes& processes,
-                                const model::Decoder* floats) {
+                                const model::Decoder* floats, const FreshText& fresh) {
   const Stopwatch whole;
   const auto memory = TeacherStates::share_of_memory(processes);
   const auto own_tokens = [&](const calibrate::TokenBatch& rows) {
@@ -305,10 +322,11 @@ EndToEndResult tweak_end_to_end(const model::Decoder& teacher, const model::Deco
   auto tokens = own_tokens(text.train);
   tokens += own_tokens(text.select);  // a separate statement: all processes must ask in the same order
   std::optional<Stage> stage(std::in_place, progress, "float model", tokens, "tokens");
-  const TeacherStates train(teacher, text.train, *stage, memory, processes),
-      select(teacher, text.select, *stage, memory, processes);
+  TeacherStates train(teacher, text.train, *stage, memory, processes);
+  const double seconds = stage->seconds();
+  const TeacherStates select(teacher, text.select, *stage, memory, processes);
   stage.reset();
-  return Run(student, train, select, options, whole, progress, processes, floats).run();
+  return Run(teacher, student, train, select, options, fresh, seconds, whole, progress, processes, floats).run();
 }
 
 }  // namespace normtweak::tweak

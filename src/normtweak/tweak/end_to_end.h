@@ -2,6 +2,7 @@
 // moving floats that the quantized file already holds. While a model is quantized, its codes may be learned as well.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <set>
 #include <string>
@@ -58,6 +59,15 @@ struct TextSplit {
   calibrate::TokenBatch confirm;  // accept or reject the chosen one; source of the report's figures
 };
 
+// Text for passes after the first, so that none is seen twice.
+struct FreshText {
+  // As many rows of as many tokens as those that train, the same in all processes. pass: 1, 2, …
+  std::function<calibrate::TokenBatch(std::int64_t pass)> write;
+  double seconds = 0;  // that writing is expected to take, for a time budget
+
+  explicit operator bool() const { return static_cast<bool>(write); }
+};
+
 // Number of rows in each part: about one row in 16 selects (1 to 16 rows) and one in 8 confirms (2 to 16 rows).
 struct TextShares {
   std::int64_t train = 0, select = 0, confirm = 0;
@@ -102,9 +112,9 @@ struct EndToEndResult {
 // teacher: the float model; student: the quantized one, with the same compute dtype and device, which is the state
 // called "untouched". Processes share the rows and get the same result, which differs from that of a single process
 // only in summation order. floats: the float model in F32, toward whose weights codes are learned; only read with
-// `codes`.
+// `codes`. fresh: without it, all passes take the same rows; trials of the learning rate always do.
 EndToEndResult tweak_end_to_end(const model::Decoder& teacher, const model::Decoder& student, const TextSplit& text,
                                 const EndToEndOptions& options, ProgressSink& progress, const Processes& processes = {},
-                                const model::Decoder* floats = nullptr);
+                                const model::Decoder* floats = nullptr, const FreshText& fresh = {});
 
 }  // namespace normtweak::tweak

@@ -87,17 +87,28 @@ std::int64_t TeacherStates::share_of_memory(const Processes& processes) {
 
 TeacherStates::TeacherStates(const model::Decoder& teacher, const calibrate::TokenBatch& text, Stage& stage,
                              std::int64_t memory_bytes, const Processes& processes)
-    : text_(text), head_(head_of(teacher)) {
-  const c10::NoGradGuard no_gradients;
-  const bool on_disk = go_to_disk(teacher, text, memory_bytes, processes);
-  const auto share = rows_to_pass(text, on_disk, processes);
+    : text_(text), on_disk_(go_to_disk(teacher, text, memory_bytes, processes)), head_(head_of(teacher)) {
+  const auto share = rows_to_pass(text, on_disk_, processes);
   const auto shape = hidden_shape(teacher, share.count, text.tokens());
   const auto options =
       at::TensorOptions(teacher.type).device(stay_on_device(teacher, text, processes) ? teacher.device : at::kCPU);
   const auto mine =
-      on_disk ? empty_on_disk(shape, c10::multiply_integers(shape), teacher.type) : at::empty(shape, options);
-  compute_hidden(teacher, share, mine, stage);
-  hidden_ = on_disk ? mine : processes.gather_rows(mine);
+      on_disk_ ? empty_on_disk(shape, c10::multiply_integers(shape), teacher.type) : at::empty(shape, options);
+  fill(teacher, share, mine, stage, processes);
+}
+
+void TeacherStates::replace(const model::Decoder& teacher, const calibrate::TokenBatch& text, Stage& stage,
+                            const Processes& processes) {
+  text_ = text;
+  const auto share = rows_to_pass(text, on_disk_, processes);
+  fill(teacher, share, hidden_.narrow(0, share.begin, share.count), stage, processes);
+}
+
+void TeacherStates::fill(const model::Decoder& teacher, Share rows, const at::Tensor& mine, Stage& stage,
+                         const Processes& processes) {
+  const c10::NoGradGuard no_gradients;
+  compute_hidden(teacher, rows, mine, stage);
+  hidden_ = on_disk_ ? mine : processes.gather_rows(mine);
 }
 
 void TeacherStates::compute_hidden(const model::Decoder& teacher, Share rows, at::Tensor hidden, Stage& stage) const {

@@ -29,6 +29,10 @@ class TeacherStates {
   // This process's share, in bytes, of a quarter of the machine's memory.
   static std::int64_t share_of_memory(const Processes& processes);
 
+  // Other rows of the same shape, in the place of these.
+  void replace(const model::Decoder& teacher, const calibrate::TokenBatch& text, Stage& stage,
+               const Processes& processes = {});
+
   std::int64_t rows() const { return text_.samples(); }
   std::int64_t row_tokens() const { return text_.tokens(); }  // padding included
 
@@ -40,10 +44,14 @@ class TeacherStates {
   double counted_tokens(const at::Tensor& rows) const;
 
  private:
+  // Fills the share's rows of `mine`, and gathers those of all processes.
+  void fill(const model::Decoder& teacher, Share rows, const at::Tensor& mine, Stage& stage,
+            const Processes& processes);
   // Writes the float model's hidden states of rows [begin, begin + count) to `hidden`.
   void compute_hidden(const model::Decoder& teacher, Share rows, at::Tensor hidden, Stage& stage) const;
 
   calibrate::TokenBatch text_;
+  bool on_disk_;
   at::Tensor hidden_;  // [rows, tokens, embedding]
   model::Head head_;   // the teacher's own tensors, on its device
 };
