@@ -174,12 +174,16 @@ def test_one_that_fails_ends_all(home, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["nan", "out", "spoilt"]
 
 
-@pytest.mark.parametrize("text", ["ids", "masked"])
+WRITTEN = ["--strategy", "llm-qat", "--samples", 19, "--tokens", 64, "--generate-batch", 4, "--fresh-text"]
+
+
+@pytest.mark.parametrize("text", ["ids", "masked", "written anew"])
 def test_end_to_end(text, home, tmp_path):
     """Three processes share the rows of each step of one; the last ones of a pass are fewer rows than processes."""
+    source = WRITTEN if text == "written anew" else ["--calibration", home / f"{text}.safetensors"]
     cli_program.run(*quantize(home, "rtn"), "-o", tmp_path / "rtn")
-    arguments = ["tweak", tmp_path / "rtn", "--reference", home / "model", "--calibration",
-                 home / f"{text}.safetensors", "--dtype", "f32", "--lr", 0.01, "--epochs", 3, "--batch", 4]
+    arguments = ["tweak", tmp_path / "rtn", "--reference", home / "model", *source, "--dtype", "f32", "--lr", 0.01,
+                 "--epochs", 3, "--batch", 4]
     one = cli_program.report(*arguments, "-o", tmp_path / "one", to=tmp_path)
     run(3, *arguments, "-o", tmp_path / "three", "--json", tmp_path / "three.json")
     three = json.loads((tmp_path / "three.json").read_text())
