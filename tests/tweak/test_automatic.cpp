@@ -105,6 +105,28 @@ TEST(Automatic, ChoosesRateBatchAndSteps) {
   EXPECT_DOUBLE_EQ(result.rates.scales, factor * standard);
 }
 
+TEST(Automatic, TakesFewPassesOverLargeModels) {
+  const auto problem = make_problem(64, 64);
+  std::int64_t weights = 0;
+  for (int i = 0; i < problem.teacher.blocks.size(); ++i) {
+    for (const auto& part : problem.teacher.blocks.get(i)->linears) {
+      weights += std::get<weights::FloatWeight>(part.linear.weight).values.numel();
+    }
+  }
+  const auto train = problem.text.train.samples();
+  ASSERT_GE(train, 8 * 6);
+  EndToEndOptions options = {.norm_rate = 1e-3, .scale_rate = 1e-3, .checks = 0};
+  options.large_model = weights;
+  const auto few = run(problem, options);
+  EXPECT_EQ(few.batch_rows, train / 8);  // 4096 tokens would be more than there are
+  EXPECT_EQ(few.tokens, 2 * problem.text.train.ids.numel());
+  options.passes = 3;  // what is given counts
+  EXPECT_EQ(run(problem, options).tokens, 3 * problem.text.train.ids.numel());
+  options.passes = 0;
+  options.large_model = weights + 1;
+  EXPECT_EQ(run(problem, options).tokens, 8 * problem.text.train.ids.numel());
+}
+
 std::vector<at::Tensor> tensors_of(const model::Decoder& decoder) {
   std::vector<at::Tensor> all = {decoder.final_norm.weight};
   for (int i = 0; i < decoder.blocks.size(); ++i) {

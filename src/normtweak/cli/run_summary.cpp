@@ -21,8 +21,8 @@ std::string steps_line(const tweak::EndToEndResult& run, const pipeline::TweakOp
   const auto stopped = run.stopped_early.empty() ? "" : fmt::format(" ({})", run.stopped_early);
   const auto stop = run.steps < run.planned_steps ? fmt::format(" --stop-after {}", run.steps) : "";
   const auto zeros = run.rates.zeros != run.rates.scales ? fmt::format(" --lr-zeros {}", run.rates.zeros) : "";
-  return fmt::format("  steps: {} of {}{}; again with --steps {}{} --batch {} --lr {} --lr-scales {}{}{}{}\n", run.steps,
-                     run.planned_steps, stopped, run.planned_steps, stop, run.batch_rows, run.rates.norms,
+  return fmt::format("  steps: {} of {}{}; again with --steps {}{} --batch {} --lr {} --lr-scales {}{}{}{}\n",
+                     run.steps, run.planned_steps, stopped, run.planned_steps, stop, run.batch_rows, run.rates.norms,
                      run.rates.scales, zeros, codes_options(options.end_to_end.codes),
                      options.fresh_text ? " --fresh-text" : "");
 }

@@ -74,8 +74,9 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
       ->check(accepted_by([](const std::string& list) { tweak::parse_groups(list); }))
       ->group(kGroup);
   command
-      .add_option("--budget", choice.budget,
-                  "End-to-end: time or token budget, such as 90s, 5m, 1h, 500k-tokens or 2M-tokens (default: 8 epochs)")
+      .add_option(
+          "--budget", choice.budget,
+          "End-to-end: time or token budget, such as 90s, 5m, 1h, 500k-tokens or 2M-tokens (default: by --epochs)")
       ->check(accepted_by([](const std::string& text) { parse_budget(text); }))
       ->group(kGroup);
   command
@@ -95,7 +96,10 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
                   "End-to-end: learning rate of float zero-points, in code steps (default: --lr-scales)")
       ->check(within(kPositive))
       ->group(kGroup);
-  command.add_option("--epochs", choice.passes, "Epochs over the text (default: end-to-end 8, layerwise 1)")
+  command
+      .add_option("--epochs", choice.passes,
+                  "Epochs over the text (default: end-to-end 8, or 2 if the blocks have 2 billion weights or more; "
+                  "layerwise 1)")
       ->check(within(kPositiveCount))
       ->group(kGroup);
   command
@@ -115,7 +119,9 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
       ->group(kGroup);
   command
       .add_option("--batch", choice.batch,
-                  "Rows per step (default: end-to-end rows totalling 8192 to 16384 tokens, layerwise 1)")
+                  "Rows per step (default: end-to-end rows totalling 8192 to 16384 tokens, or 4096 if the blocks have "
+                  "2 billion "
+                  "weights or more and neither --epochs nor --steps nor --budget is given; layerwise 1)")
       ->check(within(kPositiveCount))
       ->group(kGroup);
   add_choice(command, "--loss", choice.loss, "Layerwise: loss", tweak::objectives())->group(kGroup);

@@ -77,8 +77,8 @@ RunResult tweak_and_save(const PreparedTweak& prepared, const LoadedRun& run, Pr
   const auto& processes = options.compute.processes;
   const auto& [floats, exact, quantized, text, so_far] = run;
   auto result = so_far;
-  const auto tweaked =
-      run_tweak(floats, quantized, quantized, text.split, options.text, options.tweak, nullptr, result, progress, processes);
+  const auto tweaked = run_tweak(floats, quantized, quantized, text.split, options.text, options.tweak, nullptr, result,
+                                 progress, processes);
   if (!processes.is_first()) return result;  // rank 0 judges and saves
   const auto save = [&](const model::Decoder& kept) {
     save_patched(prepared.quantized, prepared.base, kept, {.model = options.output, .patch = options.patch});

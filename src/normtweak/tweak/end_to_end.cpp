@@ -9,13 +9,24 @@
 
 #include "normtweak/base/processes/interrupt.h"
 #include "normtweak/base/stopwatch.h"
+#include "normtweak/base/strings/wording.h"
 
 namespace normtweak::tweak {
 namespace {
 
-constexpr std::int64_t kStandardPasses = 8;
+constexpr std::int64_t kStandardPasses = 8, kPassesOfLarge = 2;
 constexpr int kPatience = 3;     // checks without improvement after which a run stops
 constexpr double kDiverged = 2;  // multiple of the untouched divergence at which a run counts as diverged
+
+// Of the blocks' linears, taking all blocks for as large as the last.
+std::int64_t linear_weights(const model::Decoder& floats) {
+  const auto last = floats.blocks.stored(floats.blocks.size() - 1);
+  std::int64_t weights = 0;
+  for (const auto& part : last->linears) {
+    weights += std::get<weights::FloatWeight>(part.linear.weight).values.numel();
+  }
+  return weights * floats.blocks.size();
+}
 
 class Run {
  public:
@@ -32,6 +43,7 @@ class Run {
         whole_(whole),
         progress_(progress),
         processes_(processes),
+        weights_(linear_weights(teacher)),
         seconds_per_renewal_(fresh ? fresh.seconds + teacher_seconds : 0) {
     training_.beta1 = options.beta1;
     training_.beta2 = options.beta2;
@@ -48,6 +60,7 @@ class Run {
   }
 
   EndToEndResult run() {
+    note_large();
     const double untouched = selection_divergence();
     Candidates candidates(student_, untouched, [this] { return selection_divergence(); });
     plan_rates(untouched);
@@ -77,13 +90,32 @@ class Run {
   }
 
  private:
+  // Whether neither steps nor passes nor a budget is given for a large model: it takes few passes in small steps, since
+  // the number of steps matters more than that of the passes.
+  bool few_passes() const {
+    const auto& [seconds, tokens] = options_.budget;
+    const bool given = options_.steps > 0 || options_.passes > 0 || seconds > 0 || tokens > 0;
+    return !given && weights_ >= options_.large_model;
+  }
+
+  void note_large() const {
+    if (!few_passes()) return;
+    progress_.note(
+        fmt::format("tweak: {} epochs in steps of {}, since the blocks have {:.1f} billion weights; --epochs {} wins "
+                    "more, in about "
+                    "{} times as long",
+                    kPassesOfLarge, counted(training_.batch_rows, "row"), static_cast<double>(weights_) / 1e9,
+                    kStandardPasses, kStandardPasses / kPassesOfLarge));
+  }
+
   // Rows totalling about 8192 tokens, but at least 8 steps per epoch; up to 16384 tokens if 28 steps or more remain,
-  // since otherwise a small model's step is too short for a GPU.
+  // since otherwise a small model's step is too short for a GPU. With few passes, half of that.
   std::int64_t batch_rows() const {
     if (options_.batch_rows > 0) return options_.batch_rows;
     const auto rows = [&](std::int64_t tokens, std::int64_t least_steps) {
       return std::min(tokens / train_.row_tokens(), train_.rows() / least_steps);
     };
+    if (few_passes()) return std::max<std::int64_t>(1, rows(4096, 8));
     return std::max<std::int64_t>({1, rows(8192, 8), rows(kMostStepTokens, 28)});
   }
 
@@ -94,7 +126,8 @@ class Run {
     if (options_.steps > 0) return options_.steps;
     const auto by_tokens = options_.budget.tokens / (training_.batch_rows * train_.row_tokens());
     if (options_.budget.tokens > 0 && options_.passes == 0) return std::max<std::int64_t>(1, by_tokens - trial_cost());
-    const auto by_passes = batches() * (options_.passes > 0 ? options_.passes : kStandardPasses);
+    const auto standard = few_passes() ? kPassesOfLarge : kStandardPasses;
+    const auto by_passes = batches() * (options_.passes > 0 ? options_.passes : standard);
     if (options_.budget.tokens == 0) return by_passes;
     return std::clamp<std::int64_t>(by_tokens - trial_cost(), 1, by_passes);
   }
@@ -285,6 +318,7 @@ class Run {
   TrainingOptions training_;
   PassSize pass_;
   EndToEndResult result_;
+  std::int64_t weights_;  // of the blocks' linears
   double standard_rate_ = 0;
   std::int64_t trial_steps_taken_ = 0;  // per trial
   double seconds_per_step_ = 0, seconds_per_score_ = 0;

@@ -30,6 +30,9 @@ struct Budget {
 // Tokens of a step at most, unless its number of rows is given, or one row has more.
 inline constexpr std::int64_t kMostStepTokens = 16384;
 
+// A model whose blocks' linears have at least so many weights is large: its time is that of the tokens it sees.
+inline constexpr std::int64_t kLargeModel = 2'000'000'000;
+
 struct EndToEndOptions {
   // Groups that the model lacks are skipped.
   std::set<TunableGroup> groups = {TunableGroup::norms, TunableGroup::scales, TunableGroup::codebooks,
@@ -40,10 +43,11 @@ struct EndToEndOptions {
   std::optional<double> scale_rate = {};  // of scales and codebooks, relative to their size
   std::optional<double> zero_rate = {};   // of zero-points, in code steps; nullopt: scale_rate if given
   std::optional<CodeOptions> codes = {};  // how codes are learned, with the betas below; nullopt: they are not
-  std::int64_t batch_rows = 0;            // rows per step; 0: rows totalling 8192 to 16384 tokens
+  std::int64_t batch_rows = 0;            // rows per step; 0: rows totalling 8192 to 16384 tokens, of large models 4096
   std::int64_t steps = 0;                 // exact number of steps; 0: by `passes` and `budget`
   std::int64_t stop_after = 0;            // stop after this many steps, with the schedule unchanged; 0: run all
-  std::int64_t passes = 0;                // epochs over the text; 0: 8, or what the budget allows
+  std::int64_t passes = 0;                // epochs over the text; 0: 8, of large models 2, or what the budget allows
+  std::int64_t large_model = kLargeModel;
   Budget budget = {};
   double beta1 = 0.9, beta2 = 0.95;
   std::int64_t warmup_steps = 5;      // linear warm-up, then cosine decay
