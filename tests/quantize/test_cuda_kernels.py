@@ -1,41 +1,14 @@
 """The text of the CUDA kernels of quantize/, run on a CPU as C++ (support/emulated_cuda.h), against NumPy. The C++ tests
 run them on a GPU where there is one; this is so that a change is checked where there is none."""
-import ctypes
 import itertools
-import re
 import shutil
-import subprocess
-from pathlib import Path
 
 import numpy
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from emulated_kernels import kernel
+
 TOP, GRIDS, ENTRIES = 15, 3, 16  # the largest code, grids that columns share, and entries of a codebook
-
-
-def kernel(folder, file, name):
-    """A function that takes the number of blocks and then the kernel's parameters, arrays and numbers."""
-    text = re.search(r'kSource = R"\((.*?)\)"', (ROOT / "src/normtweak/quantize" / file).read_text(), re.S)[1]
-    declared = re.search(rf"void {name}\((.*?)\)", text, re.S)[1].split(",")
-    types = [re.sub(r"\w+$", "", each).strip() for each in declared]
-    numbered = ", ".join(f"{kind} p{i}" for i, kind in enumerate(types))
-    names = ", ".join(f"p{i}" for i in range(len(types)))
-    source = folder / f"{name}.cpp"
-    source.write_text(f'#include "support/emulated_cuda.h"\n{text}\nextern "C" void emulated(int blocks, {numbered}) {{\n'
-                      f"  emulated_launch(blocks, [=] {{ {name}({names}); }});\n}}\n")
-    library = folder / f"{name}.so"
-    subprocess.run(["g++", "-std=c++20", "-O1", "-w", "-shared", "-fPIC", "-pthread", "-I", ROOT / "tests", source, "-o",
-                    library], check=True)
-    function = ctypes.CDLL(str(library)).emulated
-    function.restype = None
-    numbers = {"float": ctypes.c_float, "int": ctypes.c_int, "long long": ctypes.c_longlong}
-    function.argtypes = [ctypes.c_int, *(numbers.get(kind, ctypes.c_void_p) for kind in types)]
-
-    def launch(blocks, *arguments):
-        function(blocks, *(each.ctypes.data if isinstance(each, numpy.ndarray) else each for each in arguments))
-
-    return launch
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +16,8 @@ def launch(tmp_path_factory):
     if shutil.which("g++") is None:
         pytest.skip("needs g++")
     folder = tmp_path_factory.mktemp("kernels")
-    return {"round_gptq_block": kernel(folder, "gptq_block_kernel.cpp", "round_gptq_block"),
-            "search_grids": kernel(folder, "grid_search_kernel.cpp", "search_grids")}
+    return {"round_gptq_block": kernel(folder, "quantize/gptq_block_kernel.cpp", "round_gptq_block"),
+            "search_grids": kernel(folder, "quantize/grid_search_kernel.cpp", "search_grids")}
 
 
 def random_floats(draw, *shape, scale=1.0):

@@ -45,6 +45,24 @@ Value __shfl_down_sync(unsigned, Value value, int distance) {
   return emulated_shuffle(value, threadIdx.x % kEmulatedWarp + distance);
 }
 
+template <class Value>
+Value __shfl_xor_sync(unsigned, Value value, int mask) {
+  return emulated_shuffle(value, (threadIdx.x % kEmulatedWarp) ^ mask);
+}
+
+// In place of base/device/eight_floats.h: floats of 32 bits alone.
+struct Eight {
+  float at[8];
+};
+__device__ Eight load_eight(const void* floats, unsigned long long index, int) {
+  Eight eight;
+  std::memcpy(&eight, static_cast<const float*>(floats) + 8 * index, sizeof eight);
+  return eight;
+}
+__device__ void store_eight(void* floats, unsigned long long index, int, const Eight& eight) {
+  std::memcpy(static_cast<float*>(floats) + 8 * index, &eight, sizeof eight);
+}
+
 inline float __int_as_float(int bits) {
   float value;
   std::memcpy(&value, &bits, sizeof value);

@@ -9,17 +9,20 @@
 #include <algorithm>
 
 #include "normtweak/model/activations.h"
+#include "normtweak/tweak/head_loss_kernel.h"
 
 namespace normtweak::tweak {
 namespace {
 
-// d(Σ divergence) / d hidden for a chunk of tokens. log_s is overwritten. found: the student's logits.
-at::Tensor gradient_of(const model::Head& head, const at::Tensor& found, at::Tensor log_s, const at::Tensor& p_t) {
-  // p_s - p_t, in the compute dtype unless a factor follows
-  const bool plain = head.cap == 0 && head.scale == 1;
-  auto difference = at::empty(log_s.sizes(), log_s.options().dtype(plain ? head.weight.scalar_type() : at::kFloat));
-  at::sub_out(difference, log_s.exp_(), p_t);
-  return hidden_gradient(head, found, difference);
+// Writes the divergence of each token of a chunk, and p_s - p_t if `difference` is defined.
+void loss_of_logits(const at::Tensor& teacher, const at::Tensor& student, at::Tensor divergence,
+                    at::Tensor difference) {
+  const auto type = difference.defined() ? difference.scalar_type() : at::kFloat;
+  if (has_loss_kernel(teacher, student, type)) return loss_on_gpu(teacher, student, divergence, difference);
+  auto log_t = teacher.log_softmax(-1, at::kFloat), log_s = student.log_softmax(-1, at::kFloat);
+  const auto p_t = log_t.exp();
+  divergence.copy_(log_t.sub_(log_s).mul_(p_t).sum(-1));
+  if (difference.defined()) at::sub_out(difference, log_s.exp_(), p_t);
 }
 
 }  // namespace
@@ -31,6 +34,9 @@ HeadLoss head_loss(const HeadInput& student, const HeadInput& teacher, const at:
   const auto rows = student.hidden.size(0), row_tokens = student.hidden.size(1), tokens = rows * row_tokens;
   const auto students = student.hidden.reshape({tokens, -1}), teachers = teacher.hidden.reshape({tokens, -1});
   auto divergence = at::empty({tokens}, students.options().dtype(at::kFloat));
+  // In the compute dtype unless a factor follows.
+  const bool plain = head.cap == 0 && head.scale == 1;
+  const auto type = plain ? head.weight.scalar_type() : at::kFloat;
   HeadLoss loss;
   if (with_gradient) loss.gradient = at::empty_like(students);
   const auto step = model::tokens_with_logits(head.weight.size(0), students.device(), workspace);
@@ -38,12 +44,9 @@ HeadLoss head_loss(const HeadInput& student, const HeadInput& teacher, const at:
     const auto count = std::min(step, tokens - begin);
     const auto chunk = [&](const at::Tensor& all) { return all.narrow(0, begin, count); };
     const auto found = logits(head, chunk(students));
-    auto log_t = logits(teacher.head, chunk(teachers)).log_softmax(-1, at::kFloat);
-    auto log_s = found.log_softmax(-1, at::kFloat);
-    const auto p_t = log_t.exp();
-    chunk(divergence).copy_(log_t.sub_(log_s).mul_(p_t).sum(-1));
-    if (!with_gradient) continue;
-    chunk(loss.gradient).copy_(gradient_of(head, found, log_s, p_t));
+    const auto difference = with_gradient ? at::empty(found.sizes(), found.options().dtype(type)) : at::Tensor();
+    loss_of_logits(logits(teacher.head, chunk(teachers)), found, chunk(divergence), difference);
+    if (with_gradient) chunk(loss.gradient).copy_(hidden_gradient(head, found, difference));
   }
   if (with_gradient) {
     loss.gradient = loss.gradient.view(student.hidden.sizes()).mul_(scale);

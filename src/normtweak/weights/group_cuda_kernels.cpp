@@ -4,7 +4,6 @@
 #include <ATen/ops/empty_like.h>
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cstdint>
 #include <limits>
@@ -73,11 +72,6 @@ CudaKernel& reduce_kernel() {
   static const auto source = with_eight_floats(kReduce);
   static CudaKernel kernel("reduce_to_groups", source.c_str());
   return kernel;
-}
-
-template <class... Values>
-std::array<void*, sizeof...(Values)> arguments_of(Values&... values) {
-  return {const_cast<void*>(static_cast<const void*>(&values))...};
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #pragma once
 #include <c10/core/Device.h>
 
+#include <array>
 #include <list>
 #include <mutex>
 #include <span>
@@ -11,6 +12,13 @@
 namespace normtweak {
 
 inline constexpr int kWarp = 32;  // threads that run in lockstep and can read each other's registers
+
+// Pointers to the values of a kernel's parameters, in order, which must outlive them: as CudaKernel::launch() takes
+// them.
+template <class... Values>
+std::array<void*, sizeof...(Values)> arguments_of(Values&... values) {
+  return {const_cast<void*>(static_cast<const void*>(&values))...};
+}
 
 // For the few loops in which a chain of ATen operations would be bound by launch overhead. Thread-safe.
 class CudaKernel {
