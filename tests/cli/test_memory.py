@@ -1,5 +1,7 @@
 """--memory: the same results where the float blocks are read from the file one by one."""
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -9,6 +11,7 @@ import cli_program
 
 # Sizes of the model below, in F32: 8 blocks of 123 kB, and 164 kB outside them.
 NEED = "2.2MB"
+NEED_TO_TWEAK = "2.5MB"
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +41,29 @@ def test_quantize_and_tweak(home, dtype):
     tweak = ["tweak", whole, "--reference", home / "model", "--dtype", dtype, "--method", "layerwise", "--calibration",
              home / "calibration.safetensors"]
     full = cli_program.report(*tweak, "-o", home / f"tweaked-{dtype}", to=home)
-    little = cli_program.report(*tweak, "-o", home / f"tweaked-parts-{dtype}", "--memory", "2.5MB", to=home)
+    little = cli_program.report(*tweak, "-o", home / f"tweaked-parts-{dtype}", "--memory", NEED_TO_TWEAK, to=home)
     for key in ("quantized", "tweaked"):
         assert little["kld"][key] == pytest.approx(full["kld"][key], rel=1e-4)  # rows are summed in other parts
+
+
+@pytest.mark.parametrize("command", ["quantize", "tweak"])
+def test_text_is_written_with_the_blocks_on_the_device(home, tmp_path, command):
+    rtn = ["quantize", home / "model", "--method", "rtn", "--bits", 3, "--group-size", 16, "--tweak", "none"]
+    given = ["--calibration", home / "calibration.safetensors"]
+    written = ["--samples", 8, "--tokens", 24, "--generate-batch", 4, "--strategy", "llm-qat"]
+    run, need = [*rtn, "--dtype", "f32"], NEED
+    if command == "tweak":
+        notes(*rtn, *given, "-o", tmp_path / "base")
+        run = ["tweak", tmp_path / "base", "--reference", home / "model", "--dtype", "f32", "--method", "layerwise"]
+        need = NEED_TO_TWEAK
+    brought = "while the text is written, all float blocks are on the device"
+    whole = cli_program.report(*run, *written, "-o", tmp_path / "whole", to=tmp_path)
+    little = notes(*run, *written, "-o", tmp_path / "little", "--memory", need, "--json", tmp_path / "little.json")
+    assert "float blocks read from the file" in little and brought in little
+    # Of the float model on the rows that confirm: another text would have another.
+    perplexity = json.loads((tmp_path / "little.json").read_text())["perplexity"]["float"]
+    assert perplexity == pytest.approx(whole["perplexity"]["float"], rel=1e-5)
+    assert brought not in notes(*run, *given, "-o", tmp_path / "given", "--memory", need)
 
 
 def test_run_models(home, tmp_path):

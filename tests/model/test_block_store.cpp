@@ -124,6 +124,42 @@ TEST(BlockStore, HoldsTwoBlocksOnTheDevice) {
   }
 }
 
+TEST(BlockStore, BlocksAreBroughtToTheDeviceForAWhile) {
+  const c10::NoGradGuard no_gradients;
+  const auto original = tiny_decoder({.layers = 4});
+  const auto ids = tests::random_ids(original, 2, 10);
+  const auto expected = last_hidden_state(original, ids);
+  for (const auto residence : {Residence::host, Residence::file}) {
+    const Streamed streamed(original, residence);
+    std::vector<std::weak_ptr<const Block>> brought;
+    {
+      auto whole = streamed.decoder;
+      whole.blocks = streamed.decoder.blocks.brought_to_device();
+      for (int pass = 0; pass < 3; ++pass) EXPECT_TRUE(last_hidden_state(whole, ids).equal(expected));
+      EXPECT_TRUE(whole.blocks.all_on_device());
+      for (int i = 0; i < 4; ++i) brought.emplace_back(whole.blocks.get(i));
+    }
+    EXPECT_EQ(streamed.streamer->counts().uploads, residence == Residence::host ? 4 : 0);
+    for (const auto& block : brought) EXPECT_TRUE(block.expired());
+    EXPECT_FALSE(streamed.decoder.blocks.all_on_device());
+    EXPECT_TRUE(last_hidden_state(streamed.decoder, ids).equal(expected));
+  }
+}
+
+TEST(BlockStore, ReleasesTheCopiesOnTheDevice) {
+  const Streamed streamed(tiny_decoder({.layers = 3}));
+  const auto& blocks = streamed.decoder.blocks;
+  for (int i = 0; i < 3; ++i) blocks.stored(i);
+  const std::weak_ptr<const Block> used = blocks.get(0);
+  EXPECT_FALSE(used.expired());
+  EXPECT_EQ(streamed.streamer->counts().uploads, 2);  // and the next
+  blocks.release_copies();
+  EXPECT_TRUE(used.expired());
+  EXPECT_EQ(blocks.get(0)->index, 0);
+  EXPECT_EQ(streamed.streamer->counts().uploads, 4);
+  BlockStore(1, Residence::device, numbered_block).release_copies();  // has none
+}
+
 TEST(BlockStore, WhatIsUsedIsACopyOfWhatLiesInHostMemory) {
   const Streamed streamed(tiny_decoder());
   const auto used = streamed.decoder.blocks.get(1), stored = streamed.decoder.blocks.stored(1);

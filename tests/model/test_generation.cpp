@@ -128,9 +128,9 @@ TEST(Generate, TheMemoryThatIsFreeGivesTheRowsOfABatch) {
   };
   const Case cases[] = {
       {"all at once", gpu, 200 * kGiB, 128, 1, 128},
-      {"two halves, not 91 and 37", gpu, 125 * kGiB, 128, 1, 64},
-      {"three", gpu, 80 * kGiB, 128, 1, 43},
-      {"a small card", gpu, 5 * kGiB, 128, 1, 3},
+      {"two halves, not 108 and 20", gpu, 125 * kGiB, 128, 1, 64},
+      {"three", gpu, 60 * kGiB, 128, 1, 43},
+      {"a small card", gpu, 5 * kGiB, 128, 1, 4},
       {"less than a row", gpu, kGiB, 128, 1, 1},
       {"two processes", gpu, 125 * kGiB, 128, 2, 64},
       {"three processes", gpu, 40 * kGiB, 128, 3, 22},

@@ -1,7 +1,8 @@
-// LLaMA-7B without its weights, for what is decided from sizes and types alone.
+// LLaMA-7B and LLaMA-2-70B without their weights, for what is decided from sizes and types alone.
 #pragma once
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "normtweak/base/error.h"
@@ -25,15 +26,35 @@ class TypesOnly : public formats::TensorSource {
   std::vector<std::string> names_;
 };
 
-inline model::Checkpoint llama_7b(at::ScalarType stored = at::kBFloat16) {
+inline model::Checkpoint llama(Json config, at::ScalarType stored) {
   model::Checkpoint checkpoint;
-  checkpoint.path = "llama-7b";
+  checkpoint.path = "llama";
   checkpoint.family = &model::kLlama;
-  checkpoint.config = {{"hidden_size", 4096},        {"num_hidden_layers", 32}, {"num_attention_heads", 32},
-                       {"intermediate_size", 11008}, {"vocab_size", 32000},     {"max_position_embeddings", 2048}};
+  checkpoint.config = std::move(config);
   checkpoint.numbers = model::read_config(model::kLlama, checkpoint.config, checkpoint.path);
   checkpoint.tensors = std::make_shared<TypesOnly>(stored);
   return checkpoint;
+}
+
+inline model::Checkpoint llama_7b(at::ScalarType stored = at::kBFloat16) {
+  return llama({{"hidden_size", 4096},
+                {"num_hidden_layers", 32},
+                {"num_attention_heads", 32},
+                {"intermediate_size", 11008},
+                {"vocab_size", 32000},
+                {"max_position_embeddings", 2048}},
+               stored);
+}
+
+inline model::Checkpoint llama_70b(at::ScalarType stored = at::kBFloat16) {
+  return llama({{"hidden_size", 8192},
+                {"num_hidden_layers", 80},
+                {"num_attention_heads", 64},
+                {"num_key_value_heads", 8},
+                {"intermediate_size", 28672},
+                {"vocab_size", 32000},
+                {"max_position_embeddings", 4096}},
+               stored);
 }
 
 }  // namespace normtweak::tests

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "normtweak/base/error.h"
+#include "normtweak/model/generation.h"
 #include "normtweak/pipeline/memory_plan.h"
 #include "normtweak/pipeline/run_needs.h"
 #include "normtweak/pipeline/tuned_floats.h"
@@ -16,7 +17,7 @@
 namespace normtweak::pipeline {
 namespace {
 
-using model::Residence, tests::llama_7b, tests::message_of;
+using model::Residence, tests::llama_70b, tests::llama_7b, tests::message_of;
 
 constexpr std::int64_t kGiB = std::int64_t{1} << 30;
 constexpr std::int64_t kBlocks = std::int64_t{32} * (4 * 4096 * 4096 + 3 * 4096 * 11008), kBlock = kBlocks / 32;
@@ -263,6 +264,116 @@ TEST(MemoryPlan, QuantizedBlocksNeedRoomInHostMemory) {
   EXPECT_NE(message.find("use fewer or shorter rows of text (--samples, --tokens), or a larger machine"),
             std::string::npos)
       << message;
+}
+
+// Rows of 512 tokens: a cache of 256 MiB each and 9.5 MiB that a step takes besides.
+RunNeeds needs_of_rows(std::int64_t rows, std::int64_t tokens) {
+  return {.calibration_tokens = rows * tokens, .row_tokens = tokens, .written_row_tokens = tokens};
+}
+
+// 22 GiB, of which the plan takes 92 %: a card of 24 GB.
+constexpr AvailableMemory kSmallCard = {22 * kGiB * 92 / 100, 64 * kGiB};
+
+TEST(MemoryPlan, WhileTheTextIsWrittenOnlyTheFloatBlocksAreNeeded) {
+  auto needs = needs_of_rows(128, 512);
+  needs.corrects_drift = true;
+  const auto plan = plan_run(llama_7b(), kGpu, needs, kSmallCard);
+  EXPECT_EQ(plan.passes, Residence::host);
+  EXPECT_EQ(plan.quantized, Residence::host);
+  EXPECT_TRUE(plan.writing.brings_blocks);
+  // 20.24 GiB without embedding and head in both types, 1.46 GiB, and without the blocks in bf16, 12.06 GiB.
+  EXPECT_EQ(plan.writing.workspace, kSmallCard.device - kOutside * 6 - kBlocks * 2);
+  EXPECT_NEAR(static_cast<double>(plan.writing.workspace) / kGiB, 6.71, 0.01);
+  EXPECT_NE(describe(plan.writing).find("6.7 GiB for its rows"), std::string::npos) << describe(plan.writing);
+
+  // The command `tweak` has loaded the quantized model: its embedding and head; its blocks are in host memory.
+  needs.quantized_is_loaded = true;
+  needs.packed_head_bytes = 1000;
+  const auto tweak = plan_run(llama_7b(), kGpu, needs, kSmallCard);
+  EXPECT_EQ(tweak.quantized, Residence::host);
+  EXPECT_TRUE(tweak.writing.brings_blocks);
+  EXPECT_EQ(tweak.writing.workspace, plan.writing.workspace - kOutside * 6 - 1000);
+}
+
+struct WritingCase {
+  const char* name;
+  Compute compute;
+  std::int64_t device, row_tokens;
+  bool brings_blocks;
+  std::int64_t taken;  // of the device, before the text is written
+};
+
+TEST(MemoryPlan, BlocksAreBroughtForTheWritingWhereAFewRowsFitBesideThem) {
+  constexpr std::int64_t kStreamed = kOutside * 6 + 3 * kBlock * 2, kOnDevice = kOutside * 6 + kBlocks * 2;
+  const WritingCase cases[] = {
+      {"there anyway", kGpu, 55 * kGiB, 512, false, kOnDevice},
+      {"F32 blocks are there, too", kGpu, 300 * kGiB, 512, false, kOnDevice + kBlocks * 4},
+      {"quantized ones leave them no room, but come later", kGpu, 20 * kGiB, 512, true, kOnDevice},
+      // 1.3 GiB are left beside the blocks: more than a sixteenth, five rows of 512 tokens, and one of 2048.
+      {"1.3 GiB for rows", kGpu, kOnDevice + kGiB * 13 / 10, 512, true, kOnDevice},
+      {"not for two rows", kGpu, kOnDevice + kGiB * 13 / 10, 2048, false, kStreamed},
+      {"less than a sixteenth", kGpu, kOnDevice + kGiB * 8 / 10, 512, false, kStreamed},
+      {"a CPU", kCpu, 22 * kGiB, 512, true, kOnDevice},
+      {"a CPU with less", kCpu, 35 * kGiB / 2, 512, false, kStreamed},
+      {"a CPU in F32", kCpuF32, 34 * kGiB, 512, true, kOutside * 4 + kBlocks * 4},
+  };
+  for (const auto& row : cases) {
+    SCOPED_TRACE(row.name);
+    const auto plan = plan_run(llama_7b(), row.compute, needs_of_rows(2048 / row.row_tokens, row.row_tokens),
+                               {row.device, 64 * kGiB});
+    EXPECT_EQ(plan.writing.brings_blocks, row.brings_blocks);
+    EXPECT_EQ(plan.writing.workspace, row.device - row.taken);
+    EXPECT_TRUE(row.brings_blocks || plan.writing.workspace >= plan.workspace);
+    EXPECT_EQ(describe(plan.writing).empty(), !row.brings_blocks);
+  }
+}
+
+// Of 70 thousand million weights no card of 80 GB holds the blocks. All that streamed blocks leave is for the rows.
+TEST(MemoryPlan, WhereBlocksAreStreamedTheRowsGetTheRest) {
+  constexpr std::int64_t kLargeBlock = 2 * 8192 * 8192 + 2 * 8192 * 1024 + std::int64_t{3} * 8192 * 28672,
+                         kLargeOutside = std::int64_t{2} * 32000 * 8192;
+  const AvailableMemory available = {80 * kGiB * 92 / 100, 300 * kGiB};
+  const auto plan = plan_run(llama_70b(), kGpu, needs_of_rows(128, 512), available);
+  EXPECT_EQ(plan.passes, Residence::host);
+  EXPECT_FALSE(plan.writing.brings_blocks);
+  EXPECT_EQ(plan.writing.workspace, available.device - kLargeOutside * 6 - 3 * kLargeBlock * 2);
+  EXPECT_GT(plan.writing.workspace, plan.workspace);
+}
+
+// Nine tenths of the workspace, shared out by 265.5 MiB a row (70B: 160 MiB of cache and 18 MiB of a step), in batches
+// of one size.
+TEST(MemoryPlan, BatchesFollowFromIt) {
+  const auto rows = [](const model::Checkpoint& checkpoint, std::int64_t workspace) {
+    model::Decoder decoder;
+    decoder.config = checkpoint.numbers;
+    decoder.device = kGpu.device;
+    decoder.type = kGpu.type;
+    decoder.workspace = workspace;
+    model::GenerationOptions options;
+    options.samples = 128;
+    options.tokens = 512;
+    return rows_in_batch(decoder, options, 1);
+  };
+  const auto written = [&](const model::Checkpoint& checkpoint, const AvailableMemory& available) {
+    return rows(checkpoint, plan_run(checkpoint, kGpu, needs_of_rows(128, 512), available).writing.workspace);
+  };
+  EXPECT_EQ(written(llama_7b(), kSmallCard), 22);              // 6.71 GiB: 23 fit, which makes six batches
+  EXPECT_EQ(written(llama_7b(), {14 * kGiB, 64 * kGiB}), 32);  // streamed, 11.4 GiB: 39 fit, four batches
+  EXPECT_EQ(written(llama_70b(), {80 * kGiB * 92 / 100, 300 * kGiB}), 128);  // streamed, 65.9 GiB: all at once
+}
+
+// The same decision for a model that is loaded only to write.
+TEST(MemoryPlan, TheCommandThatOnlyWritesNeedsLittleBesideTheBlocks) {
+  const auto weights = (kOutside + kBlocks) * 2;
+  const auto model = llama_7b();
+  const auto plan = [&](std::int64_t left, std::int64_t row_tokens) {
+    return plan_writing(model, kGpu, row_tokens, {weights + left, 64 * kGiB});
+  };
+  EXPECT_EQ(plan(kGiB, 512).residence, Residence::device);
+  EXPECT_EQ(plan(kGiB, 512).workspace, kGiB);
+  EXPECT_EQ(plan(kGiB, 2048).residence, Residence::host);
+  EXPECT_EQ(plan(kGiB / 2, 512).residence, Residence::host);
+  EXPECT_EQ(plan_models({&model}, kGpu, {weights + kGiB, 64 * kGiB}).residence, Residence::host);
 }
 
 TEST(MemoryPlan, ModelsThatAreOnlyRunStayWhereTheyFit) {

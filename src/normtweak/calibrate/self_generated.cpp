@@ -190,8 +190,10 @@ std::int64_t tokens_in_row(const TextOptions& options, const model::ModelConfig&
   return options.tokens > 0 ? options.tokens : std::min(kStandard, config.context);
 }
 
+bool runs_model(const TextOptions& options) { return options.strategy != "random-tokens"; }
+
 void check_can_write(const model::Checkpoint& checkpoint, const TextOptions& options) {
-  if (options.strategy == "random-tokens") return;  // not a text, and has no start
+  if (!runs_model(options)) return;  // not a text, and has no start
   const auto vocabulary = read_vocabulary(checkpoint);
   if (vocabulary.tokenizer) vocabulary.tokenizer->prefix();
 }

@@ -29,6 +29,9 @@ struct Strategy {
 };
 std::vector<Strategy> strategies();
 
+// Whether the strategy needs the model's blocks: ids drawn at random do not.
+bool runs_model(const TextOptions& options);
+
 // The number in `options`; if that is 0, 512, or the model's context if that is shorter.
 std::int64_t tokens_in_row(const TextOptions& options, const model::ModelConfig& config);
 

@@ -77,6 +77,10 @@ std::int64_t sampling_bytes(const ModelConfig& config, c10::Device device, at::S
          pass_bytes(config, device, type) + kSamplingTensors * config.vocabulary * kFloat;
 }
 
+std::int64_t writing_bytes(const ModelConfig& config, c10::Device device, at::ScalarType type, std::int64_t tokens) {
+  return cache_bytes(config, type, tokens) + sampling_bytes(config, device, type, tokens);
+}
+
 std::int64_t tokens_with_logits(std::int64_t vocabulary, c10::Device device, std::int64_t workspace) {
   constexpr std::int64_t kLeast = 16;
   const auto bytes = std::min(device.is_cuda() ? kLogitBytesGpu : kLogitBytesCpu, workspace / kLogitTensors);

@@ -30,6 +30,9 @@ std::int64_t cache_bytes(const ModelConfig& config, at::ScalarType type, std::in
 // Bytes per row, besides the cache, of a step that samples one token each after `tokens` others.
 std::int64_t sampling_bytes(const ModelConfig& config, c10::Device device, at::ScalarType type, std::int64_t tokens);
 
+// Both: what a row of `tokens` tokens takes that is being written.
+std::int64_t writing_bytes(const ModelConfig& config, c10::Device device, at::ScalarType type, std::int64_t tokens);
+
 // Tokens whose F32 logits, and tensors of their size derived from them, exist at the same time: at least 16, and no
 // more than fit a sixteenth of the workspace.
 std::int64_t tokens_with_logits(std::int64_t vocabulary, c10::Device device, std::int64_t workspace);

@@ -39,6 +39,14 @@ void BlockStore::put(int index, std::shared_ptr<const Block> block) {
   blocks_.at(static_cast<std::size_t>(index)) = placed(std::move(block), put_residence_);
 }
 
+BlockStore BlockStore::brought_to_device() const {
+  return {size(), Residence::device, [blocks = *this](int index) { return *blocks.get(index); }};
+}
+
+void BlockStore::release_copies() const {
+  if (streamer_) streamer_->release();
+}
+
 bool BlockStore::all_on_device() const {
   return std::ranges::all_of(blocks_, [](const Place& place) { return place.block && place.on_device; });
 }

@@ -39,6 +39,13 @@ class BlockStore {
   // Where blocks set from now on are kept; others stay where they are.
   void keep_new(Residence residence) { put_residence_ = residence; }
 
+  // The same blocks for as long as the copy lives, all of which stay on the device: each is copied there, or read from
+  // its file, on first access.
+  BlockStore brought_to_device() const;
+
+  // Frees the copies of streamed blocks that are on the device; the next get() makes them again.
+  void release_copies() const;
+
   // Whether all blocks stay on the device, so that get() never copies or reads.
   bool all_on_device() const;
 

@@ -96,6 +96,11 @@ void BlockStreamer::drop_ahead() {
   ahead_ = {};
 }
 
+void BlockStreamer::release() {
+  drop_ahead();
+  current_ = {};
+}
+
 std::shared_ptr<const Block> BlockStreamer::get(int index, int count, const std::function<HostBlock(int)>& find) {
   const auto wanted = find(index);
   if (current_.host != wanted) {

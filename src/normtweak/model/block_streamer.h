@@ -47,6 +47,9 @@ class BlockStreamer {
   // the block returned last and its likely successor stay on the device.
   std::shared_ptr<const Block> get(int index, int count, const std::function<HostBlock(int)>& find);
 
+  // Frees the blocks on the device; the next get() copies its block again.
+  void release();
+
   struct Counts {
     int uploads = 0;  // copies begun
     int ahead = 0;    // of those, prefetched and then used

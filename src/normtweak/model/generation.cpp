@@ -33,7 +33,7 @@ namespace {
 
 constexpr double kImpossible = -std::numeric_limits<double>::infinity();
 // What the cache, and what a step needs besides, may take. On a GPU a share of the workspace.
-constexpr double kShareGpu = 0.75;
+constexpr double kShareGpu = 0.9;
 // On a CPU, whose workspace is all that is free, it follows from the model, so that the text does not depend on what
 // else runs there: a quarter of its weights, which every step reads, or this if that is more.
 constexpr std::int64_t kLeastCpu = std::int64_t{4} << 30;
@@ -196,8 +196,7 @@ at::Tensor sample(const at::Tensor& logits, const SamplingOptions& options, at::
 
 std::int64_t rows_in_batch(const Decoder& decoder, const GenerationOptions& options, int processes) {
   if (options.batch > 0) return std::min(options.batch, options.samples);
-  const auto row = cache_bytes(decoder.config, decoder.type, options.tokens) +
-                   sampling_bytes(decoder.config, decoder.device, decoder.type, options.tokens);
+  const auto row = writing_bytes(decoder.config, decoder.device, decoder.type, options.tokens);
   return even_batch_size(batch_bytes(decoder) / row, (options.samples + processes - 1) / processes);
 }
 
@@ -206,7 +205,9 @@ at::Tensor generate(const Decoder& given, const GenerationOptions& options, Prog
   const c10::NoGradGuard no_gradients;
   check(given, options);
   const auto decoder = given.device.is_cpu() ? given : with_fused_linears(given);
-  const auto rows = rows_in_batch(decoder, options, processes.size());
+  // The smallest of all processes, since GPUs may have different memory free.
+  const auto fitting = at::tensor({rows_in_batch(decoder, options, processes.size())}, at::kLong);
+  const auto rows = processes.gather_rows(fitting).min().item<std::int64_t>();
   const auto share = processes.share((options.samples + rows - 1) / rows);  // of the batches
   const auto first = share.begin * rows, last = std::min(options.samples, (share.begin + share.count) * rows);
   std::vector<at::Tensor> batches = {at::empty({0, options.tokens}, at::kLong)};  // this process may have no batch

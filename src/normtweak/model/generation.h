@@ -38,9 +38,9 @@ at::Tensor generate(const Decoder& decoder, const GenerationOptions& options, Pr
                     const Processes& processes = {});
 
 // Rows per batch: `options.batch`, or as many as fit with their cache and what a step needs besides
-// (model/activations.h), in batches of about the same size. On a GPU they may take three quarters of the workspace,
-// since a step of few rows leaves it idle; on a CPU a quarter of what the model's weights take, or 4 GiB, and never
-// more than half of the workspace.
+// (model/activations.h), in batches of about the same size. On a GPU they may take nine tenths of the workspace,
+// since a step of few rows leaves it idle, and brings all blocks that are streamed; on a CPU a quarter of what the
+// model's weights take, or 4 GiB, and never more than half of the workspace.
 std::int64_t rows_in_batch(const Decoder& decoder, const GenerationOptions& options, int processes);
 
 // logits: f32 [rows, vocabulary] → i64 [rows], sampled after temperature, top-k and top-p.

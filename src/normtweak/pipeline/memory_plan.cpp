@@ -18,6 +18,10 @@ constexpr double kUsable = 0.92;
 constexpr std::int64_t kExactShare = 8;
 // 1/kWorkShare of a GPU's memory is reserved for workspace before weights are placed.
 constexpr std::int64_t kWorkShare = 4;
+// The same where a model only writes text on a GPU: there a step reads blocks at least that many times as fast as they
+// are brought from host memory (1 TB/s and more; at most 55 GB/s), and the rows of a batch are in proportion to what is
+// left.
+constexpr std::int64_t kWritingShare = 16;
 // Float blocks take at most this share of free host memory, since it is pinned and sizes may be rounded up.
 constexpr double kHostShare = 0.6;
 // Blocks planned for per streamed store. It holds two at most, the one in use and the next (model/block_streamer.h);
@@ -111,6 +115,56 @@ std::string advice(const Compute& compute) {
                      compute.memory > 0 ? "or a larger --memory" : "or a larger machine");
 }
 
+// Bytes of the device that models leave which are only run.
+std::int64_t left_by(const std::vector<const model::Checkpoint*>& models, const Compute& compute, std::int64_t device,
+                     Residence residence) {
+  for (const auto* checkpoint : models) {
+    const auto sizes = sizes_of(*checkpoint);
+    device -= sizes.outside * element(compute.type) + packed_head_bytes(*checkpoint) +
+              blocks_bytes(sizes, size_in_memory(*checkpoint, compute.type), residence);
+  }
+  return device;
+}
+
+// With their blocks on the device if they leave `wanted` bytes there.
+model::LoadOptions place_models(const std::vector<const model::Checkpoint*>& models, const Compute& compute,
+                                const AvailableMemory& available, std::int64_t wanted) {
+  model::LoadOptions options = {.device = compute.device, .type = compute.type};
+  if (left_by(models, compute, available.device, Residence::device) < wanted) {
+    std::int64_t blocks = 0;
+    for (const auto* checkpoint : models) {
+      blocks += blocks_bytes(sizes_of(*checkpoint), size_in_memory(*checkpoint, compute.type), Residence::device);
+    }
+    auto host = available.host;
+    options.residence = off_device(compute, blocks, host);
+  }
+  options.workspace = left_by(models, compute, available.device, options.residence);
+  if (options.workspace <= 0) {
+    fail("the model needs about {} of memory even one block at a time, and there is room for {}",
+         bytes_text(available.device - options.workspace), bytes_text(available.device));
+  }
+  return options;
+}
+
+// Beside the float model in the compute dtype, the device then holds what is loaded of the F32 model and, for tweak, of
+// the quantized one; blocks that are streamed have not been used yet.
+WritingMemory writing_in_run(const model::Checkpoint& floats, const Sizes& sizes, const Compute& compute,
+                             const RunNeeds& needs, const RunMemory& plan, const AvailableMemory& available) {
+  const bool short_passes = compute.type != at::kFloat;
+  const auto on_device = [](Residence residence, std::int64_t bytes) {
+    return residence == Residence::device ? bytes : 0;
+  };
+  std::int64_t beside = short_passes ? sizes.outside * 4 + on_device(plan.exact, sizes.all * 4) : 0;
+  if (needs.quantized_is_loaded) {
+    beside += sizes.outside * (4 + (short_passes ? element(compute.type) : 0)) + needs.packed_head_bytes +
+              on_device(plan.quantized, blocks_bytes(sizes, needs.quantized, Residence::device));
+  }
+  const AvailableMemory left = {available.device - beside, available.host};
+  if (plan.passes == Residence::device) return {false, left_by({&floats}, compute, left.device, plan.passes)};
+  const auto alone = plan_writing(floats, compute, needs.written_row_tokens, left);
+  return {alone.residence == Residence::device, alone.workspace};
+}
+
 [[noreturn]] void refuse_quantized(const Compute& compute, std::int64_t bytes, std::int64_t host) {
   fail("the work leaves no room for the quantized blocks, which need {} of host memory, and there is room for {}; {}",
        bytes_text(bytes), bytes_text(host), advice(compute));
@@ -183,35 +237,20 @@ RunMemory plan_run(const model::Checkpoint& floats, const Compute& compute, cons
   const auto kept =
       (needs.corrects_drift ? 2 : 1) * needs.calibration_tokens * reached_bytes(floats.numbers, compute.type);
   plan.keeps_places = plan.workspace / 2 - least >= kept;  // passes take up to the other half
+  plan.writing = writing_in_run(floats, sizes, compute, needs, plan, available);
   return plan;
 }
 
 model::LoadOptions plan_models(const std::vector<const model::Checkpoint*>& models, const Compute& compute,
                                const AvailableMemory& available) {
-  model::LoadOptions options = {.device = compute.device, .type = compute.type};
-  const auto left = [&] {
-    auto bytes = available.device;
-    for (const auto* checkpoint : models) {
-      const auto sizes = sizes_of(*checkpoint);
-      bytes -= sizes.outside * element(compute.type) + packed_head_bytes(*checkpoint) +
-               blocks_bytes(sizes, size_in_memory(*checkpoint, compute.type), options.residence);
-    }
-    return bytes;
-  };
-  if (left() < available.device / kWorkShare) {
-    std::int64_t blocks = 0;
-    for (const auto* checkpoint : models) {
-      blocks += blocks_bytes(sizes_of(*checkpoint), size_in_memory(*checkpoint, compute.type), Residence::device);
-    }
-    auto host = available.host;
-    options.residence = off_device(compute, blocks, host);
-  }
-  options.workspace = left();
-  if (options.workspace <= 0) {
-    fail("the model needs about {} of memory even one block at a time, and there is room for {}",
-         bytes_text(available.device - options.workspace), bytes_text(available.device));
-  }
-  return options;
+  return place_models(models, compute, available, available.device / kWorkShare);
+}
+
+model::LoadOptions plan_writing(const model::Checkpoint& checkpoint, const Compute& compute, std::int64_t row_tokens,
+                                const AvailableMemory& available) {
+  const auto share = compute.device.is_cpu() ? kWorkShare : kWritingShare;
+  const auto row = model::writing_bytes(checkpoint.numbers, compute.device, compute.type, row_tokens);
+  return place_models({&checkpoint}, compute, available, std::max(available.device / share, 2 * row));
 }
 
 namespace {
@@ -234,6 +273,12 @@ std::string describe(const RunMemory& memory) {
   if (memory.passes == Residence::device && memory.quantized == Residence::device) return "";
   return fmt::format("memory: float blocks {}, quantized ones {}; {} for the work", where(memory.passes),
                      where(memory.quantized), bytes_text(memory.workspace));
+}
+
+std::string describe(const WritingMemory& memory) {
+  if (!memory.brings_blocks) return "";
+  return fmt::format("memory: while the text is written, all float blocks are on the device; {} for its rows",
+                     bytes_text(memory.workspace));
 }
 
 std::string describe(const model::LoadOptions& options) {

@@ -1,6 +1,7 @@
 // Memory placement, planned from the sizes in config.json before anything is loaded.
 #pragma once
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,13 @@ struct AvailableMemory {
 };
 AvailableMemory available_memory(const Compute& compute);
 
+// While a run's float model writes its text, before the work begins: neither F32 blocks nor quantized ones nor hidden
+// states of the text are needed on the device.
+struct WritingMemory {
+  bool brings_blocks = false;  // float blocks that the run keeps elsewhere are on the device meanwhile
+  std::int64_t workspace = std::numeric_limits<std::int64_t>::max();  // bytes for the cache and the steps
+};
+
 // For quantize and tweak.
 struct RunMemory {
   model::Residence exact = model::Residence::device;      // float blocks in F32
@@ -28,6 +36,7 @@ struct RunMemory {
   std::int64_t workspace = 0;  // bytes left for activations, statistics, caches
   bool keeps_places = false;   // of them, more than the work needs at least is left for what a block's linears read, so
                                // that the passes through its places go on from each other
+  WritingMemory writing;
 };
 
 struct RunNeeds {
@@ -37,6 +46,7 @@ struct RunNeeds {
   std::int64_t packed_head_bytes = 0;    // tweak: of the quantized model's head, if it is packed
   std::int64_t calibration_tokens = 0;   // tokens whose hidden states are kept between blocks
   std::int64_t row_tokens = 0;           // of them in a row, the least that a pass takes
+  std::int64_t written_row_tokens = 0;   // of a row that the model writes
   bool corrects_drift = false;           // the float model's hidden states are kept as well
   int more_streams = 0;                  // further hidden states of the whole text, for the layer-wise tweak
   bool transforms = false;               // blocks are transformed, in copies of them
@@ -66,8 +76,15 @@ bool stored_in(const model::Checkpoint& checkpoint, at::ScalarType type);
 model::LoadOptions plan_models(const std::vector<const model::Checkpoint*>& models, const Compute& compute,
                                const AvailableMemory& available);
 
-// One line for the user; empty if everything stays on the device.
+// The same for a model that writes rows of so many tokens. Each step reads all blocks, so that on a GPU few rows at a
+// time with all blocks on it are faster than many with blocks that are brought: less has to be left beside them, but
+// room for two rows at least.
+model::LoadOptions plan_writing(const model::Checkpoint& checkpoint, const Compute& compute, std::int64_t row_tokens,
+                                const AvailableMemory& available);
+
+// One line for the user; empty if everything stays on the device, or where the run's plan says it all.
 std::string describe(const RunMemory& memory);
+std::string describe(const WritingMemory& memory);
 std::string describe(const model::LoadOptions& options);
 
 }  // namespace normtweak::pipeline

@@ -25,6 +25,7 @@ RunNeeds common_needs(const TweakOptions& tweak, const TextSize& text, const Ext
   const bool end_to_end = tweak.method == TweakMethod::end_to_end, layerwise = tweak.method == TweakMethod::layerwise;
   return {.calibration_tokens = text.tokens(),
           .row_tokens = longest_row(text, external),
+          .written_row_tokens = text.row_tokens,
           .more_streams = more_streams(tweak),
           .gradient_row_tokens = end_to_end ? text.row_tokens : 0,
           .layerwise_tokens = layerwise ? std::min(tweak.layerwise.rows_per_step, text.rows) * text.row_tokens : 0,

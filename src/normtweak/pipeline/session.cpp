@@ -7,6 +7,7 @@
 #include "normtweak/base/stopwatch.h"
 #include "normtweak/base/strings/wording.h"
 #include "normtweak/calibrate/seen_rows.h"
+#include "normtweak/pipeline/write_text.h"
 
 namespace normtweak::pipeline {
 namespace {
@@ -23,7 +24,7 @@ void check_same_text(const calibrate::TokenBatch& text, const Processes& process
 }  // namespace
 
 FloatModel load_float_model(model::Checkpoint checkpoint, const Compute& compute, const RunMemory& memory) {
-  FloatModel model = {.checkpoint = std::move(checkpoint), .exact = {}, .passes = {}};
+  FloatModel model = {.checkpoint = std::move(checkpoint), .exact = {}, .passes = {}, .writing = memory.writing};
   const auto load = [&](at::ScalarType type, model::Residence residence) {
     return load_decoder(
         model.checkpoint,
@@ -53,9 +54,13 @@ void note_repeated_rows(const tweak::TextSplit& text, ProgressSink& progress) {
 RunText prepare_text(const RunCalibration& calibration, const TextSource& source, const FloatModel& floats,
                      ProgressSink& progress, const Processes& processes) {
   RunText text;
-  text.all = calibration.given
-                 ? *calibration.given
-                 : calibrate::make_text(floats.checkpoint, floats.passes, source.self, progress, processes);
+  if (calibration.given) {
+    text.all = *calibration.given;
+  } else {
+    const auto note = describe(floats.writing);
+    if (!note.empty() && calibrate::runs_model(source.self)) progress.note(note);
+    text.all = write_rows(floats, source.self, progress, processes);
+  }
   check_same_text(text.all, processes);
   text.split = tweak::split_text(text.all);
   progress.note(fmt::format("text: {} of {}; {} to quantize and tweak, {} to choose, {} to confirm",

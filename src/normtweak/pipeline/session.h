@@ -13,6 +13,7 @@ namespace normtweak::pipeline {
 struct FloatModel {
   model::Checkpoint checkpoint;
   model::Decoder exact, passes;
+  WritingMemory writing;  // for write_rows() (pipeline/write_text.h)
 };
 FloatModel load_float_model(model::Checkpoint checkpoint, const Compute& compute, const RunMemory& memory);
 

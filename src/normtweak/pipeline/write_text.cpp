@@ -1,15 +1,34 @@
 #include "normtweak/pipeline/write_text.h"
 
+#include "normtweak/base/device/memory.h"
 #include "normtweak/base/stopwatch.h"
 #include "normtweak/pipeline/memory_plan.h"
 
 namespace normtweak::pipeline {
 
+calibrate::TokenBatch write_rows(const FloatModel& floats, const calibrate::TextOptions& options,
+                                 ProgressSink& progress, const Processes& processes) {
+  calibrate::TokenBatch rows;
+  floats.exact.blocks.release_copies();
+  {
+    auto writer = floats.passes;
+    writer.workspace = floats.writing.workspace;
+    if (floats.writing.brings_blocks && calibrate::runs_model(options)) {
+      writer.blocks = floats.passes.blocks.brought_to_device();
+      for (int i = 0; i < writer.blocks.size(); ++i) writer.blocks.stored(i);  // now, so that linears can be joined
+    }
+    rows = calibrate::make_text(floats.checkpoint, writer, options, progress, processes);
+  }
+  floats.passes.blocks.release_copies();
+  release_cached_memory(floats.passes.device);
+  return rows;
+}
+
 WrittenText write_text(const RunCalibration& text, const TextSource& source, const model::Checkpoint& checkpoint,
                        const Compute& compute, ProgressSink& progress) {
   Stopwatch watch;
   if (text.given) return {*text.given, watch.seconds()};
-  const auto load = plan_models({&checkpoint}, compute, available_memory(compute));
+  const auto load = plan_writing(checkpoint, compute, text.size.row_tokens, available_memory(compute));
   if (const auto note = describe(load); !note.empty()) progress.note(note);
   const auto decoder = load_decoder(checkpoint, load);
   watch = Stopwatch();

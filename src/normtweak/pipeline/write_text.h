@@ -1,15 +1,26 @@
-// The calibration text alone, made or read with a model that is loaded only for that.
+// Text that a model writes: the float model of a run, or one that is loaded only for that.
 #pragma once
 #include "normtweak/pipeline/calibration_text.h"
+#include "normtweak/pipeline/session.h"
 
 namespace normtweak::pipeline {
+
+// New rows of text by the float model of a run. As planned in floats.writing, blocks that the run keeps elsewhere are
+// on the device while the text is written; on return their memory, the cache's and that of copies of streamed blocks is
+// given back to the GPU. Nothing of the model is changed. The drawn ids depend on where the blocks are by the number of
+// rows in a batch, which `batch` in the options fixes, and on a GPU by the rounding of joined linears. Besides the
+// float model, the device must not hold more than the plan counted. Processes share the rows, and all get the whole
+// text.
+calibrate::TokenBatch write_rows(const FloatModel& floats, const calibrate::TextOptions& options,
+                                 ProgressSink& progress, const Processes& processes);
 
 struct WrittenText {
   calibrate::TokenBatch batch;
   double seconds = 0;  // that writing it took
 };
 
-// text: of known_text() for the same source and checkpoint; what it gives already is taken.
+// By a model that is loaded only for that. text: of known_text() for the same source and checkpoint; what it gives
+// already is taken.
 WrittenText write_text(const RunCalibration& text, const TextSource& source, const model::Checkpoint& checkpoint,
                        const Compute& compute, ProgressSink& progress);
 

@@ -83,6 +83,12 @@ void limit_device_memory(c10::Device device, std::int64_t bytes) {
   c10::CachingAllocator::setAllocatorSettings(fmt::format("per_process_memory_fraction:{:.9f}", share));
 }
 
+void release_cached_memory(c10::Device device) {
+  if (device.is_cpu()) return;
+  auto* allocator = c10::getDeviceAllocator(device.type());
+  if (allocator->initialized()) allocator->emptyCache();
+}
+
 void keep_freed_memory() {
 #ifdef __GLIBC__
   constexpr int kMiBytes = 1 << 20;

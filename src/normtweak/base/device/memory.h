@@ -25,6 +25,9 @@ std::int64_t available_host_memory();
 // Call it before anything is allocated on the GPU.
 void limit_device_memory(c10::Device device, std::int64_t bytes);
 
+// Gives the memory that the GPU allocator keeps for later tensors back to the GPU; does nothing on a CPU.
+void release_cached_memory(c10::Device device);
+
 // Makes malloc keep up to 256 MiB of freed memory for later tensors. Otherwise each tensor of more than 32 MiB gets
 // fresh pages, which the system has to zero: a quarter of the time of a step on the CPU. Call it before any thread
 // starts.
