@@ -328,6 +328,21 @@ TEST(MemoryPlan, BlocksAreBroughtForTheWritingWhereAFewRowsFitBesideThem) {
   }
 }
 
+// Rows that are written between two passes of the tweak share the work's memory, of which an eighth is left to what it
+// keeps; blocks that come to the device take their part of it, less that of three which are streamed.
+TEST(MemoryPlan, BetweenPassesTheRestOfTheRunStays) {
+  constexpr std::int64_t kBrought = kBlocks * 2 - 3 * kBlock * 2;
+  const std::pair<std::int64_t, bool> cases[] = {{60 * kGiB, false}, {20 * kGiB, true}, {14 * kGiB, false}};
+  for (const auto& [device, brings_blocks] : cases) {
+    SCOPED_TRACE(device / kGiB);
+    const auto plan = plan_run(llama_7b(), kGpu, needs_of_rows(4, 512), {device, 64 * kGiB});
+    const auto& writing = plan.writing_in_training;
+    EXPECT_EQ(plan.passes, device > 50 * kGiB ? Residence::device : Residence::host);
+    EXPECT_EQ(writing.brings_blocks, brings_blocks);
+    EXPECT_EQ(writing.workspace, plan.workspace - plan.workspace / 8 - (brings_blocks ? kBrought : 0));
+  }
+}
+
 // Of 70 thousand million weights no card of 80 GB holds the blocks. All that streamed blocks leave is for the rows.
 TEST(MemoryPlan, WhereBlocksAreStreamedTheRowsGetTheRest) {
   constexpr std::int64_t kLargeBlock = 2 * 8192 * 8192 + 2 * 8192 * 1024 + std::int64_t{3} * 8192 * 28672,

@@ -40,7 +40,9 @@ calibrate::TextOptions rows_of(std::int64_t samples, std::int64_t batch) {
 
 TEST(WriteRows, AreTheSameWhereverTheBlocksAre) {
   const auto options = rows_of(6, 3);
-  const auto write = [&](const FloatModel& floats) { return write_rows(floats, options, silent_progress(), {}).ids; };
+  const auto write = [&](const FloatModel& floats) {
+    return write_rows(floats, floats.writing, options, silent_progress(), {}).ids;
+  };
   auto whole = HostModel({}).floats;
   whole.passes = whole.exact;
   const auto expected = write(whole);
@@ -63,7 +65,7 @@ TEST(WriteRows, LeaveTheBlocksWhereTheRunKeepsThem) {
     const HostModel model({.brings_blocks = brings_blocks});
     const auto& blocks = model.floats.passes.blocks;
     const std::weak_ptr<const model::Block> used = blocks.get(kLayers - 1);
-    write_rows(model.floats, rows_of(2, 2), silent_progress(), {});
+    write_rows(model.floats, model.floats.writing, rows_of(2, 2), silent_progress(), {});
     EXPECT_TRUE(used.expired());
     EXPECT_FALSE(blocks.all_on_device());
     const auto uploads = model.streamer->counts().uploads;
@@ -76,7 +78,7 @@ TEST(WriteRows, IdsDrawnAtRandomNeedNoBlocks) {
   const HostModel model({.brings_blocks = true});
   auto options = rows_of(2, 2);
   options.strategy = "random-tokens";
-  write_rows(model.floats, options, silent_progress(), {});
+  write_rows(model.floats, model.floats.writing, options, silent_progress(), {});
   EXPECT_EQ(model.streamer->counts().uploads, 0);
 }
 
@@ -85,8 +87,8 @@ TEST(WriteRows, TheRowsOfABatchFollowFromTheMemoryForWriting) {
   const HostModel ample({});
   auto little = HostModel({.brings_blocks = false, .workspace = 1});
   little.floats.passes.workspace = std::int64_t{1} << 30;
-  write_rows(ample.floats, rows_of(3, 0), silent_progress(), {});
-  write_rows(little.floats, rows_of(3, 0), silent_progress(), {});
+  write_rows(ample.floats, ample.floats.writing, rows_of(3, 0), silent_progress(), {});
+  write_rows(little.floats, little.floats.writing, rows_of(3, 0), silent_progress(), {});
   EXPECT_EQ(ample.streamer->counts().uploads, (kTokens - 1) * kLayers);
   EXPECT_EQ(little.streamer->counts().uploads, 3 * (kTokens - 1) * kLayers);  // one row at a time
 }

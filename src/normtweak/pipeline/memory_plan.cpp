@@ -146,6 +146,14 @@ model::LoadOptions place_models(const std::vector<const model::Checkpoint*>& mod
   return options;
 }
 
+// Bytes to be left beside blocks that are all on the device.
+std::int64_t wanted_to_write(const model::Checkpoint& checkpoint, const Compute& compute, std::int64_t row_tokens,
+                             std::int64_t device) {
+  const auto share = compute.device.is_cpu() ? kWorkShare : kWritingShare;
+  const auto row = model::writing_bytes(checkpoint.numbers, compute.device, compute.type, row_tokens);
+  return std::max(device / share, 2 * row);
+}
+
 // Beside the float model in the compute dtype, the device then holds what is loaded of the F32 model and, for tweak, of
 // the quantized one; blocks that are streamed have not been used yet.
 WritingMemory writing_in_run(const model::Checkpoint& floats, const Sizes& sizes, const Compute& compute,
@@ -163,6 +171,19 @@ WritingMemory writing_in_run(const model::Checkpoint& floats, const Sizes& sizes
   if (plan.passes == Residence::device) return {false, left_by({&floats}, compute, left.device, plan.passes)};
   const auto alone = plan_writing(floats, compute, needs.written_row_tokens, left);
   return {alone.residence == Residence::device, alone.workspace};
+}
+
+// What the float blocks take more if they are all on the device comes from the workspace, of which the float model's
+// states on the text take a part (TeacherStates).
+WritingMemory writing_in_training(const model::Checkpoint& floats, const Sizes& sizes, const Compute& compute,
+                                  const RunNeeds& needs, const RunMemory& plan, std::int64_t device) {
+  constexpr std::int64_t kStatesShare = 8;
+  const auto left = plan.workspace - plan.workspace / kStatesShare;
+  const auto weight = static_cast<double>(element(compute.type));
+  const auto more = blocks_bytes(sizes, weight, Residence::device) - blocks_bytes(sizes, weight, plan.passes);
+  const auto wanted = wanted_to_write(floats, compute, needs.written_row_tokens, device);
+  const bool brings = plan.passes != Residence::device && left - more >= wanted;
+  return {brings, brings ? left - more : left};
 }
 
 [[noreturn]] void refuse_quantized(const Compute& compute, std::int64_t bytes, std::int64_t host) {
@@ -238,6 +259,7 @@ RunMemory plan_run(const model::Checkpoint& floats, const Compute& compute, cons
       (needs.corrects_drift ? 2 : 1) * needs.calibration_tokens * reached_bytes(floats.numbers, compute.type);
   plan.keeps_places = plan.workspace / 2 - least >= kept;  // passes take up to the other half
   plan.writing = writing_in_run(floats, sizes, compute, needs, plan, available);
+  plan.writing_in_training = writing_in_training(floats, sizes, compute, needs, plan, available.device);
   return plan;
 }
 
@@ -248,9 +270,8 @@ model::LoadOptions plan_models(const std::vector<const model::Checkpoint*>& mode
 
 model::LoadOptions plan_writing(const model::Checkpoint& checkpoint, const Compute& compute, std::int64_t row_tokens,
                                 const AvailableMemory& available) {
-  const auto share = compute.device.is_cpu() ? kWorkShare : kWritingShare;
-  const auto row = model::writing_bytes(checkpoint.numbers, compute.device, compute.type, row_tokens);
-  return place_models({&checkpoint}, compute, available, std::max(available.device / share, 2 * row));
+  return place_models({&checkpoint}, compute, available,
+                      wanted_to_write(checkpoint, compute, row_tokens, available.device));
 }
 
 namespace {

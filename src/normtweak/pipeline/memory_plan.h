@@ -20,8 +20,7 @@ struct AvailableMemory {
 };
 AvailableMemory available_memory(const Compute& compute);
 
-// While a run's float model writes its text, before the work begins: neither F32 blocks nor quantized ones nor hidden
-// states of the text are needed on the device.
+// While a run's float model writes text.
 struct WritingMemory {
   bool brings_blocks = false;  // float blocks that the run keeps elsewhere are on the device meanwhile
   std::int64_t workspace = std::numeric_limits<std::int64_t>::max();  // bytes for the cache and the steps
@@ -36,7 +35,8 @@ struct RunMemory {
   std::int64_t workspace = 0;  // bytes left for activations, statistics, caches
   bool keeps_places = false;   // of them, more than the work needs at least is left for what a block's linears read, so
                                // that the passes through its places go on from each other
-  WritingMemory writing;
+  WritingMemory writing;       // before the work begins: neither quantized blocks nor hidden states are on the device
+  WritingMemory writing_in_training;  // between two passes of the end-to-end tweak, beside all that it keeps
 };
 
 struct RunNeeds {

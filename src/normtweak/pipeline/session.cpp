@@ -24,7 +24,11 @@ void check_same_text(const calibrate::TokenBatch& text, const Processes& process
 }  // namespace
 
 FloatModel load_float_model(model::Checkpoint checkpoint, const Compute& compute, const RunMemory& memory) {
-  FloatModel model = {.checkpoint = std::move(checkpoint), .exact = {}, .passes = {}, .writing = memory.writing};
+  FloatModel model = {.checkpoint = std::move(checkpoint),
+                      .exact = {},
+                      .passes = {},
+                      .writing = memory.writing,
+                      .writing_in_training = memory.writing_in_training};
   const auto load = [&](at::ScalarType type, model::Residence residence) {
     return load_decoder(
         model.checkpoint,
@@ -59,7 +63,7 @@ RunText prepare_text(const RunCalibration& calibration, const TextSource& source
   } else {
     const auto note = describe(floats.writing);
     if (!note.empty() && calibrate::runs_model(source.self)) progress.note(note);
-    text.all = write_rows(floats, source.self, progress, processes);
+    text.all = write_rows(floats, floats.writing, source.self, progress, processes);
   }
   check_same_text(text.all, processes);
   text.split = tweak::split_text(text.all);
@@ -70,14 +74,14 @@ RunText prepare_text(const RunCalibration& calibration, const TextSource& source
   return text;
 }
 
-calibrate::TokenBatch write_rows(const TextSource& source, const calibrate::TokenBatch& like, std::int64_t pass,
-                                 const FloatModel& floats, ProgressSink& progress, const Processes& processes) {
+calibrate::TokenBatch write_later_rows(const TextSource& source, const calibrate::TokenBatch& like, std::int64_t pass,
+                                       const FloatModel& floats, ProgressSink& progress, const Processes& processes) {
   constexpr std::uint64_t kApart = 0x9e3779b97f4a7c15;  // odd, so that no two passes have one seed
   auto options = source.self;
   options.samples = like.samples();
   options.tokens = like.tokens();
   options.seed += kApart * static_cast<std::uint64_t>(pass);
-  return calibrate::make_text(floats.checkpoint, floats.passes, options, progress, processes);
+  return write_rows(floats, floats.writing_in_training, options, progress, processes);
 }
 
 }  // namespace normtweak::pipeline

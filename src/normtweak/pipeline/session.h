@@ -13,7 +13,7 @@ namespace normtweak::pipeline {
 struct FloatModel {
   model::Checkpoint checkpoint;
   model::Decoder exact, passes;
-  WritingMemory writing;  // for write_rows() (pipeline/write_text.h)
+  WritingMemory writing, writing_in_training;  // for write_rows() (pipeline/write_text.h)
 };
 FloatModel load_float_model(model::Checkpoint checkpoint, const Compute& compute, const RunMemory& memory);
 
@@ -30,7 +30,7 @@ RunText prepare_text(const RunCalibration& calibration, const TextSource& source
 
 // Rows for a later pass of training (1, 2, …): as many as `like` has, of as many tokens, by the same options from
 // another seed.
-calibrate::TokenBatch write_rows(const TextSource& source, const calibrate::TokenBatch& like, std::int64_t pass,
-                                 const FloatModel& floats, ProgressSink& progress, const Processes& processes);
+calibrate::TokenBatch write_later_rows(const TextSource& source, const calibrate::TokenBatch& like, std::int64_t pass,
+                                       const FloatModel& floats, ProgressSink& progress, const Processes& processes);
 
 }  // namespace normtweak::pipeline

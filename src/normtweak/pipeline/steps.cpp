@@ -29,9 +29,10 @@ Tweaked tweak_blocks(const FloatModel& floats, const model::Decoder& start, cons
 tweak::FreshText fresh_text(const FloatModel& floats, const calibrate::TokenBatch& train, const TextSource& source,
                             const RunResult& result, ProgressSink& progress, const Processes& processes) {
   const auto share = static_cast<double>(train.samples()) / static_cast<double>(result.samples);
-  return {.write = [&floats, &train, &source, &progress, &processes](
-                       std::int64_t pass) { return write_rows(source, train, pass, floats, progress, processes); },
-          .seconds = share * result.seconds.at("generate")};
+  return {
+      .write = [&floats, &train, &source, &progress, &processes](
+                   std::int64_t pass) { return write_later_rows(source, train, pass, floats, progress, processes); },
+      .seconds = share * result.seconds.at("generate")};
 }
 
 std::optional<Tweaked> tweak_end_to_end(const FloatModel& floats, const model::Decoder& quantized,

@@ -6,14 +6,15 @@
 
 namespace normtweak::pipeline {
 
-calibrate::TokenBatch write_rows(const FloatModel& floats, const calibrate::TextOptions& options,
-                                 ProgressSink& progress, const Processes& processes) {
+calibrate::TokenBatch write_rows(const FloatModel& floats, const WritingMemory& memory,
+                                 const calibrate::TextOptions& options, ProgressSink& progress,
+                                 const Processes& processes) {
   calibrate::TokenBatch rows;
   floats.exact.blocks.release_copies();
   {
     auto writer = floats.passes;
-    writer.workspace = floats.writing.workspace;
-    if (floats.writing.brings_blocks && calibrate::runs_model(options)) {
+    writer.workspace = memory.workspace;
+    if (memory.brings_blocks && calibrate::runs_model(options)) {
       writer.blocks = floats.passes.blocks.brought_to_device();
       for (int i = 0; i < writer.blocks.size(); ++i) writer.blocks.stored(i);  // now, so that linears can be joined
     }

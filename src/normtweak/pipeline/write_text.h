@@ -5,14 +5,15 @@
 
 namespace normtweak::pipeline {
 
-// New rows of text by the float model of a run. As planned in floats.writing, blocks that the run keeps elsewhere are
+// New rows of text by the float model of a run. As `memory` plans it, blocks that the run keeps elsewhere are
 // on the device while the text is written; on return their memory, the cache's and that of copies of streamed blocks is
 // given back to the GPU. Nothing of the model is changed. The drawn ids depend on where the blocks are by the number of
 // rows in a batch, which `batch` in the options fixes, and on a GPU by the rounding of joined linears. Besides the
 // float model, the device must not hold more than the plan counted. Processes share the rows, and all get the whole
 // text.
-calibrate::TokenBatch write_rows(const FloatModel& floats, const calibrate::TextOptions& options,
-                                 ProgressSink& progress, const Processes& processes);
+calibrate::TokenBatch write_rows(const FloatModel& floats, const WritingMemory& memory,
+                                 const calibrate::TextOptions& options, ProgressSink& progress,
+                                 const Processes& processes);
 
 struct WrittenText {
   calibrate::TokenBatch batch;
