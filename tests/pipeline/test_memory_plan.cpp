@@ -332,7 +332,7 @@ TEST(MemoryPlan, BlocksAreBroughtForTheWritingWhereAFewRowsFitBesideThem) {
 // keeps; blocks that come to the device take their part of it, less that of three which are streamed.
 TEST(MemoryPlan, BetweenPassesTheRestOfTheRunStays) {
   constexpr std::int64_t kBrought = kBlocks * 2 - 3 * kBlock * 2;
-  const std::pair<std::int64_t, bool> cases[] = {{60 * kGiB, false}, {20 * kGiB, true}, {14 * kGiB, false}};
+  const std::pair<std::int64_t, bool> cases[] = {{60 * kGiB, false}, {29 * kGiB, true}, {14 * kGiB, false}};
   for (const auto& [device, brings_blocks] : cases) {
     SCOPED_TRACE(device / kGiB);
     const auto plan = plan_run(llama_7b(), kGpu, needs_of_rows(4, 512), {device, 64 * kGiB});
