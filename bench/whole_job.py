@@ -308,14 +308,12 @@ def peer_transformers(job):
 
 
 def peer_tokenizer(job):
-    """A word for each id, beside the model: the peers open a tokenizer although they are given ids."""
+    """A word for each id: the peers want a tokenizer although they are given ids."""
     from tokenizers import Tokenizer, models  # pylint: disable=import-outside-toplevel
     from transformers import PreTrainedTokenizerFast  # pylint: disable=import-outside-toplevel
     words = models.WordLevel({f"t{i}": i for i in range(job.shape["vocabulary"])}, unk_token="t0")
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), unk_token="t0", bos_token="t1",
-                                        eos_token="t2", pad_token="t2")
-    tokenizer.save_pretrained(job.folder)
-    return tokenizer
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), unk_token="t0", bos_token="t1", eos_token="t2",
+                                   pad_token="t2")
 
 
 def peer_llm_compressor(job):
@@ -331,11 +329,11 @@ def peer_llm_compressor(job):
                                group_size=options.group_size)
     ids = torch.randint(3, job.shape["vocabulary"], (options.rows, options.tokens))
     text = Dataset.from_dict({"input_ids": ids.tolist(), "attention_mask": torch.ones_like(ids).tolist()})
-    scheme = QuantizationScheme(targets=["Linear"], weights=weights)
+    scheme, tokenizer = QuantizationScheme(targets=["Linear"], weights=weights), peer_tokenizer(job)
     begin = synchronized(options.device)
     oneshot(model=model, recipe=[GPTQModifier(config_groups={"all": scheme}, ignore=["lm_head"])], dataset=text,
             max_seq_length=options.tokens, num_calibration_samples=options.rows, batch_size=8,
-            shuffle_calibration_samples=False, tokenizer=peer_tokenizer(job))
+            shuffle_calibration_samples=False, tokenizer=tokenizer)
     return synchronized(options.device) - begin
 
 
@@ -345,9 +343,9 @@ def peer_auto_round(job):
     options = job.options
     model = AutoModelForCausalLM.from_pretrained(job.folder, dtype=torch.bfloat16)
     ids = torch.randint(3, job.shape["vocabulary"], (options.rows, options.tokens))
-    text = [ids[first:first + 8] for first in range(0, options.rows, 8)]
+    text, tokenizer = [ids[first:first + 8] for first in range(0, options.rows, 8)], peer_tokenizer(job)
     begin = synchronized(options.device)
-    AutoRound(model, peer_tokenizer(job), bits=options.bits, group_size=options.group_size, sym=False, iters=200,
+    AutoRound(model, tokenizer, bits=options.bits, group_size=options.group_size, sym=False, iters=200,
               nsamples=options.rows, seqlen=options.tokens, batch_size=8, dataset=text, device_map=0).quantize()
     return synchronized(options.device) - begin
 

@@ -6,6 +6,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <numeric>
 #include <optional>
@@ -176,6 +177,18 @@ const StrategyRow& find_strategy(std::string_view name) {
   fail("--strategy {}: not known; known are {}", name, fmt::join(known, ", "));
 }
 
+// Of a text's provenance, which may come from a file.
+template <class Number>
+Number number_in(const std::map<std::string, std::string>& provenance, const std::string& key) {
+  const auto found = provenance.find(key);
+  const auto text = found == provenance.end() ? std::string() : found->second;
+  Number number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size())
+    fail("its metadata has no number '{}', only '{}'", key, text);
+  return number;
+}
+
 }  // namespace
 
 std::vector<Strategy> strategies() {
@@ -218,6 +231,27 @@ TokenBatch make_text(const model::Checkpoint& checkpoint, const model::Decoder& 
   if (wanted.strategy == "language")
     batch.provenance["languages"] = fmt::format("{}", fmt::join(options.languages, ","));
   return batch;
+}
+
+TextOptions options_to_go_on(const TokenBatch& batch, std::int64_t part) {
+  constexpr std::uint64_t kApart = 0x9e3779b97f4a7c15;  // odd, so that no two parts have one seed
+  const auto& made = batch.provenance;
+  const auto strategy = made.find("strategy");
+  const bool known = strategy != made.end() && std::ranges::any_of(kStrategies, [&](const auto& row) {
+                       return row.strategy.name == strategy->second;
+                     });
+  if (!known) fail("its metadata names no strategy by which a model writes more");
+  TextOptions options;
+  options.strategy = strategy->second;
+  options.samples = batch.samples();
+  options.tokens = batch.tokens();
+  if (const auto found = made.find("languages"); found != made.end())
+    options.languages = parse_languages(found->second);
+  options.sampling = {.temperature = number_in<double>(made, "temperature"),
+                      .top_k = number_in<std::int64_t>(made, "top_k"),
+                      .top_p = number_in<double>(made, "top_p")};
+  options.seed = number_in<std::uint64_t>(made, "seed") + kApart * static_cast<std::uint64_t>(part);
+  return options;
 }
 
 TokenBatch cut_text(const std::vector<std::int64_t>& ids, std::int64_t samples, std::int64_t tokens,

@@ -44,6 +44,10 @@ void check_can_write(const model::Checkpoint& checkpoint, const TextOptions& opt
 TokenBatch make_text(const model::Checkpoint& checkpoint, const model::Decoder& decoder, const TextOptions& options,
                      ProgressSink& progress, const Processes& processes = {});
 
+// Options that go on where make_text() with these options ended: as many rows of as many tokens, from another seed.
+// part: 1, 2, … Throws Error if the batch's provenance does not tell how it was made, or if no model wrote it.
+TextOptions options_to_go_on(const TokenBatch& batch, std::int64_t part);
+
 // Real text: `samples` rows of `tokens` tokens, cut from `ids` at even intervals.
 // Throws Error naming `origin` if the text is shorter than that.
 TokenBatch cut_text(const std::vector<std::int64_t>& ids, std::int64_t samples, std::int64_t tokens,

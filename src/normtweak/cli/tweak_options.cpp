@@ -202,10 +202,8 @@ void check_tweak_options(const CLI::App& command, const TweakChoice& choice, con
 }
 
 void check_fresh_text(const TweakChoice& choice, const pipeline::TextSource& text) {
-  const bool has_file = !text.ids.empty() || !text.real_text.empty();
-  if (!choice.fresh_text || choice.method != "end-to-end" || !has_file) return;
-  fail_usage("--fresh-text: the model writes none with {}; leave that out, and it writes the first text as well",
-             text.ids.empty() ? "--text" : "--calibration");
+  if (!choice.fresh_text || choice.method != "end-to-end" || text.real_text.empty()) return;
+  fail_usage("--fresh-text: the model writes none with --text; leave that out, and it writes the first text as well");
 }
 
 void note_unread_seed(const CLI::App& command, const TweakChoice& choice, const pipeline::TextSource& text,

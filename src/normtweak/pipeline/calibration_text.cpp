@@ -76,6 +76,15 @@ RunCalibration read_calibration(const TextSource& source, const model::Checkpoin
   return text;
 }
 
+void check_fresh_text(const RunCalibration& calibration, const TextSource& source, const TweakOptions& tweak) {
+  if (!tweak.fresh_text || !calibration.given || tweak.method != TweakMethod::end_to_end) return;
+  try {
+    calibrate::options_to_go_on(*calibration.given, 1);
+  } catch (const Error& error) {
+    fail("--fresh-text: {}: {}; take a file of `normtweak generate`, or none", source.ids.string(), error.what());
+  }
+}
+
 at::Tensor ExternalTokens::Text::ids() const {
   const auto* documents = std::get_if<evaluate::DocumentText>(&content);
   return documents != nullptr ? at::tensor(documents->ids, at::kLong) : std::get<evaluate::Windows>(content).rows.ids;

@@ -177,8 +177,8 @@ WritingMemory writing_in_run(const model::Checkpoint& floats, const Sizes& sizes
 // states on the text take a part (TeacherStates).
 WritingMemory writing_in_training(const model::Checkpoint& floats, const Sizes& sizes, const Compute& compute,
                                   const RunNeeds& needs, const RunMemory& plan, std::int64_t device) {
-  constexpr std::int64_t kStatesShare = 8;
-  const auto left = plan.workspace - plan.workspace / kStatesShare;
+  const auto states = compute.device.is_cpu() ? device / 4 : plan.workspace / 8;
+  const auto left = std::max<std::int64_t>(0, plan.workspace - states);
   const auto weight = static_cast<double>(element(compute.type));
   const auto more = blocks_bytes(sizes, weight, Residence::device) - blocks_bytes(sizes, weight, plan.passes);
   const auto wanted = wanted_to_write(floats, compute, needs.written_row_tokens, device);

@@ -84,6 +84,7 @@ PreparedQuantize::PreparedQuantize(QuantizeOptions of, ProgressSink& progress)
   note_missing_tokenizer(original, progress);
   external = read_external(options.external, checkpoint, progress);
   calibration = read_calibration(options.text, checkpoint, options.compute.processes);
+  check_fresh_text(calibration, options.text, options.tweak);
   counts = tunable_floats(checkpoint, linears);
   check_tweak(options.tweak, counts, calibration.size, progress);
   check_learned_codes(options, linears, progress);

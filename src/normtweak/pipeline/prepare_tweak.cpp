@@ -55,6 +55,7 @@ PreparedTweak::PreparedTweak(TweakRunOptions of, ProgressSink& progress)
   note_missing_tokenizer(quantized, progress);
   external = read_external(options.external, reference, progress);
   calibration = read_calibration(options.text, reference, options.compute.processes);
+  check_fresh_text(calibration, options.text, options.tweak);
   counts = tunable_floats(quantized);
   check_tweak(options.tweak, counts, calibration.size, progress);
   result.readers = readers_of(quantized);

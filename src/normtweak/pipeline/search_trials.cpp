@@ -47,7 +47,7 @@ void SearchTrials::make_text() {
     const auto known = known_text(source, checkpoint);
     calibrate::save_token_batch(file, write_text(known, source, checkpoint, options_.compute, progress_).batch);
   }
-  source = {.ids = file, .real_text = {}, .self = {}};
+  source = {.ids = file, .real_text = {}, .self = source.self};
 }
 
 fs::path SearchTrials::output_of(std::int64_t number) const {

@@ -21,6 +21,17 @@ void check_same_text(const calibrate::TokenBatch& text, const Processes& process
     fail("the processes have different calibration texts; give all the same file");
 }
 
+// What is said of a model's text was said of the first.
+class WithoutNotes : public ProgressSink {
+ public:
+  explicit WithoutNotes(ProgressSink& sink) : sink_(sink) {}
+  void report(const ProgressReport& report) override { sink_.report(report); }
+  void note(std::string_view) override {}
+
+ private:
+  ProgressSink& sink_;
+};
+
 }  // namespace
 
 FloatModel load_float_model(model::Checkpoint checkpoint, const Compute& compute, const RunMemory& memory) {
@@ -76,12 +87,10 @@ RunText prepare_text(const RunCalibration& calibration, const TextSource& source
 
 calibrate::TokenBatch write_later_rows(const TextSource& source, const calibrate::TokenBatch& like, std::int64_t pass,
                                        const FloatModel& floats, ProgressSink& progress, const Processes& processes) {
-  constexpr std::uint64_t kApart = 0x9e3779b97f4a7c15;  // odd, so that no two passes have one seed
-  auto options = source.self;
-  options.samples = like.samples();
-  options.tokens = like.tokens();
-  options.seed += kApart * static_cast<std::uint64_t>(pass);
-  return write_rows(floats, floats.writing_in_training, options, progress, processes);
+  auto options = calibrate::options_to_go_on(like, pass);
+  options.batch = source.self.batch;
+  WithoutNotes silent(progress);
+  return write_rows(floats, floats.writing_in_training, options, silent, processes);
 }
 
 }  // namespace normtweak::pipeline

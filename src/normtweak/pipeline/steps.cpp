@@ -25,22 +25,19 @@ Tweaked tweak_blocks(const FloatModel& floats, const model::Decoder& start, cons
   return {.model = std::move(run.decoder), .name = "tweaked"};
 }
 
-// A pass of it is expected to take its share of what the text of the run took.
-tweak::FreshText fresh_text(const FloatModel& floats, const calibrate::TokenBatch& train, const TextSource& source,
-                            const RunResult& result, ProgressSink& progress, const Processes& processes) {
-  const auto share = static_cast<double>(train.samples()) / static_cast<double>(result.samples);
-  return {
-      .write = [&floats, &train, &source, &progress, &processes](
-                   std::int64_t pass) { return write_later_rows(source, train, pass, floats, progress, processes); },
-      .seconds = share * result.seconds.at("generate")};
-}
-
 std::optional<Tweaked> tweak_end_to_end(const FloatModel& floats, const model::Decoder& quantized,
                                         const tweak::TextSplit& text, const TextSource& source,
                                         const TweakOptions& options, RunResult& result, ProgressSink& progress,
                                         const Processes& processes) {
   tweak::FreshText fresh;
-  if (options.fresh_text) fresh = fresh_text(floats, text.train, source, result, progress, processes);
+  if (options.fresh_text) {
+    fresh = [&](std::int64_t pass) { return write_later_rows(source, text.train, pass, floats, progress, processes); };
+    if (floats.writing.brings_blocks && !floats.writing_in_training.brings_blocks) {
+      progress.note(
+          "--fresh-text: beside what the tweak keeps, the blocks do not fit on the device while text is written; they "
+          "are brought one by one, which is slow");
+    }
+  }
   auto run = tweak::tweak_end_to_end(floats.passes, quantized, text, options.end_to_end, progress, processes,
                                      &floats.exact, fresh);
   std::optional<Tweaked> tweaked;

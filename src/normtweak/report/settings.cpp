@@ -118,7 +118,7 @@ Json settings_report(const pipeline::RunResult& result) {
   }
   json["tweak"] = tweak_report(result);
   json["tweak"]["method"] = result.tweak_method;
-  if (result.tweak.fresh_text) json["tweak"]["fresh_text"] = true;
+  if (result.tweak.fresh_text && result.end_to_end) json["tweak"]["fresh_text"] = true;
   if (result.tweak.unguarded) json["tweak"]["unguarded"] = true;
   json["text"] = result.text;
   return json;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <limits>
 #include <optional>
+#include <utility>
 
 #include "normtweak/base/processes/interrupt.h"
 #include "normtweak/base/stopwatch.h"
@@ -15,6 +16,7 @@ namespace normtweak::tweak {
 namespace {
 
 constexpr std::int64_t kStandardPasses = 8, kPassesOfLarge = 2;
+constexpr std::int64_t kStepTokens = 8192, kStepTokensOfLarge = 4096;
 constexpr int kPatience = 3;     // checks without improvement after which a run stops
 constexpr double kDiverged = 2;  // multiple of the untouched divergence at which a run counts as diverged
 
@@ -44,7 +46,7 @@ class Run {
         progress_(progress),
         processes_(processes),
         weights_(linear_weights(teacher)),
-        seconds_per_renewal_(fresh ? fresh.seconds + teacher_seconds : 0) {
+        teacher_seconds_(teacher_seconds) {
     training_.beta1 = options.beta1;
     training_.beta2 = options.beta2;
     training_.warmup_steps = options.warmup_steps;
@@ -101,22 +103,21 @@ class Run {
   void note_large() const {
     if (!few_passes()) return;
     progress_.note(
-        fmt::format("tweak: {} epochs in steps of {}, since the blocks have {:.1f} billion weights; --epochs {} wins "
-                    "more, in about "
-                    "{} times as long",
+        fmt::format("tweak: {} epochs in steps of {}, since the blocks have {:.1f} billion weights; --epochs {} takes "
+                    "about {} times as long and may win more",
                     kPassesOfLarge, counted(training_.batch_rows, "row"), static_cast<double>(weights_) / 1e9,
                     kStandardPasses, kStandardPasses / kPassesOfLarge));
   }
 
   // Rows totalling about 8192 tokens, but at least 8 steps per epoch; up to 16384 tokens if 28 steps or more remain,
-  // since otherwise a small model's step is too short for a GPU. With few passes, half of that.
+  // since otherwise a small model's step is too short for a GPU. With few passes 4096, and again 8 steps at least.
   std::int64_t batch_rows() const {
     if (options_.batch_rows > 0) return options_.batch_rows;
     const auto rows = [&](std::int64_t tokens, std::int64_t least_steps) {
       return std::min(tokens / train_.row_tokens(), train_.rows() / least_steps);
     };
-    if (few_passes()) return std::max<std::int64_t>(1, rows(4096, 8));
-    return std::max<std::int64_t>({1, rows(8192, 8), rows(kMostStepTokens, 28)});
+    if (few_passes()) return std::max<std::int64_t>(1, rows(kStepTokensOfLarge, 8));
+    return std::max<std::int64_t>({1, rows(kStepTokens, 8), rows(kMostStepTokens, 28)});
   }
 
   std::int64_t batches() const { return (train_.rows() + training_.batch_rows - 1) / training_.batch_rows; }
@@ -135,6 +136,7 @@ class Run {
   std::int64_t trial_cost() const { return static_cast<std::int64_t>(result_.trials.size()) * trial_steps_taken_; }
 
   void plan_rates(double untouched) {
+    if (fresh_ && limited_by_time()) measure_renewal();
     const bool given = options_.norm_rate && options_.scale_rate;
     if (limited_by_time() && !given) measure_step();
     const auto steps = given ? 0 : trial_steps(steps_in_budget());
@@ -203,12 +205,25 @@ class Run {
     if (!limited_by_time()) return asked;
     const double scoring = static_cast<double>(options_.checks + 8) * seconds_per_score_;
     const double left = options_.budget.seconds - whole_.seconds() - scoring;
-    const double renewal = seconds_per_renewal_ / static_cast<double>(batches());
-    const auto by_time = std::max<std::int64_t>(1, static_cast<std::int64_t>(left / (seconds_per_step_ + renewal)));
+    const auto by_time = std::max<std::int64_t>(1, steps_in(left));
     const bool passes_given = options_.passes > 0 || options_.budget.tokens > 0;
     const auto steps = at::scalar_tensor(passes_given ? std::min(asked, by_time) : by_time, at::kLong);
     processes_.broadcast({steps});  // clocks differ
     return steps.item<std::int64_t>();
+  }
+
+  // Of the first pass, which has its text, and of those for which text is written.
+  std::int64_t steps_in(double seconds) const {
+    const auto own = std::min(batches(), static_cast<std::int64_t>(seconds / seconds_per_step_));
+    const double renewal = seconds_per_renewal_ / static_cast<double>(batches());
+    return std::max(own, static_cast<std::int64_t>(seconds / (seconds_per_step_ + renewal)));
+  }
+
+  // Writes what the second pass will take.
+  void measure_renewal() {
+    const Stopwatch watch;
+    next_text_ = fresh_(1);
+    seconds_per_renewal_ = watch.seconds() + teacher_seconds_;
   }
 
   void measure_step() {
@@ -232,7 +247,14 @@ class Run {
     const InterruptScope interrupt;  // before the first line that shows that there is something to interrupt
     Stage stage(progress_, "tweak end to end", steps * training_.batch_rows * train_.row_tokens(), "tokens");
     for (std::int64_t step = 0; step < steps && result_.stopped_early.empty(); ++step) {
-      if (fresh_ && step > 0 && step % batches() == 0) renew_rows(step / batches());
+      if (fresh_ && step > 0 && step % batches() == 0) {
+        const auto text = text_of(step / batches());
+        if (any_process(interrupt.requested())) {
+          stop(Stopped::interrupted, interrupted_after(step));
+          break;
+        }
+        renew_rows(text);
+      }
       const Stopwatch watch;
       const auto seen = training.tokens();
       const auto report = training.step();
@@ -244,8 +266,7 @@ class Run {
         stop(Stopped::not_finite, fmt::format("{} was not finite at step {}; the best state before it counts",
                                               report.finite_gradients ? "the loss" : "a gradient", step + 1));
       } else if (any_process(interrupt.requested())) {
-        stop(Stopped::interrupted,
-             fmt::format("interrupted after step {} of {}; the best state so far counts", step + 1, steps));
+        stop(Stopped::interrupted, interrupted_after(step + 1));
       } else if (step + 1 == options_.stop_after && step + 1 < steps) {
         // Not checked after this step: a run that stopped early found no improvement there.
         stop(Stopped::as_asked, fmt::format("as asked, after step {} of {}", step + 1, steps));
@@ -269,10 +290,17 @@ class Run {
     return best;
   }
 
-  void renew_rows(std::int64_t pass) {
-    const auto text = fresh_.write(pass);
-    const auto memory = TeacherStates::share_of_memory(processes_);
-    Stage stage(progress_, "float model", TeacherStates::tokens_to_pass(teacher_, text, memory, processes_), "tokens");
+  std::string interrupted_after(std::int64_t step) const {
+    return fmt::format("interrupted after step {} of {}; the best state so far counts", step, training_.steps);
+  }
+
+  calibrate::TokenBatch text_of(std::int64_t pass) {
+    if (auto written = std::exchange(next_text_, std::nullopt)) return *std::move(written);
+    return fresh_(pass);
+  }
+
+  void renew_rows(const calibrate::TokenBatch& text) {
+    Stage stage(progress_, "float model", train_.tokens_to_replace(processes_), "tokens");
     train_.replace(teacher_, text, stage, processes_);
   }
 
@@ -322,7 +350,9 @@ class Run {
   double standard_rate_ = 0;
   std::int64_t trial_steps_taken_ = 0;  // per trial
   double seconds_per_step_ = 0, seconds_per_score_ = 0;
-  double seconds_per_renewal_;  // of fresh text; 0 without
+  double seconds_per_renewal_ = 0;                  // of fresh text, for a time budget
+  std::optional<calibrate::TokenBatch> next_text_;  // of the second pass, if it is written already
+  double teacher_seconds_;                          // of its pass over the rows that train
 };
 
 }  // namespace

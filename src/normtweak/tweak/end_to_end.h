@@ -47,7 +47,7 @@ struct EndToEndOptions {
   std::int64_t steps = 0;                 // exact number of steps; 0: by `passes` and `budget`
   std::int64_t stop_after = 0;            // stop after this many steps, with the schedule unchanged; 0: run all
   std::int64_t passes = 0;                // epochs over the text; 0: 8, of large models 2, or what the budget allows
-  std::int64_t large_model = kLargeModel;
+  std::int64_t large_model = kLargeModel;  // weights of the blocks' linears from which a model is large
   Budget budget = {};
   double beta1 = 0.9, beta2 = 0.95;
   std::int64_t warmup_steps = 5;      // linear warm-up, then cosine decay
@@ -63,14 +63,9 @@ struct TextSplit {
   calibrate::TokenBatch confirm;  // accept or reject the chosen one; source of the report's figures
 };
 
-// Text for passes after the first, so that none is seen twice.
-struct FreshText {
-  // As many rows of as many tokens as those that train, the same in all processes. pass: 1, 2, …
-  std::function<calibrate::TokenBatch(std::int64_t pass)> write;
-  double seconds = 0;  // that writing is expected to take, for a time budget
-
-  explicit operator bool() const { return static_cast<bool>(write); }
-};
+// Writes the text of a pass after the first (1, 2, …), so that none is seen twice: as many rows of as many tokens as
+// those that train, the same in all processes.
+using FreshText = std::function<calibrate::TokenBatch(std::int64_t pass)>;
 
 // Number of rows in each part: about one row in 16 selects (1 to 16 rows) and one in 8 confirms (2 to 16 rows).
 struct TextShares {

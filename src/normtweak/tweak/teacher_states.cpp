@@ -97,11 +97,19 @@ TeacherStates::TeacherStates(const model::Decoder& teacher, const calibrate::Tok
   fill(teacher, share, mine, stage, processes);
 }
 
+std::int64_t TeacherStates::tokens_to_replace(const Processes& processes) const {
+  return rows_to_pass(text_, on_disk_, processes).count * row_tokens();
+}
+
 void TeacherStates::replace(const model::Decoder& teacher, const calibrate::TokenBatch& text, Stage& stage,
                             const Processes& processes) {
   text_ = text;
   const auto share = rows_to_pass(text, on_disk_, processes);
-  fill(teacher, share, hidden_.narrow(0, share.begin, share.count), stage, processes);
+  const bool in_place = on_disk_ || processes.size() == 1;
+  const auto mine =
+      in_place ? hidden_ : at::empty(hidden_shape(teacher, share.count, text.tokens()), hidden_.options());
+  hidden_ = at::Tensor();  // before those of all processes are gathered
+  fill(teacher, share, mine, stage, processes);
 }
 
 void TeacherStates::fill(const model::Decoder& teacher, Share rows, const at::Tensor& mine, Stage& stage,

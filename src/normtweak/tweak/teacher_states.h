@@ -29,7 +29,8 @@ class TeacherStates {
   // This process's share, in bytes, of a quarter of the machine's memory.
   static std::int64_t share_of_memory(const Processes& processes);
 
-  // Other rows of the same shape, in the place of these.
+  // Other rows of the same shape, in the place of these, and the tokens by which that advances its stage.
+  std::int64_t tokens_to_replace(const Processes& processes) const;
   void replace(const model::Decoder& teacher, const calibrate::TokenBatch& text, Stage& stage,
                const Processes& processes = {});
 
