@@ -1,7 +1,6 @@
 """The text of the CUDA kernels of quantize/, run on a CPU as C++ (support/emulated_cuda.h), against NumPy. The C++ tests
 run them on a GPU where there is one; this is so that a change is checked where there is none."""
 import itertools
-import shutil
 
 import numpy
 import pytest
@@ -13,8 +12,6 @@ TOP, GRIDS, ENTRIES = 15, 3, 16  # the largest code, grids that columns share, a
 
 @pytest.fixture(scope="module")
 def launch(tmp_path_factory):
-    if shutil.which("g++") is None:
-        pytest.skip("needs g++")
     folder = tmp_path_factory.mktemp("kernels")
     return {"round_gptq_block": kernel(folder, "quantize/gptq_block_kernel.cpp", "round_gptq_block"),
             "search_grids": kernel(folder, "quantize/grid_search_kernel.cpp", "search_grids")}

@@ -120,8 +120,7 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
   command
       .add_option("--batch", choice.batch,
                   "Rows per step (default: end-to-end rows totalling 8192 to 16384 tokens, or 4096 if the blocks have "
-                  "2 billion "
-                  "weights or more and neither --epochs nor --steps nor --budget is given; layerwise 1)")
+                  "2 billion weights or more and neither --epochs nor --steps nor --budget is given; layerwise 1)")
       ->check(within(kPositiveCount))
       ->group(kGroup);
   add_choice(command, "--loss", choice.loss, "Layerwise: loss", tweak::objectives())->group(kGroup);

@@ -2,7 +2,6 @@
 
 #include <ATen/ops/empty.h>
 
-#include <array>
 #include <cstdint>
 #include <limits>
 
@@ -82,20 +81,8 @@ at::Tensor turn_on_gpu(const at::Tensor& heads, const at::Tensor& cosine, const 
        head_stride = source.stride(2) / kEight;
   auto factor = static_cast<float>(direction);
   auto threads = static_cast<unsigned int>(heads.numel() / heads.size(3) * (eights_of_head - eights_of_pairs));
-  std::array<void*, 14> arguments = {&from,
-                                     &c,
-                                     &s,
-                                     &to,
-                                     &threads,
-                                     &tokens,
-                                     &heads_of_token,
-                                     &eights_of_pairs,
-                                     &eights_of_head,
-                                     &sample_stride,
-                                     &token_stride,
-                                     &head_stride,
-                                     &factor,
-                                     &type};
+  auto arguments = arguments_of(from, c, s, to, threads, tokens, heads_of_token, eights_of_pairs, eights_of_head,
+                                sample_stride, token_stride, head_stride, factor, type);
   rotary_kernel().launch(heads.device(), blocks_of_eights(threads), kThreadsOfEights, arguments);
   return turned;
 }

@@ -21,17 +21,6 @@ void check_same_text(const calibrate::TokenBatch& text, const Processes& process
     fail("the processes have different calibration texts; give all the same file");
 }
 
-// What is said of a model's text was said of the first.
-class WithoutNotes : public ProgressSink {
- public:
-  explicit WithoutNotes(ProgressSink& sink) : sink_(sink) {}
-  void report(const ProgressReport& report) override { sink_.report(report); }
-  void note(std::string_view) override {}
-
- private:
-  ProgressSink& sink_;
-};
-
 }  // namespace
 
 FloatModel load_float_model(model::Checkpoint checkpoint, const Compute& compute, const RunMemory& memory) {
@@ -83,14 +72,6 @@ RunText prepare_text(const RunCalibration& calibration, const TextSource& source
                             text.split.train.samples(), text.split.select.samples(), text.split.confirm.samples()));
   if (calibration.given) note_repeated_rows(text.split, progress);
   return text;
-}
-
-calibrate::TokenBatch write_later_rows(const TextSource& source, const calibrate::TokenBatch& like, std::int64_t pass,
-                                       const FloatModel& floats, ProgressSink& progress, const Processes& processes) {
-  auto options = calibrate::options_to_go_on(like, pass);
-  options.batch = source.self.batch;
-  WithoutNotes silent(progress);
-  return write_rows(floats, floats.writing_in_training, options, silent, processes);
 }
 
 }  // namespace normtweak::pipeline

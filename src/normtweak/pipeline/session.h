@@ -28,9 +28,4 @@ struct RunText {
 RunText prepare_text(const RunCalibration& calibration, const TextSource& source, const FloatModel& floats,
                      ProgressSink& progress, const Processes& processes);
 
-// Rows for a later pass of training (1, 2, …): as many as `like` has, of as many tokens, made as its provenance says
-// from another seed. source: how many rows are written at a time.
-calibrate::TokenBatch write_later_rows(const TextSource& source, const calibrate::TokenBatch& like, std::int64_t pass,
-                                       const FloatModel& floats, ProgressSink& progress, const Processes& processes);
-
 }  // namespace normtweak::pipeline

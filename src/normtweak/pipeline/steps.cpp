@@ -4,6 +4,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/pipeline/blockwise.h"
+#include "normtweak/pipeline/write_text.h"
 
 namespace normtweak::pipeline {
 namespace {

@@ -5,6 +5,20 @@
 #include "normtweak/pipeline/memory_plan.h"
 
 namespace normtweak::pipeline {
+namespace {
+
+// What is said of a model's text was said of the first.
+class WithoutNotes : public ProgressSink {
+ public:
+  explicit WithoutNotes(ProgressSink& sink) : sink_(sink) {}
+  void report(const ProgressReport& report) override { sink_.report(report); }
+  void note(std::string_view) override {}
+
+ private:
+  ProgressSink& sink_;
+};
+
+}  // namespace
 
 calibrate::TokenBatch write_rows(const FloatModel& floats, const WritingMemory& memory,
                                  const calibrate::TextOptions& options, ProgressSink& progress,
@@ -23,6 +37,14 @@ calibrate::TokenBatch write_rows(const FloatModel& floats, const WritingMemory& 
   floats.passes.blocks.release_copies();
   release_cached_memory(floats.passes.device);
   return rows;
+}
+
+calibrate::TokenBatch write_later_rows(const TextSource& source, const calibrate::TokenBatch& like, std::int64_t pass,
+                                       const FloatModel& floats, ProgressSink& progress, const Processes& processes) {
+  auto options = calibrate::options_to_go_on(like, pass);
+  options.batch = source.self.batch;
+  WithoutNotes silent(progress);
+  return write_rows(floats, floats.writing_in_training, options, silent, processes);
 }
 
 WrittenText write_text(const RunCalibration& text, const TextSource& source, const model::Checkpoint& checkpoint,

@@ -15,6 +15,11 @@ calibrate::TokenBatch write_rows(const FloatModel& floats, const WritingMemory& 
                                  const calibrate::TextOptions& options, ProgressSink& progress,
                                  const Processes& processes);
 
+// Rows for a later pass of training (1, 2, …): as many as `like` has, of as many tokens, made as its provenance says
+// from another seed. source: how many rows are written at a time.
+calibrate::TokenBatch write_later_rows(const TextSource& source, const calibrate::TokenBatch& like, std::int64_t pass,
+                                       const FloatModel& floats, ProgressSink& progress, const Processes& processes);
+
 struct WrittenText {
   calibrate::TokenBatch batch;
   double seconds = 0;  // that writing it took

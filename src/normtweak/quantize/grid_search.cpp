@@ -115,15 +115,8 @@ void search_on_cpu(const Rows& rows) {
 
 void search_on_gpu(Rows rows, c10::Device device) {
   int float_zeros = rows.float_zeros ? 1 : 0;
-  std::array<void*, 9> arguments = {static_cast<void*>(&rows.groups),
-                                    static_cast<void*>(&rows.scales),
-                                    static_cast<void*>(&rows.zeros),
-                                    static_cast<void*>(&rows.best),
-                                    &rows.rows,
-                                    &rows.size,
-                                    &rows.candidates,
-                                    &rows.top,
-                                    &float_zeros};
+  auto arguments = arguments_of(rows.groups, rows.scales, rows.zeros, rows.best, rows.rows, rows.size, rows.candidates,
+                                rows.top, float_zeros);
   const auto blocks = (rows.rows + kSearchedRowsPerBlock - 1) / kSearchedRowsPerBlock;
   grid_search_kernel().launch(device, static_cast<unsigned>(blocks), kSearchedRowsPerBlock * kWarp, arguments);
 }
