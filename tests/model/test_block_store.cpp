@@ -210,7 +210,7 @@ TEST(BlockStore, StreamsToAGpuInStepWithItsWork) {
         blocks, Residence::host,
         [&](int index) {
           auto block = numbered_block(index);
-          find(block, NormRole::mlp)->weight = at::full({floats}, index + 1.0F);
+          block.norms.push_back({.role = NormRole::mlp, .norm = {.weight = at::full({floats}, index + 1.0F)}});
           return block;
         },
         std::make_shared<BlockStreamer>(gpu));

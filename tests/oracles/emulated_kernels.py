@@ -16,7 +16,8 @@ def kernel(folder, file, name):
     skipped without g++."""
     if shutil.which("g++") is None:
         pytest.skip("needs g++")
-    text = re.search(r'kSource = R"\((.*?)\)"', (ROOT / "src/normtweak" / file).read_text(), re.S)[1]
+    texts = re.findall(r'R"\((.*?)\)"', (ROOT / "src/normtweak" / file).read_text(), re.S)
+    text = next(each for each in texts if f"void {name}(" in each)
     declared = re.search(rf"void {name}\((.*?)\)", text, re.S)[1].split(",")
     types = [re.sub(r"\w+$", "", each).strip() for each in declared]
     numbered = ", ".join(f"{kind} p{i}" for i, kind in enumerate(types))

@@ -69,6 +69,8 @@ inline float __int_as_float(int bits) {
   return value;
 }
 
+inline float rsqrtf(float value) { return 1 / sqrtf(value); }
+
 // Runs blocks of one warp, one after the other.
 template <class Kernel>
 void emulated_launch(int blocks, const Kernel& kernel) {

@@ -6,8 +6,11 @@
 #include <ATen/ops/rand.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/randn_like.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -21,6 +24,7 @@
 #include "normtweak/tweak/code_positions.h"
 #include "normtweak/tweak/end_to_end.h"
 #include "normtweak/tweak/student.h"
+#include "support/devices.h"
 #include "support/tiny_decoder.h"
 
 namespace normtweak::tweak {
@@ -97,44 +101,56 @@ void expect_near(const at::Tensor& positions, const Reference& reference, double
   }
 }
 
+void expect_moves_as_adam(c10::Device device, std::int64_t in, bool in_chunks, double decay) {
+  const std::int64_t out = 6;
+  const auto codes = at::randint(4, {out, in}, at::kByte).to(device);
+  const auto distance = (at::rand({out, in}) * 0.9 - 0.45).to(device);
+  const CodeOptions options = {.decay = decay};
+  auto state = start_positions(codes, distance, {.points = 4}, decay > 0);
+  const auto start = codes.to(at::kDouble) + distance;
+  EXPECT_LT((positions_of(state) - start).abs().max().item<double>(), 1e-5);
+  auto reference = reference_at(start, 3);
+  auto finite = at::ones({}, codes.options().dtype(at::kBool));
+  const auto workspace = in_chunks ? std::int64_t{16 * 24 * 10 * 4} : std::numeric_limits<std::int64_t>::max();
+  for (int step = 0; step < 12; ++step) {
+    const auto gradient = (at::randn({out, in}) * at::rand({in}) * 1e-4).to(device);
+    move_positions(state, gradient, 0.1, options, finite, workspace);
+    reference.step(gradient, 0.1, options);
+  }
+  EXPECT_TRUE(finite.item<bool>());
+  expect_near(positions_of(state), reference, 12 * 0.1 * 0.02);  // the momentum has the 8 bits of bf16
+  EXPECT_TRUE(state.codes.ne(codes).any().item<bool>());
+  EXPECT_LE(state.codes.max().item<int>(), 3);
+}
+
 TEST(CodePositions, MoveByAdamWithAFactoredSecondMoment) {
-  for (const auto& [in_chunks, decay] : {std::pair(false, 0.0), std::pair(true, 0.0), std::pair(true, 3.0)}) {
-    const std::int64_t out = 6, in = 10;
-    const auto codes = at::randint(4, {out, in}, at::kByte);
-    const auto distance = at::rand({out, in}) * 0.9 - 0.45;
-    const CodeOptions options = {.decay = decay};
-    auto state = start_positions(codes, distance, {.points = 4}, decay > 0);
-    const auto start = codes.to(at::kDouble) + distance;
-    EXPECT_LT((positions_of(state) - start).abs().max().item<double>(), 1e-5);
-    auto reference = reference_at(start, 3);
-    auto finite = at::ones({}, at::kBool);
-    const auto workspace = in_chunks ? std::int64_t{16 * 24 * 10 * 4} : std::numeric_limits<std::int64_t>::max();
-    for (int step = 0; step < 12; ++step) {
-      const auto gradient = at::randn({out, in}) * at::rand({in}) * 1e-4;
-      move_positions(state, gradient, 0.1, options, finite, workspace);
-      reference.step(gradient, 0.1, options);
+  for (const auto device : test::devices()) {
+    for (const std::int64_t in : {10, 16}) {  // a GPU has kernels for multiples of 8
+      for (const auto& [in_chunks, decay] : {std::pair(false, 0.0), std::pair(true, 0.0), std::pair(true, 3.0)}) {
+        SCOPED_TRACE(fmt::format("{} columns on {}", in, device.str()));
+        expect_moves_as_adam(device, in, in_chunks, decay);
+      }
     }
-    EXPECT_TRUE(finite.item<bool>());
-    expect_near(positions_of(state), reference, 12 * 0.1 * 0.02);  // the momentum has the 8 bits of bf16
-    EXPECT_TRUE(state.codes.ne(codes).any().item<bool>());
-    EXPECT_LE(state.codes.max().item<int>(), 3);
   }
 }
 
 TEST(CodePositions, StayWhereNoGradientIsAndWhereItIsNotFinite) {
-  const auto codes = at::full({4, 8}, 2, at::kByte);
-  auto state = start_positions(codes, at::full({4, 8}, 0.25), {.points = 8});
-  auto finite = at::ones({}, at::kBool);
-  move_positions(state, at::zeros({4, 8}), 1, {}, finite, 1 << 20);
-  EXPECT_TRUE(finite.item<bool>());
-  EXPECT_LT((positions_of(state) - 2.25).abs().max().item<double>(), 1e-5);
-  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
-    finite.fill_(true);
-    auto gradient = at::randn({4, 8});
-    gradient[1][2] = bad;
-    move_positions(state, gradient, 1, {}, finite, 1 << 20);
-    EXPECT_FALSE(finite.item<bool>());
+  for (const auto device : test::devices()) {
+    const auto codes = at::full({4, 8}, 2, at::TensorOptions(at::kByte).device(device));
+    const auto distance = at::full({4, 8}, 0.25, codes.options().dtype(at::kFloat));
+    auto state = start_positions(codes, distance, {.points = 8});
+    auto finite = at::ones({}, codes.options().dtype(at::kBool));
+    move_positions(state, at::zeros_like(distance), 1, {}, finite, 1 << 20);
+    EXPECT_TRUE(finite.item<bool>());
     EXPECT_LT((positions_of(state) - 2.25).abs().max().item<double>(), 1e-5);
+    for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+      finite.fill_(true);
+      auto gradient = at::randn_like(distance);
+      gradient[1][2] = bad;
+      move_positions(state, gradient, 1, {}, finite, 1 << 20);
+      EXPECT_FALSE(finite.item<bool>());
+      EXPECT_LT((positions_of(state) - 2.25).abs().max().item<double>(), 1e-5);
+    }
   }
 }
 

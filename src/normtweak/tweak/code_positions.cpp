@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "normtweak/base/error.h"
+#include "normtweak/tweak/code_positions_kernel.h"
 
 namespace normtweak::tweak {
 namespace {
@@ -35,14 +36,16 @@ at::Tensor host_copy(const at::Tensor& codes) {
   return codes.to(at::kCPU, at::kByte, /*non_blocking=*/false, /*copy=*/true);
 }
 
-// Mean of the squares along a dimension, without temporaries of the matrix's size.
-at::Tensor mean_square(const at::Tensor& matrix, std::int64_t dimension) {
-  return at::linalg_vector_norm(matrix, 2, dimension, /*keepdim=*/false, at::kFloat)
-      .square_()
-      .div_(static_cast<double>(matrix.size(dimension)));
+// Square roots of the sums of squares along a dimension, without temporaries of the matrix's size.
+at::Tensor root_of_squares(const at::Tensor& matrix, std::int64_t dimension) {
+  return at::linalg_vector_norm(matrix, 2, dimension, /*keepdim=*/false, at::kFloat);
 }
 
 void decay(at::Tensor& mean, const at::Tensor& now, double beta) { mean.mul_(beta).add_(now, 1 - beta); }
+
+at::Tensor mean_square(const at::Tensor& root, std::int64_t count) {
+  return root.square().div_(static_cast<double>(count));
+}
 
 // Adds the gradients of the floats beside the codes, which follow from that of the dequantized weight.
 void add_float_gradients(weights::Weight weight, const at::Tensor& gradient, const at::Tensor& dequantized) {
@@ -83,29 +86,36 @@ PositionState start_positions(const at::Tensor& codes, const at::Tensor& distanc
 
 void move_positions(PositionState& state, const at::Tensor& gradient, double rate, const CodeOptions& options,
                     at::Tensor& finite, std::int64_t workspace) {
-  const auto rows = mean_square(gradient, 1), columns = mean_square(gradient, 0);
+  const auto out = gradient.size(0), in = gradient.size(1);
+  const auto of_rows = root_of_squares(gradient, 1), of_columns = root_of_squares(gradient, 0);
+  const auto steps = static_cast<double>(++state.steps);
+  const PositionStep numbers = {.beta1 = options.beta1,
+                                .beta2 = options.beta2,
+                                .momentum_factor = rate / (1 - std::pow(options.beta1, steps)),
+                                .square_factor = 1 / (1 - std::pow(options.beta2, steps)),
+                                .decay = rate * options.decay};
+  if (has_position_kernels(state, gradient)) {
+    return move_positions_on_gpu(state, gradient, of_rows, of_columns, numbers, finite);
+  }
+  const auto rows = mean_square(of_rows, in);
   finite.logical_and_(rows.sum().isfinite());
-  ++state.steps;
   decay(state.rows, rows, options.beta2);
-  decay(state.columns, columns, options.beta2);
-  const auto steps = static_cast<double>(state.steps);
-  const double first = 1 - std::pow(options.beta1, steps), second = 1 - std::pow(options.beta2, steps);
+  decay(state.columns, mean_square(of_columns, out), options.beta2);
   constexpr double kTiny = 1e-30;  // so that weights which no token reached stay
-  const auto over_columns = state.columns.div(second).clamp_min_(kTiny).rsqrt_();
+  const auto over_columns = (state.columns * numbers.square_factor).clamp_min_(kTiny).rsqrt_();
   const auto over_rows = (state.rows / state.rows.mean().clamp_min_(kTiny)).clamp_min_(kTiny).rsqrt_().unsqueeze(1);
   const double last = state.grid.points - 1;
-  const auto out = gradient.size(0), in = gradient.size(1);
   const auto step = std::clamp<std::int64_t>(workspace / kWorkspaceShare / (kTemporaryBytes * in), 1, out);
   for (std::int64_t begin = 0; begin < out; begin += step) {
     const auto chunk = [&](const at::Tensor& all) { return all.narrow(0, begin, std::min(step, out - begin)); };
     auto momentum = chunk(state.momentum).to(at::kFloat);
     momentum.mul_(options.beta1).add_(chunk(gradient), 1 - options.beta1);
     chunk(state.momentum).copy_(momentum);
-    const auto change = momentum.mul_(over_columns).mul_(chunk(over_rows)).mul_(-rate / first);
+    const auto change = momentum.mul_(over_columns).mul_(chunk(over_rows)).mul_(-numbers.momentum_factor);
     auto position = position_of(state.grid, chunk(state.codes), chunk(state.fractions));
-    if (options.decay > 0) {
+    if (numbers.decay > 0) {
       const auto moved = position - position_of(state.grid, chunk(state.first_codes), chunk(state.first_fractions));
-      change.sub_(moved, rate * options.decay);
+      change.sub_(moved, numbers.decay);
     }
     position.add_(at::where(finite, change, 0.0)).clamp_(-0.5, last + 0.5);
     const auto points = position.round().clamp_(0, last);
