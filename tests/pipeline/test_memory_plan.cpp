@@ -2,6 +2,7 @@
 #include <ATen/ops/empty.h>
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <map>
 #include <string>
 
@@ -151,6 +152,23 @@ TEST(MemoryPlan, PositionsOfLearnedCodesAreCounted) {
     EXPECT_EQ(bytes(std::string("*.down_proj=type:") + type), 5 * kAll) << type;
   }
   EXPECT_EQ(bytes("*.down_proj=method:kmeans"), 5 * (kAll - kDown));
+}
+
+// The inputs of all blocks are kept for a step's tokens: 4096 of a model as large as this one, unless passes, a budget
+// or rows are given.
+TEST(MemoryPlan, TokensOfAStepThatLearnsCodesAreCounted) {
+  const auto tokens = [](const std::function<void(tweak::EndToEndOptions&)>& change, std::int64_t row_tokens = 512) {
+    TweakOptions tweak;
+    tweak.end_to_end.codes = tweak::CodeOptions{};
+    change(tweak.end_to_end);
+    return needs_to_quantize({}, planned_linears({}, llama_7b()), tweak, {512, row_tokens}, {}, {}).step_tokens;
+  };
+  EXPECT_EQ(tokens([](auto&) {}), 4096);
+  EXPECT_EQ(tokens([](auto&) {}, 6000), 6000);  // a row
+  EXPECT_EQ(tokens([](auto& options) { options.passes = 2; }), 16384);
+  EXPECT_EQ(tokens([](auto& options) { options.budget.seconds = 100; }), 16384);
+  EXPECT_EQ(tokens([](auto& options) { options.batch_rows = 4; }), 4 * 512);
+  EXPECT_EQ(tokens([](auto& options) { options.codes = std::nullopt; }), 0);
 }
 
 // What the layer-wise tweak keeps besides the stream that is quantized, in hidden states of the whole text.

@@ -160,6 +160,12 @@ bool wants_learned_rounding(const std::vector<PlannedLinear>& linears) {
   });
 }
 
+std::int64_t linear_weights(const std::vector<PlannedLinear>& linears) {
+  std::int64_t weights = 0;
+  for (const auto& linear : linears) weights += linear.shape.out * linear.shape.in;
+  return weights;
+}
+
 LearnedCodes learned_codes(const std::vector<PlannedLinear>& linears, const tweak::CodeOptions& options) {
   LearnedCodes learned;
   for (const auto& linear : linears) {

@@ -50,6 +50,9 @@ bool wants_sweeps(const std::vector<PlannedLinear>& linears);
 // Whether any linear's rounding is learned block by block.
 bool wants_learned_rounding(const std::vector<PlannedLinear>& linears);
 
+// Of all linears, whether quantized or not.
+std::int64_t linear_weights(const std::vector<PlannedLinear>& linears);
+
 // The linears whose codes are learned with these options, with their number of weights, among all that are
 // quantized.
 struct LearnedCodes {

@@ -49,9 +49,10 @@ RunNeeds needs_to_quantize(const quantize::QuantizationPlan& plan, const std::ve
   if (tweak.method == TweakMethod::end_to_end && tweak.end_to_end.codes) {
     const auto batch_rows = tweak.end_to_end.batch_rows;
     const auto& codes = *tweak.end_to_end.codes;
+    const auto most = tweak::most_step_tokens(tweak.end_to_end, linear_weights(linears));
     needs.learned_code_bytes = learned_codes(linears, codes).weights * tweak::position_bytes(codes);
     needs.step_tokens = batch_rows > 0 ? std::min(batch_rows, text.rows) * text.row_tokens
-                                       : std::min(tweak::kMostStepTokens, text.tokens());
+                                       : std::min(std::max(most, text.row_tokens), text.tokens());
   }
   if (plan.token_weights != quantize::TokenWeighting::none) needs.gradient_row_tokens = text.row_tokens;
   return needs;

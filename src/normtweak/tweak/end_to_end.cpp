@@ -16,7 +16,7 @@ namespace normtweak::tweak {
 namespace {
 
 constexpr std::int64_t kStandardPasses = 8, kPassesOfLarge = 2;
-constexpr std::int64_t kStepTokens = 8192, kStepTokensOfLarge = 4096;
+constexpr std::int64_t kStepTokens = 8192, kMostStepTokens = 16384, kStepTokensOfLarge = 4096;
 constexpr int kPatience = 3;     // checks without improvement after which a run stops
 constexpr double kDiverged = 2;  // multiple of the untouched divergence at which a run counts as diverged
 
@@ -92,13 +92,7 @@ class Run {
   }
 
  private:
-  // Whether neither steps nor passes nor a budget is given for a large model: it takes few passes in small steps, since
-  // the number of steps matters more than that of the passes.
-  bool few_passes() const {
-    const auto& [seconds, tokens] = options_.budget;
-    const bool given = options_.steps > 0 || options_.passes > 0 || seconds > 0 || tokens > 0;
-    return !given && weights_ >= options_.large_model;
-  }
+  bool few_passes() const { return takes_few_passes(options_, weights_); }
 
   void note_large() const {
     if (!few_passes()) return;
@@ -356,6 +350,16 @@ class Run {
 };
 
 }  // namespace
+
+bool takes_few_passes(const EndToEndOptions& options, std::int64_t weights) {
+  const auto& [seconds, tokens] = options.budget;
+  const bool given = options.steps > 0 || options.passes > 0 || seconds > 0 || tokens > 0;
+  return !given && weights >= options.large_model;
+}
+
+std::int64_t most_step_tokens(const EndToEndOptions& options, std::int64_t weights) {
+  return takes_few_passes(options, weights) ? kStepTokensOfLarge : kMostStepTokens;
+}
 
 std::string_view stopped_name(Stopped stopped) {
   switch (stopped) {

@@ -27,9 +27,6 @@ struct Budget {
   std::int64_t tokens = 0;  // training tokens of all steps
 };
 
-// Tokens of a step at most, unless its number of rows is given, or one row has more.
-inline constexpr std::int64_t kMostStepTokens = 16384;
-
 // A model whose blocks' linears have at least so many weights is large: its time is that of the tokens it sees.
 inline constexpr std::int64_t kLargeModel = 2'000'000'000;
 
@@ -55,6 +52,13 @@ struct EndToEndOptions {
   std::int64_t activation_bytes = 0;  // memory for activations kept for the backward pass; 0: what fits the device
   std::uint64_t seed = 0;             // order of the rows
 };
+
+// Whether a model whose blocks' linears have so many weights takes few passes in small steps: it is large, and neither
+// steps nor passes nor a budget is given. The number of steps matters more than that of the passes.
+bool takes_few_passes(const EndToEndOptions& options, std::int64_t weights);
+
+// Tokens of its steps at most, where their number of rows is not given; one row may have more.
+std::int64_t most_step_tokens(const EndToEndOptions& options, std::int64_t weights);
 
 // The split of the text; the parts are disjoint.
 struct TextSplit {
