@@ -78,8 +78,7 @@ class BlockRun {
     if (options_.layerwise) {
       block = tweak_block(std::move(block), options_.layerwise->float_stream ? float_stream_->hidden() : target);
     }
-    auto output = std::exchange(output_, {});
-    stream_.set(output.defined() ? std::move(output) : stream_.through(block));  // rerun with the tweaked norms
+    if (!std::exchange(is_through_, false)) stream_.advance(block);  // with the tweaked norms
     check_finite(stream_.hidden(), index, passes_.type);
     result_.decoder.blocks.put(index, std::make_shared<const model::Block>(std::move(block)));
   }
@@ -108,8 +107,7 @@ class BlockRun {
 
   // The passes that observed its last place may have gone through to its end.
   void advance_float_stream(const model::Block& floats) {
-    auto output = std::exchange(float_output_, {});
-    float_stream_->set(output.defined() ? std::move(output) : float_stream_->through(floats));
+    if (!std::exchange(float_is_through_, false)) float_stream_->advance(floats);
   }
 
   // Norms and biases, and what stays float, are those that the result's readers will see.
@@ -129,7 +127,8 @@ class BlockRun {
         transforms ? quantize_transformed(passes, *exact, streams) : quantize_as_planned(passes, *exact, streams);
     block = with_stored_floats(std::move(block), stored);
     auto reached = std::exchange(reached_, {});
-    if (!options_.layerwise) output_ = pass_to_end(block, streams, std::move(reached));
+    is_through_ = !options_.layerwise;
+    if (is_through_) pass_to_end(block, streams, std::move(reached));
     return block;
   }
 
@@ -146,7 +145,7 @@ class BlockRun {
     BlockFindings findings;
     auto block = quantize_block(passes, exact, streams, *options_.plan, options_.processes, findings);
     scarce_.add(findings.scarce);
-    float_output_ = std::move(findings.exact_output);
+    float_is_through_ = findings.exact_is_through;
     reached_ = std::move(findings.reached);
     if (findings.rounding) result_.rounded.push_back(*findings.rounding);
     return block;
@@ -178,7 +177,7 @@ class BlockRun {
   std::optional<Stream> float_stream_;
   // Of the block that was just quantized, where the passes that observed it have got so far.
   ReachedPlaces reached_;
-  at::Tensor output_, float_output_;  // what leaves it in the two streams
+  bool is_through_ = false, float_is_through_ = false;  // the two streams are what leaves it
   ScarceExperts scarce_;
   BlockwiseResult result_;
 };

@@ -81,15 +81,15 @@ Residence off_device(const Compute& compute, std::int64_t bytes, std::int64_t& h
   return Residence::host;
 }
 
-// Minimum workspace of the block-by-block run: the hidden stream before and after a block, one row within a block in
-// F32, the F32 block with the quantizer's temporaries, and a Hessian with its F64 factor. Drift correction adds the
-// float model's stream, and Hessian, drift and factor for each half of the text and for the whole. Sweeps add the
+// Minimum workspace of the block-by-block run: the hidden stream, one row within a block in F32, the F32 block with the
+// quantizer's temporaries, and a Hessian with its F64 factor. Drift correction adds the float model's stream, and
+// Hessian, drift and factor for each half of the text and for the whole. Sweeps add the
 // damped Hessian and a mask of its size. A transform adds the block folded, clipped or as one that is tried, in the
 // compute dtype and with codes: at most 16 bytes per weight. Learned rounding adds offsets, the best ones, dequantized
 // weights and their gradients, in F32.
 std::int64_t least_over_blocks(const Sizes& sizes, const model::ModelConfig& config, const Compute& compute,
                                const RunNeeds& needs) {
-  const auto streams = (needs.corrects_drift ? 4 : 2) + needs.more_streams;
+  const auto streams = (needs.corrects_drift ? 2 : 1) + needs.more_streams;
   const auto square = (needs.corrects_drift ? 44 : 20) + (needs.sweeps ? 5 : 0);
   const auto row = std::max(needs.row_tokens * pass_bytes(config, compute.device, at::kFloat),
                             needs.layerwise_tokens * graph_bytes(config, compute.device, compute.type));

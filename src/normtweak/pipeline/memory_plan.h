@@ -41,17 +41,17 @@ struct RunMemory {
 
 struct RunNeeds {
   QuantizedSize quantized = {};
-  bool quantized_is_loaded = false;      // tweak: the quantized model has its own embedding and head
-  bool rounds_outside = false;           // quantize: its embedding and head are rounded copies, for the final scores
-  std::int64_t packed_head_bytes = 0;    // tweak: of the quantized model's head, if it is packed
-  std::int64_t calibration_tokens = 0;   // tokens whose hidden states are kept between blocks
-  std::int64_t row_tokens = 0;           // of them in a row, the least that a pass takes
-  std::int64_t written_row_tokens = 0;   // of a row that the model writes
-  bool corrects_drift = false;           // the float model's hidden states are kept as well
-  int more_streams = 0;                  // further hidden states of the whole text, for the layer-wise tweak
-  bool transforms = false;               // blocks are transformed, in copies of them
-  bool learns_rounding = false;          // SignRound's offsets and gradients, of one block
-  bool sweeps = false;                   // GPTQ's coordinate descent, which needs a damped copy of the Hessian
+  bool quantized_is_loaded = false;     // tweak: the quantized model has its own embedding and head
+  bool rounds_outside = false;          // quantize: its embedding and head are rounded copies, for the final scores
+  std::int64_t packed_head_bytes = 0;   // tweak: of the quantized model's head, if it is packed
+  std::int64_t calibration_tokens = 0;  // tokens whose hidden states are kept between blocks
+  std::int64_t row_tokens = 0;          // of them in a row, the least that a pass takes
+  std::int64_t written_row_tokens = 0;  // of a row that the model writes
+  bool corrects_drift = false;          // the float model's hidden states are kept as well
+  int more_streams = 0;          // further hidden states of the whole text, for the layer-wise tweak or SignRound
+  bool transforms = false;       // blocks are transformed, in copies of them
+  bool learns_rounding = false;  // SignRound's offsets and gradients, of one block
+  bool sweeps = false;           // GPTQ's coordinate descent, which needs a damped copy of the Hessian
   std::int64_t gradient_row_tokens = 0;  // tokens per row if a pass with gradients goes through the model, otherwise 0
   std::int64_t layerwise_tokens = 0;     // tokens per pass with gradients through one block, of the layer-wise tweak or
                                          // learned rounding; otherwise 0

@@ -1,7 +1,6 @@
 #include "normtweak/pipeline/quantize_block.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/empty_like.h>
 #include <ATen/ops/eye.h>
 
 #include <algorithm>
@@ -55,7 +54,7 @@ struct HalfSums {
 // Where passes through the two streams have got to.
 struct Reached {
   ReachedPlaces quantized, exact;
-  at::Tensor exact_output = {};  // that of the float block, once its passes go to its end
+  bool exact_finishes = false;  // the passes of the float block go to its end
 };
 
 // The inputs at the places of a kind, for rows of a stream whose first is given. output: as for inputs_at().
@@ -82,20 +81,18 @@ void add_rows(std::map<model::Place, HalfSums>& sums, model::PlaceKind kind, con
               const model::Block& so_far, const BlockStreams& streams, const InputQuantizers& rounding,
               Reached& reached, std::int64_t begin, std::int64_t end, std::int64_t step) {
   if (begin >= end) return;
-  const auto rows = [&](const at::Tensor& all) { return all.slice(0, begin, end, step); };
   const auto& weights = streams.weights[static_cast<std::size_t>(kind)];
   const auto inputs = [&](const Stream& stream, const model::Block& block, ReachedPlaces& so_far_reached,
                           at::Tensor* output) {
-    return pass_on(kind, block, rows(stream.hidden()), streams.quantized.context(), begin, streams.keeps_places,
+    return pass_on(kind, block, stream.rows(begin, end, step), streams.quantized.context(), begin, streams.keeps_places,
                    so_far_reached, output);
   };
   const auto found = inputs(streams.quantized, so_far, reached.quantized, nullptr);
   std::map<model::Place, model::Seen> wanted;
   if (streams.exact != nullptr) {
     at::Tensor output;
-    const bool finishes = reached.exact_output.defined();
-    wanted = inputs(*streams.exact, passes, reached.exact, finishes ? &output : nullptr);
-    if (finishes) rows(reached.exact_output).copy_(output);
+    wanted = inputs(*streams.exact, passes, reached.exact, reached.exact_finishes ? &output : nullptr);
+    if (reached.exact_finishes) streams.exact->put_rows(begin, end, step, output);
     if (kind == model::PlaceKind::mlp_down) reached.exact.erase(begin);
   }
   for (auto& [place, sum] : sums) {
@@ -104,7 +101,7 @@ void add_rows(std::map<model::Place, HalfSums>& sums, model::PlaceKind kind, con
     const auto rounds = rounding.find(place);
     const auto input =
         rounds == rounding.end() ? seen->second.input : weights::round_activations(rounds->second, seen->second.input);
-    const auto of_rows = weights_at(seen->second, weights.defined() ? rows(weights) : at::Tensor());
+    const auto of_rows = weights_at(seen->second, weights.defined() ? weights.slice(0, begin, end, step) : weights);
     sum.hessian.add(input, of_rows);
     // The float model may send other tokens to an expert, so that there is nothing to compare.
     if (streams.exact == nullptr || place.expert >= 0) continue;
@@ -187,10 +184,8 @@ std::map<model::Place, Observed> observe(model::PlaceKind kind, const Columns& c
       half.emplace(place, HalfSums{{in, hidden.device()}, {drifts ? in : 0, residual, hidden.device()}});
     }
   }
-  // Then held beside the sums, so it takes the memory that places take as well.
-  if (with_drift && streams.keeps_places && streams.final_norms && kind == model::PlaceKind::mlp_down) {
-    reached.exact_output = at::empty_like(hidden);
-  }
+  reached.exact_finishes =
+      with_drift && streams.keeps_places && streams.final_norms && kind == model::PlaceKind::mlp_down;
   in_halves(streams, [&](std::size_t half, std::int64_t first, std::int64_t end, std::int64_t step) {
     add_rows(sums[half], kind, passes, so_far, streams, rounding, reached, first, end, step);
   });
@@ -306,7 +301,7 @@ model::Block quantize_block(const model::Block& passes, const model::Block& exac
       so_far.linears[part].linear.input_quantizer = linear.input_quantizer;
     }
   }
-  findings.exact_output = reached.exact_output;
+  findings.exact_is_through = reached.exact_finishes;
   const auto learned = learned_roundings(quantized, plan);
   if (std::ranges::none_of(learned, &std::optional<quantize::LinearPlan>::has_value)) {
     if (streams.final_norms && is_final_before_mlp(quantized)) findings.reached = std::move(reached.quantized);
@@ -317,19 +312,17 @@ model::Block quantize_block(const model::Block& passes, const model::Block& exac
   return quantized;
 }
 
-at::Tensor pass_to_end(const model::Block& quantized, const BlockStreams& streams, ReachedPlaces reached) {
-  if (reached.empty()) return streams.quantized.through(quantized);
-  const auto& hidden = streams.quantized.hidden();
-  const auto output = at::empty_like(hidden);
-  auto context = streams.quantized.context();
+void pass_to_end(const model::Block& quantized, const BlockStreams& streams, ReachedPlaces reached) {
+  auto& stream = streams.quantized;
+  if (reached.empty()) return stream.advance(quantized);
+  auto context = stream.context();
   in_halves(streams, [&](std::size_t, std::int64_t first, std::int64_t end, std::int64_t step) {
     if (first >= end) return;
     const auto from = reached.find(first);
     context.from = from == reached.end() ? nullptr : &from->second;
-    output.slice(0, first, end, step).copy_(forward(quantized, hidden.slice(0, first, end, step), context));
+    stream.put_rows(first, end, step, forward(quantized, stream.rows(first, end, step), context));
     if (from != reached.end()) reached.erase(from);
   });
-  return output;
 }
 
 }  // namespace normtweak::pipeline

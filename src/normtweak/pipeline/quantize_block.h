@@ -14,8 +14,8 @@
 namespace normtweak::pipeline {
 
 struct BlockStreams {
-  const Stream& quantized;                     // the block's input in the quantized model
-  const Stream* exact = nullptr;               // the same in the float model; null: no drift correction
+  Stream& quantized;                           // the block's input in the quantized model
+  Stream* exact = nullptr;                     // the same in the float model; null: no drift correction
   const quantize::BlockTokenWeights& weights;  // token weights in the sums over the inputs
   std::int64_t first_row = 0;                  // index in the whole text of this process's first row
   bool keeps_places = false;                   // each pass goes on where the last one of its rows ended
@@ -35,9 +35,8 @@ struct ScarceExperts {
 struct BlockFindings {
   ScarceExperts scarce;
   std::optional<quantize::SignRoundReport> rounding;  // if a linear's method learns it
-  at::Tensor exact_output = {};  // f32 like its input: what leaves the float block in the float model; undefined if no
-                                 // pass went to its end
-  ReachedPlaces reached = {};    // for pass_to_end(); empty if the block is to pass from its input
+  bool exact_is_through = false;  // the float model's stream is what leaves the float block; otherwise what enters it
+  ReachedPlaces reached = {};     // for pass_to_end(); empty if the block is to pass from its input
 };
 
 // Returns the block with the linears that the plan names quantized, and everything else as in `exact`. passes: the
@@ -47,7 +46,7 @@ model::Block quantize_block(const model::Block& passes, const model::Block& exac
                             const quantize::QuantizationPlan& plan, const Processes& processes,
                             BlockFindings& findings);
 
-// What leaves the quantized block in the quantized model, f32 like its input. reached: of the findings; used up.
-at::Tensor pass_to_end(const model::Block& quantized, const BlockStreams& streams, ReachedPlaces reached);
+// The quantized model's stream becomes what leaves the quantized block. reached: of the findings; used up.
+void pass_to_end(const model::Block& quantized, const BlockStreams& streams, ReachedPlaces reached);
 
 }  // namespace normtweak::pipeline

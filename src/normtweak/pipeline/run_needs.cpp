@@ -5,11 +5,12 @@
 namespace normtweak::pipeline {
 namespace {
 
-// Hidden states of the whole text that the layer-wise tweak keeps besides the quantized stream and its next state: the
-// float model's stream and its next state, or its target on the quantized stream.
+// Hidden states of the whole text that the layer-wise tweak keeps besides the quantized stream: the float model's
+// stream, and targets that are no stream's state: a block's on the quantized stream, and those of the final norm.
 int more_streams(const TweakOptions& tweak) {
   if (tweak.method != TweakMethod::layerwise) return 0;
-  return wants_float_stream(tweak.layerwise) ? 2 : 1;
+  const auto& layerwise = tweak.layerwise;
+  return int{wants_float_stream(layerwise)} + int{!layerwise.float_stream || layerwise.final_norm};
 }
 
 // In tokens, of all texts that pass through the model.

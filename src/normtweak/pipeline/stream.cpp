@@ -35,4 +35,10 @@ at::Tensor Stream::through(const model::Block& block) const {
   return output;
 }
 
+void Stream::advance(const model::Block& block) {
+  in_parts([&](std::int64_t begin, std::int64_t count) {
+    put_rows(begin, begin + count, 1, forward(block, rows(begin, begin + count, 1), context_));
+  });
+}
+
 }  // namespace normtweak::pipeline

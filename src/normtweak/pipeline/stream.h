@@ -29,10 +29,21 @@ class Stream {
     for (std::int64_t begin = 0; begin < rows; begin += step_) work(begin, std::min(step_, rows - begin));
   }
 
-  // The output of `block` on this stream.
+  // The output of `block` on this stream, beside it.
   at::Tensor through(const model::Block& block) const;
 
-  void set(at::Tensor hidden) { hidden_ = std::move(hidden); }
+  // The stream becomes that output, part by part, so that it is never held twice.
+  void advance(const model::Block& block);
+
+  // The rows first, first + step, … before `end`: a view.
+  at::Tensor rows(std::int64_t first, std::int64_t end, std::int64_t step) const {
+    return hidden_.slice(0, first, end, step);
+  }
+
+  // Writes what leaves a block over what entered it.
+  void put_rows(std::int64_t first, std::int64_t end, std::int64_t step, const at::Tensor& output) {
+    rows(first, end, step).copy_(output);
+  }
 
  private:
   model::BlockContext context_;
