@@ -11,6 +11,8 @@
 
 namespace normtweak::cli {
 
+inline constexpr const char* kTweakGroup = "Tweak";  // of all options of the tweak
+
 struct TweakChoice {
   std::string method = "end-to-end", tune, target = "float-block";
   std::string budget;
