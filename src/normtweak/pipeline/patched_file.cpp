@@ -199,7 +199,7 @@ std::int64_t apply_patch(const fs::path& base, const fs::path& patch, const fs::
     const auto& change = changes[i];
     const auto path = is_folder ? base / change.name : parts[i];
     const auto& file = maps.emplace_back(path);
-    formats::check_size(change, file.bytes().size(), path, patch);
+    formats::check_base(change, file.bytes(), path, patch);
     changed.push_back({change.name, [&file, &change, &patch](std::ostream& stream) {
                          formats::write_result(change, file.bytes(), file.path(), stream, patch);
                        }});
