@@ -222,7 +222,7 @@ class Run {
   // Writes what the second pass will take.
   void measure_renewal() {
     const Stopwatch watch;
-    next_text_ = fresh_(1);
+    next_text_ = fresh_(1, {});
     seconds_per_renewal_ = watch.seconds() + teacher_seconds_;
   }
 
@@ -248,7 +248,7 @@ class Run {
     Stage stage(progress_, "tweak end to end", steps * training_.batch_rows * train_.row_tokens(), "tokens");
     for (std::int64_t step = 0; step < steps && result_.stopped_early.empty(); ++step) {
       if (fresh_ && step > 0 && step % batches() == 0) {
-        const auto text = text_of(step / batches());
+        const auto text = text_of(step / batches(), interrupt);
         if (any_process(interrupt.requested())) {
           stop(Stopped::interrupted, interrupted_after(step));
           break;
@@ -294,9 +294,10 @@ class Run {
     return fmt::format("interrupted after step {} of {}; the best state so far counts", step, training_.steps);
   }
 
-  calibrate::TokenBatch text_of(std::int64_t pass) {
+  // Not to be read if there was an interrupt.
+  calibrate::TokenBatch text_of(std::int64_t pass, const InterruptScope& interrupt) {
     if (auto written = std::exchange(next_text_, std::nullopt)) return *std::move(written);
-    return fresh_(pass);
+    return fresh_(pass, [&] { return interrupt.requested(); });
   }
 
   void renew_rows(const calibrate::TokenBatch& text) {
