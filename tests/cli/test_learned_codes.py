@@ -166,6 +166,16 @@ def test_writing_the_first_text_is_interrupted(command, number, home, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("options, has_effect", [
+    (["--steps", 2, "--batch", 8], False), (["--steps", 3, "--batch", 8], True), (["--epochs", 1], False),
+    (["--epochs", 3, "--batch", 8, "--stop-after", 2], False)], ids=["an epoch", "more", "asked for", "stopped"])
+def test_fresh_text_within_one_epoch_is_noted(options, has_effect, home, tmp_path):
+    """19 rows, of which 16 train: two steps of 8."""
+    finished = cli_program.call("quantize", home / "model", "-o", tmp_path / "out", "--method", "rtn", *written(19, SEED),
+                                "--fresh-text", "--lr", 0.001, *options, *MODEL)
+    assert finished.returncode == 0 and finished.stderr.count("--fresh-text: has no effect") == (not has_effect), finished
+
+
 FLOATS = ["--lr", 0.002, "--epochs", 6, "--batch", 8]
 LEARN = ["--learn-codes", "--lr-codes", 0.01, *FLOATS]
 

@@ -37,11 +37,7 @@ bool learns_codes(const CLI::App& command) { return command.get_option_no_throw(
 
 // What the end-to-end tweak does not read because of another of its options.
 void note_overruled(const CLI::App& command, const TweakChoice& choice, ProgressSink& progress) {
-  if (choice.steps > 0) {
-    note_unread(command, "with --steps", {"--budget", "--epochs"}, progress);
-  } else if (choice.passes == 1) {
-    note_unread(command, "with --epochs 1", {"--fresh-text"}, progress);
-  }
+  if (choice.steps > 0) note_unread(command, "with --steps", {"--budget", "--epochs"}, progress);
   if (choice.tune.empty()) return;
   using tweak::TunableGroup;
   const auto groups = tweak::parse_groups(choice.tune);
@@ -196,11 +192,6 @@ void check_tweak_options(const CLI::App& command, const TweakChoice& choice, con
       refuse_unread(command, "without --learn-codes", {"--lr-codes", "--codes-decay", "--codes-of"});
     note_overruled(command, choice, progress);
   }
-}
-
-void check_fresh_text(const TweakChoice& choice, const pipeline::TextSource& text) {
-  if (!choice.fresh_text || choice.method != "end-to-end" || text.real_text.empty()) return;
-  fail_usage("--fresh-text: the model writes none with --text; leave that out, and it writes the first text as well");
 }
 
 void note_unread_seed(const CLI::App& command, const TweakChoice& choice, const pipeline::TextSource& text,

@@ -36,9 +36,6 @@ void add_learned_codes(CLI::App& command, TweakChoice& choice);
 void check_tweak_options(const CLI::App& command, const TweakChoice& choice, const std::string& flag,
                          ProgressSink& progress);
 
-// Throws UsageError if text is to be written anew, but is cut from a text file.
-void check_fresh_text(const TweakChoice& choice, const pipeline::TextSource& text);
-
 // Adds a note if --seed was given and nothing is random: the text is there, and only the end-to-end tweak draws rows.
 void note_unread_seed(const CLI::App& command, const TweakChoice& choice, const pipeline::TextSource& text,
                       const std::string& flag, ProgressSink& progress);

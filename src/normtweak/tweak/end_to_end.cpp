@@ -195,6 +195,14 @@ class Run {
   void plan_steps() {
     if (limited_by_time() && seconds_per_step_ == 0) measure_step();
     training_.steps = steps_in_budget();
+    note_unread_text();
+  }
+
+  void note_unread_text() const {
+    const auto steps = options_.stop_after > 0 ? std::min(options_.stop_after, training_.steps) : training_.steps;
+    if (!fresh_ || steps > batches()) return;
+    progress_.note(fmt::format("--fresh-text: has no effect, since the run ends within an epoch, with {} of {}", steps,
+                               counted(batches(), "step")));
   }
 
   bool limited_by_time() const { return options_.budget.seconds > 0 && options_.steps == 0; }
