@@ -529,14 +529,46 @@ def test_result_beyond_its_type(home, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+WRITERS = {
+    "quantize": "quantize good -o OUT --method rtn --tweak none --group-size 32 --calibration ids.safetensors",
+    "quantize to GGUF": "quantize good -o OUT.gguf --format gguf --gguf-type Q4_0 --method rtn --tweak none --calibration ids.safetensors",
+    "tweak": "tweak quantized --reference good -o OUT --steps 1 --lr 0.001 --calibration ids.safetensors",
+    "a patch": "tweak quantized --reference good --patch OUT --steps 1 --lr 0.01 --unguarded --calibration ids.safetensors",
+    "convert": "convert quantized -o OUT --format gptq",
+    "search": "search good -o OUT --method rtn --group-size 32 --calibration ids.safetensors --grid lr=0.001",
+    "generate": "generate good -o OUT --samples 2 --tokens 8",
+    "logits": "logits good --tokens ids.safetensors -o OUT",
+    "a plan": "quantize good -o OUT-2 --method rtn --calibration ids.safetensors --save-plan OUT",
+}
+
+
+@pytest.fixture(scope="module")
+def quantized(home):
+    cli_program.run("quantize", home / "good", "-o", home / "quantized", "--method", "rtn", "--tweak", "none", "--symmetric",
+                    "--group-size", 32, "--calibration", home / "ids.safetensors")
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_no_folder_is_left_of_a_write_that_fails(name, home, quantized, tmp_path):
+    """Those on the way to the output were made for it."""
+    out = tmp_path / "new" / "folders" / "out"
+    words = [word.replace("OUT", str(out)) if "OUT" in word else home / word if (home / word).exists() else word
+             for word in WRITERS[name].split()]
+    finished = subprocess.run([cli_program.PROGRAM, *map(str, words), "--quiet"], env=cli_program.ENVIRONMENT,
+                              capture_output=True, text=True, check=False,
+                              preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)))
+    assert finished.returncode == 1 and "File too large" in finished.stderr, finished
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_stopped_while_it_writes(number, home, tmp_path):
     """Nothing is left. The logits take so long to write that the file is seen before its end."""
     cli_program.save_ids(tmp_path / "many.safetensors", cli_models.ids(4000, 32))
+    output = tmp_path / "new" / "folders" / "logits.safetensors"
     process = subprocess.Popen([cli_program.PROGRAM, "logits", home / "good", "--tokens", tmp_path / "many.safetensors",
-                                "-o", tmp_path / "logits.safetensors", "--quiet"], env=cli_program.ENVIRONMENT,
-                               stderr=subprocess.PIPE, text=True)
-    while not list(tmp_path.glob(".*.partial")):
+                                "-o", output, "--quiet"], env=cli_program.ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    while not list(output.parent.glob(".*.partial")):
         assert process.poll() is None
     process.send_signal(number)
     _, said = process.communicate()

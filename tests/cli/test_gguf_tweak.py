@@ -1,7 +1,9 @@
 """`normtweak tweak` of GGUF files: only floats change, and they win quality back."""
 import copy
 import json
+import resource
 import shutil
+import subprocess
 
 import gguf
 import numpy as np
@@ -281,6 +283,59 @@ def test_wrong_files_are_refused(edit, said, patched, tmp_path):
     found = cli_program.call("apply", base, patch, "-o", tmp_path / "out.gguf")
     assert found.returncode == 1 and said in found.stderr and len(found.stderr.splitlines()) == 1
     assert not (tmp_path / "out.gguf").exists()
+
+
+def no_file_may_grow():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+def apply_without_writing(base, patch, output):
+    return subprocess.run([cli_program.PROGRAM, "apply", base, patch, "-o", output], capture_output=True, text=True,
+                          check=False, env=cli_program.ENVIRONMENT, preexec_fn=no_file_may_grow)
+
+
+def change_where_it_is_patched(base, patch):
+    pieces = safetensors.numpy.load_file(patch)["pieces.0"]
+    other_byte(base, int(pieces[len(pieces) // 2, 0]))
+
+
+def test_another_base_is_refused_before_it_is_copied(patched, tmp_path):
+    """As far as the bytes to be replaced tell; with the right one, the copy fails."""
+    base, patch = (shutil.copy(path, tmp_path / path.name) for path in patched)
+    output = tmp_path / "new" / "folders" / "out.gguf"
+    assert "writing failed" in apply_without_writing(base, patch, output).stderr
+    assert not (tmp_path / "new").exists()
+    change_where_it_is_patched(base, patch)
+    assert "its size is the same, but not its content" in apply_without_writing(base, patch, output).stderr
+    assert not (tmp_path / "new").exists()
+
+
+def without_hash_of_replaced(patch):
+    """As earlier versions wrote it."""
+    with safetensors.safe_open(patch, "numpy") as file:
+        held, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
+    assert metadata.pop("replaced_xxh3.0")
+    safetensors.numpy.save_file(held, patch, metadata)
+
+
+@pytest.mark.parametrize("edit", [lambda base, patch: other_byte(base, 5000), lambda base, patch: (
+    without_hash_of_replaced(patch), change_where_it_is_patched(base, patch))], ids=["other codes", "no hash"])
+def test_another_base_is_refused_after_it_was_copied(edit, patched, tmp_path):
+    """No folder that was made for the copy stays."""
+    base, patch = (shutil.copy(path, tmp_path / path.name) for path in patched)
+    edit(base, patch)
+    output = tmp_path / "new" / "folders" / "out.gguf"
+    found = cli_program.call("apply", base, patch, "-o", output)
+    assert found.returncode == 1 and "its size is the same, but not its content" in found.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_patches_of_earlier_versions_are_applied(patched, tmp_path):
+    patch = shutil.copy(patched[1], tmp_path / "patch")
+    without_hash_of_replaced(patch)
+    for name, given in (("new", patched[1]), ("earlier", patch)):
+        cli_program.run("apply", patched[0], given, "-o", tmp_path / name / "out.gguf")
+    assert (tmp_path / "new" / "out.gguf").read_bytes() == (tmp_path / "earlier" / "out.gguf").read_bytes()
 
 
 @pytest.mark.parametrize("arguments, said", [

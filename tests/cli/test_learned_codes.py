@@ -1,9 +1,14 @@
 """`quantize --learn-codes`: against straight-through training in plain PyTorch, its gain, and what is refused."""
 import json
+import os
+import pty
+import re
+import signal
+import subprocess
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import cli_models
 import cli_program
@@ -110,10 +115,65 @@ def test_a_file_of_the_same_text_is_gone_on_with(home, tmp_path):
 
     (tmp_path / "text.txt").write_text(cli_models.text(500), encoding="utf-8")
     for other, said in ((["--calibration", home / "ids.safetensors"], "its metadata names no strategy"),
-                        (["--text", tmp_path / "text.txt"], "the model writes none with --text")):
+                        (["--text", tmp_path / "text.txt", "--samples", 8, "--tokens", 16],
+                         "the model writes none with --text")):
         finished = cli_program.call("quantize", home / "model", "-o", tmp_path / "out", *other, *MODEL, "--fresh-text")
         assert finished.returncode in (1, 2) and said in finished.stderr, finished
         assert not (tmp_path / "out").exists()
+
+
+def told_to_stop_while_it_writes(command, number):
+    """The exit status, and what a terminal shows, which sees each step of the writing."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([cli_program.PROGRAM, *map(str, command)], env=cli_program.ENVIRONMENT, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    try:
+        while b"generate " not in shown:
+            shown += os.read(ours, 4096)
+        process.send_signal(number)
+        while more := os.read(ours, 4096):
+            shown += more
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+    return process.wait(timeout=120), shown.decode()
+
+
+def test_writing_between_two_passes_is_interrupted(home, tmp_path):
+    """As the first text is at once: what was won by then is saved, and the text stays unfinished."""
+    rows, tokens = 64, cli_models.CONTEXT
+    made = {"strategy": "llm-qat", "seed": "3", "temperature": "1", "top_k": "0", "top_p": "1"}
+    save_file({"input_ids": cli_models.ids(rows, tokens)}, tmp_path / "ids.safetensors", metadata=made)
+    command = ["quantize", home / "model", "-o", tmp_path / "out", "--method", "rtn", *MODEL, "--calibration",
+               tmp_path / "ids.safetensors", "--fresh-text", "--generate-batch", 1, "--batch", rows, "--lr", 0.001,
+               "--epochs", 1000, "--json", tmp_path / "report.json"]
+    status, shown = told_to_stop_while_it_writes(command, signal.SIGINT)
+    assert status == 0
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report["training"]["stopped"] == "interrupted" and report["steps"] == 1
+    done, total = re.findall(r"generate[^\r\n]* (\d+)/(\d+) tokens", shown)[-1]
+    assert int(done) < int(total)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("command", ["generate", "quantize"])
+def test_writing_the_first_text_is_interrupted(command, number, home, tmp_path):
+    status, shown = told_to_stop_while_it_writes([command, home / "model", "-o", tmp_path / "out", "--samples", 4000,
+                                                  "--generate-batch", 1], number)
+    assert status == -number
+    assert ("normtweak: interrupted; what was not finished has been removed" in shown) == (number == signal.SIGINT)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("options, has_effect", [
+    (["--steps", 2, "--batch", 8], False), (["--steps", 3, "--batch", 8], True), (["--epochs", 1], False),
+    (["--epochs", 3, "--batch", 8, "--stop-after", 2], False)], ids=["an epoch", "more", "asked for", "stopped"])
+def test_fresh_text_within_one_epoch_is_noted(options, has_effect, home, tmp_path):
+    """19 rows, of which 16 train: two steps of 8."""
+    finished = cli_program.call("quantize", home / "model", "-o", tmp_path / "out", "--method", "rtn", *written(19, SEED),
+                                "--fresh-text", "--lr", 0.001, *options, *MODEL)
+    assert finished.returncode == 0 and finished.stderr.count("--fresh-text: has no effect") == (not has_effect), finished
 
 
 FLOATS = ["--lr", 0.002, "--epochs", 6, "--batch", 8]

@@ -241,5 +241,22 @@ TEST(Generate, RefusesWhatCannotBe) {
   EXPECT_THROW(generate(damaged, options_for(decoder), silent_progress()), Error);
 }
 
+// In the middle of the second of three batches.
+TEST(Generate, StopsAtTheNextStep) {
+  const auto decoder = tiny_decoder();
+  auto options = options_for(decoder);
+  options.samples = 3;
+  options.tokens = 9;
+  options.batch = 1;
+  const auto whole = generate(decoder, options, silent_progress());
+  int asked = 0;
+  options.stops = [&] { return ++asked > 12; };  // a row takes 8 steps
+  const auto ids = generate(decoder, options, silent_progress());
+  EXPECT_EQ(asked, 14);  // once more for the third
+  EXPECT_TRUE(ids[0].equal(whole[0]));
+  EXPECT_TRUE(ids.narrow(0, 1, 2).eq(0).all().item<bool>());
+  EXPECT_FALSE(whole.narrow(0, 1, 2).eq(0).all().item<bool>());
+}
+
 }  // namespace
 }  // namespace normtweak::model

@@ -100,6 +100,7 @@ TokenBatch write_text(const Vocabulary& vocabulary, std::vector<std::int64_t> fi
   generation.batch = options.batch;
   generation.sampling = options.sampling;
   generation.seed = options.seed;
+  generation.stops = options.stops;
   generation.first_tokens = std::move(first_tokens);
   generation.end_tokens = vocabulary.end_tokens;
   generation.never = vocabulary.special;

@@ -1,5 +1,6 @@
 // Calibration text: written by the model itself, drawn at random, or cut from a file.
 #pragma once
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,6 +23,7 @@ struct TextOptions {
   std::int64_t batch = 0;                       // rows per batch; 0: as many as memory and an even share allow
   model::SamplingOptions sampling;
   std::uint64_t seed = 0;
+  std::function<bool()> stops = {};  // asked while a model writes; once true, the rest is left out (generation.h)
 };
 
 struct Strategy {

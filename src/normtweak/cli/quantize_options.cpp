@@ -86,7 +86,6 @@ pipeline::QuantizeOptions quantize_options(const CLI::App& command, const Quanti
   options.standard_group_size = !choice.plan.set.contains("--group-size");
   if (!choice.store_type.empty()) options.store_type = parse_float_type(choice.store_type);
   options.text = text_source(command, choice.text, choice.common, progress);
-  check_fresh_text(choice.tweak, options.text);
   note_unread_seed(command, choice.tweak, options.text, "--tweak", progress);
   options.external = external(command, choice.external, progress);
   check_report_apart(choice.common, options.output, {{"MODEL", options.model}}, options.text, options.external);

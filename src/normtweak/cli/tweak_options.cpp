@@ -12,8 +12,6 @@
 namespace normtweak::cli {
 namespace {
 
-constexpr const char* kGroup = "Tweak";  // of all options of the tweak
-
 // "90s", "5m", "1.5h", "500k-tokens", "2M-tokens". Throws Error saying what is expected.
 tweak::Budget parse_budget(const std::string& text) {
   struct Unit {
@@ -39,11 +37,7 @@ bool learns_codes(const CLI::App& command) { return command.get_option_no_throw(
 
 // What the end-to-end tweak does not read because of another of its options.
 void note_overruled(const CLI::App& command, const TweakChoice& choice, ProgressSink& progress) {
-  if (choice.steps > 0) {
-    note_unread(command, "with --steps", {"--budget", "--epochs"}, progress);
-  } else if (choice.passes == 1) {
-    note_unread(command, "with --epochs 1", {"--fresh-text"}, progress);
-  }
+  if (choice.steps > 0) note_unread(command, "with --steps", {"--budget", "--epochs"}, progress);
   if (choice.tune.empty()) return;
   using tweak::TunableGroup;
   const auto groups = tweak::parse_groups(choice.tune);
@@ -65,98 +59,98 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
   for (const auto& row : pipeline::kTweakMethods) {
     if (row.method != pipeline::TweakMethod::none || may_be_none) methods.push_back(row);
   }
-  add_choice(command, flag, choice.method, "Tweak method", methods)->group(kGroup);
+  add_choice(command, flag, choice.method, "Tweak method", methods)->group(kTweakGroup);
   command
       .add_option(
           "--tune", choice.tune,
           "End-to-end: floats to tune, a list of norms,biases,scales,zeros,codebooks (default: norms,scales, and "
           "zeros if stored as floats; scales includes codebooks)")
       ->check(accepted_by([](const std::string& list) { tweak::parse_groups(list); }))
-      ->group(kGroup);
+      ->group(kTweakGroup);
   command
       .add_option(
           "--budget", choice.budget,
           "End-to-end: time or token budget, such as 90s, 5m, 1h, 500k-tokens or 2M-tokens (default: by --epochs)")
       ->check(accepted_by([](const std::string& text) { parse_budget(text); }))
-      ->group(kGroup);
+      ->group(kTweakGroup);
   command
       .add_option("--lr", choice.rate,
                   "Learning rate (default: end-to-end 0.005 sqrt(KL of the untouched model), clamped to [0.00025, "
                   "0.01], and in runs of 80 steps or more the best of short trials around that, a fifth of it for "
                   "norms beside scales; layerwise 1e-5, where 0 leaves the model as it is)")
       ->check(within(kNonnegative))
-      ->group(kGroup);
+      ->group(kTweakGroup);
   command
       .add_option("--lr-scales", choice.scale_rate,
                   "End-to-end: relative learning rate of scales and codebooks (default: --lr)")
       ->check(within(kPositive))
-      ->group(kGroup);
+      ->group(kTweakGroup);
   command
       .add_option("--lr-zeros", choice.zero_rate,
                   "End-to-end: learning rate of float zero-points, in code steps (default: --lr-scales)")
       ->check(within(kPositive))
-      ->group(kGroup);
+      ->group(kTweakGroup);
   command
       .add_option("--epochs", choice.passes,
                   "Epochs over the text (default: end-to-end 8, or 2 if the blocks have 2 billion weights or more; "
                   "layerwise 1)")
       ->check(within(kPositiveCount))
-      ->group(kGroup);
+      ->group(kTweakGroup);
   command
       .add_flag("--fresh-text", choice.fresh_text,
                 "End-to-end: the model writes new rows for each epoch after the first, so that no epoch sees a row "
                 "twice; best with --learn-codes, which fits a text too well that it sees often")
-      ->group(kGroup);
+      ->group(kTweakGroup);
   command.add_option("--steps", choice.steps, "End-to-end: exact number of steps; overrides --budget and --epochs")
       ->check(within(kPositiveCount))
-      ->group(kGroup);
+      ->group(kTweakGroup);
   command
       .add_option(
           "--stop-after", choice.stop_after,
           "End-to-end: stop after this many of the planned steps; together with --steps, --batch, --lr and --lr-scales "
           "from the report of a run that stopped early, this reproduces it")
       ->check(within(kPositiveCount))
-      ->group(kGroup);
+      ->group(kTweakGroup);
   command
       .add_option("--batch", choice.batch,
                   "Rows per step (default: end-to-end rows totalling 8192 to 16384 tokens, or 4096 if the blocks have "
                   "2 billion weights or more and neither --epochs nor --steps nor --budget is given; layerwise 1)")
       ->check(within(kPositiveCount))
-      ->group(kGroup);
-  add_choice(command, "--loss", choice.loss, "Layerwise: loss", tweak::objectives())->group(kGroup);
+      ->group(kTweakGroup);
+  add_choice(command, "--loss", choice.loss, "Layerwise: loss", tweak::objectives())->group(kTweakGroup);
   command
       .add_option("--lr-scale", choice.rate_growth,
                   "Layerwise: growth of the rate with depth; block i of L uses lr (1 + X i / L)")
       ->capture_default_str()
       ->check(within({.name = "[-1,inf)", .least = -1}))
-      ->group(kGroup);
+      ->group(kTweakGroup);
   command
       .add_option("--target", choice.target,
                   "Layerwise: match the float block on the quantized stream (float-block), or the float model's own "
                   "stream (float-stream)")
       ->capture_default_str()
       ->check(CLI::IsMember({"float-block", "float-stream"}))
-      ->group(kGroup);
+      ->group(kTweakGroup);
   command.add_flag("--final-norm", choice.final_norm, "Layerwise: also tweak the norm after the last block")
-      ->group(kGroup);
+      ->group(kTweakGroup);
   command
       .add_flag("--unguarded", choice.unguarded,
                 "Save the tweaked state even if the held-out rows speak against it, as published methods do that have "
                 "no such check (end-to-end: the best candidate that differs from the untouched state; never one whose "
                 "divergence is not finite)")
-      ->group(kGroup);
+      ->group(kTweakGroup);
 }
 
 void add_learned_codes(CLI::App& command, TweakChoice& choice) {
   command
       .add_flag("--learn-codes", choice.learn_codes,
                 "End-to-end: also learn the codes of affine weights and of GGUF's block types, through the whole model")
-      ->group(kGroup);
+      ->group(kTweakGroup);
   command
       .add_option("--lr-codes", choice.code_rate, "With --learn-codes: learning rate of code positions, in code steps")
       ->capture_default_str()
       ->check(within(kPositive))
-      ->group(kGroup);
+      ->group(kTweakGroup);
   command
       .add_option(
           "--codes-decay", choice.code_decay,
@@ -164,21 +158,21 @@ void add_learned_codes(CLI::App& command, TweakChoice& choice) {
           "times its learning rate of the way back")
       ->capture_default_str()
       ->check(within(kNonnegative))
-      ->group(kGroup);
+      ->group(kTweakGroup);
   command
       .add_option("--codes-of", choice.codes_of,
                   "With --learn-codes: learn only the codes of linears whose names match this pattern, as in --rule, "
                   "such as '*.down_proj' or 're:.*\\.layers\\.[0-9]\\..*'; repeatable (default: of all)")
       ->allow_extra_args(false)
       ->check(accepted_by([](const std::string& pattern) { quantize::NamePattern{pattern}; }))
-      ->group(kGroup);
+      ->group(kTweakGroup);
 }
 
 void check_tweak_options(const CLI::App& command, const TweakChoice& choice, const std::string& flag,
                          ProgressSink& progress) {
   const auto method = flag + " " + choice.method, with = "with " + method;
   if (choice.method == "none") {
-    auto all = options_of(command, kGroup);
+    auto all = options_of(command, kTweakGroup);
     std::erase(all, flag);
     return note_unread(command, with, all, progress);
   }
@@ -198,11 +192,6 @@ void check_tweak_options(const CLI::App& command, const TweakChoice& choice, con
       refuse_unread(command, "without --learn-codes", {"--lr-codes", "--codes-decay", "--codes-of"});
     note_overruled(command, choice, progress);
   }
-}
-
-void check_fresh_text(const TweakChoice& choice, const pipeline::TextSource& text) {
-  if (!choice.fresh_text || choice.method != "end-to-end" || text.real_text.empty()) return;
-  fail_usage("--fresh-text: the model writes none with --text; leave that out, and it writes the first text as well");
 }
 
 void note_unread_seed(const CLI::App& command, const TweakChoice& choice, const pipeline::TextSource& text,

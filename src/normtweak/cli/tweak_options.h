@@ -11,6 +11,8 @@
 
 namespace normtweak::cli {
 
+inline constexpr const char* kTweakGroup = "Tweak";  // of all options of the tweak
+
 struct TweakChoice {
   std::string method = "end-to-end", tune, target = "float-block";
   std::string budget;
@@ -33,9 +35,6 @@ void add_learned_codes(CLI::App& command, TweakChoice& choice);
 // where it is not. With "none" all are noted, so that a command is easily repeated without a tweak. flag: as above.
 void check_tweak_options(const CLI::App& command, const TweakChoice& choice, const std::string& flag,
                          ProgressSink& progress);
-
-// Throws UsageError if text is to be written anew, but is cut from a text file.
-void check_fresh_text(const TweakChoice& choice, const pipeline::TextSource& text);
 
 // Adds a note if --seed was given and nothing is random: the text is there, and only the end-to-end tweak draws rows.
 void note_unread_seed(const CLI::App& command, const TweakChoice& choice, const pipeline::TextSource& text,

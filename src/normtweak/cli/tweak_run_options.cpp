@@ -25,7 +25,6 @@ pipeline::TweakRunOptions tweak_run_options(const CLI::App& command, const Tweak
   options.tweak = tweak_options(choice.tweak, choice.common);
   check_tweak_options(command, choice.tweak, flag, progress);
   options.text = text_source(command, choice.text, choice.common, progress);
-  check_fresh_text(choice.tweak, options.text);
   note_unread_seed(command, choice.tweak, options.text, flag, progress);
   options.external = external(command, choice.external, progress);
   return options;

@@ -78,6 +78,21 @@ Hashes write_hashed(std::span<const std::byte> base, const std::vector<BytePatch
   return {.base = of_base.text(), .result = buffer.text()};
 }
 
+std::string hash_of_replaced(std::span<const std::byte> base, const std::vector<BytePatch>& patches) {
+  Hash hash;
+  for (const auto& patch : patches) {
+    for (std::uint64_t piece = 0; piece < patch.pieces(); ++piece) {
+      hash.add(base.subspan(patch.offset + piece * patch.stride, patch.width));
+    }
+  }
+  return hash.text();
+}
+
+[[noreturn]] void refuse_content(const std::filesystem::path& name, const std::filesystem::path& patch_name) {
+  fail("{}: not the file that {} was made for: its size is the same, but not its content", name.string(),
+       patch_name.string());
+}
+
 std::string text_of(const SafetensorsFile& file, const std::string& key, const std::filesystem::path& path) {
   const auto found = file.metadata().find(key);
   if (found == file.metadata().end()) {
@@ -155,6 +170,8 @@ PatchedFile load_file(const SafetensorsFile& file, std::uint64_t number, const s
   patch.base_bytes = number_of(value("base_bytes"), path);
   patch.base_hash = value("base_xxh3");
   patch.result_hash = value("result_xxh3");
+  const auto replaced = file.metadata().find(numbered("replaced_xxh3", number));
+  if (replaced != file.metadata().end()) patch.replaced_hash = replaced->second;
   const auto pieces_name = numbered(kPieces, number), bytes_name = numbered(kBytes, number);
   const bool has_both = file.contains(pieces_name) && file.contains(bytes_name);
   const auto pieces = has_both ? file.read(pieces_name).contiguous() : at::empty({0}, at::kLong),
@@ -189,6 +206,7 @@ void save_patch(const std::filesystem::path& path, const std::vector<FileChanges
     metadata[numbered("base_bytes", i)] = std::to_string(base.size());
     metadata[numbered("base_xxh3", i)] = hashes.base;
     metadata[numbered("result_xxh3", i)] = hashes.result;
+    metadata[numbered("replaced_xxh3", i)] = hash_of_replaced(base, changed);
   }
   write_safetensors(path, to_write(tensors), metadata);
 }
@@ -216,21 +234,21 @@ std::vector<PatchedFile> load_patch(const std::filesystem::path& path) {
   return files;
 }
 
-void check_size(const PatchedFile& patch, std::uint64_t base_bytes, const std::filesystem::path& name,
+void check_base(const PatchedFile& patch, std::span<const std::byte> base, const std::filesystem::path& name,
                 const std::filesystem::path& patch_name) {
-  if (base_bytes == patch.base_bytes) return;
-  fail("{}: not the file that {} was made for: it has {}, and that had {}", name.string(), patch_name.string(),
-       counted(static_cast<std::int64_t>(base_bytes), "byte"), patch.base_bytes);
+  if (base.size() != patch.base_bytes) {
+    fail("{}: not the file that {} was made for: it has {}, and that had {}", name.string(), patch_name.string(),
+         counted(static_cast<std::int64_t>(base.size()), "byte"), patch.base_bytes);
+  }
+  if (!patch.replaced_hash || *patch.replaced_hash == hash_of_replaced(base, patch.patches)) return;
+  refuse_content(name, patch_name);
 }
 
 void write_result(const PatchedFile& patch, std::span<const std::byte> base, const std::filesystem::path& name,
                   std::ostream& stream, const std::filesystem::path& patch_name) {
   const auto hashes = write_hashed(base, patch.patches, &stream);
   if (!stream) return;  // who opened the stream says what went wrong
-  if (hashes.base != patch.base_hash) {
-    fail("{}: not the file that {} was made for: its size is the same, but not its content", name.string(),
-         patch_name.string());
-  }
+  if (hashes.base != patch.base_hash) refuse_content(name, patch_name);
   if (hashes.result == patch.result_hash) return;
   fail("{}: does not give the file that it was made for; it is damaged, fetch it again", patch_name.string());
 }

@@ -9,6 +9,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/base/json/json.h"
 #include "normtweak/formats/safetensors.h"
+#include "normtweak/formats/safetensors_header_writer.h"
 #include "normtweak/formats/safetensors_types.h"
 #include "normtweak/formats/tensor_bytes.h"
 
@@ -39,23 +40,13 @@ std::vector<const TensorToWrite*> in_file_order(const std::vector<TensorToWrite>
 }
 
 std::string make_header(const std::vector<const TensorToWrite*>& order, const Metadata& metadata) {
-  std::string header = "{";
-  const auto add = [&](const std::string& key, const Json& value) {
-    if (header.size() > 1) header += ',';
-    header += Json(key).dump() + ':' + value.dump();
-  };
-  if (!metadata.empty()) add("__metadata__", metadata);
-  std::uint64_t begin = 0;
+  std::vector<HeaderEntry> entries;
   for (const auto* tensor : order) {
     const auto type = safetensors_name(tensor->type);
     if (!type) fail("tensor {}: type {} cannot be stored", tensor->name, type_name(tensor->type));
-    const auto end = begin + bytes_of(*tensor);
-    add(tensor->name, {{"dtype", *type}, {"shape", tensor->shape}, {"data_offsets", {begin, end}}});
-    begin = end;
+    entries.push_back({tensor->name, *type, tensor->shape, bytes_of(*tensor)});
   }
-  header += '}';
-  header.resize((header.size() + 7) / 8 * 8, ' ');
-  return header;
+  return safetensors_header_bytes(entries, metadata);
 }
 
 // shape: of the tensor, or of one of its rows.
@@ -108,9 +99,7 @@ void write_safetensors(const fs::path& path, const std::vector<TensorToWrite>& t
                        WriteFile* write) {
   const auto order = in_file_order(tensors);
   const auto header = make_header(order, metadata);
-  const std::uint64_t length = header.size();
   write(path, [&](std::ostream& file) {
-    file.write(reinterpret_cast<const char*>(&length), sizeof length);
     file << header;
     for (const auto* tensor : order) {
       write_data(file, *tensor);

@@ -7,6 +7,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/base/files/file.h"
 #include "normtweak/base/files/path_exists.h"
+#include "normtweak/base/json/json.h"
 #include "normtweak/base/json/json_events.h"
 #include "normtweak/formats/name_index.h"
 
@@ -172,6 +173,17 @@ Sharded::Sharded(const fs::path& index, OpenShard open) : index_(index), open_(s
 
 std::unique_ptr<TensorSource> open_sharded(const fs::path& index, const OpenShard& open) {
   return std::make_unique<Sharded>(index, open);
+}
+
+std::string index_of_larger(const fs::path& index, std::uint64_t more_bytes) {
+  auto text = read_file(index);
+  auto json = parse_json(text, index.string());
+  const auto metadata = json.find("metadata");
+  if (metadata == json.end() || !metadata->is_object()) return text;
+  const auto size = metadata->find("total_size");
+  if (size == metadata->end() || !size->is_number_unsigned()) return text;
+  *size = size->get<std::uint64_t>() + more_bytes;
+  return json.dump(2) + '\n';
 }
 
 }  // namespace normtweak::formats

@@ -140,6 +140,7 @@ at::Tensor generate_batch(const Decoder& decoder, const GenerationOptions& optio
   const auto script = static_cast<std::int64_t>(options.prefix.size()) + 1;
   auto logit_sum = at::zeros({}, at::TensorOptions(at::kFloat).device(decoder.device));  // not finite if any was not
   for (std::int64_t step = 0; step + 1 < options.tokens; ++step) {
+    if (options.stops && options.stops()) return at::zeros({rows, options.tokens}, at::kLong);
     if (step > 0) renew_cache(decoder, cache, columns, step);
     auto next_logits = decode_step(decoder, cache, columns.back().unsqueeze(1), step);
     if (step + 1 < script) {

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "normtweak/base/processes/processes.h"
@@ -29,6 +30,9 @@ struct GenerationOptions {
   std::vector<std::int64_t> end_tokens;    // each ends a document; a new one then starts in the same row
   std::vector<std::int64_t> never;         // ids that are never sampled: special tokens other than the end
   std::uint64_t seed = 0;
+  // Asked before each step of decoding. Once it is true, writing ends, and ids that are not written are 0: who asks for
+  // that drops the text. Empty: all is written.
+  std::function<bool()> stops = {};
 };
 
 // i64 [samples, tokens] on the CPU, in every process. The same seed, device, thread count and batch size give the same

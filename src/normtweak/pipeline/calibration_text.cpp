@@ -78,6 +78,9 @@ RunCalibration read_calibration(const TextSource& source, const model::Checkpoin
 
 void check_fresh_text(const RunCalibration& calibration, const TextSource& source, const TweakOptions& tweak) {
   if (!tweak.fresh_text || !calibration.given || tweak.method != TweakMethod::end_to_end) return;
+  if (!source.real_text.empty()) {
+    fail_usage("--fresh-text: the model writes none with --text; leave that out, and it writes the first text as well");
+  }
   try {
     calibrate::options_to_go_on(*calibration.given, 1);
   } catch (const Error& error) {

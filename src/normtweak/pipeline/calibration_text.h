@@ -28,7 +28,8 @@ RunCalibration known_text(const TextSource& source, const model::Checkpoint& che
 RunCalibration read_calibration(const TextSource& source, const model::Checkpoint& checkpoint,
                                 const Processes& processes);
 
-// Throws Error naming the file if new text for each epoch is asked for, and the model cannot go on with the one given.
+// If new text for each epoch is asked for: throws UsageError if the given one is cut from a text file, or Error naming
+// the file of ids if the model cannot go on with it.
 void check_fresh_text(const RunCalibration& calibration, const TextSource& source, const TweakOptions& tweak);
 
 // The texts to report figures on, tokenized.

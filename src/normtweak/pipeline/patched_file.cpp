@@ -12,6 +12,9 @@
 #include "normtweak/base/files/writable.h"
 #include "normtweak/formats/gguf_split.h"
 #include "normtweak/formats/patch_file.h"
+#include "normtweak/formats/safetensors_widened.h"
+#include "normtweak/formats/sharded.h"
+#include "normtweak/pipeline/wide_norms.h"
 
 namespace normtweak::pipeline {
 namespace fs = std::filesystem;
@@ -42,14 +45,22 @@ class Changes {
   }
 
   void add(const model::Norm& norm) {
-    add(norm.name + ".weight", norm.weight);
-    add(norm.name + ".bias", norm.bias);
+    add_of_norm(norm.name + ".weight", norm.weight);
+    add_of_norm(norm.name + ".bias", norm.bias);
   }
 
   // By the path of the file.
   std::map<std::string, Patches> take() { return std::move(patches_); }
+  std::map<std::string, formats::WidenedTensors> take_widened() { return std::move(widened_); }
 
  private:
+  void add_of_norm(const std::string& family_name, const at::Tensor& values) {
+    const auto name = stored_name(original_, family_name);
+    if (!values.defined() || !is_widened(original_, name)) return add(family_name, values);
+    const auto& tensors = *original_.tensors;
+    widened_[tensors.file_of(name)][tensors.name_in_file(name)] = values.detach().cpu().to(at::kFloat).contiguous();
+  }
+
   void add_patches(const std::string& name, Patches more) {
     for (auto& patch : more) {
       auto& file = patches_[patch.file.empty() ? original_.tensors->file_of(name) : patch.file];
@@ -59,6 +70,7 @@ class Changes {
 
   const model::Checkpoint& original_;
   std::map<std::string, Patches> patches_;
+  std::map<std::string, formats::WidenedTensors> widened_;  // by file as well
 };
 
 // A file of the result.
@@ -102,6 +114,25 @@ void write_result(const fs::path& original, const fs::path& target, const std::v
                          [&](std::size_t part, std::ostream& stream) { changed[part].write(stream); });
 }
 
+// `path`: the file that `file` is about. Both must outlive the result.
+ChangedFile changed_file(const formats::FileChanges& file, const fs::path& path,
+                         const formats::WidenedTensors& widened) {
+  if (widened.empty()) {
+    return {file.name, [&](std::ostream& stream) { formats::write_patched(file.base, file.patches, stream); }};
+  }
+  return {file.name, [&file, &path, widened](std::ostream& stream) {
+            formats::write_widened(file.base, path.string(), file.patches, widened, stream);
+          }};
+}
+
+// The index of a folder whose tensors are in files that it names; empty: there is none.
+fs::path index_of(const model::Checkpoint& original) {
+  const auto files = original.tensors->files();
+  const auto place = original.tensors->file_of({});
+  const bool is_index = fs::is_directory(original.path) && std::ranges::find(files, place) == files.end();
+  return is_index ? fs::path(place) : fs::path();
+}
+
 }  // namespace
 
 BaseFiles::BaseFiles(const model::Checkpoint& checkpoint) {
@@ -109,7 +140,7 @@ BaseFiles::BaseFiles(const model::Checkpoint& checkpoint) {
 }
 
 std::int64_t copied_bytes(const model::Checkpoint& original) {
-  std::int64_t bytes = 0;
+  std::int64_t bytes = widening_bytes(original);
   if (!fs::is_directory(original.path)) {
     for (const auto& path : original.tensors->files()) bytes += static_cast<std::int64_t>(fs::file_size(path));
     return bytes;
@@ -131,6 +162,8 @@ void save_patched(const model::Checkpoint& original, const BaseFiles& base, cons
   for (int i = 0; i < decoder.blocks.size(); ++i) changes.add(*decoder.blocks.stored(i));
   changes.add(decoder.final_norm);
   auto patches = changes.take();
+  auto widened = changes.take_widened();
+  const bool widens = !widened.empty();
   std::vector<formats::FileChanges> files;
   for (const auto& file : base.all()) {
     files.push_back({.name = file.path().filename().string(),
@@ -138,9 +171,14 @@ void save_patched(const model::Checkpoint& original, const BaseFiles& base, cons
                      .patches = formats::changes_only(file.bytes(), std::move(patches[file.path().string()]))});
   }
   std::vector<ChangedFile> changed;
-  for (const auto& file : files) {
-    const auto write = [&file](std::ostream& stream) { formats::write_patched(file.base, file.patches, stream); };
-    changed.push_back({file.name, write});
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    const auto& path = base.all()[i].path();
+    changed.push_back(changed_file(files[i], path, widened[path.string()]));
+  }
+  if (const auto index = index_of(original); widens && !index.empty()) {
+    changed.push_back({index.filename().string(), [index, &original](std::ostream& stream) {
+                         stream << formats::index_of_larger(index, widening_bytes(original));
+                       }});
   }
   if (!targets.model.empty()) write_result(original.path, targets.model, changed);
   if (!targets.patch.empty()) formats::save_patch(targets.patch, files);
@@ -161,7 +199,7 @@ std::int64_t apply_patch(const fs::path& base, const fs::path& patch, const fs::
     const auto& change = changes[i];
     const auto path = is_folder ? base / change.name : parts[i];
     const auto& file = maps.emplace_back(path);
-    formats::check_size(change, file.bytes().size(), path, patch);
+    formats::check_base(change, file.bytes(), path, patch);
     changed.push_back({change.name, [&file, &change, &patch](std::ostream& stream) {
                          formats::write_result(change, file.bytes(), file.path(), stream, patch);
                        }});

@@ -8,6 +8,7 @@
 #include "normtweak/pipeline/output_kind.h"
 #include "normtweak/pipeline/preflight.h"
 #include "normtweak/pipeline/same_model.h"
+#include "normtweak/pipeline/wide_norms.h"
 
 namespace normtweak::pipeline {
 namespace {
@@ -35,11 +36,16 @@ void check_outputs(const TweakRunOptions& options, const model::Checkpoint& quan
   check_output(options.patch, OutputKind::file, read, 0);
 }
 
+model::Checkpoint opened(const TweakRunOptions& options, ProgressSink& progress) {
+  auto checkpoint = with_codes(model::open_checkpoint(options.quantized));
+  return options.wide_norms ? with_wide_norms(std::move(checkpoint), progress) : checkpoint;
+}
+
 }  // namespace
 
 PreparedTweak::PreparedTweak(TweakRunOptions of, ProgressSink& progress)
     : options(std::move(of)),
-      quantized(with_codes(model::open_checkpoint(options.quantized))),
+      quantized(opened(options, progress)),
       base(quantized),
       reference(model::open_checkpoint(options.reference)) {
   report_notes(quantized, progress);

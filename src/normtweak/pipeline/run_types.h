@@ -90,6 +90,7 @@ struct TweakRunOptions {
   std::string quantized, reference;
   std::filesystem::path output;  // a folder, or of a GGUF file a file; empty: only `patch` is written
   std::filesystem::path patch;   // what changed, for pipeline::apply_patch(); empty: not written
+  bool wide_norms = false;       // norms that the file stores in 16 bits are tuned, judged and written in F32
   TweakOptions tweak;
   TextSource text;
   External external;

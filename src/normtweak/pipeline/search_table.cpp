@@ -63,7 +63,6 @@ SearchTable::SearchTable(std::filesystem::path folder, const Json& settings, Pro
     if (std::filesystem::exists(folder) && !std::filesystem::is_empty(folder, gone)) {
       fail("{}: holds other files; name a new folder, or that of an earlier search", folder.string());
     }
-    std::filesystem::create_directories(folder);
     write_file_atomically(about, [&](std::ostream& file) { file << settings.dump(2) << "\n"; });
     return;
   }

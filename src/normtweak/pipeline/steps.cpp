@@ -32,7 +32,9 @@ std::optional<Tweaked> tweak_end_to_end(const FloatModel& floats, const model::D
                                         const Processes& processes) {
   tweak::FreshText fresh;
   if (options.fresh_text) {
-    fresh = [&](std::int64_t pass) { return write_later_rows(source, text.train, pass, floats, progress, processes); };
+    fresh = [&](std::int64_t pass, const std::function<bool()>& stops) {
+      return write_later_rows(source, text.train, pass, floats, stops, progress, processes);
+    };
     if (floats.writing.brings_blocks && !floats.writing_in_training.brings_blocks) {
       progress.note(
           "--fresh-text: beside what the tweak keeps, the blocks do not fit on the device while text is written; they "

@@ -40,9 +40,11 @@ calibrate::TokenBatch write_rows(const FloatModel& floats, const WritingMemory& 
 }
 
 calibrate::TokenBatch write_later_rows(const TextSource& source, const calibrate::TokenBatch& like, std::int64_t pass,
-                                       const FloatModel& floats, ProgressSink& progress, const Processes& processes) {
+                                       const FloatModel& floats, const std::function<bool()>& stops,
+                                       ProgressSink& progress, const Processes& processes) {
   auto options = calibrate::options_to_go_on(like, pass);
   options.batch = source.self.batch;
+  options.stops = stops;
   WithoutNotes silent(progress);
   return write_rows(floats, floats.writing_in_training, options, silent, processes);
 }

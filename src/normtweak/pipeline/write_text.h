@@ -1,5 +1,7 @@
 // Text that a model writes: the float model of a run, or one that is loaded only for that.
 #pragma once
+#include <functional>
+
 #include "normtweak/pipeline/calibration_text.h"
 #include "normtweak/pipeline/session.h"
 
@@ -16,9 +18,10 @@ calibrate::TokenBatch write_rows(const FloatModel& floats, const WritingMemory& 
                                  const Processes& processes);
 
 // Rows for a later pass of training (1, 2, …): as many as `like` has, of as many tokens, made as its provenance says
-// from another seed. source: how many rows are written at a time.
+// from another seed. source: how many rows are written at a time. stops: as that of tweak::FreshText.
 calibrate::TokenBatch write_later_rows(const TextSource& source, const calibrate::TokenBatch& like, std::int64_t pass,
-                                       const FloatModel& floats, ProgressSink& progress, const Processes& processes);
+                                       const FloatModel& floats, const std::function<bool()>& stops,
+                                       ProgressSink& progress, const Processes& processes);
 
 struct WrittenText {
   calibrate::TokenBatch batch;

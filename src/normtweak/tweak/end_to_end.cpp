@@ -189,6 +189,14 @@ class Run {
   void plan_steps() {
     if (limited_by_time() && seconds_per_step_ == 0) measure_step();
     training_.steps = steps_in_budget();
+    note_unread_text();
+  }
+
+  void note_unread_text() const {
+    const auto steps = options_.stop_after > 0 ? std::min(options_.stop_after, training_.steps) : training_.steps;
+    if (!fresh_ || steps > batches()) return;
+    progress_.note(fmt::format("--fresh-text: has no effect, since the run ends within an epoch, with {} of {}", steps,
+                               counted(batches(), "step")));
   }
 
   bool limited_by_time() const { return options_.budget.seconds > 0 && options_.steps == 0; }
@@ -216,7 +224,7 @@ class Run {
   // Writes what the second pass will take.
   void measure_renewal() {
     const Stopwatch watch;
-    next_text_ = fresh_(1);
+    next_text_ = fresh_(1, {});
     seconds_per_renewal_ = watch.seconds() + teacher_seconds_;
   }
 
@@ -242,7 +250,7 @@ class Run {
     Stage stage(progress_, "tweak end to end", steps * training_.batch_rows * train_.row_tokens(), "tokens");
     for (std::int64_t step = 0; step < steps && result_.stopped_early.empty(); ++step) {
       if (fresh_ && step > 0 && step % batches() == 0) {
-        const auto text = text_of(step / batches());
+        const auto text = text_of(step / batches(), interrupt);
         if (any_process(interrupt.requested())) {
           stop(Stopped::interrupted, interrupted_after(step));
           break;
@@ -288,9 +296,10 @@ class Run {
     return fmt::format("interrupted after step {} of {}; the best state so far counts", step, training_.steps);
   }
 
-  calibrate::TokenBatch text_of(std::int64_t pass) {
+  // Not to be read if there was an interrupt.
+  calibrate::TokenBatch text_of(std::int64_t pass, const InterruptScope& interrupt) {
     if (auto written = std::exchange(next_text_, std::nullopt)) return *std::move(written);
-    return fresh_(pass);
+    return fresh_(pass, [&] { return interrupt.requested(); });
   }
 
   void renew_rows(const calibrate::TokenBatch& text) {

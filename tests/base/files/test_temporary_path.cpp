@@ -2,8 +2,10 @@
 #include <sys/wait.h>
 
 #include <chrono>
+#include <memory>
 #include <thread>
 
+#include "normtweak/base/error.h"
 #include "normtweak/base/files/file.h"
 #include "normtweak/base/files/temporary_path.h"
 #include "support/temporary_folder.h"
@@ -22,6 +24,49 @@ class TemporaryPathTest : public tests::TemporaryFolder {
     write(tree / "file", "half");
   }
 };
+
+TEST_F(TemporaryPathTest, FoldersThatItMadeGoUnlessSomethingIsInThem) {
+  const auto outer = folder() / "one", deep = outer / "two" / "three";
+  {
+    const TemporaryPath file(deep / "temporary");
+    write(file.path(), "half");
+  }
+  EXPECT_EQ(entries(), 0U);
+  {
+    const TemporaryPath file(deep / "temporary");
+    write(outer / "other", "of somebody else");
+  }
+  EXPECT_FALSE(fs::exists(outer / "two"));
+  {
+    const TemporaryPath file(deep / "temporary");  // `outer` was there before
+    fs::remove(outer / "other");
+  }
+  EXPECT_TRUE(fs::is_empty(outer));
+  {
+    const TemporaryPath file(deep / "temporary");
+    write(file.path(), "whole");
+    fs::rename(file.path(), deep / "file");
+  }
+  EXPECT_EQ(read_file(deep / "file"), "whole");
+}
+
+// Of several files in one new folder, the last one to go takes the folder with it.
+TEST_F(TemporaryPathTest, FoldersStayWhileAnotherPathNeedsThem) {
+  {
+    auto first = std::make_unique<const TemporaryPath>(folder() / "new" / "first");
+    const TemporaryPath second(folder() / "new" / "second");
+    first.reset();
+    write(second.path(), "half");
+  }
+  EXPECT_EQ(entries(), 0U);
+}
+
+TEST_F(TemporaryPathTest, NoFolderIsLeftWhereOneCannotBe) {
+  write(folder() / "file", "in the way");
+  const auto message = tests::message_of<Error>([&] { const TemporaryPath file(folder() / "file" / "one" / "two"); });
+  EXPECT_NE(message.find("cannot create the folder"), std::string::npos) << message;
+  EXPECT_EQ(entries(), 1U);
+}
 
 TEST_F(TemporaryPathTest, RemovesAFile) {
   {

@@ -31,13 +31,6 @@ std::string reason() { return std::strerror(errno); }
   fail("{}: cannot be read: {}", path.string(), std::strerror(error));
 }
 
-void make_parent(const fs::path& target) {
-  if (!target.has_parent_path()) return;
-  std::error_code error;
-  fs::create_directories(target.parent_path(), error);
-  if (error) fail("{}: cannot create the folder: {}", final_name(target.parent_path()), error.message());
-}
-
 void flush_to_disk(const fs::path& path) {
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file < 0) fail("{}: cannot reopen: {}", final_name(path), reason());
@@ -209,7 +202,6 @@ void write_files_atomically(std::span<const fs::path> targets,
   std::vector<fs::path> paths;
   for (std::size_t i = 0; i < targets.size(); ++i) {
     paths.push_back(resolve_output(targets[i]));
-    make_parent(paths.back());
     remove_stale_outputs(paths.back());
     const auto& staging = finished.emplace_back(staging_name(paths.back()));
     write_through(staging.path(), OldContent::dropped, [&](std::ostream& stream) { write(i, stream); });
@@ -222,7 +214,6 @@ void AtomicDirectory::prepare_target() const {
   if (fs::exists(target_, error) && !fs::is_directory(target_, error)) {
     fail("{}: exists and is not a folder; name another output", target_.string());
   }
-  make_parent(target_);
   remove_stale_outputs(target_);
 }
 

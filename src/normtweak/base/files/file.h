@@ -45,7 +45,7 @@ std::filesystem::path resolve_output(const std::filesystem::path& target);
 using WriteFile = void(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
 
 // Calls `write` with a stream to a temporary file beside `path`, flushes it to disk and renames it to `path`.
-// Throws Error (and leaves `path` as it was) when a write fails, as on a full disk.
+// Throws Error (and leaves `path` as it was, and no folder that was made for it) when a write fails, as on a full disk.
 void write_file_atomically(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
 
 // The same for several files, one written after the other; all of them are on disk before the first is renamed.
@@ -61,8 +61,8 @@ void change_file(const std::filesystem::path& path, const std::function<void(std
 void put_in_place(const std::filesystem::path& finished, const std::filesystem::path& path);
 
 // A directory that is created, or replaces an older one, atomically: write into `path()`, then `commit()`. Without a
-// commit, the destructor removes what was written. This and write_file_atomically() first remove what killed runs left
-// beside the same target.
+// commit, the destructor removes what was written, and folders that were made for it. This and write_file_atomically()
+// first remove what killed runs left beside the same target.
 class AtomicDirectory {
  public:
   // Throws Error if `target` exists and is not a directory, or if its parent cannot be written.

@@ -10,11 +10,13 @@ namespace normtweak {
 // on a non-empty folder.
 void remove_tree(const std::filesystem::path& path);
 
-// Owns a temporary file, or a folder with its contents, until it is renamed to its final name. Neither copyable nor
-// movable.
+// Owns a temporary file, or a folder with its contents, until it is renamed to its final name. Folders that are missing
+// on the way to it are made; when no such object needs them any more, those with nothing in them go again. Neither
+// copyable nor movable.
 class TemporaryPath {
  public:
-  explicit TemporaryPath(std::filesystem::path path);  // removes what an earlier run left at this path
+  // Removes what an earlier run left at this path. Throws Error if a folder cannot be made.
+  explicit TemporaryPath(std::filesystem::path path);
   TemporaryPath(const TemporaryPath&) = delete;
   TemporaryPath& operator=(const TemporaryPath&) = delete;
   ~TemporaryPath();  // removes what is at the path; after a rename nothing is
@@ -25,8 +27,9 @@ class TemporaryPath {
   std::filesystem::path path_;
 };
 
-// Removes what all TemporaryPath objects own. Called from a dedicated thread when a signal ends the process. The
-// process must then end at once: constructors and destructors of TemporaryPath block from here on.
+// Removes what all TemporaryPath objects own, and folders that they made. Called from a dedicated thread when a signal
+// ends the process. The process must then end at once: constructors and destructors of TemporaryPath block from here
+// on.
 void remove_temporary_paths();
 
 // While the returned lock exists, remove_temporary_paths() waits, so that the end of the process does not interrupt a
