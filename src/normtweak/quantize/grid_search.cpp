@@ -57,9 +57,6 @@ struct Rows {
 // Bounds within which x^2.4 stays a normal number; errors outside them do not affect the comparison.
 constexpr float kLeastError = 1e-15F, kMostError = 1e15F;
 
-// Columns after which a candidate is given up if no lane can still be better with it: errors only grow.
-constexpr std::int64_t kColumnsUnchecked = 8;
-
 // values: [size, kLanes], the rows from `first` on; lanes past the end repeat the last row.
 NORMTWEAK_TARGET_CLONES void search_lanes(const Rows& rows, std::int64_t first, const float* values) {
   alignas(64) std::array<float, kLanes> least, scale, offset, low, high, error;
@@ -76,19 +73,13 @@ NORMTWEAK_TARGET_CLONES void search_lanes(const Rows& rows, std::int64_t first, 
       high[lane] = low[lane] + rows.top;
       error[lane] = 0;
     }
-    bool any_left = true;  // of the lanes, one whose error is not yet that of a better candidate
-    for (std::int64_t k = 0; k < rows.size && any_left; ++k) {
+    for (std::int64_t k = 0; k < rows.size; ++k) {
       const float* value = values + k * kLanes;
       for (int lane = 0; lane < kLanes; ++lane) {
         const float step = std::clamp(value[lane] / scale[lane] + offset[lane], low[lane], high[lane]);
         const float rounded = (step + kRounder) - kRounder - offset[lane];
         const float missed = std::fabs(rounded * scale[lane] - value[lane]);
         error[lane] += power(std::min(std::max(kLeastError, missed), kMostError));
-      }
-      if (k % kColumnsUnchecked == kColumnsUnchecked - 1) {
-        int left = 0;
-        for (int lane = 0; lane < kLanes; ++lane) left += error[lane] < least[lane] ? 1 : 0;
-        any_left = left > 0;
       }
     }
     for (int lane = 0; lane < kLanes; ++lane) {

@@ -32,11 +32,15 @@ const MklOperators& operators() {
 
 thread_local const PackedWeights* innermost = nullptr;
 
+// MKL asks for 8 MB more than it writes to, which is nothing beside a large weight.
+constexpr std::int64_t kLeastNumbers = 1 << 18;
+
 }  // namespace
 
 bool can_be_packed(const at::Tensor& weight) {
   if (!operators().pack || !operators().linear) return false;
-  return weight.is_cpu() && weight.scalar_type() == at::kFloat && weight.dim() == 2 && weight.is_contiguous();
+  const bool is_matrix = weight.is_cpu() && weight.dim() == 2 && weight.is_contiguous();
+  return is_matrix && weight.scalar_type() == at::kFloat && weight.numel() >= kLeastNumbers;
 }
 
 PackedWeights::PackedWeights(const std::vector<at::Tensor>& weights, std::int64_t rows)

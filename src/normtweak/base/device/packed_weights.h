@@ -14,7 +14,7 @@ namespace normtweak {
 // meanwhile.
 class PackedWeights {
  public:
-  // Packs what can be packed: F32 matrices on a CPU whose F32 products run in MKL.
+  // Packs what can be packed: large F32 matrices on a CPU whose F32 products run in MKL.
   PackedWeights(const std::vector<at::Tensor>& weights, std::int64_t rows);
   ~PackedWeights();
   PackedWeights(const PackedWeights&) = delete;
