@@ -7,7 +7,9 @@
 #include <ATen/ops/div.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/rand.h>
 #include <ATen/ops/randint.h>
+#include <ATen/ops/searchsorted.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
@@ -20,6 +22,7 @@
 
 #include "normtweak/base/batch_size.h"
 #include "normtweak/base/device/generator.h"
+#include "normtweak/base/device/packed_weights.h"
 #include "normtweak/base/error.h"
 #include "normtweak/base/strings/wording.h"
 #include "normtweak/model/activations.h"
@@ -104,6 +107,45 @@ class DocumentWriter {
   at::Tensor greedy_;  // greedy ids after the first one
 };
 
+// Where in its row a number drawn for the row falls among the sums of probabilities so far: a place whose probability
+// is 0 has no room. One number a row, since a CPU draws one after the other. [rows, 1]
+at::Tensor draw_by_sums(const at::Tensor& probabilities, at::Generator generator) {
+  const auto sums = probabilities.cumsum(-1);
+  const auto last = probabilities.size(-1) - 1;
+  const auto drawn = at::rand({sums.size(0), 1}, std::move(generator), sums.options()).mul_(sums.narrow(-1, last, 1));
+  return at::searchsorted(sums, drawn, /*out_int32=*/false, /*right=*/true).clamp_max_(last);  // for NaN
+}
+
+// The exponential race of at::multinomial, which would first look at the probabilities and so wait for the device:
+// among events with these rates, each is the first with its probability. Here the inverse times are compared. [rows, 1]
+at::Tensor draw_by_race(const at::Tensor& probabilities, at::Generator generator) {
+  auto times = at::empty_like(probabilities).exponential_(1, std::move(generator));
+  at::div_out(times, probabilities, times);
+  return times.argmax(-1, /*keepdim=*/true);
+}
+
+// The float weights by which every step multiplies all rows; none if packed copies would take more than a share of the
+// workspace.
+std::vector<at::Tensor> weights_to_pack(const Decoder& decoder) {
+  constexpr std::int64_t kShare = 4;
+  if (!decoder.device.is_cpu() || !decoder.blocks.all_on_device()) return {};
+  std::vector<at::Tensor> found;
+  std::int64_t bytes = 0;
+  const auto add = [&](const Linear& linear) {
+    const auto* floats = std::get_if<weights::FloatWeight>(&linear.weight);
+    if (floats == nullptr || !can_be_packed(floats->values)) return;
+    found.push_back(floats->values);
+    bytes += static_cast<std::int64_t>(floats->values.nbytes());
+  };
+  add(decoder.head);
+  for (int i = 0; i < decoder.blocks.size(); ++i) {
+    for (const auto& part : decoder.blocks.get(i)->linears) {
+      if (part.expert < 0) add(part.linear);  // an expert sees a part of the rows
+    }
+  }
+  return bytes <= decoder.workspace / kShare ? found : std::vector<at::Tensor>();
+}
+
 std::vector<KeyValueCache> make_cache(const Decoder& decoder, std::int64_t rows, std::int64_t tokens) {
   const auto& config = decoder.config;
   const auto options = at::TensorOptions(decoder.type).device(decoder.device);
@@ -187,11 +229,8 @@ at::Tensor sample(const at::Tensor& logits, const SamplingOptions& options, at::
     const auto before = probabilities.cumsum(-1) - probabilities;
     probabilities = at::where(before < options.top_p, probabilities, 0.0);
   }
-  // The exponential race of at::multinomial, which would first look at the probabilities and so wait for the device:
-  // among events with these rates, each is the first with its probability. Here the inverse times are compared.
-  auto times = at::empty_like(probabilities).exponential_(1, std::move(generator));
-  at::div_out(times, probabilities, times);
-  const auto drawn = times.argmax(-1, /*keepdim=*/true);
+  const auto draw = probabilities.is_cpu() ? &draw_by_sums : &draw_by_race;
+  const auto drawn = draw(probabilities, std::move(generator));
   return (ids.defined() ? ids.gather(1, drawn) : drawn).squeeze(1);
 }
 
@@ -209,6 +248,7 @@ at::Tensor generate(const Decoder& given, const GenerationOptions& options, Prog
   // The smallest of all processes, since GPUs may have different memory free.
   const auto fitting = at::tensor({rows_in_batch(decoder, options, processes.size())}, at::kLong);
   const auto rows = processes.gather_rows(fitting).min().item<std::int64_t>();
+  const PackedWeights packed(weights_to_pack(decoder), rows);
   const auto share = processes.share((options.samples + rows - 1) / rows);  // of the batches
   const auto first = share.begin * rows, last = std::min(options.samples, (share.begin + share.count) * rows);
   std::vector<at::Tensor> batches = {at::empty({0, options.tokens}, at::kLong)};  // this process may have no batch

@@ -16,6 +16,10 @@ constexpr float kRounder = 12582912.0F;
 
 constexpr int kCurveSize = 16;
 
+// The lanes of a column. Of plain loops over lanes within one over columns GCC makes registers of columns instead,
+// which it shuffles from and to memory.
+using Lanes [[gnu::vector_size(sizeof(float) * kRoundedLanes), gnu::may_alias]] = float;
+
 struct Rows {
   const float *weight, *pull, *scales, *lowest, *highest, *phase, *curve, *codebooks;
   const int* grid_of;
@@ -102,9 +106,8 @@ NORMTWEAK_TARGET_CLONES void round_lanes(const Rows& rows, std::int64_t first) {
       }
     }
     const float* feedback = rows.feedback + j * rows.columns;
-    for (std::int64_t k = j + 1; k < rows.columns; ++k) {
-      for (int lane = 0; lane < kRoundedLanes; ++lane) work[k][lane] += error[lane] * feedback[k];
-    }
+    const auto spread = *reinterpret_cast<const Lanes*>(error);
+    for (std::int64_t k = j + 1; k < rows.columns; ++k) *reinterpret_cast<Lanes*>(work[k]) += spread * feedback[k];
   }
 }
 

@@ -2,7 +2,6 @@
 
 #include <ATen/Context.h>
 #include <ATen/core/List.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/linear.h>
@@ -11,6 +10,8 @@
 #include <string_view>
 
 #include "normtweak/base/device/device.h"
+#include "normtweak/base/device/packed_weights.h"
+#include "normtweak/base/device/torch_operator.h"
 
 namespace normtweak {
 namespace {
@@ -22,16 +23,10 @@ using OneDnnLinear = at::Tensor(const at::Tensor& x, const at::Tensor& weight, c
                                 std::string_view after, c10::List<std::optional<at::Scalar>> scalars,
                                 std::optional<std::string_view> algorithm);
 
-// The operator through which torch's compiler calls oneDNN; nullopt if this torch version has none with this signature.
+// nullopt if oneDNN is not to be used, or if this torch version lacks the operator.
 std::optional<c10::TypedOperatorHandle<OneDnnLinear>> find_onednn_linear() {
   if (!at::hasMKLDNN() || !is_amd_cpu()) return std::nullopt;
-  const auto found = c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
-  if (!found) return std::nullopt;
-  try {
-    return found->typed<OneDnnLinear>();
-  } catch (const c10::Error&) {
-    return std::nullopt;
-  }
+  return find_operator<OneDnnLinear>("mkldnn::_linear_pointwise");
 }
 
 bool suits_onednn(const at::Tensor& x, const at::Tensor& weight) {
@@ -50,6 +45,7 @@ at::Tensor product_in_onednn(const at::Tensor& x, const at::Tensor& weight) {
 }  // namespace
 
 at::Tensor matmul_transposed(const at::Tensor& x, const at::Tensor& weight) {
+  if (auto product = PackedWeights::product(x, weight); product.defined()) return product;
   auto product = product_in_onednn(x, weight);
   return product.defined() ? product : at::linear(x, weight);
 }
