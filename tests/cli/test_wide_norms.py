@@ -145,8 +145,10 @@ def test_norms_are_judged_as_transformers_loads_them_in_f32(method, home, export
 def test_readers_that_load_16_bits_are_named(home, export, tmp_path):
     """As the note says, transformers rounds the norms where nothing else is asked for, and keeps them where it is."""
     command = ["tweak", export, "--reference", home / "float32", "--calibration", home / "text", *WIDE]
-    told = cli_program.call(*command, "-o", tmp_path / "after")
+    told = cli_program.call(*command, "-o", tmp_path / "after", "--json", tmp_path / "figures")
     assert told.returncode == 0 and "readers that load them in bfloat16" in told.stderr
+    figures = json.loads((tmp_path / "figures").read_text())
+    assert (figures["bits"], figures["bits_per_weight"]) == (16, 16)  # of the linears, which stay as they are
     stored = cli_program.tensors(tmp_path / "after")["model.norm.weight"]
     rounded = AutoModelForCausalLM.from_pretrained(tmp_path / "after").model.norm.weight
     exact = AutoModelForCausalLM.from_pretrained(tmp_path / "after", dtype=torch.float32).model.norm.weight

@@ -101,7 +101,7 @@ void expect_near(const at::Tensor& positions, const Reference& reference, double
   }
 }
 
-void expect_moves_as_adam(c10::Device device, std::int64_t in, bool in_chunks, double decay) {
+void expect_moves_as_adam(c10::Device device, at::ScalarType type, std::int64_t in, bool in_chunks, double decay) {
   const std::int64_t out = 6;
   const auto codes = at::randint(4, {out, in}, at::kByte).to(device);
   const auto distance = (at::rand({out, in}) * 0.9 - 0.45).to(device);
@@ -113,7 +113,7 @@ void expect_moves_as_adam(c10::Device device, std::int64_t in, bool in_chunks, d
   auto finite = at::ones({}, codes.options().dtype(at::kBool));
   const auto workspace = in_chunks ? std::int64_t{16 * 24 * 10 * 4} : std::numeric_limits<std::int64_t>::max();
   for (int step = 0; step < 12; ++step) {
-    const auto gradient = (at::randn({out, in}) * at::rand({in}) * 1e-4).to(device);
+    const auto gradient = (at::randn({out, in}) * at::rand({in}) * 1e-4).to(device, type);
     move_positions(state, gradient, 0.1, options, finite, workspace);
     reference.step(gradient, 0.1, options);
   }
@@ -126,9 +126,11 @@ void expect_moves_as_adam(c10::Device device, std::int64_t in, bool in_chunks, d
 TEST(CodePositions, MoveByAdamWithAFactoredSecondMoment) {
   for (const auto device : test::devices()) {
     for (const std::int64_t in : {10, 16}) {  // a GPU has kernels for multiples of 8
-      for (const auto& [in_chunks, decay] : {std::pair(false, 0.0), std::pair(true, 0.0), std::pair(true, 3.0)}) {
-        SCOPED_TRACE(fmt::format("{} columns on {}", in, device.str()));
-        expect_moves_as_adam(device, in, in_chunks, decay);
+      for (const auto type : {at::kFloat, at::kBFloat16, at::kHalf}) {
+        for (const auto& [in_chunks, decay] : {std::pair(false, 0.0), std::pair(true, 0.0), std::pair(true, 3.0)}) {
+          SCOPED_TRACE(fmt::format("{} columns of {} on {}", in, c10::toString(type), device.str()));
+          expect_moves_as_adam(device, type, in, in_chunks, decay);
+        }
       }
     }
   }

@@ -105,10 +105,9 @@ class DocumentWriter {
   at::Tensor greedy_;  // greedy ids after the first one
 };
 
-// The float weights by which every step multiplies all rows; none if packed copies would take more than a share of the
-// workspace.
+// The float weights by which every step multiplies all rows; none of a model whose packed copies would take more than
+// half of what a cache may take. Packed products round otherwise, so this follows from the model as well.
 std::vector<at::Tensor> weights_to_pack(const Decoder& decoder) {
-  constexpr std::int64_t kShare = 4;
   if (!decoder.device.is_cpu() || !decoder.blocks.all_on_device()) return {};
   std::vector<at::Tensor> found;
   std::int64_t bytes = 0;
@@ -124,7 +123,7 @@ std::vector<at::Tensor> weights_to_pack(const Decoder& decoder) {
       if (part.expert < 0) add(part.linear);  // an expert sees a part of the rows
     }
   }
-  return bytes <= decoder.workspace / kShare ? found : std::vector<at::Tensor>();
+  return bytes <= kLeastCpu / 2 ? found : std::vector<at::Tensor>();
 }
 
 std::vector<KeyValueCache> make_cache(const Decoder& decoder, std::int64_t rows, std::int64_t tokens) {

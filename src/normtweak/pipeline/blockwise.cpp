@@ -87,7 +87,7 @@ class BlockRun {
     if (!options_.layerwise || !options_.layerwise->final_norm) return;
     auto& norm = result_.decoder.final_norm;
     if (norm.kind == model::NormKind::none) return;
-    const auto target = forward(passes_.final_norm, float_stream_->hidden(), at::kFloat);
+    const auto target = float_stream_->through(passes_.final_norm);
     auto& report = result_.tweaked.emplace_back();
     norm = tweak::tweak_final_norm(norm, result_.decoder.blocks.size(), stream_.hidden(), target, mask_,
                                    *options_.layerwise, result_.decoder.config.stored_type, &report);

@@ -1,5 +1,6 @@
 #include "normtweak/pipeline/stream.h"
 
+#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 
 #include "normtweak/model/activations.h"
@@ -25,12 +26,25 @@ Stream::Stream(const model::Decoder& decoder, const calibrate::TokenBatch& text)
     : context_(block_context(decoder)),
       step_(rows_at_a_time(decoder, text.tokens())),
       gradient_step_(gradient_rows_at_a_time(decoder, text.tokens())),
-      hidden_(embed(decoder, text.ids.to(decoder.device))) {}
+      hidden_(at::empty({text.samples(), text.tokens(), decoder.config.hidden},
+                        at::TensorOptions(at::kFloat).device(decoder.device))) {
+  in_parts([&](std::int64_t begin, std::int64_t count) {
+    put_rows(begin, begin + count, 1, embed(decoder, text.ids.narrow(0, begin, count).to(decoder.device)));
+  });
+}
 
 at::Tensor Stream::through(const model::Block& block) const {
   auto output = at::empty_like(hidden_);
   in_parts([&](std::int64_t begin, std::int64_t count) {
-    output.narrow(0, begin, count).copy_(forward(block, hidden_.narrow(0, begin, count), context_));
+    output.narrow(0, begin, count).copy_(forward(block, rows(begin, begin + count, 1), context_));
+  });
+  return output;
+}
+
+at::Tensor Stream::through(const model::Norm& norm) const {
+  auto output = at::empty_like(hidden_);
+  in_parts([&](std::int64_t begin, std::int64_t count) {
+    output.narrow(0, begin, count).copy_(forward(norm, rows(begin, begin + count, 1), at::kFloat));
   });
   return output;
 }

@@ -31,6 +31,7 @@ class Stream {
 
   // The output of `block` on this stream, beside it.
   at::Tensor through(const model::Block& block) const;
+  at::Tensor through(const model::Norm& norm) const;
 
   // The stream becomes that output, part by part, so that it is never held twice.
   void advance(const model::Block& block);

@@ -1,7 +1,9 @@
 #include <algorithm>
+#include <cmath>
 
 #include "normtweak/pipeline/loaded_run.h"
 #include "normtweak/pipeline/output_kind.h"
+#include "normtweak/pipeline/planned_linears.h"
 #include "normtweak/pipeline/run.h"
 #include "normtweak/pipeline/run_needs.h"
 #include "normtweak/pipeline/steps.h"
@@ -35,6 +37,22 @@ double stored_bits_per_weight(const model::Checkpoint& file) {
     }
   }
   return bits / weights;
+}
+
+// With --norms f32 all floats count as F32, as they are loaded; linears that stay float are stored as they were.
+void count_float_linears_as_stored(const model::Checkpoint& file, RunResult& result) {
+  double excess = 0, weights = 0;
+  for (int block = 0; block < file.numbers.layers; ++block) {
+    for (const auto& linear : linear_shapes(file, block)) {
+      const auto count = static_cast<double>(linear.out * linear.in);
+      weights += count;
+      if (coded_outline(file, linear)) continue;
+      const auto stored = file.tensors->info(stored_name(file, linear.name + ".weight")).stored_bytes;
+      excess += 32 * count - 8.0 * static_cast<double>(stored);
+    }
+  }
+  result.bits_per_weight -= excess / weights;
+  if (result.method == "float") result.bits = static_cast<int>(std::lround(result.bits_per_weight));
 }
 
 std::string output_name(const TweakRunOptions& options) {
@@ -86,6 +104,8 @@ RunResult tweak_and_save(const PreparedTweak& prepared, const LoadedRun& run, Pr
   finish(floats, quantized, tweaked, text, prepared.external, {exact, output_name(options), save}, result, progress);
   if (output_kind_of(prepared.quantized) == OutputKind::file)
     result.bits_per_weight = stored_bits_per_weight(prepared.quantized);
+  else if (options.wide_norms)
+    count_float_linears_as_stored(prepared.quantized, result);
   return result;
 }
 

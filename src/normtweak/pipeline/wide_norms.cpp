@@ -117,7 +117,8 @@ model::Checkpoint with_wide_norms(model::Checkpoint checkpoint, ProgressSink& pr
 bool is_widened(const model::Checkpoint& checkpoint, const std::string& stored) {
   const auto info = checkpoint.tensors->info(stored);
   const auto count = c10::multiply_integers(info.shape);
-  return info.type == at::kFloat && info.stored_bytes < count * static_cast<std::int64_t>(sizeof(float));
+  constexpr std::int64_t kNarrow = 2;  // bytes; a block type has fewer for each value
+  return info.type == at::kFloat && info.stored_bytes == kNarrow * count;
 }
 
 std::int64_t widening_bytes(const model::Checkpoint& checkpoint) {

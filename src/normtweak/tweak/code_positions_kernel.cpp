@@ -93,13 +93,19 @@ CudaKernel& move_kernel() {
   return kernel;
 }
 
+// Where positions decay toward one.
+bool start_is_contiguous(const PositionState& state) {
+  return !state.first_codes.defined() || (state.first_codes.is_contiguous() && state.first_fractions.is_contiguous());
+}
+
 }  // namespace
 
 bool has_position_kernels(const PositionState& state, const at::Tensor& gradient) {
   const auto device = gradient.device();
   return device.is_cuda() && gradient.is_contiguous() && gradient.size(1) % kEight == 0 &&
          float_type_code(gradient.scalar_type()) && state.codes.is_contiguous() && state.fractions.is_contiguous() &&
-         state.momentum.is_contiguous() && gradient.numel() / kEight < std::numeric_limits<std::uint32_t>::max() &&
+         state.momentum.is_contiguous() && start_is_contiguous(state) &&
+         gradient.numel() / kEight < std::numeric_limits<std::uint32_t>::max() &&
          decay_kernel().unavailable(device).empty() && move_kernel().unavailable(device).empty();
 }
 

@@ -68,8 +68,8 @@ struct TextSplit {
 };
 
 // Writes the text of a pass after the first (1, 2, …), so that none is seen twice: as many rows of as many tokens as
-// those that train, the same in all processes. stops: asked while it writes; once true in any process, the rest is left
-// out, and the text will not be read.
+// those that train, the same in all processes. stops: asked while it writes; once true, this process leaves out the
+// rest of its rows, and nobody will read the text.
 using FreshText = std::function<calibrate::TokenBatch(std::int64_t pass, const std::function<bool()>& stops)>;
 
 // Number of rows in each part: about one row in 16 selects (1 to 16 rows) and one in 8 confirms (2 to 16 rows).
