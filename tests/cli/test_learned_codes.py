@@ -69,20 +69,23 @@ def text_of(home, folder, *how):
     return load_file(folder / "text.safetensors")["input_ids"].long()
 
 
-def fresh_texts(home, folder):
-    """Of steps that are a pass each: the rows of the run's own text that train, then as many from other seeds."""
-    return [text_of(home, folder, *written(ROWS, SEED))[:TRAIN],
-            *(text_of(home, folder, *written(TRAIN, (SEED + APART * step) % 2**64)) for step in range(1, STEPS))]
+def fresh_texts(home, folder, passes):
+    """Of steps that are a pass each: the rows of the run's own text that train, then as many from other seeds, each text
+    for so many passes."""
+    texts = [text_of(home, folder, *written(ROWS, SEED))[:TRAIN],
+             *(text_of(home, folder, *written(TRAIN, (SEED + APART * number) % 2**64)) for number in range(1, STEPS))]
+    return [texts[step // passes] for step in range(STEPS)]
 
 
-@pytest.mark.parametrize("decay, only, fresh", [(0, None, False), (5, None, False), (0, "mlp", False), (0, None, True)])
+@pytest.mark.parametrize("decay, only, fresh", [(0, None, 0), (5, None, 0), (0, "mlp", 0), (0, None, 1), (0, None, 2)])
 def test_as_in_plain_pytorch(decay, only, fresh, home, tmp_path):
+    """fresh: the passes for which a text serves; 0: one serves for all."""
     text = written(ROWS, SEED) if fresh else []
     quantize(home, tmp_path / "untouched", "--tweak", "none", text=text)
     # The floats cannot move at such a rate.
     figures = quantize(home, tmp_path / "learned", "--learn-codes", "--lr-codes", RATE, "--lr", 1e-12, "--steps", STEPS,
                        "--batch", TRAIN, "--codes-decay", decay, *(["--codes-of", f"*.{only}.*"] if only else []),
-                       *(["--fresh-text"] if fresh else []), text=text)
+                       *(["--fresh-text", "--fresh-every", fresh] if fresh else []), text=text)
     assert figures["guard"]["kept"] in ("last", "best on the way"), figures["guard"]
     untouched, learned = read(tmp_path / "untouched"), read(tmp_path / "learned")
     moved, _ = changed(untouched, learned)
@@ -95,7 +98,7 @@ def test_as_in_plain_pytorch(decay, only, fresh, home, tmp_path):
     weights = cli_models.llama().state_dict()
     positions = {name: Positions(weights[f"{name}.weight"], codes, range(2**BITS), scales, -zeros * scales)
                  for name, (codes, scales, zeros) in untouched.items()}
-    texts = fresh_texts(home, tmp_path) if fresh else [cli_models.ids(ROWS, TOKENS)[:TRAIN]] * STEPS
+    texts = fresh_texts(home, tmp_path, fresh) if fresh else [cli_models.ids(ROWS, TOKENS)[:TRAIN]] * STEPS
     trajectory = trained(cli_models.llama, positions, texts, RATE, WARMUP, decay, learnable.__contains__)
     states = trajectory[-1:] if figures["guard"]["kept"] == "last" else trajectory
     # Where a position comes to lie in the middle between two codes, up to the momentum's 8 bits.
@@ -168,7 +171,9 @@ def test_writing_the_first_text_is_interrupted(command, number, home, tmp_path):
 
 @pytest.mark.parametrize("options, has_effect", [
     (["--steps", 2, "--batch", 8], False), (["--steps", 3, "--batch", 8], True), (["--epochs", 1], False),
-    (["--epochs", 3, "--batch", 8, "--stop-after", 2], False)], ids=["an epoch", "more", "asked for", "stopped"])
+    (["--epochs", 3, "--batch", 8, "--stop-after", 2], False), (["--steps", 4, "--batch", 8, "--fresh-every", 2], False),
+    (["--steps", 5, "--batch", 8, "--fresh-every", 2], True)],
+                         ids=["an epoch", "more", "asked for", "stopped", "two epochs", "more than two"])
 def test_fresh_text_within_one_epoch_is_noted(options, has_effect, home, tmp_path):
     """19 rows, of which 16 train: two steps of 8."""
     finished = cli_program.call("quantize", home / "model", "-o", tmp_path / "out", "--method", "rtn", *written(19, SEED),

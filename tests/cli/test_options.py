@@ -32,7 +32,7 @@ END_TO_END = [*STEPS, "--tune norms,scales", "--lr-scales 0.02", "--budget 100k-
 LAYERWISE = [*STEPS, "--tune norms", "--loss mse", "--lr-scale 2", "--target float-stream", "--final-norm"]
 LEARNED = ["--learn-codes", "--lr-codes 0.01", "--codes-decay 1", "--codes-of *.up_proj"]
 SIGNROUND = ["--signround-iterations 3", "--signround-rate 0.1"]
-BLOCKWISE_LACK = ["--steps 3", "--stop-after 2", "--lr-scales 0.1", "--lr-zeros 0.1", "--fresh-text"]
+BLOCKWISE_LACK = ["--steps 3", "--stop-after 2", "--lr-scales 0.1", "--lr-zeros 0.1", "--fresh-text", "--fresh-every 2"]
 TWEAK = "tweak quantized --reference model -o out --calibration ids.safetensors"
 
 # command line; options that are read; options noted to have no effect; options refused for it; left to other modes
@@ -68,7 +68,8 @@ MODES = {
                        [*DEVICE, *AFFINE, *GPTQ, *ANY_PLAN, *EVALUATIONS, *EXTERNAL, "--token-weights fisher",
                         "--transform smoothquant", "--smooth-alpha search"],
                        [*ON_A_CPU, "--seed 3", *WRITING, *END_TO_END, "--steps 3", "--lr-zeros 0.1", "--loss mse",
-                        "--lr-scale 2", "--target float-stream", "--final-norm", "--fresh-text", *LEARNED],
+                        "--lr-scale 2", "--target float-stream", "--final-norm", "--fresh-text",
+                        "--fresh-every 2", *LEARNED],
                        ["--sensitivity", *CODEBOOKS, *OTHER_FORMAT, *OF_ACTIVATIONS, *ROWS, *SIGNROUND, "--no-awq-clip"],
                        ["--activation-bits", "--text", "--output", "--method", "--tweak", "--calibration", "--float-zeros"]),
     "quantize, rtn": (f"{QUANTIZE} --method rtn --calibration ids.safetensors --tweak layerwise",
@@ -92,7 +93,7 @@ MODES = {
                            "--calibration ids.safetensors", [*DEVICE, *GPTQ, "--token-weights fisher"],
                            [*ON_A_CPU, *WRITING, *EXTERNAL, *END_TO_END, "--seed 3", "--group-size 16", "--steps 3",
                             "--lr-zeros 0.1", "--loss mse", "--lr-scale 2", "--target float-stream", "--final-norm",
-                            "--fresh-text", *LEARNED],
+                            "--fresh-text", "--fresh-every 2", *LEARNED],
                            ["--sensitivity", "--symmetric", "--float-zeros", "--search-grid", *OTHER_FORMAT, *ROWS, *OF_ACTIVATIONS,
                             *SIGNROUND],
                            ["--activation-bits", "--transform", "--smooth-alpha", "--awq-clip", "--bits", "--format", "--for",
@@ -102,7 +103,7 @@ MODES = {
                             "--tokens 16", [*DEVICE, *WRITING, "--seed 3", "--token-weights fisher", *END_TO_END,
                                             "--rule *.q_proj=bits:2"],
                             [*ON_A_CPU, *EXTERNAL, "--lr-zeros 0.1", "--fresh-text"], ["--loss mse", "--lr-scale 2", "--final-norm",
-                                                                      "--target float-block", *LEARNED[1:], *OTHER_FORMAT],
+                                                                      "--fresh-every 2", "--target float-block", *LEARNED[1:], *OTHER_FORMAT],
                             [LEARNED[0], *SIGNROUND, "--activation-bits", "--activation-scale", "--activation-asymmetric", "--codebook-group", "--feedback", "--transform", "--smooth-alpha",
                              "--awq-clip", "--bits", "--format", "--for", "--store-dtype", "--group-size", "--symmetric", "--float-zeros",
                              "--search-grid", "--act-order", "--sweeps", "--damping", "--drift-correction", "--steps",
@@ -110,11 +111,11 @@ MODES = {
                              "--tokens", "--eval-text", "--eval-rows", "--eval-lambada"]),
     "tweak, end to end": (TWEAK, ["--patch patch", "--norms keep", *DEVICE, *END_TO_END, "--seed 3", *EVALUATIONS, *EXTERNAL],
                           [*ON_A_CPU, *WRITING, "--lr-zeros 0.1"],
-                          [*ROWS, "--loss mse", "--lr-scale 2", "--target float-stream", "--final-norm"],
+                          [*ROWS, "--fresh-every 2", "--loss mse", "--lr-scale 2", "--target float-stream", "--final-norm"],
                           ["--fresh-text", "--steps", "--reference", "--text", "--output", "--method", "--calibration"]),
     "tweak, steps": (f"{TWEAK} --steps 2 --tune norms", ["--patch patch", "--norms keep", *DEVICE, "--lr 0.01", "--batch 4", "--unguarded", "--seed 3"],
                      [*ON_A_CPU, *WRITING, *EXTERNAL, "--epochs 2", "--budget 5m", "--stop-after 2", "--lr-scales 0.1",
-                      "--lr-zeros 0.1"], [*ROWS, "--loss mse", "--lr-scale 2", "--target float-block", "--final-norm"],
+                      "--lr-zeros 0.1"], [*ROWS, "--fresh-every 2", "--loss mse", "--lr-scale 2", "--target float-block", "--final-norm"],
                      ["--fresh-text", "--steps", "--tune", "--reference", "--text", "--output", "--method", "--calibration",
                       "--eval-text", "--eval-rows", "--eval-lambada"]),
     "tweak, layerwise": (f"{TWEAK} --method layerwise", ["--patch patch", "--norms keep", *DEVICE, *LAYERWISE],

@@ -16,6 +16,12 @@ std::string codes_options(const std::optional<tweak::CodeOptions>& codes) {
   return text;
 }
 
+std::string text_options(const pipeline::TweakOptions& options) {
+  if (!options.fresh_text) return "";
+  const auto passes = options.end_to_end.passes_per_text;
+  return passes > 1 ? fmt::format(" --fresh-text --fresh-every {}", passes) : " --fresh-text";
+}
+
 // The options that reproduce the steps of this run; the rates are therefore printed with all digits.
 std::string steps_line(const tweak::EndToEndResult& run, const pipeline::TweakOptions& options) {
   const auto stopped = run.stopped_early.empty() ? "" : fmt::format(" ({})", run.stopped_early);
@@ -23,8 +29,7 @@ std::string steps_line(const tweak::EndToEndResult& run, const pipeline::TweakOp
   const auto zeros = run.rates.zeros != run.rates.scales ? fmt::format(" --lr-zeros {}", run.rates.zeros) : "";
   return fmt::format("  steps: {} of {}{}; again with --steps {}{} --batch {} --lr {} --lr-scales {}{}{}{}\n",
                      run.steps, run.planned_steps, stopped, run.planned_steps, stop, run.batch_rows, run.rates.norms,
-                     run.rates.scales, zeros, codes_options(options.end_to_end.codes),
-                     options.fresh_text ? " --fresh-text" : "");
+                     run.rates.scales, zeros, codes_options(options.end_to_end.codes), text_options(options));
 }
 
 std::string codes_line(double changed) { return fmt::format("  codes: {:.2f}% changed by learning\n", 100 * changed); }

@@ -101,6 +101,14 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
                 "End-to-end: the model writes new rows for each epoch after the first, so that no epoch sees a row "
                 "twice; best with --learn-codes, which fits a text too well that it sees often")
       ->group(kTweakGroup);
+  command
+      .add_option(
+          "--fresh-every", choice.passes_per_text,
+          "With --fresh-text: epochs for which the rows serve before new ones are written; a few, where writing "
+          "takes longer than an epoch")
+      ->capture_default_str()
+      ->check(within(kPositiveCount))
+      ->group(kTweakGroup);
   command.add_option("--steps", choice.steps, "End-to-end: exact number of steps; overrides --budget and --epochs")
       ->check(within(kPositiveCount))
       ->group(kTweakGroup);
@@ -181,13 +189,15 @@ void check_tweak_options(const CLI::App& command, const TweakChoice& choice, con
       fail_usage("--tune {}: {} tunes norms alone", choice.tune, method);
     }
     note_unread(command, with, {"--budget"}, progress);
-    refuse_unread(command, with, {"--lr-scales", "--lr-zeros", "--steps", "--stop-after", "--fresh-text"});
+    refuse_unread(command, with,
+                  {"--lr-scales", "--lr-zeros", "--steps", "--stop-after", "--fresh-text", "--fresh-every"});
     if (learns_codes(command))
       refuse_unread(command, with, {"--learn-codes", "--lr-codes", "--codes-decay", "--codes-of"});
   } else {
     if (choice.rate == 0)
       fail_usage("--lr 0: {} needs a rate above 0; {} none leaves the model as it is", method, flag);
     refuse_unread(command, with, {"--loss", "--lr-scale", "--target", "--final-norm"});
+    if (!choice.fresh_text) refuse_unread(command, "without --fresh-text", {"--fresh-every"});
     if (learns_codes(command) && !choice.learn_codes)
       refuse_unread(command, "without --learn-codes", {"--lr-codes", "--codes-decay", "--codes-of"});
     note_overruled(command, choice, progress);
@@ -232,6 +242,7 @@ pipeline::TweakOptions tweak_options(const TweakChoice& choice, const Common& co
   layerwise.float_stream = choice.target == "float-stream";
   layerwise.final_norm = choice.final_norm;
   options.fresh_text = choice.fresh_text;
+  end_to_end.passes_per_text = choice.passes_per_text;
   options.unguarded = choice.unguarded;
   end_to_end.seed = common.seed;
   return options;
@@ -263,7 +274,10 @@ Json tweak_settings(const TweakChoice& choice, const std::string& flag) {
       add("codes-decay", choice.code_decay);
       if (!choice.codes_of.empty()) json["codes-of"] = choice.codes_of;
     }
-    if (choice.fresh_text) json["fresh-text"] = true;
+    if (choice.fresh_text) {
+      json["fresh-text"] = true;
+      json["fresh-every"] = choice.passes_per_text;
+    }
     add("epochs", choice.passes);
     add("steps", choice.steps);
     add("stop-after", choice.stop_after);

@@ -18,7 +18,7 @@ struct TweakChoice {
   std::string budget;
   std::optional<double> rate;  // 0 leaves the model as it is, which only the layer-wise tweak allows
   double scale_rate = 0, zero_rate = 0, rate_growth = 1;
-  std::int64_t passes = 0, batch = 0, steps = 0, stop_after = 0;
+  std::int64_t passes = 0, passes_per_text = 1, batch = 0, steps = 0, stop_after = 0;
   std::string loss = "dist";
   bool final_norm = false, unguarded = false, fresh_text = false;
   bool learn_codes = false;  // quantize

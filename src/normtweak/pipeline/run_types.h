@@ -65,7 +65,7 @@ struct TweakOptions {
   tweak::LayerwiseOptions layerwise;
   tweak::EndToEndOptions end_to_end;
   bool groups_named = false;  // the user chose end_to_end.groups: those that the model lacks are noted
-  bool fresh_text = false;    // end to end: the model writes the rows of each later pass anew, as the first were made
+  bool fresh_text = false;    // end to end: the model writes later texts, as the first was made
   bool unguarded = false;     // save the tweaked state whatever the held-out rows say of it
 };
 

@@ -32,8 +32,8 @@ std::optional<Tweaked> tweak_end_to_end(const FloatModel& floats, const model::D
                                         const Processes& processes) {
   tweak::FreshText fresh;
   if (options.fresh_text) {
-    fresh = [&](std::int64_t pass, const std::function<bool()>& stops) {
-      return write_later_rows(source, text.train, pass, floats, stops, progress, processes);
+    fresh = [&](std::int64_t number, const std::function<bool()>& stops) {
+      return write_later_rows(source, text.train, number, floats, stops, progress, processes);
     };
     if (floats.writing.brings_blocks && !floats.writing_in_training.brings_blocks) {
       progress.note(

@@ -39,10 +39,10 @@ calibrate::TokenBatch write_rows(const FloatModel& floats, const WritingMemory& 
   return rows;
 }
 
-calibrate::TokenBatch write_later_rows(const TextSource& source, const calibrate::TokenBatch& like, std::int64_t pass,
+calibrate::TokenBatch write_later_rows(const TextSource& source, const calibrate::TokenBatch& like, std::int64_t number,
                                        const FloatModel& floats, const std::function<bool()>& stops,
                                        ProgressSink& progress, const Processes& processes) {
-  auto options = calibrate::options_to_go_on(like, pass);
+  auto options = calibrate::options_to_go_on(like, number);
   options.batch = source.self.batch;
   options.stops = stops;
   WithoutNotes silent(progress);

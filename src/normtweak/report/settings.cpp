@@ -118,7 +118,10 @@ Json settings_report(const pipeline::RunResult& result) {
   }
   json["tweak"] = tweak_report(result);
   json["tweak"]["method"] = result.tweak_method;
-  if (result.tweak.fresh_text && result.end_to_end) json["tweak"]["fresh_text"] = true;
+  if (result.tweak.fresh_text && result.end_to_end) {
+    json["tweak"]["fresh_text"] = true;
+    json["tweak"]["passes_per_text"] = result.tweak.end_to_end.passes_per_text;
+  }
   if (result.tweak.unguarded) json["tweak"]["unguarded"] = true;
   json["text"] = result.text;
   return json;

@@ -116,6 +116,9 @@ class Run {
 
   std::int64_t batches() const { return (train_.rows() + training_.batch_rows - 1) / training_.batch_rows; }
 
+  // For which a text serves that is written while the run goes on.
+  std::int64_t steps_per_text() const { return batches() * options_.passes_per_text; }
+
   // Steps requested by the options, before applying a time budget.
   std::int64_t asked_steps() const {
     if (options_.steps > 0) return options_.steps;
@@ -194,9 +197,10 @@ class Run {
 
   void note_unread_text() const {
     const auto steps = options_.stop_after > 0 ? std::min(options_.stop_after, training_.steps) : training_.steps;
-    if (!fresh_ || steps > batches()) return;
-    progress_.note(fmt::format("--fresh-text: has no effect, since the run ends within an epoch, with {} of {}", steps,
-                               counted(batches(), "step")));
+    if (!fresh_ || steps > steps_per_text()) return;
+    progress_.note(fmt::format("--fresh-text: has no effect, since the run ends within {}, with {} of {}",
+                               options_.passes_per_text > 1 ? counted(options_.passes_per_text, "epoch") : "an epoch",
+                               steps, counted(steps_per_text(), "step")));
   }
 
   bool limited_by_time() const { return options_.budget.seconds > 0 && options_.steps == 0; }
@@ -214,14 +218,14 @@ class Run {
     return steps.item<std::int64_t>();
   }
 
-  // Of the first pass, which has its text, and of those for which text is written.
+  // Of the first text, which is there, and of those that are written.
   std::int64_t steps_in(double seconds) const {
-    const auto own = std::min(batches(), static_cast<std::int64_t>(seconds / seconds_per_step_));
-    const double renewal = seconds_per_renewal_ / static_cast<double>(batches());
+    const auto own = std::min(steps_per_text(), static_cast<std::int64_t>(seconds / seconds_per_step_));
+    const double renewal = seconds_per_renewal_ / static_cast<double>(steps_per_text());
     return std::max(own, static_cast<std::int64_t>(seconds / (seconds_per_step_ + renewal)));
   }
 
-  // Writes what the second pass will take.
+  // Writes the second text.
   void measure_renewal() {
     const Stopwatch watch;
     next_text_ = fresh_(1, {});
@@ -249,8 +253,8 @@ class Run {
     const InterruptScope interrupt;  // before the first line that shows that there is something to interrupt
     Stage stage(progress_, "tweak end to end", steps * training_.batch_rows * train_.row_tokens(), "tokens");
     for (std::int64_t step = 0; step < steps && result_.stopped_early.empty(); ++step) {
-      if (fresh_ && step > 0 && step % batches() == 0) {
-        const auto text = text_of(step / batches(), interrupt);
+      if (fresh_ && step > 0 && step % steps_per_text() == 0) {
+        const auto text = later_text(step / steps_per_text(), interrupt);
         if (any_process(interrupt.requested())) {
           stop(Stopped::interrupted, interrupted_after(step));
           break;
@@ -297,9 +301,9 @@ class Run {
   }
 
   // Not to be read if there was an interrupt.
-  calibrate::TokenBatch text_of(std::int64_t pass, const InterruptScope& interrupt) {
+  calibrate::TokenBatch later_text(std::int64_t number, const InterruptScope& interrupt) {
     if (auto written = std::exchange(next_text_, std::nullopt)) return *std::move(written);
-    return fresh_(pass, [&] { return interrupt.requested(); });
+    return fresh_(number, [&] { return interrupt.requested(); });
   }
 
   void renew_rows(const calibrate::TokenBatch& text) {
@@ -354,7 +358,7 @@ class Run {
   std::int64_t trial_steps_taken_ = 0;  // per trial
   double seconds_per_step_ = 0, seconds_per_score_ = 0;
   double seconds_per_renewal_ = 0;                  // of fresh text, for a time budget
-  std::optional<calibrate::TokenBatch> next_text_;  // of the second pass, if it is written already
+  std::optional<calibrate::TokenBatch> next_text_;  // the second, if it is written already
   double teacher_seconds_;                          // of its pass over the rows that train
 };
 

@@ -44,6 +44,7 @@ struct EndToEndOptions {
   std::int64_t steps = 0;                 // exact number of steps; 0: by `passes` and `budget`
   std::int64_t stop_after = 0;            // stop after this many steps, with the schedule unchanged; 0: run all
   std::int64_t passes = 0;                // epochs over the text; 0: 8, of large models 2, or what the budget allows
+  std::int64_t passes_per_text = 1;       // if the text is written anew while the run goes on: passes that each serves
   std::int64_t large_model = kLargeModel;  // weights of the blocks' linears from which a model is large
   Budget budget = {};
   double beta1 = 0.9, beta2 = 0.95;
@@ -67,10 +68,10 @@ struct TextSplit {
   calibrate::TokenBatch confirm;  // accept or reject the chosen one; source of the report's figures
 };
 
-// Writes the text of a pass after the first (1, 2, …), so that none is seen twice: as many rows of as many tokens as
-// those that train, the same in all processes. stops: asked while it writes; once true, this process leaves out the
-// rest of its rows, and nobody will read the text.
-using FreshText = std::function<calibrate::TokenBatch(std::int64_t pass, const std::function<bool()>& stops)>;
+// Writes the texts after the first (1, 2, …), all different: as many rows of as many tokens as those that train, the
+// same in all processes. stops: asked while it writes; once true, this process leaves out the rest of its rows, and
+// nobody will read the text.
+using FreshText = std::function<calibrate::TokenBatch(std::int64_t number, const std::function<bool()>& stops)>;
 
 // Number of rows in each part: about one row in 16 selects (1 to 16 rows) and one in 8 confirms (2 to 16 rows).
 struct TextShares {
