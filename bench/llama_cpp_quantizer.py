@@ -3,7 +3,7 @@
 
     bench/llama_cpp_quantizer.py MODEL.gguf --rows wiki.test.raw --text ptb.valid.txt [--presets Q4_0 Q4_K_M ...]
                                  [--samples 1024] [--tokens 512] [--device cuda] [--tweak "--epochs 4"]
-                                 [--learned-codes "--lr-codes 0.004" ...] [--at-once 2]
+                                 [--learned-codes "--lr-codes 0.004" ...] [--no-floats] [--at-once 2]
 
 The model writes a text. From it come the importance matrix (mean squared inputs per column) and this program's
 calibration. For each preset: llama.cpp's file untouched and tweaked in place, and this program's file untouched, tweaked,
@@ -98,22 +98,22 @@ class Preset:
         return [(" ".join(["normtweak, learned codes", *arguments]), self.file(what), program.scores(made, "tweaked"),
                  made["seconds"]["quantize"] + made["seconds"]["tweak"])]
 
-    def theirs(self, ours):
-        """ours: the run of this program's file, whose types are taken."""
-        ours.result()
-        wanted, path = types(self.file("ours")), self.file("llama")
+    def theirs(self):
+        """In the types that this program chooses, which a file rounded to nearest shows at once."""
+        self.normtweak.run("quantize", self.options.model, "-o", self.file("types"), *self.types, "--method", "rtn", "--tweak",
+                           "none", name=f"{self.name}-types")
+        wanted, path = types(self.file("types")), self.file("llama")
         seconds = quantize(self.options.model, path, FILE_TYPES[self.kind], self.matrix, wanted)
         if types(path) != wanted:
-            raise SystemExit(f"{path} has other types than {self.file('ours')}")
+            raise SystemExit(f"{path} has other types than {self.file('types')}")
         mended = self.normtweak.run("tweak", path, "--reference", self.options.model, "-o", self.file("mended"),
                                     *self.tweak, name=f"{self.name}-mended")
         return [("llama.cpp", path, program.scores(mended, "quantized"), seconds),
                 ("the same, tweaked", path, program.scores(mended, "tweaked"), mended["seconds"]["tweak"])]
 
     def submit(self, pool):
-        """In the order in which the rows are printed. What others wait for is submitted first."""
-        ours = pool.submit(self.ours)
-        return [pool.submit(self.theirs, ours), ours,
+        """In the order in which the rows are printed."""
+        return [pool.submit(self.theirs), *([] if self.options.no_floats else [pool.submit(self.ours)]),
                 *(pool.submit(self.learned, *each) for each in enumerate(self.options.learned_codes, 1))]
 
 
@@ -127,6 +127,7 @@ def main():
     parser.add_argument("--tweak", type=str.split, default=[], help="further arguments of all tweaks, in one string")
     parser.add_argument("--learned-codes", nargs="+", type=str.split, default=[],
                         help="a run with --learn-codes for each of these strings of further arguments")
+    parser.add_argument("--no-floats", action="store_true", help="leave out this program's file with floats tweaked alone")
     parser.add_argument("--at-once", type=int, default=1, help="runs side by side; seconds then mean little")
     options = parser.parse_args()
     normtweak = program.Program(options)

@@ -108,9 +108,9 @@ def test_positions_move(move, points, first, curve, back):
     def run(finite):
         state = [momentum.copy(), codes.copy(), before.copy()]
         start_of = [first_codes, first_fractions] if back else [None, None]
-        eights = out * columns // 8
+        eights, factors = out * columns // 8, numpy.array([rate, squares, back], numpy.float32)
         move(eights // WARP + 1, gradient, *state, *start_of, rows, of_columns, mean, numpy.full(1, finite, numpy.uint8),
-             curve, first, points, beta, rate, squares, back, eights, columns // 8, 0)
+             curve, factors, first, points, beta, eights, columns // 8, 0)
         return state
 
     found_momentum, found_codes, fractions = run(True)

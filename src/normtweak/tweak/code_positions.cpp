@@ -4,11 +4,13 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -84,38 +86,43 @@ PositionState start_positions(const at::Tensor& codes, const at::Tensor& distanc
   return state;
 }
 
-void move_positions(PositionState& state, const at::Tensor& gradient, double rate, const CodeOptions& options,
-                    at::Tensor& finite, std::int64_t workspace) {
+PositionStep position_step(std::int64_t number, double rate, const CodeOptions& options, c10::Device device) {
+  const auto t = static_cast<double>(number);
+  const std::array factors = {rate / (1 - std::pow(options.beta1, t)), 1 / (1 - std::pow(options.beta2, t)),
+                              rate * options.decay};
+  return {.beta1 = options.beta1,
+          .beta2 = options.beta2,
+          .decays = options.decay > 0,
+          .factors = at::tensor(factors, at::kFloat).to(device)};
+}
+
+void move_positions(PositionState& state, const at::Tensor& gradient, const PositionStep& step, at::Tensor& finite,
+                    std::int64_t workspace) {
   const auto out = gradient.size(0), in = gradient.size(1);
   const auto of_rows = root_of_squares(gradient, 1), of_columns = root_of_squares(gradient, 0);
-  const auto steps = static_cast<double>(++state.steps);
-  const PositionStep numbers = {.beta1 = options.beta1,
-                                .beta2 = options.beta2,
-                                .momentum_factor = rate / (1 - std::pow(options.beta1, steps)),
-                                .square_factor = 1 / (1 - std::pow(options.beta2, steps)),
-                                .decay = rate * options.decay};
   if (has_position_kernels(state, gradient)) {
-    return move_positions_on_gpu(state, gradient, of_rows, of_columns, numbers, finite);
+    return move_positions_on_gpu(state, gradient, of_rows, of_columns, step, finite);
   }
+  const auto momentum_factor = step.factors[0], square_factor = step.factors[1], decay_factor = step.factors[2];
   const auto rows = mean_square(of_rows, in);
   finite.logical_and_(rows.sum().isfinite());
-  decay(state.rows, rows, options.beta2);
-  decay(state.columns, mean_square(of_columns, out), options.beta2);
+  decay(state.rows, rows, step.beta2);
+  decay(state.columns, mean_square(of_columns, out), step.beta2);
   constexpr double kTiny = 1e-30;  // so that weights which no token reached stay
-  const auto over_columns = (state.columns * numbers.square_factor).clamp_min_(kTiny).rsqrt_();
+  const auto over_columns = (state.columns * square_factor).clamp_min_(kTiny).rsqrt_();
   const auto over_rows = (state.rows / state.rows.mean().clamp_min_(kTiny)).clamp_min_(kTiny).rsqrt_().unsqueeze(1);
   const double last = state.grid.points - 1;
-  const auto step = std::clamp<std::int64_t>(workspace / kWorkspaceShare / (kTemporaryBytes * in), 1, out);
-  for (std::int64_t begin = 0; begin < out; begin += step) {
-    const auto chunk = [&](const at::Tensor& all) { return all.narrow(0, begin, std::min(step, out - begin)); };
+  const auto some = std::clamp<std::int64_t>(workspace / kWorkspaceShare / (kTemporaryBytes * in), 1, out);
+  for (std::int64_t begin = 0; begin < out; begin += some) {
+    const auto chunk = [&](const at::Tensor& all) { return all.narrow(0, begin, std::min(some, out - begin)); };
     auto momentum = chunk(state.momentum).to(at::kFloat);
-    momentum.mul_(options.beta1).add_(chunk(gradient), 1 - options.beta1);
+    momentum.mul_(step.beta1).add_(chunk(gradient), 1 - step.beta1);
     chunk(state.momentum).copy_(momentum);
-    const auto change = momentum.mul_(over_columns).mul_(chunk(over_rows)).mul_(-numbers.momentum_factor);
+    const auto change = momentum.mul_(over_columns).mul_(chunk(over_rows)).mul_(momentum_factor).neg_();
     auto position = position_of(state.grid, chunk(state.codes), chunk(state.fractions));
-    if (numbers.decay > 0) {
+    if (step.decays) {
       const auto moved = position - position_of(state.grid, chunk(state.first_codes), chunk(state.first_fractions));
-      change.sub_(moved, numbers.decay);
+      change.sub_(moved.mul(decay_factor));
     }
     position.add_(at::where(finite, change, 0.0)).clamp_(-0.5, last + 0.5);
     const auto points = position.round().clamp_(0, last);
@@ -135,6 +142,7 @@ CodePositions::CodePositions(const model::Decoder& student, const model::Decoder
 void CodePositions::start_over() {
   const c10::NoGradGuard no_gradients;
   blocks_.clear();
+  steps_ = 0;
   finite_ = at::ones({}, at::TensorOptions(at::kBool).device(student_.device));
   for (int index = 0; index < student_.blocks.size(); ++index) {
     const auto quantized = student_.blocks.get(index), exact = floats_.blocks.get(index);
@@ -186,7 +194,19 @@ void CodePositions::collect(int block, Leaves leaves) {
   }
 }
 
-void CodePositions::step(int block, double factor, const Processes& processes) {
+void CodePositions::drop_collected() {
+  for (auto& block : blocks_) {
+    for (auto& learned : block) learned.gradient = at::Tensor();
+  }
+}
+
+void CodePositions::begin_step(double factor) {
+  auto next = position_step(++steps_, options_.rate * factor, options_, student_.device);
+  if (step_.factors.defined()) next.factors = step_.factors.copy_(next.factors);  // which recorded work reads
+  step_ = std::move(next);
+}
+
+void CodePositions::step(int block, const Processes& processes) {
   const c10::NoGradGuard no_gradients;
   for (auto& learned : blocks_[static_cast<std::size_t>(block)]) {
     auto gradient = std::exchange(learned.gradient, {});
@@ -196,7 +216,7 @@ void CodePositions::step(int block, double factor, const Processes& processes) {
       gradient = gradient.to(at::kFloat);
       processes.all_reduce_sum({gradient});
     }
-    move_positions(learned.state, gradient, options_.rate * factor, options_, finite_, student_.workspace);
+    move_positions(learned.state, gradient, step_, finite_, student_.workspace);
   }
 }
 

@@ -48,7 +48,6 @@ struct PositionState {
   at::Tensor rows, columns;  // f32 [out], [in]: decaying means of G² over columns and over rows
   // Of the start, where positions decay toward it; otherwise undefined.
   at::Tensor first_codes = {}, first_fractions = {};
-  std::int64_t steps = 0;  // since the start
 };
 
 // Without momentum, at the points of the codes + distance. distance: f32 [out, in], in [-1/2, 1/2]. keeps_start: for
@@ -56,13 +55,23 @@ struct PositionState {
 PositionState start_positions(const at::Tensor& codes, const at::Tensor& distance, CodeGrid grid,
                               bool keeps_start = false);
 
+// The numbers of step t = 1, 2, ...
+struct PositionStep {
+  double beta1 = 0, beta2 = 0;
+  bool decays = false;
+  // f32 [3] on the device of the positions: rate / (1 - β1^t), 1 / (1 - β2^t), rate · decay. In a tensor, so that work
+  // which a GPU has recorded reads those of each step anew.
+  at::Tensor factors;
+};
+PositionStep position_step(std::int64_t number, double rate, const CodeOptions& options, c10::Device device);
+
 // gradient: from toward_codes(), [out, in] in any float type. Moves the positions by
 //     rate (m̂ / √v̂ + decay (position - start)),   m ← β1 m + (1 - β1) G,   v[o, i] = rows[o] columns[i] / mean(rows)
 // with m̂ and v̂ as in Adam, and clamps them to half a step beyond the first and the last point. The size of scales is
 // left out of the gradient, since it cancels, and so are the gaps of a curve. workspace: bytes for temporaries. finite:
 // bool []; becomes false, and no position moves, if a gradient is not finite.
-void move_positions(PositionState& state, const at::Tensor& gradient, double rate, const CodeOptions& options,
-                    at::Tensor& finite, std::int64_t workspace);
+void move_positions(PositionState& state, const at::Tensor& gradient, const PositionStep& step, at::Tensor& finite,
+                    std::int64_t workspace);
 
 // The codes of a model's weights that have a code grid. All functions of one block take its index.
 class CodePositions {
@@ -93,10 +102,15 @@ class CodePositions {
   // the floats beside the codes, where these require one.
   void collect(int block, Leaves leaves);
 
+  // Drops what was collected, as after a pass that broke off.
+  void drop_collected();
+
+  // Begins the next step of all blocks. factor: of the rate.
+  void begin_step(double factor);
+
   // Moves the block's positions by what was collected, summed over the processes, and drops these; a
-  // weight that no token reached has a gradient of 0. factor: of the rate. Nothing moves by a gradient that is not
-  // finite.
-  void step(int block, double factor, const Processes& processes = {});
+  // weight that no token reached has a gradient of 0. Nothing moves by a gradient that is not finite.
+  void step(int block, const Processes& processes = {});
 
   // Whether all gradients were finite since start_over(). Waits for the device.
   bool finite_gradients() const;
@@ -120,7 +134,9 @@ class CodePositions {
   const model::Decoder &student_, &floats_;
   CodeOptions options_;
   std::vector<std::vector<Learned>> blocks_;
-  at::Tensor finite_;  // bool []
+  at::Tensor finite_;       // bool []
+  std::int64_t steps_ = 0;  // since the start
+  PositionStep step_;
 };
 
 }  // namespace normtweak::tweak

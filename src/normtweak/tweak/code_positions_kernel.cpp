@@ -48,11 +48,11 @@ __device__ int code_of(Word codes, int k) { return codes >> (8 * k) & 0xff; }
 extern "C" __global__ void move_positions(const void* gradient, void* momentum, Word* codes, Word* fractions,
                                           const Word* first_codes, const Word* first_fractions, const float* rows,
                                           const float* columns, const float* mean, const unsigned char* finite,
-                                          const unsigned char* curve, int first, int points, float beta,
-                                          float momentum_factor, float square_factor, float decay, unsigned int eights,
-                                          unsigned int eights_per_row, int type) {
+                                          const unsigned char* curve, const float* factors, int first, int points,
+                                          float beta, unsigned int eights, unsigned int eights_per_row, int type) {
   const unsigned int index = blockIdx.x * blockDim.x + threadIdx.x;
   if (index >= eights) return;
+  const float momentum_factor = factors[0], square_factor = factors[1], decay = factors[2];
   const float tiny = 1e-30f;  // so that weights which no token reached stay
   const float of_row = rsqrtf(fmaxf(rows[index / eights_per_row] / fmaxf(*mean, tiny), tiny)) * -momentum_factor;
   const Eight slope = load_eight(gradient, index, type), squares = load_eight(columns, index % eights_per_row, 0);
@@ -123,16 +123,15 @@ void move_positions_on_gpu(PositionState& state, const at::Tensor& gradient, con
   const auto pointer = [](const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr() : nullptr; };
   const auto *slopes = gradient.const_data_ptr(), *mean = mean_of_rows.const_data_ptr(),
              *first_codes = pointer(state.first_codes), *first_fractions = pointer(state.first_fractions),
-             *curve = pointer(state.grid.codes);
+             *curve = pointer(state.grid.codes), *factors = step.factors.const_data_ptr();
   auto *momentum = state.momentum.data_ptr(), *codes = state.codes.data_ptr(), *fractions = state.fractions.data_ptr();
-  const auto beta1 = static_cast<float>(step.beta1), momentum_factor = static_cast<float>(step.momentum_factor),
-             square_factor = static_cast<float>(step.square_factor), decay = static_cast<float>(step.decay);
+  const auto beta1 = static_cast<float>(step.beta1);
   const auto eights = static_cast<unsigned int>(gradient.numel() / kEight),
              eights_per_row = static_cast<unsigned int>(in / kEight);
   const int type = *float_type_code(gradient.scalar_type());
-  auto moved = arguments_of(slopes, momentum, codes, fractions, first_codes, first_fractions, rows, columns, mean,
-                            is_finite, curve, state.grid.first, state.grid.points, beta1, momentum_factor,
-                            square_factor, decay, eights, eights_per_row, type);
+  auto moved =
+      arguments_of(slopes, momentum, codes, fractions, first_codes, first_fractions, rows, columns, mean, is_finite,
+                   curve, factors, state.grid.first, state.grid.points, beta1, eights, eights_per_row, type);
   move_kernel().launch(device, blocks_of_eights(eights), kThreadsOfEights, moved);
 }
 

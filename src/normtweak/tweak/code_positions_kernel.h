@@ -10,14 +10,6 @@ namespace normtweak::tweak {
 // Whether the kernels take this state and gradient.
 bool has_position_kernels(const PositionState& state, const at::Tensor& gradient);
 
-// The numbers of a step: see move_positions().
-struct PositionStep {
-  double beta1 = 0, beta2 = 0;
-  double momentum_factor = 0;  // rate / (1 - β1^t)
-  double square_factor = 0;    // 1 / (1 - β2^t)
-  double decay = 0;            // rate · decay; 0: none
-};
-
 // root_rows, root_columns: f32 [out], [in], square roots of the sums of squares of the gradient's rows and columns.
 void move_positions_on_gpu(PositionState& state, const at::Tensor& gradient, const at::Tensor& root_rows,
                            const at::Tensor& root_columns, const PositionStep& step, at::Tensor& finite);

@@ -17,8 +17,9 @@ namespace {
 
 constexpr std::int64_t kStandardPasses = 8, kPassesOfLarge = 2;
 constexpr std::int64_t kStepTokens = 8192, kMostStepTokens = 16384, kStepTokensOfLarge = 4096;
-constexpr int kPatience = 3;     // checks without improvement after which a run stops
-constexpr double kDiverged = 2;  // multiple of the untouched divergence at which a run counts as diverged
+constexpr std::int64_t kUntimedSteps = 2;  // load kernels, and record the passes where that can be done
+constexpr int kPatience = 3;               // checks without improvement after which a run stops
+constexpr double kDiverged = 2;            // multiple of the untouched divergence at which a run counts as diverged
 
 // Of the blocks' linears, taking all blocks for as large as the last.
 std::int64_t linear_weights(const model::Decoder& floats) {
@@ -51,6 +52,7 @@ class Run {
     training_.beta2 = options.beta2;
     training_.warmup_steps = options.warmup_steps;
     training_.seed = options.seed;
+    training_.records = weights_ < options.large_model;  // the passes of larger ones keep a GPU busy
     training_.batch_rows = batch_rows();
     pass_ = pass_size(student, train.row_tokens(), training_.batch_rows, options.activation_bytes,
                       options.codes.has_value());
@@ -177,15 +179,16 @@ class Run {
     start_over();
     Stage stage(progress_, fmt::format("try learning rate {:.2g}", training_.rates.norms), steps, "steps");
     Training training(student_, train_, training_, pass_, processes_);
-    const Stopwatch watch;
+    Stopwatch watch;
     for (std::int64_t step = 0; step < steps; ++step) {
+      if (step == kUntimedSteps) watch = Stopwatch();
       const auto report = training.step();
       stage.advance(1, fmt::format("KL {:.4f}", report.divergence));
       if (!report.is_sound() || report.divergence > 4 * kDiverged * untouched) {
         return std::numeric_limits<double>::infinity();
       }
     }
-    seconds_per_step_ = watch.seconds() / static_cast<double>(steps);
+    seconds_per_step_ = watch.seconds() / static_cast<double>(steps - kUntimedSteps);
     return selection_divergence();
   }
 
@@ -233,10 +236,10 @@ class Run {
   }
 
   void measure_step() {
-    training_.steps = 2;
+    training_.steps = kUntimedSteps + 1;
     start_over();
     Training training(student_, train_, training_, pass_, processes_);
-    training.step();  // warm-up, since the first step also loads kernels
+    for (std::int64_t step = 0; step < kUntimedSteps; ++step) training.step();
     const Stopwatch watch;
     training.step();
     seconds_per_step_ = watch.seconds();
@@ -254,6 +257,7 @@ class Run {
     Stage stage(progress_, "tweak end to end", steps * training_.batch_rows * train_.row_tokens(), "tokens");
     for (std::int64_t step = 0; step < steps && result_.stopped_early.empty(); ++step) {
       if (fresh_ && step > 0 && step % steps_per_text() == 0) {
+        training.drop_recorded();  // the text is written in that memory
         const auto text = later_text(step / steps_per_text(), interrupt);
         if (any_process(interrupt.requested())) {
           stop(Stopped::interrupted, interrupted_after(step));
@@ -292,6 +296,12 @@ class Run {
           stop(Stopped::no_gain, fmt::format("no gain on held-out rows in {} checks, by step {}", kPatience, step + 1));
         }
       }
+    }
+    if (!training.not_recorded().empty()) {
+      progress_.note(
+          fmt::format("tweak: the kernels of a step are launched one by one, which is slower, since CUDA does "
+                      "not record them: {}",
+                      training.not_recorded()));
     }
     return best;
   }

@@ -5,6 +5,7 @@
 #include <ATen/ops/empty.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "normtweak/base/error.h"
@@ -35,6 +36,11 @@ Student::Student(const model::Decoder& decoder, const std::set<TunableGroup>& gr
 
 void Student::learn_codes(const model::Decoder& floats, const CodeOptions& options) {
   codes_ = std::make_unique<CodePositions>(decoder_, floats, options);
+}
+
+bool Student::is_recordable() const {
+  return decoder_.blocks.all_on_device() &&
+         std::ranges::none_of(decoder_.config.layer_facts, &model::LayerFacts::experts);
 }
 
 model::Block Student::block(std::size_t index, bool frozen) const {

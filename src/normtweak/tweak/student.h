@@ -45,6 +45,9 @@ class Student {
 
   c10::Device device() const { return decoder_.device; }
 
+  // Whether passes over as many rows launch the same work, whatever the rows are.
+  bool is_recordable() const;
+
   // Σ KL(teacher ‖ student) over the tokens of each row: f64 [rows]. No gradients.
   at::Tensor divergence(const DistillationBatch& batch) const;
 

@@ -40,6 +40,8 @@ class TeacherStates {
   // rows: i64 [count] on the CPU
   DistillationBatch pick(const at::Tensor& rows, c10::Device device) const;
 
+  bool has_padding() const { return text_.mask.defined(); }
+
   // Number of tokens that are not padding.
   double counted_tokens() const;
   double counted_tokens(const at::Tensor& rows) const;

@@ -4,10 +4,12 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/randperm.h>
 #include <ATen/ops/zeros.h>
+#include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <utility>
 
 #include "normtweak/base/device/generator.h"
 
@@ -66,24 +68,67 @@ at::Tensor Training::next_rows() {
   return order_.narrow(0, begin, std::min(options_.batch_rows, rows_.rows() - begin));
 }
 
+std::vector<DistillationBatch> Training::parts_of(const at::Tensor& rows) const {
+  std::vector<DistillationBatch> picked;
+  for (const auto& part : parts(rows, pass_.rows)) picked.push_back(rows_.pick(part, student_.device()));
+  return picked;
+}
+
 at::Tensor Training::backward(const at::Tensor& rows, double scale) {
-  const auto device = student_.device();
-  auto sum = at::zeros({}, at::TensorOptions(at::kDouble).device(device));
+  auto picked = parts_of(rows);
+  if (student_.codes() != nullptr) student_.codes()->begin_step(rate_share(step_, options_));
+  auto* recorded = may_record() ? recorded_pass(picked, rows.size(0), scale) : nullptr;
+  if (recorded == nullptr) return backward(picked, scale);
+  recorded->work.run();
+  return recorded->sum;
+}
+
+at::Tensor Training::backward(const std::vector<DistillationBatch>& parts, double scale) {
+  auto sum = at::zeros({}, at::TensorOptions(at::kDouble).device(student_.device()));
   auto* codes = student_.codes();
-  std::vector<DistillationBatch> batches;
-  for (const auto& part : parts(rows, pass_.rows)) {
-    auto batch = rows_.pick(part, device);
-    if (codes != nullptr) {
-      batches.push_back(std::move(batch));
-    } else {
-      sum += student_.backward(batch, scale, pass_.keep_activations).sum();
-    }
+  if (codes == nullptr) {
+    for (const auto& part : parts) sum += student_.backward(part, scale, pass_.keep_activations).sum();
+    return sum;
   }
-  if (codes == nullptr) return sum;
   // Each block's codes move once all parts have passed it, so that no other gradient of codes exists.
-  const auto factor = rate_share(step_, options_);
-  const auto move = [&](int block) { codes->step(block, factor, processes_); };
-  return sum.add_(student_.backward(batches, scale, pass_.keep_activations && batches.size() == 1, move).sum());
+  const auto move = [&](int block) { codes->step(block, processes_); };
+  return sum.add_(student_.backward(parts, scale, pass_.keep_activations && parts.size() == 1, move).sum());
+}
+
+bool Training::may_record() const {
+  return options_.records && not_recorded_.empty() && processes_.size() == 1 && student_.is_recordable() &&
+         !rows_.has_padding() && can_record_work(student_.device());
+}
+
+// With the rows of `parts`; null if these are to pass unrecorded. A pass of so many rows has to run before it is
+// recorded, and then what was recorded before is dropped, whose memory it needs.
+Training::RecordedPass* Training::recorded_pass(std::vector<DistillationBatch>& parts, std::int64_t rows,
+                                                double scale) {
+  if (const auto found = recorded_.find(rows); found != recorded_.end()) {
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      found->second.parts[i].ids.copy_(parts[i].ids);
+      found->second.parts[i].teacher_hidden.copy_(parts[i].teacher_hidden);
+    }
+    return &found->second;
+  }
+  if (run_unrecorded_.insert(rows).second) {
+    drop_recorded();
+    return nullptr;
+  }
+  at::Tensor sum;
+  try {
+    const auto* other = recorded_.empty() ? nullptr : &recorded_.begin()->second.work;
+    RecordedWork work(
+        student_.device(), [&] { sum = backward(parts, scale); }, other);
+    return &recorded_.try_emplace(rows, std::move(parts), sum, std::move(work)).first->second;
+  } catch (const c10::OutOfMemoryError&) {
+    throw;
+  } catch (const c10::Error& error) {
+    not_recorded_ = error.what_without_backtrace();
+    drop_recorded();
+    if (student_.codes() != nullptr) student_.codes()->drop_collected();
+    return nullptr;
+  }
 }
 
 StepReport Training::step() {

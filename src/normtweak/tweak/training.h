@@ -4,7 +4,12 @@
 
 #include <cmath>
 #include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
 
+#include "normtweak/base/device/recorded_work.h"
 #include "normtweak/tweak/adam.h"
 #include "normtweak/tweak/pass_size.h"
 #include "normtweak/tweak/student.h"
@@ -26,6 +31,9 @@ struct TrainingOptions {
   std::int64_t batch_rows = 8;    // rows per step
   std::int64_t steps = 100;       // total steps: where the cosine ends
   std::uint64_t seed = 0;         // order of the rows
+  // Record the forward and backward pass of a step and launch it as a whole, where that can be done: one process, a
+  // GPU that holds all blocks, no experts, no padding. Memory for activations stays in use between steps.
+  bool records = false;
 };
 
 // Relative rate at step t of T, counted from 0: min(1, (t + 1) / warm-up) · ½ (1 + cos(π t / T))
@@ -51,9 +59,27 @@ class Training {
 
   std::int64_t tokens() const { return tokens_; }  // training tokens so far
 
+  // Gives the memory of recorded passes back. The next steps record anew.
+  void drop_recorded() { recorded_.clear(); }
+
+  // Why passes are not recorded although `records` asks for it and nothing is in the way; "" if they are.
+  const std::string& not_recorded() const { return not_recorded_; }
+
  private:
+  // The pass over a number of rows, and what it reads and writes.
+  struct RecordedPass {
+    std::vector<DistillationBatch> parts;
+    at::Tensor sum;
+    RecordedWork work;
+  };
+
   at::Tensor next_rows();
-  at::Tensor backward(const at::Tensor& rows, double scale);  // Σ KL of all rows: f64 []
+  std::vector<DistillationBatch> parts_of(const at::Tensor& rows) const;
+  // Σ KL of all rows: f64 []. scale: of the gradients.
+  at::Tensor backward(const at::Tensor& rows, double scale);
+  at::Tensor backward(const std::vector<DistillationBatch>& parts, double scale);
+  bool may_record() const;
+  RecordedPass* recorded_pass(std::vector<DistillationBatch>& parts, std::int64_t rows, double scale);
 
   Student& student_;
   const TeacherStates& rows_;
@@ -64,6 +90,9 @@ class Training {
   at::Generator generator_;
   at::Tensor order_;  // order of the rows in this epoch
   std::int64_t step_ = 0, tokens_ = 0;
+  std::map<std::int64_t, RecordedPass> recorded_;  // by their numbers of rows
+  std::set<std::int64_t> run_unrecorded_;          // numbers of rows that passes have had
+  std::string not_recorded_;
 };
 
 // Mean divergence over the rows in the student's current state, in nats per token. Processes share the rows.
