@@ -80,7 +80,7 @@ struct Reference {
 
 // Without momentum, at these positions.
 Reference reference_at(const at::Tensor& positions, double most) {
-  const auto flat = positions.to(at::kDouble).contiguous();
+  const auto flat = positions.to(at::kCPU, at::kDouble).contiguous();
   Reference made;
   made.out = flat.size(0);
   made.in = flat.size(1);
@@ -98,7 +98,7 @@ at::Tensor positions_of(const PositionState& state) {
 }
 
 void expect_near(const at::Tensor& positions, const Reference& reference, double tolerance) {
-  const auto flat = positions.flatten();
+  const auto flat = positions.cpu().flatten();
   for (std::int64_t i = 0; i < flat.size(0); ++i) {
     ASSERT_NEAR(flat[i].item<double>(), reference.positions[static_cast<std::size_t>(i)], tolerance) << i;
   }
@@ -118,7 +118,7 @@ void expect_moves_as_adam(c10::Device device, at::ScalarType type, std::int64_t 
   for (int step = 0; step < 12; ++step) {
     const auto gradient = (at::randn({out, in}) * at::rand({in}) * 1e-4).to(device, type);
     move_positions(state, gradient, position_step(step + 1, 0.1, options, device), finite, workspace);
-    reference.step(gradient, 0.1, options);
+    reference.step(gradient.cpu(), 0.1, options);
   }
   EXPECT_TRUE(finite.item<bool>());
   expect_near(positions_of(state), reference, 12 * 0.1 * 0.02);  // the momentum has the 8 bits of bf16
@@ -436,11 +436,11 @@ model::Decoder on_gpu(const model::Decoder& decoder, c10::Device gpu) {
   auto& head = std::get<weights::FloatWeight>(moved.head.weight).values;
   head = head.to(gpu);
   moved.tables = model::attention_tables(decoder.config, gpu);
-  moved.blocks = model::BlockStore(
-                     decoder.blocks.size(), model::Residence::host,
-                     [&](int index) { return *decoder.blocks.stored(index); },
-                     std::make_shared<model::BlockStreamer>(gpu))
-                     .brought_to_device();
+  moved.blocks =
+      model::BlockStore(
+          decoder.blocks.size(), model::Residence::host, [&](int index) { return *decoder.blocks.stored(index); },
+          std::make_shared<model::BlockStreamer>(gpu))
+          .brought_to_device();
   return moved;
 }
 
@@ -451,11 +451,12 @@ struct Run {
 };
 
 // Nine steps over 11 rows, four at a time.
-Run run_of(const model::Decoder& teacher, const model::Decoder& student, bool learns, bool records, std::int64_t pass_rows) {
+Run run_of(const model::Decoder& teacher, const model::Decoder& student, const at::Tensor& ids, bool learns,
+           bool records, std::int64_t pass_rows) {
   Student learning(student, kFloats);
   if (learns) learning.learn_codes(teacher, {.rate = 0.05, .decay = 0.1});
   Stage stage(silent_progress(), "float model", 1, "tokens");
-  const TeacherStates rows(teacher, {.ids = tests::random_ids(teacher, 11, 16).cpu(), .mask = {}, .provenance = {}}, stage);
+  const TeacherStates rows(teacher, {.ids = ids, .mask = {}, .provenance = {}}, stage);
   Training training(learning, rows, {.batch_rows = 4, .steps = 9, .records = records}, {.rows = pass_rows});
   Run run;
   for (int step = 0; step < 9; ++step) {
@@ -473,11 +474,12 @@ TEST(Training, RecordedPassesDoWhatOthersDo) {
   ASSERT_TRUE(can_record_work(gpu));
   const auto problem = make_problem("affine");
   const auto teacher = on_gpu(problem.teacher, gpu), student = on_gpu(problem.student, gpu);
+  const auto ids = tests::random_ids(problem.teacher, 11, 16);
   for (const bool learns : {false, true}) {
     for (const std::int64_t pass_rows : {4, 2}) {
       SCOPED_TRACE(fmt::format("learns {}, {} rows a pass", learns, pass_rows));
-      const auto expected = run_of(teacher, student, learns, false, pass_rows);
-      const auto found = run_of(teacher, student, learns, true, pass_rows);
+      const auto expected = run_of(teacher, student, ids, learns, false, pass_rows);
+      const auto found = run_of(teacher, student, ids, learns, true, pass_rows);
       EXPECT_EQ(found.not_recorded, "");
       for (std::size_t i = 0; i < expected.divergences.size(); ++i) {
         EXPECT_NEAR(found.divergences[i], expected.divergences[i], 1e-4 * expected.divergences[i]) << i;
