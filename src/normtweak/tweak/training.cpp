@@ -12,6 +12,8 @@
 #include <utility>
 
 #include "normtweak/base/device/generator.h"
+#include "normtweak/base/device/memory.h"
+#include "normtweak/base/error.h"
 
 namespace normtweak::tweak {
 namespace {
@@ -96,8 +98,8 @@ at::Tensor Training::backward(const std::vector<DistillationBatch>& parts, doubl
 }
 
 bool Training::may_record() const {
-  return options_.records && not_recorded_.empty() && processes_.size() == 1 && student_.is_recordable() &&
-         !rows_.has_padding() && can_record_work(student_.device());
+  return options_.records && processes_.size() == 1 && student_.is_recordable() && !rows_.has_padding() &&
+         can_record_work(student_.device());
 }
 
 // With the rows of `parts`; null if these are to pass unrecorded. A pass of so many rows has to run before it is
@@ -112,7 +114,7 @@ Training::RecordedPass* Training::recorded_pass(std::vector<DistillationBatch>& 
     return &found->second;
   }
   if (run_unrecorded_.insert(rows).second) {
-    drop_recorded();
+    recorded_.clear();
     return nullptr;
   }
   at::Tensor sum;
@@ -121,14 +123,21 @@ Training::RecordedPass* Training::recorded_pass(std::vector<DistillationBatch>& 
     RecordedWork work(
         student_.device(), [&] { sum = backward(parts, scale); }, other);
     return &recorded_.try_emplace(rows, std::move(parts), sum, std::move(work)).first->second;
-  } catch (const c10::OutOfMemoryError&) {
-    throw;
   } catch (const c10::Error& error) {
-    not_recorded_ = error.what_without_backtrace();
-    drop_recorded();
-    if (student_.codes() != nullptr) student_.codes()->drop_collected();
-    return nullptr;
+    failed_recording_ = error.what_without_backtrace();
+  } catch (const Error& error) {
+    failed_recording_ = error.what();
   }
+  sum = at::Tensor();
+  recorded_.clear();
+  if (student_.codes() != nullptr) student_.codes()->drop_collected();
+  release_cached_memory(student_.device());
+  return nullptr;
+}
+
+void Training::drop_recorded() {
+  recorded_.clear();
+  run_unrecorded_.clear();
 }
 
 StepReport Training::step() {

@@ -59,11 +59,12 @@ class Training {
 
   std::int64_t tokens() const { return tokens_; }  // training tokens so far
 
-  // Gives the memory of recorded passes back. The next steps record anew.
-  void drop_recorded() { recorded_.clear(); }
+  // Gives the memory of recorded passes back, and forgets where they found the tables that other passes may replace.
+  // The next steps record anew.
+  void drop_recorded();
 
-  // Why passes are not recorded although `records` asks for it and nothing is in the way; "" if they are.
-  const std::string& not_recorded() const { return not_recorded_; }
+  // Why a recording failed, after which steps go on without; "" if none did.
+  const std::string& failed_recording() const { return failed_recording_; }
 
  private:
   // The pass over a number of rows, and what it reads and writes.
@@ -92,7 +93,7 @@ class Training {
   std::int64_t step_ = 0, tokens_ = 0;
   std::map<std::int64_t, RecordedPass> recorded_;  // by their numbers of rows
   std::set<std::int64_t> run_unrecorded_;          // numbers of rows that passes have had
-  std::string not_recorded_;
+  std::string failed_recording_;
 };
 
 // Mean divergence over the rows in the student's current state, in nats per token. Processes share the rows.

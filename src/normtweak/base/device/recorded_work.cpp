@@ -1,11 +1,11 @@
 #include "normtweak/base/device/recorded_work.h"
 
-#include <c10/core/Event.h>
 #include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <dlfcn.h>
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <utility>
 
@@ -51,6 +51,8 @@ const Members* members_of_graph() {
   return members;
 }
 
+std::atomic<bool> has_failed = false;
+
 // The default stream cannot be recorded. One for all, since libraries keep a workspace for each stream that they see.
 c10::Stream recording_stream(c10::Device device) {
   static const auto stream = c10::impl::VirtualGuardImpl(device.type()).getStreamFromGlobalPool(device);
@@ -60,7 +62,7 @@ c10::Stream recording_stream(c10::Device device) {
 
 }  // namespace
 
-bool can_record_work(c10::Device device) { return device.is_cuda() && members_of_graph() != nullptr; }
+bool can_record_work(c10::Device device) { return device.is_cuda() && members_of_graph() != nullptr && !has_failed; }
 
 struct RecordedWork::Graph {
   Graph() : members(*members_of_graph()) { members.construct(storage.data(), false); }
@@ -68,31 +70,43 @@ struct RecordedWork::Graph {
   Graph& operator=(const Graph&) = delete;
   ~Graph() { members.destroy(storage.data()); }
 
+  void record(const std::function<void()>& work, Graph* other) {
+    const auto pool = other != nullptr ? members.pool(other->storage.data()) : Pool(0, 0);
+    members.begin(storage.data(), pool, kGlobalCapture);
+    try {
+      work();
+    } catch (...) {
+      try {
+        end();
+      } catch (const c10::Error&) {  // says no more than that the recording broke off
+      }
+      throw;
+    }
+    end();
+  }
+
+  void end() {
+    members.end(storage.data());
+    ended = true;
+  }
+
   const Members& members;
   alignas(std::max_align_t) std::array<std::byte, kMostGraphBytes> storage = {};
+  bool ended = false;  // without an error
 };
 
 RecordedWork::RecordedWork(c10::Device device, const std::function<void()>& work, const RecordedWork* other)
     : graph_(std::make_unique<Graph>()) {
-  const auto& members = graph_->members;
-  const auto stream = recording_stream(device);
-  c10::Event launched(device.type());
-  launched.record(c10::impl::VirtualGuardImpl(device.type()).getStream(device));
-  launched.block(stream);
   release_cached_memory(device);  // what the same work took when it ran unrecorded
-  const c10::StreamGuard recording(stream);
-  const auto pool = other != nullptr ? members.pool(other->graph_->storage.data()) : Pool(0, 0);
-  members.begin(graph_->storage.data(), pool, kGlobalCapture);
+  const c10::StreamGuard recording(recording_stream(device));
   try {
-    work();
+    graph_->record(work, other != nullptr ? other->graph_.get() : nullptr);
   } catch (...) {
-    try {
-      members.end(graph_->storage.data());
-    } catch (const c10::Error&) {  // says that the recording broke off
-    }
+    has_failed = true;
+    // After a refusal the allocator goes on asking the graph which memory is its own.
+    if (!graph_->ended) static_cast<void>(graph_.release());
     throw;
   }
-  members.end(graph_->storage.data());
 }
 
 RecordedWork::RecordedWork(RecordedWork&&) noexcept = default;

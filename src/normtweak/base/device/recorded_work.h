@@ -8,17 +8,18 @@
 
 namespace normtweak {
 
-// Whether work on this device can be recorded: it is a GPU, and this torch has what it takes.
+// Whether work on this device can be recorded: it is a GPU, this torch has what it takes, and no recording has failed.
 bool can_record_work(c10::Device device);
 
 class RecordedWork {
  public:
   // Calls `work`, which launches what is to be recorded on the current stream, without running any of it. It must not
-  // wait for the GPU nor copy from memory that is not pinned; what it launches must have run before, so that all
-  // kernels are loaded; and tensors that it reads or writes must stay where they are as long as this lives. Temporaries
-  // keep their memory until then, but work that shares it with `other` may run in the same memory: of what was computed
-  // there, only what is read before the other runs is there.
-  // Throws c10::Error if CUDA refuses.
+  // wait for the GPU nor copy from host memory; what it launches must have run before, so that all kernels are loaded;
+  // and tensors that it reads or writes must stay where they are as long as this lives. Temporaries keep their memory
+  // until then, but work that shares it with `other` may run in the same memory: of what was computed there, only what
+  // is read before the other runs is there.
+  // Throws what `work` throws, and c10::Error if CUDA refuses. torch's allocator is not sure to be as before then, so
+  // that from then on can_record_work() says no.
   RecordedWork(c10::Device device, const std::function<void()>& work, const RecordedWork* other = nullptr);
   RecordedWork(RecordedWork&&) noexcept;
   RecordedWork& operator=(RecordedWork&&) noexcept;
