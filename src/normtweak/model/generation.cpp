@@ -7,7 +7,9 @@
 #include <ATen/ops/div.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/rand.h>
 #include <ATen/ops/randint.h>
+#include <ATen/ops/searchsorted.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
@@ -104,6 +106,23 @@ class DocumentWriter {
   at::Tensor age_;     // ids since the start of the document
   at::Tensor greedy_;  // greedy ids after the first one
 };
+
+// Where in its row a number drawn for the row falls among the sums of probabilities so far: a place whose probability
+// is 0 has no room. One number a row, since a CPU draws one after the other. [rows, 1]
+at::Tensor draw_by_sums(const at::Tensor& probabilities, at::Generator generator) {
+  const auto sums = probabilities.cumsum(-1, at::kDouble);  // in F32 the rarest of many ids would add nothing
+  const auto last = probabilities.size(-1) - 1;
+  const auto drawn = at::rand({sums.size(0), 1}, std::move(generator), sums.options()).mul_(sums.narrow(-1, last, 1));
+  return at::searchsorted(sums, drawn, /*out_int32=*/false, /*right=*/true).clamp_max_(last);  // for NaN
+}
+
+// The exponential race of at::multinomial, which would first look at the probabilities and so wait for the device:
+// among events with these rates, each is the first with its probability. Here the inverse times are compared. [rows, 1]
+at::Tensor draw_by_race(const at::Tensor& probabilities, at::Generator generator) {
+  auto times = at::empty_like(probabilities).exponential_(1, std::move(generator));
+  at::div_out(times, probabilities, times);
+  return times.argmax(-1, /*keepdim=*/true);
+}
 
 // The float weights by which every step multiplies all rows; none of a model whose packed copies would take more than
 // half of what a cache may take. Packed products round otherwise, so this follows from the model as well.
@@ -209,11 +228,8 @@ at::Tensor sample(const at::Tensor& logits, const SamplingOptions& options, at::
     const auto before = probabilities.cumsum(-1) - probabilities;
     probabilities = at::where(before < options.top_p, probabilities, 0.0);
   }
-  // The exponential race of at::multinomial, which would first look at the probabilities and so wait for the device:
-  // among events with these rates, each is the first with its probability. Here the inverse times are compared.
-  auto times = at::empty_like(probabilities).exponential_(1, std::move(generator));
-  at::div_out(times, probabilities, times);
-  const auto drawn = times.argmax(-1, /*keepdim=*/true);
+  const auto draw = probabilities.is_cpu() ? &draw_by_sums : &draw_by_race;
+  const auto drawn = draw(probabilities, std::move(generator));
   return (ids.defined() ? ids.gather(1, drawn) : drawn).squeeze(1);
 }
 
