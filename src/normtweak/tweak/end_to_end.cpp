@@ -135,9 +135,12 @@ class Run {
   std::int64_t trial_cost() const { return static_cast<std::int64_t>(result_.trials.size()) * trial_steps_taken_; }
 
   void plan_rates(double untouched) {
-    if (fresh_ && limited_by_time()) measure_renewal();
     const bool given = options_.norm_rate && options_.scale_rate;
-    if (limited_by_time() && !given) measure_step();
+    if (limited_by_time() && (fresh_ || !given)) measure_step();
+    if (fresh_ && limited_by_time()) {
+      const bool outlasts_its_text = steps_in(seconds_left()) > steps_per_text();
+      if (any_process(outlasts_its_text)) measure_renewal();  // which all do together
+    }
     const auto steps = given ? 0 : trial_steps(steps_in_budget());
     standard_rate_ = standard_rate(untouched);
     double factor = 1;
@@ -209,13 +212,17 @@ class Run {
 
   bool limited_by_time() const { return options_.budget.seconds > 0 && options_.steps == 0; }
 
+  // Of a time budget, for steps and the texts that are written between them.
+  double seconds_left() const {
+    const double scoring = static_cast<double>(options_.checks + 8) * seconds_per_score_;
+    return options_.budget.seconds - whole_.seconds() - scoring;
+  }
+
   // Steps requested by the options and allowed by the rest of a time budget, the same in all processes.
   std::int64_t steps_in_budget() const {
     const auto asked = asked_steps();
     if (!limited_by_time()) return asked;
-    const double scoring = static_cast<double>(options_.checks + 8) * seconds_per_score_;
-    const double left = options_.budget.seconds - whole_.seconds() - scoring;
-    const auto by_time = std::max<std::int64_t>(1, steps_in(left));
+    const auto by_time = std::max<std::int64_t>(1, steps_in(seconds_left()));
     const bool passes_given = options_.passes > 0 || options_.budget.tokens > 0;
     const auto steps = at::scalar_tensor(passes_given ? std::min(asked, by_time) : by_time, at::kLong);
     processes_.broadcast({steps});  // clocks differ
