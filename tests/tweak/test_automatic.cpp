@@ -6,8 +6,10 @@
 
 #include <cmath>
 #include <csignal>
+#include <functional>
 #include <limits>
 #include <numbers>
+#include <vector>
 
 #include "normtweak/base/error.h"
 #include "normtweak/model/forward_pass.h"
@@ -202,6 +204,27 @@ TEST(Automatic, StopsWhereNothingIsGainedAnyMore) {
   expect_repeated(problem, result, options.checks);
   options.steps = result.planned_steps;  // asked for by number, all are taken
   EXPECT_EQ(run(problem, options).steps, result.planned_steps);
+}
+
+// A second text is written to see what that takes only where the budget has time for it.
+TEST(Automatic, ATimeBudgetDecidesHowManyTextsAreWritten) {
+  const auto problem = make_problem();
+  for (const double seconds : {1e-3, 1.0}) {
+    std::vector<std::int64_t> written;
+    const FreshText fresh = [&](std::int64_t number, const std::function<bool()>&) {
+      written.push_back(number);
+      return problem.text.train;
+    };
+    const EndToEndOptions options = {.passes_per_text = 2, .budget = {.seconds = seconds}, .checks = 2};
+    const auto result = tweak_end_to_end(problem.teacher, problem.student, problem.text, options, silent_progress(), {},
+                                         nullptr, fresh);
+    const auto rows = problem.text.train.samples();
+    const auto steps_per_text = 2 * ((rows + result.batch_rows - 1) / result.batch_rows);
+    std::vector<std::int64_t> expected;
+    for (std::int64_t text = 1; text * steps_per_text < result.steps; ++text) expected.push_back(text);
+    EXPECT_EQ(written, expected) << result.steps << " steps, " << steps_per_text << " for each text";
+    EXPECT_TRUE(written.empty() || seconds == 1);
+  }
 }
 
 // Raises SIGINT once some steps have been taken.
