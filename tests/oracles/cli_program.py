@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import time
 
@@ -10,6 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 PROGRAM = pathlib.Path(os.environ["NORMTWEAK"]).resolve()
+# Tests in the background are told to ignore it, and so would the programs be that they call.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # One thread, so that sums have one order; and no GPU, which may be there.
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 

@@ -245,6 +245,7 @@ class Interrupting : public ProgressSink {
 
 TEST(Automatic, AnInterruptedRunEndsWithItsBestState) {
   const auto problem = make_problem();
+  std::signal(SIGINT, SIG_DFL);  // tests in the background may have been told to ignore it
   Interrupting sink;
   const auto result = run(problem, {.passes = 4}, sink);
   EXPECT_NE(result.stopped_early.find("interrupted after step 1"), std::string::npos) << result.stopped_early;
