@@ -17,7 +17,7 @@ calibrate::TokenBatch write_rows(const FloatModel& floats, const WritingMemory& 
                                  const calibrate::TextOptions& options, ProgressSink& progress,
                                  const Processes& processes);
 
-// A later text of training (1, 2, …): as many as `like` has, of as many tokens, made as its provenance says
+// A later text of training (1, 2, …): as many rows as `like` has, of as many tokens, made as its provenance says
 // from another seed. source: how many rows are written at a time. stops: as that of tweak::FreshText.
 calibrate::TokenBatch write_later_rows(const TextSource& source, const calibrate::TokenBatch& like, std::int64_t number,
                                        const FloatModel& floats, const std::function<bool()>& stops,
