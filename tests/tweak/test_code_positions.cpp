@@ -105,7 +105,7 @@ void expect_near(const at::Tensor& positions, const Reference& reference, double
 }
 
 void expect_moves_as_adam(c10::Device device, at::ScalarType type, std::int64_t in, bool in_chunks, double decay) {
-  const std::int64_t out = 6;
+  const std::int64_t out = 32;  // so many that some change even where decay keeps them near the start
   const auto codes = at::randint(4, {out, in}, at::kByte).to(device);
   const auto distance = (at::rand({out, in}) * 0.9 - 0.45).to(device);
   const CodeOptions options = {.decay = decay};
@@ -122,8 +122,7 @@ void expect_moves_as_adam(c10::Device device, at::ScalarType type, std::int64_t 
   }
   EXPECT_TRUE(finite.item<bool>());
   expect_near(positions_of(state), reference, 12 * 0.1 * 0.02);  // the momentum has the 8 bits of bf16
-  // With decay they stay near the start.
-  EXPECT_TRUE(decay > 0 || state.codes.ne(codes).any().item<bool>());
+  EXPECT_TRUE(state.codes.ne(codes).any().item<bool>());
   EXPECT_LE(state.codes.max().item<int>(), 3);
 }
 

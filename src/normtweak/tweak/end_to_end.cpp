@@ -17,6 +17,8 @@ namespace {
 
 constexpr std::int64_t kStandardPasses = 8, kPassesOfLarge = 2;
 constexpr std::int64_t kStepTokens = 8192, kMostStepTokens = 16384, kStepTokensOfLarge = 4096;
+constexpr double kRecordedShare =
+    0.625;                       // of the workspace, which a recorded pass may keep while scoring runs beside it
 constexpr int kPatience = 3;     // checks without improvement after which a run stops
 constexpr double kDiverged = 2;  // multiple of the untouched divergence at which a run counts as diverged
 
@@ -54,8 +56,9 @@ class Run {
     training_.batch_rows = batch_rows();
     pass_ = pass_size(student, train.row_tokens(), training_.batch_rows, options.activation_bytes,
                       options.codes.has_value());
-    // Passes of large models keep a GPU busy as it is. Others run beside what a recorded one keeps.
-    training_.records = weights_ < options.large_model && pass_.bytes / 5 <= student.workspace / 8;
+    // Passes of large models keep a GPU busy as it is.
+    training_.records = weights_ < options.large_model &&
+                        static_cast<double>(pass_.bytes) <= kRecordedShare * static_cast<double>(student.workspace);
     if (!options.codes) return;
     auto codes = *options.codes;
     codes.beta1 = options.beta1;

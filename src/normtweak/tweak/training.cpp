@@ -10,6 +10,7 @@
 #include <cmath>
 #include <numbers>
 #include <utility>
+#include <vector>
 
 #include "normtweak/base/device/generator.h"
 #include "normtweak/base/device/memory.h"
@@ -70,48 +71,51 @@ at::Tensor Training::next_rows() {
   return order_.narrow(0, begin, std::min(options_.batch_rows, rows_.rows() - begin));
 }
 
-std::vector<DistillationBatch> Training::parts_of(const at::Tensor& rows) const {
-  std::vector<DistillationBatch> picked;
-  for (const auto& part : parts(rows, pass_.rows)) picked.push_back(rows_.pick(part, student_.device()));
-  return picked;
-}
-
 at::Tensor Training::backward(const at::Tensor& rows, double scale) {
-  auto picked = parts_of(rows);
-  if (student_.codes() != nullptr) student_.codes()->begin_step(rate_share(step_, options_));
-  auto* recorded = may_record() ? recorded_pass(picked, rows.size(0), scale) : nullptr;
-  if (recorded == nullptr) return backward(picked, scale);
-  recorded->work.run();
-  return recorded->sum;
-}
-
-at::Tensor Training::backward(const std::vector<DistillationBatch>& parts, double scale) {
-  auto sum = at::zeros({}, at::TensorOptions(at::kDouble).device(student_.device()));
+  const auto device = student_.device();
   auto* codes = student_.codes();
-  if (codes == nullptr) {
-    for (const auto& part : parts) sum += student_.backward(part, scale, pass_.keep_activations).sum();
-    return sum;
+  if (codes != nullptr) codes->begin_step(rate_share(step_, options_));
+  if (may_record(rows)) {
+    auto batch = rows_.pick(rows, device);
+    auto* recorded = recorded_pass(batch, scale);
+    if (recorded == nullptr) return backward({&batch, 1}, scale);
+    recorded->work.run();
+    return recorded->sum;
+  }
+  auto sum = at::zeros({}, at::TensorOptions(at::kDouble).device(device));
+  std::vector<DistillationBatch> batches;
+  for (const auto& part : parts(rows, pass_.rows)) {
+    auto batch = rows_.pick(part, device);
+    if (codes != nullptr) {
+      batches.push_back(std::move(batch));
+    } else {
+      sum += backward({&batch, 1}, scale);
+    }
   }
   // Each block's codes move once all parts have passed it, so that no other gradient of codes exists.
-  const auto move = [&](int block) { codes->step(block, processes_); };
-  return sum.add_(student_.backward(parts, scale, pass_.keep_activations && parts.size() == 1, move).sum());
+  return codes == nullptr ? sum : sum.add_(backward(batches, scale));
 }
 
-bool Training::may_record() const {
-  return options_.records && processes_.size() == 1 && student_.is_recordable() && !rows_.has_padding() &&
-         can_record_work(student_.device());
+at::Tensor Training::backward(std::span<const DistillationBatch> together, double scale) {
+  Student::BlockDone move;
+  if (auto* codes = student_.codes()) move = [this, codes](int block) { codes->step(block, processes_); };
+  return student_.backward(together, scale, pass_.keep_activations && together.size() == 1, move).sum();
 }
 
-// With the rows of `parts`; null if these are to pass unrecorded. A pass of so many rows has to run before it is
+bool Training::may_record(const at::Tensor& rows) const {
+  return options_.records && processes_.size() == 1 && rows.size(0) <= pass_.rows && student_.is_recordable() &&
+         !rows_.has_padding() && can_record_work(student_.device());
+}
+
+// With the rows of `batch`; null if these are to pass unrecorded. A pass of so many rows has to run before it is
 // recorded, and then what was recorded before is dropped, whose memory it needs.
-Training::RecordedPass* Training::recorded_pass(std::vector<DistillationBatch>& parts, std::int64_t rows,
-                                                double scale) {
+Training::RecordedPass* Training::recorded_pass(DistillationBatch& batch, double scale) {
+  const auto rows = batch.ids.size(0);
   if (const auto found = recorded_.find(rows); found != recorded_.end()) {
-    for (std::size_t i = 0; i < parts.size(); ++i) {
-      found->second.parts[i].ids.copy_(parts[i].ids);
-      found->second.parts[i].teacher_hidden.copy_(parts[i].teacher_hidden);
-    }
-    return &found->second;
+    auto& pass = found->second;
+    pass.batch.ids.copy_(batch.ids);
+    pass.batch.teacher_hidden.copy_(batch.teacher_hidden);
+    return &pass;
   }
   if (run_unrecorded_.insert(rows).second) {
     recorded_.clear();
@@ -121,8 +125,12 @@ Training::RecordedPass* Training::recorded_pass(std::vector<DistillationBatch>& 
   try {
     const auto* other = recorded_.empty() ? nullptr : &recorded_.begin()->second.work;
     RecordedWork work(
-        student_.device(), [&] { sum = backward(parts, scale); }, other);
-    return &recorded_.try_emplace(rows, std::move(parts), sum, std::move(work)).first->second;
+        student_.device(),
+        [&] {
+          sum = backward({&batch, 1}, scale);
+        },
+        other);
+    return &recorded_.try_emplace(rows, std::move(batch), sum, std::move(work)).first->second;
   } catch (const c10::Error& error) {
     failed_recording_ = error.what_without_backtrace();
   } catch (const Error& error) {

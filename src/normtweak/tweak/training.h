@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <map>
 #include <set>
+#include <span>
 #include <string>
-#include <vector>
 
 #include "normtweak/base/device/recorded_work.h"
 #include "normtweak/tweak/adam.h"
@@ -32,7 +32,8 @@ struct TrainingOptions {
   std::int64_t steps = 100;       // total steps: where the cosine ends
   std::uint64_t seed = 0;         // order of the rows
   // Record the forward and backward pass of a step and launch it as a whole, where that can be done: one process, a
-  // GPU that holds all blocks, no experts, no padding. Memory for activations stays in use between steps.
+  // GPU that holds all blocks, all rows in one pass, no experts, no padding. Memory for activations stays in use
+  // between steps.
   bool records = false;
 };
 
@@ -69,18 +70,17 @@ class Training {
  private:
   // The pass over a number of rows, and what it reads and writes.
   struct RecordedPass {
-    std::vector<DistillationBatch> parts;
+    DistillationBatch batch;
     at::Tensor sum;
     RecordedWork work;
   };
 
   at::Tensor next_rows();
-  std::vector<DistillationBatch> parts_of(const at::Tensor& rows) const;
   // Σ KL of all rows: f64 []. scale: of the gradients.
   at::Tensor backward(const at::Tensor& rows, double scale);
-  at::Tensor backward(const std::vector<DistillationBatch>& parts, double scale);
-  bool may_record() const;
-  RecordedPass* recorded_pass(std::vector<DistillationBatch>& parts, std::int64_t rows, double scale);
+  at::Tensor backward(std::span<const DistillationBatch> together, double scale);
+  bool may_record(const at::Tensor& rows) const;
+  RecordedPass* recorded_pass(DistillationBatch& batch, double scale);
 
   Student& student_;
   const TeacherStates& rows_;

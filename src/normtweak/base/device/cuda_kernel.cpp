@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 
+#include "normtweak/base/device/library_symbol.h"
 #include "normtweak/base/error.h"
 
 namespace normtweak {
@@ -34,28 +35,23 @@ struct Cuda {
 
 constexpr int kCapabilityMajor = 75, kCapabilityMinor = 76;  // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
 
-template <typename Function>
-bool find(void* library, const char* name, Function*& function) {
-  function = reinterpret_cast<Function*>(::dlsym(library, name));
-  return function != nullptr;
-}
-
 // torch's own stub library for NVRTC and the driver. It links the versions that this torch was built for and knows
 // where they are; symbols are resolved through it. Never closed, since kernels stay loaded.
 const Cuda* load_cuda() {
   void* library = ::dlopen("libcaffe2_nvrtc.so", RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) return nullptr;
   static Cuda cuda = {};
-  const bool complete =
-      find(library, "nvrtcCreateProgram", cuda.nvrtc_create) &&
-      find(library, "nvrtcCompileProgram", cuda.nvrtc_compile) &&
-      find(library, "nvrtcGetProgramLogSize", cuda.nvrtc_log_size) &&
-      find(library, "nvrtcGetProgramLog", cuda.nvrtc_log) &&
-      find(library, "nvrtcGetCUBINSize", cuda.nvrtc_binary_size) && find(library, "nvrtcGetCUBIN", cuda.nvrtc_binary) &&
-      find(library, "nvrtcDestroyProgram", cuda.nvrtc_destroy) &&
-      find(library, "cuDeviceGetAttribute", cuda.device_attribute) &&
-      find(library, "cuModuleLoadData", cuda.load_module) && find(library, "cuModuleGetFunction", cuda.find_function) &&
-      find(library, "cuLaunchKernel", cuda.launch);
+  const bool complete = find_symbol(library, "nvrtcCreateProgram", cuda.nvrtc_create) &&
+                        find_symbol(library, "nvrtcCompileProgram", cuda.nvrtc_compile) &&
+                        find_symbol(library, "nvrtcGetProgramLogSize", cuda.nvrtc_log_size) &&
+                        find_symbol(library, "nvrtcGetProgramLog", cuda.nvrtc_log) &&
+                        find_symbol(library, "nvrtcGetCUBINSize", cuda.nvrtc_binary_size) &&
+                        find_symbol(library, "nvrtcGetCUBIN", cuda.nvrtc_binary) &&
+                        find_symbol(library, "nvrtcDestroyProgram", cuda.nvrtc_destroy) &&
+                        find_symbol(library, "cuDeviceGetAttribute", cuda.device_attribute) &&
+                        find_symbol(library, "cuModuleLoadData", cuda.load_module) &&
+                        find_symbol(library, "cuModuleGetFunction", cuda.find_function) &&
+                        find_symbol(library, "cuLaunchKernel", cuda.launch);
   return complete ? &cuda : nullptr;
 }
 

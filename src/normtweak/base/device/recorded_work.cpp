@@ -2,13 +2,13 @@
 
 #include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
-#include <dlfcn.h>
 
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <utility>
 
+#include "normtweak/base/device/library_symbol.h"
 #include "normtweak/base/device/memory.h"
 
 namespace normtweak {
@@ -30,14 +30,9 @@ struct Members {
 constexpr int kGlobalCapture = 0;              // cudaStreamCaptureModeGlobal, torch's default
 constexpr std::size_t kMostGraphBytes = 4096;  // of the class, which has some 200
 
-template <typename Function>
-bool find(const char* name, Function*& function) {
-  function = reinterpret_cast<Function*>(::dlsym(RTLD_DEFAULT, name));
-  return function != nullptr;
-}
-
 const Members* load_members() {
   static Members members = {};
+  const auto find = [](const char* name, auto*& member) { return find_symbol(RTLD_DEFAULT, name, member); };
   const bool complete =
       find("_ZN2at4cuda9CUDAGraphC1Eb", members.construct) && find("_ZN2at4cuda9CUDAGraphD1Ev", members.destroy) &&
       find("_ZN2at4cuda9CUDAGraph13capture_beginESt4pairIyyE21cudaStreamCaptureMode", members.begin) &&
