@@ -1,6 +1,7 @@
 """--memory: the same results where the float blocks are read from the file one by one."""
 
 import json
+import re
 
 import pytest
 import torch

@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 
+#include "normtweak/base/device/memory.h"
 #include "normtweak/base/error.h"
 #include "normtweak/model/generation.h"
 #include "normtweak/pipeline/memory_plan.h"
@@ -269,7 +270,38 @@ TEST(MemoryPlan, TooLittleIsSaidBeforeAnythingIsLoaded) {
   };
   EXPECT_NE(plan(2 * kGiB, 2048).find("or a larger --memory"), std::string::npos) << plan(2 * kGiB, 2048);
   EXPECT_NE(plan(0, 2048).find("or a larger machine"), std::string::npos);
-  EXPECT_NE(plan(0, 2048).find("there is room for 2.0 GiB"), std::string::npos);
+  EXPECT_NE(plan(0, 2048).find("and there are 2.2 GiB"), std::string::npos);
+}
+
+// 92 % of what --memory says may be used.
+TEST(MemoryPlan, TheMemoryThatIsNamedWillDo) {
+  for (const bool corrects_drift : {false, true}) {
+    for (const std::int64_t tokens : {2048, 32 * 2048, 1024 * 2048}) {
+      for (const auto& model : {llama_7b(), llama_70b()}) {
+        const RunNeeds needs = {
+            .calibration_tokens = tokens, .row_tokens = 2048, .corrects_drift = corrects_drift, .sweeps = true};
+        const auto message = message_of<Error>([&] { plan_run(model, kGpu, needs, {kGiB, 512 * kGiB}); });
+        const std::string before = "the run needs about ";
+        ASSERT_TRUE(message.starts_with(before)) << message;
+        const auto named = parse_bytes(message.substr(before.size(), message.find(" of memory") - before.size()));
+        const auto usable = [](std::int64_t memory) { return memory / 100 * 92; };
+        EXPECT_NO_THROW(plan_run(model, kGpu, needs, {usable(named), 512 * kGiB})) << message;
+        EXPECT_THROW(plan_run(model, kGpu, needs, {usable(named - kGiB / 5), 512 * kGiB}), Error) << message;
+      }
+    }
+  }
+}
+
+TEST(MemoryPlan, ALargerLimitIsAdvisedWhereItIsTheLimit) {
+  auto compute = kGpu;
+  compute.memory = 72 * kGiB;
+  const auto message = [&](std::int64_t device) {
+    return message_of<Error>([&] {
+      plan_run(llama_70b(), compute, {.calibration_tokens = 1 << 24}, {device, 512 * kGiB});
+    });
+  };
+  EXPECT_NE(message(72 * kGiB * 92 / 100).find("or a larger --memory"), std::string::npos);
+  EXPECT_NE(message(50 * kGiB).find("or a larger machine"), std::string::npos);
 }
 
 // Quantized blocks have no file to be read from. They stay on the device where the work has room beside them.
@@ -280,7 +312,7 @@ TEST(MemoryPlan, QuantizedBlocksNeedRoomInHostMemory) {
   EXPECT_EQ(plan(16 * kGiB, 8 * kGiB, 32 * 2048).quantized, Residence::host);
   EXPECT_EQ(plan(18 * kGiB, 4 * kGiB, 2048).quantized, Residence::device);
   const auto message = message_of<Error>([&] { plan(16 * kGiB, 4 * kGiB, 32 * 2048); });
-  EXPECT_NE(message.find("which need 7.5 GiB of host memory, and there is room for 4.0 GiB"), std::string::npos)
+  EXPECT_NE(message.find("which need 12.6 GiB of host memory to be free, and 6.7 GiB are"), std::string::npos)
       << message;
   EXPECT_NE(message.find("use fewer or shorter rows of text (--samples, --tokens), or a larger machine"),
             std::string::npos)

@@ -110,9 +110,19 @@ std::int64_t least_work(const Sizes& sizes, const model::ModelConfig& config, co
   return std::max(least_over_blocks(sizes, config, compute, needs), row / 3 * 4);
 }
 
-std::string advice(const Compute& compute) {
+// Memory of which the plan may use so much, rounded up as far as it is shown: a --memory of this size will do.
+std::string memory_with(std::int64_t usable) {
+  constexpr std::int64_t kKiB = 1 << 10, kMiB = kKiB << 10, kGiB = kMiB << 10;
+  const auto bytes = scaled(usable, 1 / kUsable);
+  const auto shown = bytes >= kGiB ? kGiB / 10 : bytes >= kMiB ? kMiB : kKiB;
+  return bytes_text((bytes / shown + 1) * shown);
+}
+
+// A larger --memory helps only where that is the limit, and not what other programs leave.
+std::string advice(const Compute& compute, const AvailableMemory& available) {
+  const bool limited = compute.memory > 0 && available.device >= scaled(compute.memory, kUsable);
   return fmt::format("use fewer or shorter rows of text (--samples, --tokens), {}",
-                     compute.memory > 0 ? "or a larger --memory" : "or a larger machine");
+                     limited ? "or a larger --memory" : "or a larger machine");
 }
 
 // Bytes of the device that models leave which are only run.
@@ -140,8 +150,8 @@ model::LoadOptions place_models(const std::vector<const model::Checkpoint*>& mod
   }
   options.workspace = left_by(models, compute, available.device, options.residence);
   if (options.workspace <= 0) {
-    fail("the model needs about {} of memory even one block at a time, and there is room for {}",
-         bytes_text(available.device - options.workspace), bytes_text(available.device));
+    fail("the model needs about {} of memory even one block at a time, and there are {}",
+         memory_with(available.device - options.workspace), bytes_text(scaled(available.device, 1 / kUsable)));
   }
   return options;
 }
@@ -186,9 +196,10 @@ WritingMemory writing_in_training(const model::Checkpoint& floats, const Sizes& 
   return {brings, brings ? left - more : left};
 }
 
-[[noreturn]] void refuse_quantized(const Compute& compute, std::int64_t bytes, std::int64_t host) {
-  fail("the work leaves no room for the quantized blocks, which need {} of host memory, and there is room for {}; {}",
-       bytes_text(bytes), bytes_text(host), advice(compute));
+[[noreturn]] void refuse_quantized(const Compute& compute, const AvailableMemory& available, std::int64_t bytes,
+                                   std::int64_t host) {
+  fail("the work leaves no room for the quantized blocks, which need {} of host memory to be free, and {} are; {}",
+       bytes_text(scaled(bytes, 1 / kHostShare)), bytes_text(scaled(host, 1 / kHostShare)), advice(compute, available));
 }
 
 }  // namespace
@@ -240,7 +251,7 @@ RunMemory plan_run(const model::Checkpoint& floats, const Compute& compute, cons
       plan.quantized = Residence::host;
       host -= bytes;
     } else if (left() < least) {
-      refuse_quantized(compute, bytes, host);
+      refuse_quantized(compute, available, bytes, host);
     }
   }
   if (plan.passes == Residence::file) plan.passes = off_device(compute, scaled(sizes.all, passes_bytes), host);
@@ -252,8 +263,9 @@ RunMemory plan_run(const model::Checkpoint& floats, const Compute& compute, cons
   }
   plan.workspace = left();
   if (plan.workspace < least) {
-    fail("the run needs about {} of memory even one block at a time, and there is room for {}; {}",
-         bytes_text(available.device - plan.workspace + least), bytes_text(available.device), advice(compute));
+    fail("the run needs about {} of memory even one block at a time, and there are {}; {}",
+         memory_with(available.device - plan.workspace + least), bytes_text(scaled(available.device, 1 / kUsable)),
+         advice(compute, available));
   }
   const auto kept =
       (needs.corrects_drift ? 2 : 1) * needs.calibration_tokens * reached_bytes(floats.numbers, compute.type);
