@@ -16,7 +16,7 @@ the second.
                  the teacher's last hidden states are computed before, and only the steps are timed
 
 Wherever a run has a figure besides its time (perplexity, loss, KL) the table shows that both sides found the same.
-Needs torch, transformers and safetensors.
+Needs torch, transformers, tokenizers and safetensors.
 """
 import argparse
 import dataclasses

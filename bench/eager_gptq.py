@@ -38,8 +38,10 @@ class Hessian:
     """Σ x xᵀ of a linear's inputs, gathered while a layer runs."""
 
     def __init__(self, linear):
+        import torch
+
         columns = linear.in_features
-        self.sum = linear.weight.new_zeros(columns, columns, dtype=linear.weight.float().dtype)
+        self.sum = linear.weight.new_zeros(columns, columns, dtype=torch.float32)
         self.hook = linear.register_forward_pre_hook(self.add)
 
     def add(self, _, inputs):
@@ -69,6 +71,7 @@ def rounded(weight, factor, bits, group_size):
     import torch
 
     levels, columns = 2**bits - 1, weight.shape[1]
+    group_size = group_size or columns
     result = torch.empty_like(weight)
     for begin in range(0, columns, BLOCK):
         end = min(begin + BLOCK, columns)

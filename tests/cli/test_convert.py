@@ -267,3 +267,15 @@ def test_settings_that_the_server_opens_run(variants, tmp_path):
                     "--symmetric", "--method", "rtn", "--tweak", "none", "--group-size", 32, "--samples", 4, "--tokens", 8)
     config = json.loads((tmp_path / "out" / "config.json").read_text())["quantization_config"]
     assert (config["quant_method"], config["sym"], config["group_size"]) == ("gptq", True, 32)
+
+
+@pytest.mark.parametrize("family, dtype, told", [
+    ("llama", "f32", "a model of float32 in bfloat16"), ("llama", "f16", None), ("llama", "bf16", None),
+    ("gemma3", "f16", "a gemma3_text of float16 in bfloat16"), ("gemma3", "bf16", None)])
+def test_another_dtype_that_the_server_computes_in_is_said(family, dtype, told, tmp_path):
+    family_models.make(family, next(iter(family_models.FAMILIES[family].cases))).save_pretrained(tmp_path / "model")
+    calibration = cli_program.save_ids(tmp_path / "ids.safetensors", family_models.ids(8, 16, seed=3))
+    found = cli_program.call("quantize", tmp_path / "model", "-o", tmp_path / "out", "--for", "vllm", "--store-dtype", dtype,
+                             "--method", "rtn", "--group-size", 0, "--tweak", "none", "--calibration", calibration)
+    assert found.returncode == 0, found.stderr
+    assert (told is None and "vLLM computes" not in found.stderr) or f"vLLM computes {told}" in found.stderr

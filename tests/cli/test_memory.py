@@ -86,10 +86,13 @@ def test_run_models(home, tmp_path):
 
 
 def test_too_little_and_not_a_size(home, tmp_path):
-    finished = cli_program.call("quantize", home / "model", "-o", tmp_path / "out", "--group-size", 16, "--calibration",
-                                home / "calibration.safetensors", "--memory", "900KB")
+    run = ["quantize", home / "model", "-o", tmp_path / "out", "--group-size", 16, "--calibration",
+           home / "calibration.safetensors", "--memory"]
+    finished = cli_program.call(*run, "900KB")
     assert finished.returncode == 1
     assert "even one block at a time" in finished.stderr and "a larger --memory" in finished.stderr
     assert not (tmp_path / "out").exists()
+    would_do = re.search(r"needs about ([\d.]+ [KM]iB) of memory", finished.stderr).group(1).replace(" ", "")
+    notes(*run, would_do)
     finished = cli_program.call("logits", home / "model", "--tokens", "x", "-o", "y", "--memory", "much")
     assert finished.returncode == 2 and "much: not a size of memory" in finished.stderr

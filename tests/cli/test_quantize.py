@@ -546,6 +546,18 @@ def test_store_dtype(format, home, tmp_path):
     compare(cli_program.logits(folder, IDS, tmp_path), cli_models.logits(opened, IDS), 1e-4 if format == "hf" else 2e-2)
 
 
+@pytest.mark.parametrize("tweak", ["none", "end-to-end"])
+@pytest.mark.parametrize("format", ["gptq", "awq"])
+def test_f16_scales_of_a_bf16_model_are_values_of_both(format, tweak, home, tmp_path):
+    """Readers load them in bf16, which must not round what was judged."""
+    cli_program.run("quantize", home / "llama", "-o", tmp_path / "out", "--format", format, "--bits", 4, "--group-size", 32,
+                    "--store-dtype", "bf16", "--tweak", tweak, "--epochs", 1, "--calibration",
+                    home / "calibration.safetensors")
+    scales = [tensor for name, tensor in cli_program.tensors(tmp_path / "out").items() if name.endswith(".scales")]
+    assert len(scales) == 14 and {tensor.dtype for tensor in scales} == {torch.float16}
+    assert all(torch.equal(tensor.bfloat16().half(), tensor) for tensor in scales)
+
+
 def in_types(types, folder):
     """Changes the dtypes of tensors by a part of their names; '' for all others."""
     path = folder / "model.safetensors"

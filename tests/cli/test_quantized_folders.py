@@ -188,6 +188,21 @@ def test_norms_alone(name, variants, home, tmp_path):
     assert moved and all(other.endswith("norm.weight") for other in moved)
 
 
+@pytest.mark.parametrize("name", ["gptq-4", "awq"])
+def test_f16_scales_of_a_bf16_model_are_tuned_to_values_of_both(name, variants, home, tmp_path):
+    found = variants(name)
+    shutil.copytree(found.before, tmp_path / "before")
+    cli_models.edit_config(tmp_path / "before", lambda config: config.update({
+        key: "bfloat16" for key in ("dtype", "torch_dtype") if key in config}))
+    figures = cli_program.report("tweak", tmp_path / "before", "--reference", found.source, "--calibration", home / "text",
+                                 *GENTLE, "-o", tmp_path / "after", to=tmp_path)
+    assert figures["guard"]["accepted"]
+    scales = {part: tensor for part, tensor in cli_program.tensors(tmp_path / "after").items() if part.endswith(".scales")}
+    assert {tensor.dtype for tensor in scales.values()} == {torch.float16}
+    assert all(torch.equal(tensor.bfloat16().half(), tensor) for tensor in scales.values())
+    assert changed_tensors(found.before, tmp_path / "after") & set(scales)
+
+
 # ---------------------------------------------------------------- patches --------------------------------------------
 
 PATCHED = ["gptq-4", "gptq-4-shards", "gptq-side-file", "awq", "auto-round-4-asymmetric", "packed-mixed",

@@ -1,4 +1,4 @@
-// LLaMA-7B and LLaMA-2-70B without their weights, for what is decided from sizes and types alone.
+// SmolLM2-135M, LLaMA-7B and LLaMA-2-70B without their weights, for what is decided from sizes and types alone.
 #pragma once
 #include <memory>
 #include <string>
@@ -34,6 +34,18 @@ inline model::Checkpoint llama(Json config, at::ScalarType stored) {
   checkpoint.numbers = model::read_config(model::kLlama, checkpoint.config, checkpoint.path);
   checkpoint.tensors = std::make_shared<TypesOnly>(stored);
   return checkpoint;
+}
+
+inline model::Checkpoint smollm_135m(at::ScalarType stored = at::kBFloat16) {
+  return llama({{"hidden_size", 576},
+                {"num_hidden_layers", 30},
+                {"num_attention_heads", 9},
+                {"num_key_value_heads", 3},
+                {"intermediate_size", 1536},
+                {"vocab_size", 49152},
+                {"max_position_embeddings", 8192},
+                {"tie_word_embeddings", true}},
+               stored);
 }
 
 inline model::Checkpoint llama_7b(at::ScalarType stored = at::kBFloat16) {

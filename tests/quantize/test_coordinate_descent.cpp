@@ -102,6 +102,19 @@ TEST(CoordinateDescent, NeverMakesAChannelWorse) {
   }
 }
 
+TEST(CoordinateDescent, FitsScalesThatReadersLoadInAnotherType) {
+  const auto weight = at::randn({kOut, kIn}), hessian = correlated_hessian();
+  auto found = nearest(weight, 3);
+  found.scales = found.scales.to(at::kBFloat16).to(at::kFloat);
+  found.loaded_type = at::kBFloat16;
+  const auto start = found.scales;
+  descend(found, weight, hessian, kAdded, 2);
+  EXPECT_FALSE(found.scales.equal(start));
+  for (const auto type : {at::kHalf, at::kBFloat16}) {
+    EXPECT_TRUE(found.scales.to(type).to(at::kFloat).equal(found.scales));
+  }
+}
+
 // Columns that no token used, and channels of zeros, whose normal equations are singular.
 TEST(CoordinateDescent, LeavesDeadColumnsAndEmptyChannelsAlone) {
   const auto weight = at::randn({kOut, kIn});

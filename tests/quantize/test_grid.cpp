@@ -1,10 +1,12 @@
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/minimum.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include "normtweak/base/error.h"
 #include "normtweak/quantize/grid.h"
 #include "support/devices.h"
 
@@ -89,6 +91,30 @@ TEST(Grid, ScalesAreNormalNumbersOfTheirType) {
     EXPECT_GE(grid.scales.min().item<float>(), type == at::kHalf ? 0x1p-14F : 0x1p-126F);
     EXPECT_TRUE(grid.scales.equal(grid.scales.to(type).to(at::kFloat)));
   }
+}
+
+// F16 in a file whose readers load everything in bf16.
+TEST(Grid, ScalesAreValuesOfWhatTheyAreStoredAndLoadedIn) {
+  auto groups = at::randn({500, 16});
+  groups.select(0, 7).zero_();
+  const auto is_value_of = [](const at::Tensor& scales, at::ScalarType type) {
+    return scales.to(type).to(at::kFloat).equal(scales);
+  };
+  for (const bool searches : {false, true}) {
+    const auto grid =
+        fit_grid(groups, {.bits = 4, .search_grid = searches, .scale_type = at::kHalf, .loaded_type = at::kBFloat16});
+    EXPECT_TRUE(is_value_of(grid.scales, at::kHalf));
+    EXPECT_TRUE(is_value_of(grid.scales, at::kBFloat16));
+    EXPECT_GE(grid.scales.min().item<float>(), 0x1p-14F);
+  }
+  EXPECT_FALSE(is_value_of(fit_grid(groups, {.bits = 4}).scales, at::kBFloat16));
+  const auto large = fit_grid(at::full({1, 8}, 65500.F * 15), {.bits = 4, .loaded_type = at::kBFloat16}).scales;
+  EXPECT_THROW(check_scales(large, at::kHalf), Error);  // a value of F16 that bf16 rounds to one that F16 lacks
+  EXPECT_NO_THROW(check_scales(fit_grid(at::full({1, 8}, 65500.F * 15), {.bits = 4}).scales, at::kHalf));
+  // And one that bf16 rounds to such a value, in a file that readers load in F16.
+  const AffineOptions loads_half = {.bits = 4, .scale_type = at::kBFloat16, .loaded_type = at::kHalf};
+  EXPECT_THROW(check_scales(fit_grid(at::full({1, 8}, 65450.F * 15), loads_half).scales, at::kBFloat16, at::kHalf),
+               Error);
 }
 
 TEST(Grid, ZeroPointsAreCodes) {

@@ -65,7 +65,6 @@ AffineOutline outlined(const ModuleTensors& tensors, const PackedSettings& setti
   const auto words = tensors.info(kPacked, at::kInt, {rows, -1}).shape[1];
   is_older_layout(tensors, kPacked, words, columns, settings);
   AffineOutline outline = {.rows = rows, .columns = columns, .bits = settings.bits, .symmetric = settings.symmetric};
-  outline.converts_on_load = true;
   if (settings.kind == PackedKind::codebook) {
     outline.group_size = codebook_group(tensors, rows, columns, settings);
     return outline;
@@ -133,7 +132,6 @@ AffineOutline outlined_integers(const ModuleTensors& tensors, const PackedSettin
                         ? static_cast<int>(shape[1] / groups)
                         : settings.group_size;
   outline.group_size = checked_group_size(tensors, kScale, size, shape[1], groups);
-  outline.converts_on_load = true;
   return outline;
 }
 

@@ -110,12 +110,12 @@ std::int64_t least_work(const Sizes& sizes, const model::ModelConfig& config, co
   return std::max(least_over_blocks(sizes, config, compute, needs), row / 3 * 4);
 }
 
-// Memory of which the plan may use so much, rounded up as far as it is shown: a --memory of this size will do.
-std::string memory_with(std::int64_t usable) {
+// Memory of which the plan may use so much. Rounded up, a --memory of the size that is shown will do.
+std::string memory_with(std::int64_t usable, bool rounds_up) {
   constexpr std::int64_t kKiB = 1 << 10, kMiB = kKiB << 10, kGiB = kMiB << 10;
   const auto bytes = scaled(usable, 1 / kUsable);
   const auto shown = bytes >= kGiB ? kGiB / 10 : bytes >= kMiB ? kMiB : kKiB;
-  return bytes_text((bytes / shown + 1) * shown);
+  return bytes_text((bytes / shown + (rounds_up ? 1 : 0)) * shown);
 }
 
 // A larger --memory helps only where that is the limit, and not what other programs leave.
@@ -151,7 +151,8 @@ model::LoadOptions place_models(const std::vector<const model::Checkpoint*>& mod
   options.workspace = left_by(models, compute, available.device, options.residence);
   if (options.workspace <= 0) {
     fail("the model needs about {} of memory even one block at a time, and there are {}",
-         memory_with(available.device - options.workspace), bytes_text(scaled(available.device, 1 / kUsable)));
+         memory_with(available.device - options.workspace, /*rounds_up=*/true),
+         memory_with(available.device, /*rounds_up=*/false));
   }
   return options;
 }
@@ -243,7 +244,7 @@ RunMemory plan_run(const model::Checkpoint& floats, const Compute& compute, cons
            needs.learned_code_bytes;
   };
   const bool small = blocks_bytes(sizes, 4, Residence::device) <= available.device / kExactShare;
-  if (short_passes && !small && (gpu || left() < wanted)) plan.exact = Residence::file;
+  if (short_passes && ((gpu && !small) || left() < wanted)) plan.exact = Residence::file;
   if (left() < wanted) plan.passes = Residence::file;
   if (gpu && left() < wanted) {
     const auto bytes = blocks_bytes(sizes, needs.quantized, Residence::device);
@@ -264,8 +265,8 @@ RunMemory plan_run(const model::Checkpoint& floats, const Compute& compute, cons
   plan.workspace = left();
   if (plan.workspace < least) {
     fail("the run needs about {} of memory even one block at a time, and there are {}; {}",
-         memory_with(available.device - plan.workspace + least), bytes_text(scaled(available.device, 1 / kUsable)),
-         advice(compute, available));
+         memory_with(available.device - plan.workspace + least, /*rounds_up=*/true),
+         memory_with(available.device, /*rounds_up=*/false), advice(compute, available));
   }
   const auto kept =
       (needs.corrects_drift ? 2 : 1) * needs.calibration_tokens * reached_bytes(floats.numbers, compute.type);

@@ -135,7 +135,8 @@ weights::Weight outline(const model::LinearShape& shape, const quantize::LinearP
                                .group_size = plan.group_size,
                                .symmetric = plan.symmetric,
                                .float_zeros = plan.float_zeros,
-                               .scale_type = plan.scale_type};
+                               .scale_type = plan.scale_type,
+                               .loaded_type = plan.loaded_type};
 }
 
 formats::QuantizedModule outlined_module(const model::LinearShape& shape, const quantize::LinearPlan& plan) {

@@ -24,6 +24,7 @@ ModelPlan plan_for_model(const QuantizeOptions& options, const model::Checkpoint
   if (options.standard_group_size && plan.block_types.empty())
     plan.standard.group_size = standard_group_size(plan, checkpoint);
   plan.standard.scale_type = scale_type_for(checkpoint.numbers.stored_type, find_save_format(options.format));
+  plan.standard.loaded_type = checkpoint.numbers.stored_type;
   auto linears = planned_linears(plan, checkpoint);
   check_plan_for_model(plan, checkpoint, linears);
   check_format_holds(find_save_format(options.format), linears);
@@ -90,6 +91,7 @@ PreparedQuantize::PreparedQuantize(QuantizeOptions of, ProgressSink& progress)
   check_learned_codes(options, linears, progress);
   result.readers = readers_of_quantized(original, format, linears);
   check_served(options, plan, checkpoint, result.readers);
+  if (const auto note = note_on_served(options, checkpoint); !note.empty()) progress.note(note);
   result.model = options.model;
   describe_plan(planned, result);
 }

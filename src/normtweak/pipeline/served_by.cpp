@@ -86,9 +86,24 @@ bool is_opened(const Change& change, const QuantizeOptions& options, quantize::Q
   }
 }
 
+// `model_type` of those that vLLM does not compute in F16 (_FLOAT16_NOT_SUPPORTED_MODELS of its config/model.py).
+constexpr std::array<std::string_view, 5> kNotInF16 = {"gemma2", "gemma3", "gemma3_text", "plamo2", "glm4"};
+
 }  // namespace
 
 std::span<const Server> servers() { return kServers; }
+
+std::string note_on_served(const QuantizeOptions& options, const model::Checkpoint& checkpoint) {
+  if (options.served_by != "vllm") return "";
+  const auto stored = checkpoint.numbers.stored_type;
+  const auto model_type = checkpoint.config.value("model_type", "");
+  const bool lacks_f16 = stored == at::kHalf && std::ranges::find(kNotInF16, model_type) != kNotInF16.end();
+  if (stored != at::kFloat && !lacks_f16) return "";
+  return fmt::format(
+      "vLLM computes {} in bfloat16, where the device has it; with --store-dtype bf16 the result is judged as it then "
+      "runs",
+      lacks_f16 ? fmt::format("a {} of float16", model_type) : std::string("a model of float32"));
+}
 
 void check_served(const QuantizeOptions& options, const quantize::QuantizationPlan& plan,
                   const model::Checkpoint& checkpoint, const std::vector<formats::Reader>& readers) {

@@ -22,4 +22,8 @@ std::span<const Server> servers();
 void check_served(const QuantizeOptions& options, const quantize::QuantizationPlan& plan,
                   const model::Checkpoint& checkpoint, const std::vector<formats::Reader>& readers);
 
+// What is to be said of a result that `options.served_by` opens: vLLM (0.32) computes some models in another dtype than
+// that of the config, in which they are judged here. Empty: nothing.
+std::string note_on_served(const QuantizeOptions& options, const model::Checkpoint& checkpoint);
+
 }  // namespace normtweak::pipeline

@@ -22,7 +22,8 @@ AffineColumns::AffineColumns(const weights::AffineWeight& weight)
                 .group_size = weight.group_size,
                 .symmetric = weight.symmetric,
                 .float_zeros = weight.float_zeros,
-                .scale_type = weight.scale_type}),
+                .scale_type = weight.scale_type,
+                .loaded_type = weight.loaded_type}),
       group_size_(weights::columns_per_group(weight)) {}
 
 void AffineColumns::fit(std::int64_t first, const at::Tensor& values, const at::Tensor&) {

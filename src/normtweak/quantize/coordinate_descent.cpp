@@ -65,7 +65,8 @@ class AffineDescent : DescentColumns {
     const auto matrix = normal_matrix().contiguous().to(at::kDouble);
     const auto right = sum_by_group(felt_by(0, in()).mul_(steps_)).to(at::kDouble);
     const auto wanted = solve_channels(matrix, right).t();
-    auto fitted = (scales + wanted).to(grid_.options().scale_type).to(at::kFloat);
+    const auto& options = grid_.options();
+    auto fitted = as_loaded(scales + wanted, options.scale_type, options.loaded_type);
     fitted = at::where((fitted > scales / 2) & (fitted < scales * 2), fitted, scales);  // false for NaN
 
     const auto change = (fitted - scales).t().to(at::kDouble);

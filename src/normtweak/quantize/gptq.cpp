@@ -53,7 +53,7 @@ weights::AffineWeight quantize_gptq(const at::Tensor& weight, const HessianFacto
                                     const AffineOptions& options) {
   check_gptq(weight, factor);
   auto result = quantize_on<AffineColumns>(weight, factor, options);
-  check_scales(result.scales, options.scale_type);
+  check_scales(result.scales, options.scale_type, options.loaded_type);
   return result;
 }
 

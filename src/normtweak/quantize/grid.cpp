@@ -43,10 +43,11 @@ Range range_of(const at::Tensor& groups, bool symmetric) {
 Grid grid_of(const Range& range, const AffineOptions& options) {
   const auto top = top_code(options.bits);
   // Divides by a tensor: for a plain number CUDA multiplies by its reciprocal, which rounds differently from the CPU.
-  auto scales = storable_scales((range.high - range.low) / at::full_like(range.high, top), options.scale_type);
+  auto scales = storable_scales((range.high - range.low) / at::full_like(range.high, top), options.scale_type,
+                                options.loaded_type);
   if (options.symmetric) return {scales, at::full_like(scales, 1 << (options.bits - 1))};
   auto zeros = (-range.low / scales).clamp(0, top);
-  if (options.float_zeros) return {scales, zeros.to(options.scale_type).to(at::kFloat)};
+  if (options.float_zeros) return {scales, as_loaded(zeros, options.scale_type, options.loaded_type)};
   return {scales, zeros.round()};
 }
 
@@ -124,21 +125,34 @@ weights::AffineWeight affine_weight(const at::Tensor& codes, const Grid& grid, c
           .group_size = options.group_size,
           .symmetric = options.symmetric,
           .float_zeros = options.float_zeros,
-          .scale_type = options.scale_type};
+          .scale_type = options.scale_type,
+          .loaded_type = options.loaded_type};
 }
 
 at::Tensor phase_of(const at::Tensor& zeros) { return zeros.round() - zeros; }
 
-at::Tensor storable_scales(const at::Tensor& scales, at::ScalarType type) {
-  return scales.clamp_min(smallest_normal(type)).to(type).to(at::kFloat);
+at::Tensor as_loaded(const at::Tensor& values, at::ScalarType stored, at::ScalarType loaded) {
+  if (loaded == at::kFloat) return values.to(stored).to(at::kFloat);  // F64 values are rounded once
+  return values.to(loaded).to(stored).to(loaded).to(at::kFloat);
 }
 
-void check_scales(const at::Tensor& scales, at::ScalarType scale_type) {
+at::Tensor storable_scales(const at::Tensor& scales, at::ScalarType stored, at::ScalarType loaded) {
+  const auto least = std::max(smallest_normal(stored), smallest_normal(loaded));
+  return as_loaded(scales.clamp_min(least), stored, loaded);
+}
+
+void check_scales(const at::Tensor& scales, at::ScalarType stored, at::ScalarType loaded) {
   if (all_finite(scales)) return;
+  if (loaded == at::kHalf && stored != at::kHalf) {
+    fail(
+        "a group's range is too large for a scale that readers load as {}; store the model as bfloat16 with "
+        "--store-dtype bf16, or leave this linear in float",
+        type_name(loaded));
+  }
   fail(
       "a group's range is too large for a scale stored as {}; store scales as bfloat16 or float32, or leave this "
       "linear in float",
-      type_name(scale_type));
+      type_name(stored));
 }
 
 }  // namespace normtweak::quantize

@@ -9,16 +9,18 @@ namespace normtweak::quantize {
 
 // Of all quantizers that give affine weights. The functions below read no group size: they are given groups.
 struct AffineOptions {
-  int bits = 4;                           // 2, 3, 4, 6 or 8
-  int group_size = 128;                   // input columns per scale; 0: one scale per output channel
-  bool symmetric = false;                 // zero-point fixed at 2^(bits-1)
-  bool float_zeros = false;               // zero-points are rounded to the scale type, not to integers
-  bool search_grid = false;               // shrink each group's range to minimise Σ |error|^2.4
-  at::ScalarType scale_type = at::kHalf;  // scales are rounded to it before zero-points and codes are derived
+  int bits = 4;              // 2, 3, 4, 6 or 8
+  int group_size = 128;      // input columns per scale; 0: one scale per output channel
+  bool symmetric = false;    // zero-point fixed at 2^(bits-1)
+  bool float_zeros = false;  // zero-points are rounded to the scale type, not to integers
+  bool search_grid = false;  // shrink each group's range to minimise Σ |error|^2.4
+  // Scales are rounded to what they are stored in and what readers load them in, before zero-points and codes are
+  // derived from them.
+  at::ScalarType scale_type = at::kHalf, loaded_type = at::kFloat;
 };
 
 struct Grid {
-  at::Tensor scales;  // f32 [...], values of the scale type, at least its smallest normal number
+  at::Tensor scales;  // f32 [...], values of the scale types, at least their smallest normal number
   at::Tensor zeros;   // f32 [...], in [0, 2^bits); integers unless float_zeros
 };
 
@@ -50,11 +52,14 @@ weights::AffineWeight affine_weight(const at::Tensor& codes, const Grid& grid, c
 // The offset of the grid's steps from integers: 0 for integer zero-points.
 at::Tensor phase_of(const at::Tensor& zeros);
 
-// Rounded to the type, f32. A subnormal scale has lost precision, and some kernels flush it to 0. Codes are computed
-// for the rounded scale, the only one that a reader of the file sees.
-at::Tensor storable_scales(const at::Tensor& scales, at::ScalarType type);
+// Rounded to values of both types, f32, as long as they are normal numbers of both; infinite where that overflows.
+at::Tensor as_loaded(const at::Tensor& values, at::ScalarType stored, at::ScalarType loaded);
+
+// The same, and at least the smallest normal number of both types. A subnormal scale has lost precision, and some
+// kernels flush it to 0. Codes are computed for the rounded scale, the only one that a reader of the file sees.
+at::Tensor storable_scales(const at::Tensor& scales, at::ScalarType stored, at::ScalarType loaded = at::kFloat);
 
 // Throws Error if a scale overflowed its dtype. Clamping the scale instead would silently clip the weights.
-void check_scales(const at::Tensor& scales, at::ScalarType scale_type);
+void check_scales(const at::Tensor& scales, at::ScalarType stored, at::ScalarType loaded = at::kFloat);
 
 }  // namespace normtweak::quantize

@@ -118,7 +118,8 @@ AffineOptions affine_options(const LinearPlan& plan) {
           .symmetric = plan.symmetric,
           .float_zeros = plan.float_zeros,
           .search_grid = resolved_options(plan).search_grid,
-          .scale_type = plan.scale_type};
+          .scale_type = plan.scale_type,
+          .loaded_type = plan.loaded_type};
 }
 
 FactorOptions factor_options(const LinearPlan& plan) {

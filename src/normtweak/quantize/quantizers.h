@@ -34,6 +34,7 @@ struct LinearPlan {
   int signround_iterations = 200;         // SignRound: steps of each block (signround.h)
   double signround_rate = 0;              // SignRound: step of offsets and range shares; 0: 1 / iterations
   at::ScalarType scale_type = at::kHalf;  // what scales and codebooks are stored in
+  at::ScalarType loaded_type = at::kFloat;  // dtype of the model: what readers load the scales of affine grids in
   static constexpr int kFloatActivations = 16;
   int activation_bits = kFloatActivations;  // 4 or 8: of the codes that the input is rounded to; 16: it is not. With
                                             // FP8 weights 8 stands for FP8

@@ -7,17 +7,17 @@
 namespace normtweak::weights {
 
 struct AffineWeight {
-  at::Tensor codes;                       // u8  [out, in], each in [0, 2^bits)
-  at::Tensor scales;                      // f32 [out, groups]; master copy, already rounded to `scale_type`
-  at::Tensor zeros;                       // f32 [out, groups]; whole numbers unless `float_zeros`
-  int bits = 4;                           // 2..8
-  int group_size = 0;                     // input columns that share a scale; 0: the whole row
-  bool symmetric = false;                 // every zero is 2^(bits-1) and is not stored, unless `stores_zeros`
-  bool float_zeros = false;               // the format stores zeros as floats, so that they can be tuned
-  at::ScalarType scale_type = at::kHalf;  // stored dtype of scales and float zeros
-  at::Tensor order = {};                  // i64 [in], a permutation; undefined: columns are in the weight's order
-  bool stores_zeros = false;              // even if symmetric, as in GPTQ
-  bool converts_on_load = true;           // readers convert scales and float zeros to the dtype of the model
+  at::Tensor codes;                         // u8  [out, in], each in [0, 2^bits)
+  at::Tensor scales;                        // f32 [out, groups]; master copy, already rounded to the types below
+  at::Tensor zeros;                         // f32 [out, groups]; whole numbers unless `float_zeros`
+  int bits = 4;                             // 2..8
+  int group_size = 0;                       // input columns that share a scale; 0: the whole row
+  bool symmetric = false;                   // every zero is 2^(bits-1) and is not stored, unless `stores_zeros`
+  bool float_zeros = false;                 // the format stores zeros as floats, so that they can be tuned
+  at::ScalarType scale_type = at::kHalf;    // stored dtype of scales and float zeros
+  at::ScalarType loaded_type = at::kFloat;  // dtype of the model, in which readers load them, as far as it is known
+  at::Tensor order = {};                    // i64 [in], a permutation; undefined: columns are in the weight's order
+  bool stores_zeros = false;                // even if symmetric, as in GPTQ
 };
 
 // Throws Error naming shapes if codes, scales and zeros do not fit together.

@@ -40,7 +40,6 @@ AffineWeight affine(const Weight& weight) {
 AffineWeight exact_affine(const Weight& weight, std::optional<at::ScalarType> scale_type) {
   auto exact = affine(weight);
   exact.stores_zeros = false;
-  exact.converts_on_load = true;
   exact.symmetric = exact.zeros.eq(1 << (exact.bits - 1)).all().item<bool>();
   if (scale_type && *scale_type != exact.scale_type) {
     if (!exact.scales.to(*scale_type).to(at::kFloat).equal(exact.scales)) {

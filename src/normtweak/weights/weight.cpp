@@ -92,10 +92,9 @@ std::vector<CodeFloats> code_floats(Weight& weight) {
   using Kind = CodeFloats::Kind;
   return std::visit(Match{[](FloatWeight&) -> Floats { return {}; },
                           [](AffineWeight& w) {
-                            const bool converts = w.converts_on_load;
-                            Floats floats = {{Kind::scales, "scales", &w.scales, w.scale_type, converts}};
+                            Floats floats = {{Kind::scales, "scales", &w.scales, w.scale_type}};
                             if (w.float_zeros) {
-                              floats.push_back({Kind::zeros, "zeros", &w.zeros, w.scale_type, converts});
+                              floats.push_back({Kind::zeros, "zeros", &w.zeros, w.scale_type});
                             }
                             return floats;
                           },

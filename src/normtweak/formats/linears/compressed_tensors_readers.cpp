@@ -80,6 +80,10 @@ Reader vllm_of(std::span<const PackedModule> modules, const std::vector<std::str
   if (const auto width = odd_width(modules); !width.empty()) {
     return {"vLLM", true, "a version whose kernels pad: " + width};
   }
+  const bool has_zeros_of_8_bits = std::ranges::any_of(modules, [](const PackedModule& module) {
+    return is_packed(module.settings) && module.settings.bits == 8 && !module.settings.symmetric;
+  });
+  if (has_zeros_of_8_bits) return {"vLLM", true, "on Hopper GPUs, whose kernel has zero-points of 8 bits"};
   const bool has_fp8 = std::ranges::any_of(
       modules, [](const PackedModule& module) { return module.settings.kind == PackedKind::float8; });
   return {"vLLM", true, has_fp8 ? "on GPUs with FP8, else with float activations" : ""};

@@ -104,7 +104,6 @@ weights::AffineWeight affine_outline(const AffineOutline& outline) {
   weight.group_size = outline.group_size;
   weight.symmetric = outline.symmetric;
   weight.scale_type = outline.scale_type;
-  weight.converts_on_load = outline.converts_on_load;
   if (outline.ordered) weight.order = later({outline.columns}, at::kLong);
   return weight;
 }

@@ -57,7 +57,6 @@ struct AffineOutline {
   int bits = 4, group_size = 0;
   bool symmetric = false, ordered = false;
   at::ScalarType scale_type = at::kHalf;
-  bool converts_on_load = false;  // AffineWeight's
 };
 
 // A tensor of the meta device: its shape and dtype, for sizes, and for who reads to replace.

@@ -12,7 +12,6 @@ struct ByteLayout {
   // where neither is named.
   std::array<std::int64_t, 2> tile = {0, 0};
   std::int64_t zero = 0;  // subtracted from integers
-  bool converts_on_load = false;
 };
 
 // Throw Error naming file and tensor if dtypes or shapes do not fit, if a scale is not finite, or if a code is NaN.
