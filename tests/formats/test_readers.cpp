@@ -17,8 +17,11 @@ PackedModule module(const char* name, PackedSettings settings) {
 
 TEST(Readers, OneSetting) {
   EXPECT_EQ(line_of({module("a", {4, 128, true})}), "opens in transformers (with compressed-tensors), vLLM, normtweak");
-  EXPECT_EQ(line_of({module("a", {8, 0, false})}),
+  EXPECT_EQ(line_of({module("a", {4, 0, false})}),
             "opens in transformers (version 5 with compressed-tensors 0.18 or later), vLLM, normtweak");
+  EXPECT_EQ(line_of({module("a", {8, 0, false})}),
+            "opens in transformers (version 5 with compressed-tensors 0.18 or later), vLLM (on Hopper GPUs, whose "
+            "kernel has zero-points of 8 bits), normtweak");
   EXPECT_EQ(line_of({module("a", {4, 16, true})}),
             "opens in transformers (with compressed-tensors), normtweak; not in vLLM (no kernel for groups of 16)");
   EXPECT_EQ(
