@@ -4,11 +4,11 @@
 
 Writes the seconds of each repetition, the figures that both sides must agree on, and peak memory.
 """
+import argparse
 import contextlib
 import json
 import math
 import statistics
-import sys
 import time
 from pathlib import Path
 
@@ -365,4 +365,8 @@ def work(job_file, result_file):
 
 
 if __name__ == "__main__":
-    work(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("job", help="what compare_pytorch.py wants done")
+    parser.add_argument("result", help="file to write")
+    options = parser.parse_args()
+    work(options.job, options.result)
