@@ -63,9 +63,9 @@ struct RunNeeds {
 };
 
 // F32 blocks are needed one at a time, so they stay on a GPU only if they take a small part of its memory and leave
-// enough workspace beside them. Blocks in the compute dtype and quantized blocks stay if enough of it is left. In host memory the quantized blocks come
-// first, since they have no file to be read from. Throws Error saying what would help if not even one block at a time
-// fits, or if quantized blocks must leave the device and do not fit in host memory.
+// enough workspace beside them. Blocks in the compute dtype and quantized blocks stay if enough of it is left. In host
+// memory the quantized blocks come first, since they have no file to be read from. Throws Error saying what would help
+// if not even one block at a time fits, or if quantized blocks must leave the device and do not fit in host memory.
 RunMemory plan_run(const model::Checkpoint& floats, const Compute& compute, const RunNeeds& needs,
                    const AvailableMemory& available);
 
