@@ -32,6 +32,8 @@ TEST(BitPacking, AnyWidthAndLengthComesBack) {
       const auto packed = pack_rows(codes, bits);
       EXPECT_EQ(packed.size(1), (columns * bits + 31) / 32);
       EXPECT_TRUE(unpack_rows(packed, bits, columns).equal(codes)) << bits << " bits, " << columns << " columns";
+      EXPECT_TRUE(unpack_with_operators(packed, bits, columns).equal(codes))
+          << bits << " bits, " << columns << " columns";
       EXPECT_TRUE(packed.equal(in_plain_words(codes, bits))) << bits << " bits, " << columns << " columns";
       EXPECT_TRUE(packed.equal(pack_with_operators(codes, bits))) << bits << " bits, " << columns << " columns";
     }

@@ -4,6 +4,8 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/randint.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <gtest/gtest.h>
@@ -13,6 +15,7 @@
 #include "normtweak/model/activations.h"
 #include "normtweak/model/decoder.h"
 #include "normtweak/model/forward_pass.h"
+#include "support/devices.h"
 #include "support/tiny_decoder.h"
 
 namespace normtweak::model {
@@ -180,8 +183,54 @@ TEST(BlockStore, PutBlocksGoToHostMemoryAndShareWhatDidNotChange) {
   copy.blocks.put(0, std::make_shared<const Block>(tweaked));
   EXPECT_TRUE(find(*copy.blocks.get(0), NormRole::mlp)->weight.equal(find(tweaked, NormRole::mlp)->weight));
   EXPECT_FALSE(find(*blocks.get(0), NormRole::mlp)->weight.equal(find(tweaked, NormRole::mlp)->weight));
-  EXPECT_TRUE(codes(*copy.blocks.stored(0)).is_same(codes(*blocks.stored(0))));
+  // In host memory, where each is packed: of the block that was used last.
+  const auto on_host = [&](const BlockStore& store) { return codes(*streamed.streamer->to_host(*store.get(0))); };
+  EXPECT_TRUE(on_host(copy.blocks).is_same(on_host(blocks)));
+  EXPECT_EQ(on_host(blocks).scalar_type(), at::kInt);
   EXPECT_FALSE(find(*copy.blocks.stored(0), NormRole::mlp)->weight.is_alias_of(find(tweaked, NormRole::mlp)->weight));
+}
+
+const at::Tensor& codes_of(const weights::Weight& weight) {
+  const auto* affine = std::get_if<weights::AffineWeight>(&weight);
+  return affine != nullptr ? affine->codes : std::get<weights::CodebookWeight>(weight).codes;
+}
+
+// A linear with random codes of so many bits.
+Block coded_block(int index, std::int64_t columns, int bits) {
+  auto block = numbered_block(index);
+  const auto codes = at::randint(std::int64_t{1} << bits, {6, columns}, at::kByte);
+  const weights::AffineWeight weight = {
+      .codes = codes, .scales = at::ones({6, 1}), .zeros = at::zeros({6, 1}), .bits = bits};
+  block.linears.push_back({.role = LinearRole::up, .linear = {.weight = weight}});
+  return block;
+}
+
+// Bytes of a block's codes in host memory; 0 if they were packed and did not come back as they were.
+std::size_t packed_bytes(std::int64_t columns, int bits, c10::Device device) {
+  const auto original = coded_block(0, columns, bits);
+  const auto& expected = codes_of(original.linears[0].linear.weight);
+  const auto streamer = std::make_shared<BlockStreamer>(device);
+  const BlockStore store(
+      1, Residence::host, [&](int) { return original; }, streamer);
+  const auto outlined = codes_of(store.outlined(0).linears[0].linear.weight);
+  EXPECT_EQ(outlined.sizes(), expected.sizes());
+  const auto used = store.get(0), stored = store.stored(0);
+  const auto& on_device = codes_of(used->linears[0].linear.weight);
+  EXPECT_EQ(on_device.device().type(), device.type());
+  const bool same = on_device.cpu().equal(expected) && codes_of(stored->linears[0].linear.weight).equal(expected);
+  return same ? codes_of(streamer->to_host(*used)->linears[0].linear.weight).nbytes() : 0;
+}
+
+TEST(BlockStore, CodesArePackedInHostMemory) {
+  for (const auto& device : test::devices()) {
+    SCOPED_TRACE(device.str());
+    EXPECT_EQ(packed_bytes(64, 2, device), 6 * 16U);
+    EXPECT_EQ(packed_bytes(64, 3, device), 6 * 24U);
+    EXPECT_EQ(packed_bytes(64, 4, device), 6 * 32U);
+    EXPECT_EQ(packed_bytes(64, 6, device), 6 * 48U);
+    EXPECT_EQ(packed_bytes(64, 8, device), 6 * 64U);
+    EXPECT_EQ(packed_bytes(44, 4, device), 6 * 44U);  // 176 bits a row are no whole words: a byte each
+  }
 }
 
 TEST(BlockStore, NewBlocksMayStayOnTheDevice) {

@@ -40,6 +40,25 @@ TEST(Hessian, IsTheMeanOverTokens) {
   }
 }
 
+// Wide ones are summed in strips that begin at the diagonal: the last strip is narrower, and what stands below is
+// mirrored.
+TEST(Hessian, OfManyColumnsIsWholeAndSymmetric) {
+  for (const auto& device : test::devices()) {
+    for (const auto type : {at::kFloat, at::kBFloat16}) {
+      for (const std::int64_t columns : {300, 600, device.is_cuda() ? 6200 : 1100}) {
+        SCOPED_TRACE(std::string(c10::toString(type)) + " on " + device.str());
+        const auto x = at::randn({2, 500, columns}).add_(0.5).to(device, type);
+        HessianAccumulator hessian(columns, device);
+        hessian.add(x.narrow(0, 0, 1));
+        hessian.add(x.narrow(0, 1, 1));
+        const auto mean = hessian.mean();
+        EXPECT_LT(relative_error(mean, reference(x)), kTolerance) << columns;
+        EXPECT_TRUE(mean.equal(mean.t())) << columns;
+      }
+    }
+  }
+}
+
 TEST(Hessian, StaysExactWhereForwardPassesNeedNotBe) {
   auto& context = at::globalContext();
   context.setFloat32Precision(at::Float32Backend::CUDA, at::Float32Op::MATMUL, at::Float32Precision::TF32);

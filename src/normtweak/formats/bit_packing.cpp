@@ -14,6 +14,7 @@
 
 #include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
+#include "normtweak/formats/unpacking_kernel.h"
 
 namespace normtweak::formats {
 namespace {
@@ -94,9 +95,11 @@ void check_bits(int bits) {
 }
 
 // Codes of a row fill whole bytes in units: 2 codes of 4 bits a byte, 8 codes of 3 bits 3 bytes.
+int codes_of_unit(int bits) { return 8 / std::gcd(8, bits); }
+
 // codes: u8 [rows, columns] -> u8 [rows, columns / codes in a unit, rounded up, * bytes of a unit].
 at::Tensor packed_bytes(const at::Tensor& codes, int bits) {
-  const int in_unit = 8 / std::gcd(8, bits), unit_bytes = bits * in_unit / 8;
+  const int in_unit = codes_of_unit(bits), unit_bytes = bits * in_unit / 8;
   const auto rows = codes.size(0), columns = codes.size(1), units = (columns + in_unit - 1) / in_unit;
   const auto whole = units * in_unit == columns ? codes : at::constant_pad_nd(codes, {0, units * in_unit - columns});
   const auto in_units = whole.reshape({rows, units, in_unit});
@@ -163,12 +166,17 @@ at::Tensor pack_with_operators(const at::Tensor& codes, int bits) {
   return packed.view(at::kInt);
 }
 
-at::Tensor unpack_rows(const at::Tensor& packed, int bits, std::int64_t columns) {
+namespace {
+
+void check_packed(const at::Tensor& packed, int bits, std::int64_t columns) {
   check_bits(bits);
   if (packed.dim() != 2 || packed.scalar_type() != at::kInt || packed.size(1) != packed_columns(columns, bits)) {
     fail("{} codes of {} bits a row are {} words of 32 bits; found {} of shape {}", columns, bits,
          packed_columns(columns, bits), type_name(packed.scalar_type()), c10::str(packed.sizes()));
   }
+}
+
+at::Tensor unpack_on_cpu(const at::Tensor& packed, int bits, std::int64_t columns) {
   const auto source = packed.contiguous();
   const auto rows = source.size(0), size = source.size(1) * kWordBytes;
   auto codes = at::empty({rows, columns}, at::kByte);
@@ -178,6 +186,34 @@ at::Tensor unpack_rows(const at::Tensor& packed, int bits, std::int64_t columns)
     for (auto row = begin; row < end; ++row) unpack_row(from + row * size, size, bits, to + row * columns, columns);
   });
   return codes;
+}
+
+}  // namespace
+
+at::Tensor unpack_rows(const at::Tensor& packed, int bits, std::int64_t columns) {
+  check_packed(packed, bits, columns);
+  if (packed.is_cpu()) return unpack_on_cpu(packed, bits, columns);
+  return has_unpacking_kernel(packed.device()) ? unpack_on_gpu(packed, bits, columns)
+                                               : unpack_with_operators(packed, bits, columns);
+}
+
+at::Tensor unpack_with_operators(const at::Tensor& packed, int bits, std::int64_t columns) {
+  check_packed(packed, bits, columns);
+  const int in_unit = codes_of_unit(bits), unit_bytes = bits * in_unit / 8;
+  const auto rows = packed.size(0), units = (columns + in_unit - 1) / in_unit;
+  auto codes = at::empty({rows, units, in_unit}, packed.options().dtype(at::kByte));
+  if (codes.numel() == 0) return codes.view({rows, columns});
+  auto bytes = packed.contiguous().view(at::kByte);
+  const auto missing = units * unit_bytes - bytes.size(1);  // the last unit may end beyond the last word
+  if (missing > 0) bytes = at::constant_pad_nd(bytes, {0, missing});
+  const auto in_units = bytes.narrow(1, 0, units * unit_bytes).view({rows, units, unit_bytes});
+  for (int code = 0; code < in_unit; ++code) {
+    const int first = code * bits / 8, last = ((code + 1) * bits - 1) / 8, shift = code * bits - first * 8;
+    auto values = in_units.select(2, first).bitwise_right_shift(shift);
+    if (last > first) values.bitwise_or_(in_units.select(2, last).bitwise_left_shift(8 - shift));
+    codes.select(2, code).copy_(values.bitwise_and_((1 << bits) - 1));
+  }
+  return codes.flatten(1).narrow(1, 0, columns).contiguous();
 }
 
 std::int64_t whole_columns(std::int64_t columns, int bits) {

@@ -21,8 +21,13 @@ at::Tensor pack_rows(const at::Tensor& codes, int bits);
 // The same by operators of LibTorch, which run where the codes are; pack_rows() takes a loop of its own on a CPU.
 at::Tensor pack_with_operators(const at::Tensor& codes, int bits);
 
-// packed: i32 [rows, packed_columns] -> u8 [rows, columns]. Throws Error naming the shape if it does not match.
+// packed: i32 [rows, packed_columns] -> u8 [rows, columns], on the same device. Throws Error naming the shape if it
+// does not match.
 at::Tensor unpack_rows(const at::Tensor& packed, int bits, std::int64_t columns);
+
+// The same by operators of LibTorch; unpack_rows() has a loop of its own on a CPU, and a kernel on a GPU that compiles
+// it.
+at::Tensor unpack_with_operators(const at::Tensor& packed, int bits, std::int64_t columns);
 
 // The same of the older layout, with 32 / bits whole codes in a word.
 std::int64_t whole_columns(std::int64_t columns, int bits);

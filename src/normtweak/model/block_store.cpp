@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "normtweak/model/packed_codes.h"
+
 namespace normtweak::model {
 
 BlockStore::BlockStore(int count, Residence residence, std::function<Block(int)> load,
@@ -18,7 +20,7 @@ BlockStore::Place BlockStore::placed(std::shared_ptr<const Block> block, Residen
 }
 
 std::shared_ptr<const Block> BlockStore::get(int index) const {
-  const auto block = stored(index);
+  const auto block = kept(index);
   if (blocks_[static_cast<std::size_t>(index)].on_device) return block;
   return streamer_->get(index, size(), [this](int i) {
     const auto& place = blocks_[static_cast<std::size_t>(i)];
@@ -27,6 +29,13 @@ std::shared_ptr<const Block> BlockStore::get(int index) const {
 }
 
 std::shared_ptr<const Block> BlockStore::stored(int index) const {
+  const auto block = kept(index);
+  return has_packed_codes(*block) ? std::make_shared<const Block>(with_unpacked_codes(*block)) : block;
+}
+
+Block BlockStore::outlined(int index) const { return without_code_values(*kept(index)); }
+
+std::shared_ptr<const Block> BlockStore::kept(int index) const {
   auto& place = blocks_.at(static_cast<std::size_t>(index));
   if (place.block) return place.block;
   auto loaded = std::make_shared<const Block>(load_(index));

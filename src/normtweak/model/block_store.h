@@ -30,8 +30,15 @@ class BlockStore {
   // weights keeps them on the device as well.
   std::shared_ptr<const Block> get(int index) const;
 
-  // The block wherever it resides, for inspection without computing.
+  // The block wherever it resides, for inspection without computing. Codes that are packed in host memory are unpacked
+  // there, each time.
   std::shared_ptr<const Block> stored(int index) const;
+
+  // The same, with codes that have a shape and no values.
+  Block outlined(int index) const;
+
+  // Reads a block that is to be kept, unless that was done.
+  void load(int index) const { kept(index); }
 
   // Replaces a block. It is kept where the store keeps its blocks; with residence `file`, in host memory.
   void put(int index, std::shared_ptr<const Block> block);
@@ -55,6 +62,8 @@ class BlockStore {
     bool on_device = true;
   };
 
+  // As it is kept, with packed codes in host memory.
+  std::shared_ptr<const Block> kept(int index) const;
   Place placed(std::shared_ptr<const Block> block, Residence residence) const;
 
   mutable std::vector<Place> blocks_;

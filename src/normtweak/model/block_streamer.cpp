@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "normtweak/model/packed_codes.h"
+
 namespace normtweak::model {
 namespace {
 
@@ -51,12 +53,14 @@ BlockStreamer::HostBlock BlockStreamer::to_host(const Block& block) const {
     on_device = tensors(*current_.block);
     on_host = tensors(*current_.host);
   }
+  const CodesToPack codes(block);
   return std::make_shared<const Block>(map_tensors(block, [&](const at::Tensor& tensor) {
     const auto known = std::ranges::find_if(on_device, [&](const at::Tensor& t) { return t.is_same(tensor); });
     if (known != on_device.end()) return on_host[static_cast<std::size_t>(known - on_device.begin())];
+    const auto packed = codes.packed(tensor);
     const auto copy =
-        at::empty(tensor.sizes(), tensor.options().device(at::kCPU).pinned_memory(/*pinned_memory=*/!device_.is_cpu()));
-    return copy.copy_(tensor);  // synchronous
+        at::empty(packed.sizes(), packed.options().device(at::kCPU).pinned_memory(/*pinned_memory=*/!device_.is_cpu()));
+    return copy.copy_(packed);  // synchronous
   }));
 }
 
@@ -113,6 +117,10 @@ std::shared_ptr<const Block> BlockStreamer::get(int index, int count, const std:
     }
     current_ = std::exchange(ahead_, {});
     wait_for(current_);
+    if (has_packed_codes(*current_.block)) {
+      const c10::NoGradGuard no_gradients;
+      current_.block = std::make_shared<const Block>(with_unpacked_codes(*current_.block));
+    }
   }
   const int next = next_.after(index, count);
   const auto following = next < 0 ? nullptr : find(next);

@@ -1,4 +1,5 @@
-// Streams blocks from host memory to a GPU, one at a time. While a block computes, the next one is copied.
+// Streams blocks from host memory to a GPU, one at a time. While a block computes, the next one is copied. Their codes
+// are packed in host memory and on the way (packed_codes.h), and unpacked when a block is needed.
 #pragma once
 #include <c10/core/Device.h>
 #include <c10/core/Event.h>
@@ -31,7 +32,7 @@ class NextBlock {
 // All calls must be made with the same current stream on the device.
 class BlockStreamer {
  public:
-  using HostBlock = std::shared_ptr<const Block>;
+  using HostBlock = std::shared_ptr<const Block>;  // with packed codes
 
   // On a CPU, blocks are copied synchronously, for tests.
   explicit BlockStreamer(c10::Device device);
@@ -39,8 +40,8 @@ class BlockStreamer {
   BlockStreamer(const BlockStreamer&) = delete;
   BlockStreamer& operator=(const BlockStreamer&) = delete;
 
-  // A copy in host memory, pinned if the device is a GPU (the pinned-memory allocator rounds sizes up to powers of
-  // two). Tensors shared with the block returned last are not copied; those of its host block are used.
+  // A copy in host memory, with packed codes, pinned if the device is a GPU (the pinned-memory allocator rounds sizes
+  // up to powers of two). Tensors shared with the block returned last are not copied; those of its host block are used.
   HostBlock to_host(const Block& block) const;
 
   // Block `index` of `count` on the device. find(i): block i in host memory, or null if it is not there. Between calls,
@@ -60,8 +61,8 @@ class BlockStreamer {
  private:
   struct Upload {
     HostBlock host;
-    std::shared_ptr<const Block> block;
-    std::optional<c10::Event> copied;  // nullopt on a CPU, where copies are synchronous
+    std::shared_ptr<const Block> block;  // on the device; with packed codes until it is used
+    std::optional<c10::Event> copied;    // nullopt on a CPU, where copies are synchronous
   };
 
   Upload begin(HostBlock host);

@@ -55,8 +55,8 @@ double bits_per_weight(const Decoder& decoder) {
   const auto stored_bits = 8.0 * static_cast<double>(c10::elementSize(decoder.config.stored_type));
   double bits = 0, weights = 0;
   for (int i = 0; i < decoder.blocks.size(); ++i) {
-    const auto block = decoder.blocks.stored(i);
-    for (const auto& part : block->linears) {
+    const auto block = decoder.blocks.outlined(i);
+    for (const auto& part : block.linears) {
       const auto& weight = part.linear.weight;
       const auto shape = weights::shape(weight);
       const auto count = static_cast<double>(shape[0] * shape[1]);

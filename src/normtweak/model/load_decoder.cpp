@@ -78,7 +78,7 @@ Decoder load_decoder(const Checkpoint& checkpoint, const LoadOptions& options) {
       static_cast<int>(source->numbers.layers), options.residence,
       [source, load_part](int index) { return load_block(*source, *load_part, index); },
       streams ? std::make_shared<BlockStreamer>(options.device) : nullptr);
-  for (int i = 0; options.residence != Residence::file && i < decoder.blocks.size(); ++i) decoder.blocks.stored(i);
+  for (int i = 0; options.residence != Residence::file && i < decoder.blocks.size(); ++i) decoder.blocks.load(i);
   return decoder;
 }
 

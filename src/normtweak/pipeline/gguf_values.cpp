@@ -29,11 +29,15 @@ class DecoderValues {
     add(norm.name + ".bias", norm.bias);
   }
 
-  void add(const std::shared_ptr<const model::Block>& block) {
-    for (const auto& [role, norm] : block->norms) add(norm);
-    for (const auto& part : block->linears) {
-      const auto& linear = part.linear;
-      all_[linear.name + ".weight"] = [block, &linear] { return linear.weight; };
+  // A weight is fetched when it is written: in host memory its codes may be packed.
+  void add(const model::BlockStore& blocks, int index) {
+    const auto block = blocks.outlined(index);
+    for (const auto& [role, norm] : block.norms) add(norm);
+    for (std::size_t part = 0; part < block.linears.size(); ++part) {
+      const auto& linear = block.linears[part].linear;
+      all_[linear.name + ".weight"] = [blocks, index, part] {
+        return blocks.stored(index)->linears[part].linear.weight;
+      };
       add(linear.name + ".bias", linear.bias);
     }
   }
@@ -72,7 +76,7 @@ at::Tensor as_read(const at::Tensor& values, const formats::GgmlType& type, cons
 GgufValues::Makers values_of(const model::Decoder& decoder) {
   DecoderValues values;
   if (decoder.final_norm.kind != model::NormKind::none) values.add(decoder.final_norm);
-  for (int i = 0; i < decoder.blocks.size(); ++i) values.add(decoder.blocks.stored(i));
+  for (int i = 0; i < decoder.blocks.size(); ++i) values.add(decoder.blocks, i);
   return values.take();
 }
 

@@ -71,7 +71,7 @@ std::int64_t blocks_bytes(const Sizes& sizes, const QuantizedSize& weight, Resid
                                         : scaled(kStreamedBlocks * sizes.block, weight.largest);
 }
 std::int64_t blocks_bytes(const Sizes& sizes, double weight, Residence residence) {
-  return blocks_bytes(sizes, QuantizedSize{weight, weight}, residence);
+  return blocks_bytes(sizes, QuantizedSize{weight, weight, weight}, residence);
 }
 
 // Reserves `bytes` of host memory for blocks that do not stay on the device, or leaves the blocks in their file.
@@ -143,7 +143,7 @@ model::LoadOptions place_models(const std::vector<const model::Checkpoint*>& mod
   if (left_by(models, compute, available.device, Residence::device) < wanted) {
     std::int64_t blocks = 0;
     for (const auto* checkpoint : models) {
-      blocks += blocks_bytes(sizes_of(*checkpoint), size_in_memory(*checkpoint, compute.type), Residence::device);
+      blocks += scaled(sizes_of(*checkpoint).all, size_in_memory(*checkpoint, compute.type).on_host);
     }
     auto host = available.host;
     options.residence = off_device(compute, blocks, host);
@@ -247,7 +247,7 @@ RunMemory plan_run(const model::Checkpoint& floats, const Compute& compute, cons
   if (short_passes && ((gpu && !small) || left() < wanted)) plan.exact = Residence::file;
   if (left() < wanted) plan.passes = Residence::file;
   if (gpu && left() < wanted) {
-    const auto bytes = blocks_bytes(sizes, needs.quantized, Residence::device);
+    const auto bytes = scaled(sizes.all, needs.quantized.on_host);
     if (bytes <= host) {
       plan.quantized = Residence::host;
       host -= bytes;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "normtweak/model/packed_codes.h"
 #include "normtweak/quantize/block_search.h"
 #include "normtweak/weights/float8.h"
 
@@ -28,18 +29,24 @@ std::int64_t bytes_of(const weights::Weight& weight) {
 // Sums up linears, block by block.
 class Sizes {
  public:
-  void add(int block, const model::LinearShape& shape, std::int64_t bytes) {
+  void add(int block, const weights::Weight& weight, std::int64_t weights) {
+    add(block, bytes_of(weight), weights);
+    saved_ += model::bytes_saved_by_packing(weight);
+  }
+
+  void add(int block, std::int64_t bytes, std::int64_t weights) {
     if (block != block_) {
       finish_block();
       block_ = block;
     }
     block_bytes_ += bytes;
-    block_weights_ += shape.out * shape.in;
+    block_weights_ += weights;
   }
 
   QuantizedSize take() {
     finish_block();
-    return {static_cast<double>(bytes_) / static_cast<double>(std::max<std::int64_t>(1, weights_)), largest_};
+    const auto weights = static_cast<double>(std::max<std::int64_t>(1, weights_));
+    return {static_cast<double>(bytes_) / weights, largest_, static_cast<double>(bytes_ - saved_) / weights};
   }
 
  private:
@@ -53,7 +60,7 @@ class Sizes {
   }
 
   int block_ = 0;
-  std::int64_t bytes_ = 0, weights_ = 0, block_bytes_ = 0, block_weights_ = 0;
+  std::int64_t bytes_ = 0, weights_ = 0, block_bytes_ = 0, block_weights_ = 0, saved_ = 0;
   double largest_ = 0;
 };
 
@@ -190,7 +197,8 @@ QuantizedSize size_in_memory(const std::vector<PlannedLinear>& linears) {
   constexpr std::int64_t kFloat = 4;
   Sizes sizes;
   for (const auto& [shape, block, plan] : linears) {
-    sizes.add(block, shape, plan ? bytes_of(outline(shape, *plan)) : shape.out * shape.in * kFloat);
+    const auto weights = shape.out * shape.in;
+    plan ? sizes.add(block, outline(shape, *plan), weights) : sizes.add(block, weights * kFloat, weights);
   }
   return sizes.take();
 }
@@ -201,7 +209,8 @@ QuantizedSize size_in_memory(const model::Checkpoint& checkpoint, at::ScalarType
   for (int block = 0; block < checkpoint.numbers.layers; ++block) {
     for (const auto& shape : linear_shapes(checkpoint, block)) {
       const auto coded = coded_outline(checkpoint, shape);
-      sizes.add(block, shape, coded ? bytes_of(*coded) : shape.out * shape.in * element);
+      const auto weights = shape.out * shape.in;
+      coded ? sizes.add(block, *coded, weights) : sizes.add(block, weights * element, weights);
     }
   }
   return sizes.take();

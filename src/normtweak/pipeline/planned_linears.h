@@ -63,6 +63,7 @@ LearnedCodes learned_codes(const std::vector<PlannedLinear>& linears, const twea
 // Bytes per weight in memory, of all blocks and of the largest one.
 struct QuantizedSize {
   double mean = 1.25, largest = 1.25;  // a byte for the code, and its share of scale and zero
+  double on_host = 1.25;  // the mean in host memory, from where blocks are streamed: codes are packed there
 
   bool operator==(const QuantizedSize&) const = default;
 };

@@ -18,6 +18,29 @@ namespace {
 
 using formats::TensorToWrite;
 
+using WeightMaker = std::function<weights::Weight()>;
+
+// The weights of a decoder's blocks, one at a time, in about the order of the blocks: codes that are packed in host
+// memory are unpacked for one block after the other.
+class BlockWeights {
+ public:
+  explicit BlockWeights(const model::BlockStore& blocks) : blocks_(blocks) {}
+
+  const weights::Weight& get(int block, std::size_t part) {
+    if (block_ != block) {
+      last_ = {};  // freed before the next one takes memory
+      last_ = blocks_.stored(block);
+      block_ = block;
+    }
+    return last_->linears[part].linear.weight;
+  }
+
+ private:
+  model::BlockStore blocks_;
+  int block_ = -1;
+  std::shared_ptr<const model::Block> last_;
+};
+
 // Collects the tensors of the new file, in the order of the old one.
 class Contents {
  public:
@@ -26,7 +49,8 @@ class Contents {
         format_(format),
         stored_(decoder.config.stored_type),
         types_(original, stored_),
-        family_names_(model::family_names(original)) {
+        family_names_(model::family_names(original)),
+        weights_(std::make_shared<BlockWeights>(decoder.blocks)) {
     list_linear(decoder.head, std::string(original.family->head.name));  // a tied head has the embedding's name
     for_each_block(decoder, [&](const model::Block& block) {
       for (const auto& part : block.linears) list_linear(part.linear, part.linear.name);
@@ -89,7 +113,7 @@ class Contents {
   }
 
   static void for_each_block(const model::Decoder& decoder, const auto& visit) {
-    for (int i = 0; i < decoder.blocks.size(); ++i) visit(*decoder.blocks.stored(i));
+    for (int i = 0; i < decoder.blocks.size(); ++i) visit(decoder.blocks.outlined(i));
   }
 
   void list_linear(const model::Linear& linear, const std::string& name) {
@@ -102,17 +126,20 @@ class Contents {
 
   // This program never changes a head, but some others quantize it as well.
   void add_head(const model::Linear& head) {
-    if (weights::is_quantized(head.weight)) add_weight(head, model::Layout::out_in);
+    if (!weights::is_quantized(head.weight)) return;
+    add_weight(head, model::Layout::out_in, [weight = head.weight] { return weight; });
   }
 
   void add_block(const model::Block& block) {
     for (const auto& [role, norm] : block.norms) add_norm(norm);
-    for (const auto& part : block.linears) {
-      if (part.linear.bias.defined()) add_floats(part.linear.name + ".bias", part.linear.bias);
-      if (weights::is_quantized(part.linear.weight)) {
-        add_weight(part.linear, original_.family->linear_layout);
-      } else if (part.linear.changed) {
-        add_changed_floats(part.linear);
+    for (std::size_t part = 0; part < block.linears.size(); ++part) {
+      const auto& linear = block.linears[part].linear;
+      if (linear.bias.defined()) add_floats(linear.name + ".bias", linear.bias);
+      if (weights::is_quantized(linear.weight)) {
+        add_weight(linear, original_.family->linear_layout,
+                   [all = weights_, index = block.index, part] { return all->get(index, part); });
+      } else if (linear.changed) {
+        add_changed_floats(linear);
       }
     }
   }
@@ -123,21 +150,34 @@ class Contents {
     add_floats(linear.name + ".weight", transposed ? values.t() : values);
   }
 
-  void add_weight(const model::Linear& linear, model::Layout layout) {
-    changed_[stored_name(original_, linear.name + ".weight")] =
-        format_.codes != nullptr
-            ? format_.codes->encode(quantization_, {linear.name, linear.weight, linear.input_quantizer})
-            : dequantized(linear, layout);
+  // outline: the linear, whose codes may have no values; weight: the whole.
+  void add_weight(const model::Linear& outline, model::Layout layout, const WeightMaker& weight) {
+    changed_[stored_name(original_, outline.name + ".weight")] =
+        format_.codes != nullptr ? encoded(outline, weight) : dequantized(outline, layout, weight);
   }
 
-  std::vector<TensorToWrite> dequantized(const model::Linear& linear, model::Layout layout) const {
+  // Each part is packed when it is written.
+  std::vector<TensorToWrite> encoded(const model::Linear& outline, const WeightMaker& weight) const {
+    const formats::QuantizedModule module = {outline.name, outline.weight, outline.input_quantizer};
+    auto parts = format_.codes->encode(quantization_, module);
+    for (std::size_t part = 0; part < parts.size(); ++part) {
+      parts[part].load = [this, module, weight, part] {
+        return format_.codes->encode(quantization_, {module.name, weight(), module.input_quantizer})[part].load();
+      };
+    }
+    return parts;
+  }
+
+  std::vector<TensorToWrite> dequantized(const model::Linear& linear, model::Layout layout,
+                                         const WeightMaker& weight) const {
     const bool transposed = layout == model::Layout::in_out;
     auto shape = weights::shape(linear.weight).vec();
     if (transposed) std::swap(shape[0], shape[1]);
-    const auto load = [weight = std::make_shared<const weights::Weight>(linear.weight), transposed, type = stored_,
+    const auto load = [weight, transposed, type = stored_,
                        what = fmt::format("{}: tensor {}.weight", original_.path, linear.name)] {
-      const auto values = model::values(*weight, type);
-      if (!all_finite(values)) as_stored(model::values(*weight, at::kFloat), type, what);
+      const auto whole = weight();
+      const auto values = model::values(whole, type);
+      if (!all_finite(values)) as_stored(model::values(whole, at::kFloat), type, what);
       return transposed ? values.t().contiguous() : values;
     };
     return {{linear.name + ".weight", stored_, shape, load}};
@@ -147,7 +187,8 @@ class Contents {
   const SaveFormat& format_;
   at::ScalarType stored_;
   TypesInResult types_;
-  std::map<std::string, std::string> family_names_;            // by the name in the original
+  std::map<std::string, std::string> family_names_;  // by the name in the original
+  std::shared_ptr<BlockWeights> weights_;
   std::map<std::string, std::vector<TensorToWrite>> changed_;  // by the name of the original's tensor
   std::vector<formats::QuantizedModule> quantized_;
   std::vector<std::string> float_linears_;

@@ -13,10 +13,10 @@ namespace {
 
 // Kind, bits and group size of the first quantized linear; the mean over all is in bits_per_weight.
 void describe_weights(const model::Decoder& decoder, RunResult& result) {
-  const auto block = decoder.blocks.stored(0);
+  const auto block = decoder.blocks.outlined(0);
   result.method = "float";
   result.bits = 8 * static_cast<int>(c10::elementSize(decoder.config.stored_type));
-  for (const auto& [role, expert, linear] : block->linears) {
+  for (const auto& [role, expert, linear] : block.linears) {
     if (!weights::is_quantized(linear.weight)) continue;
     const auto kind = weights::describe(linear.weight);
     result.method = kind.name;

@@ -30,7 +30,7 @@ calibrate::TokenBatch write_rows(const FloatModel& floats, const WritingMemory& 
     writer.workspace = memory.workspace;
     if (memory.brings_blocks && calibrate::runs_model(options)) {
       writer.blocks = floats.passes.blocks.brought_to_device();
-      for (int i = 0; i < writer.blocks.size(); ++i) writer.blocks.stored(i);  // now, so that linears can be joined
+      for (int i = 0; i < writer.blocks.size(); ++i) writer.blocks.load(i);  // now, so that linears can be joined
     }
     rows = calibrate::make_text(floats.checkpoint, writer, options, progress, processes);
   }

@@ -40,7 +40,7 @@ void HessianAccumulator::add(const at::Tensor& x, const std::optional<at::Tensor
       const auto weighed = weights->scalar_type() == at::kBool ? chunk : chunk.to(at::kFloat) * root;
       chunk = at::where(root > 0, weighed, 0.0);  // a product alone would not do: NaN * 0 is NaN
     }
-    add_moment(sum_, chunk, chunk);
+    add_symmetric_moment(sum_, chunk);
   }
   if (weights) {
     total_weight_.add_(weights->to(sum_.device()).sum(at::kDouble));
@@ -52,7 +52,9 @@ void HessianAccumulator::add(const at::Tensor& x, const std::optional<at::Tensor
 at::Tensor HessianAccumulator::mean() const {
   const auto total = total_weight();
   if (total == 0) fail("no calibration token that counts reached this linear; use more calibration text");
-  return sum_ / total;
+  auto mean = sum_ / total;
+  mirror_upper(mean);
+  return mean;
 }
 
 double HessianAccumulator::total_weight() const { return total_weight_.item<double>(); }

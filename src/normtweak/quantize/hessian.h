@@ -30,7 +30,7 @@ class HessianAccumulator {
   at::TensorOptions options() const { return sum_.options(); }
 
  private:
-  at::Tensor sum_;           // f32 [in, in]
+  at::Tensor sum_;           // f32 [in, in]; what stands below the diagonal may be missing (moments.h)
   at::Tensor total_weight_;  // f64 []; on the device, so that add() does not synchronise
 };
 

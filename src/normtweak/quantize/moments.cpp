@@ -25,6 +25,21 @@ void add_product(const at::Tensor& sum, const at::Tensor& left, const at::Tensor
   }
 }
 
+bool on_tensor_cores(const at::Tensor& sum, const at::Tensor& right) {
+  return sum.is_cuda() && right.scalar_type() == at::kBFloat16;
+}
+
+// Calls work(first row of the strip, its rows) for strips that cover a symmetric sum. A strip begins at the diagonal:
+// the narrower it is, the less is computed twice, and the worse a product fills the device.
+template <class Work>
+void in_strips(const at::Tensor& sum, const Work& work) {
+  constexpr std::int64_t kMostStrips = 8, kAlignment = 64;
+  const auto size = sum.size(0), narrowest = static_cast<std::int64_t>(sum.is_cuda() ? 2048 : 256);
+  const auto strips = std::clamp<std::int64_t>(size / narrowest, 1, kMostStrips);
+  const auto height = (size + strips * kAlignment - 1) / (strips * kAlignment) * kAlignment;
+  for (std::int64_t begin = 0; begin < size; begin += height) work(begin, std::min(height, size - begin));
+}
+
 }  // namespace
 
 std::vector<at::Tensor> bf16_parts(const at::Tensor& values) {
@@ -39,9 +54,25 @@ void add_moment_of_parts(const at::Tensor& sum, const at::Tensor& left, const at
 }
 
 void add_moment(const at::Tensor& sum, const at::Tensor& left, const at::Tensor& right) {
-  if (sum.is_cuda() && right.scalar_type() == at::kBFloat16) return add_moment_of_parts(sum, left, right);
+  if (on_tensor_cores(sum, right)) return add_moment_of_parts(sum, left, right);
   const auto wide = right.to(at::kFloat);
   add_matmul_transposed(sum, (left.is_same(right) ? wide : left.to(at::kFloat)).t(), wide.t());
+}
+
+void add_symmetric_moment(const at::Tensor& sum, const at::Tensor& values) {
+  const auto columns = on_tensor_cores(sum, values) ? values : values.to(at::kFloat);
+  in_strips(sum, [&](std::int64_t begin, std::int64_t count) {
+    const auto from_diagonal = columns.narrow(1, begin, sum.size(1) - begin);
+    add_moment(sum.narrow(0, begin, count).narrow(1, begin, sum.size(1) - begin), columns.narrow(1, begin, count),
+               from_diagonal);
+  });
+}
+
+void mirror_upper(const at::Tensor& sum) {
+  in_strips(sum, [&](std::int64_t begin, std::int64_t count) {
+    const auto end = begin + count, left = sum.size(0) - end;
+    sum.narrow(0, end, left).narrow(1, begin, count).copy_(sum.narrow(0, begin, count).narrow(1, end, left).t());
+  });
 }
 
 }  // namespace normtweak::quantize

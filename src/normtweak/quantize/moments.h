@@ -16,8 +16,13 @@ constexpr std::int64_t kTokensAtOnce = 8192;
 // TF32 and bf16 products of F32 must be off (product_precision.h).
 void add_moment(const at::Tensor& sum, const at::Tensor& left, const at::Tensor& right);
 
-// The same by products of bf16 pairs on any device; where there are none with an F32 result, they are computed in F32
-// from bf16 values. right: bf16.
+// sum += valuesᵀ values, of a symmetric sum: blocks below its diagonal are left out, which saves up to half of the
+// products. mirror_upper() fills them in, once all is added. values: as `right` of add_moment().
+void add_symmetric_moment(const at::Tensor& sum, const at::Tensor& values);
+void mirror_upper(const at::Tensor& sum);
+
+// The same as add_moment() by products of bf16 pairs on any device; where there are none with an F32 result, they are
+// computed in F32 from bf16 values. right: bf16.
 void add_moment_of_parts(const at::Tensor& sum, const at::Tensor& left, const at::Tensor& right);
 
 // bf16 tensors whose sum is `values` up to 2⁻¹⁷ of each value; bf16 values are their own only part.

@@ -169,6 +169,15 @@ Weight map_tensors(const Weight& weight, const std::function<at::Tensor(const at
   return changed;
 }
 
+Weight map_codes(const Weight& weight, const std::function<at::Tensor(const at::Tensor& codes, int bits)>& change) {
+  Weight changed = weight;
+  const auto of_plain = [&](auto& w) { w.codes = change(w.codes, w.bits); };
+  std::visit(Match{[](FloatWeight&) {}, [](BlockWeight&) {}, [](ScaledWeight&) {},
+                   [&](AffineWeight& w) { of_plain(w); }, [&](CodebookWeight& w) { of_plain(w); }},
+             changed);
+  return changed;
+}
+
 Weight to_device(const Weight& weight, c10::Device device) {
   return map_tensors(weight, [&](const at::Tensor& tensor) { return tensor.to(device); });
 }

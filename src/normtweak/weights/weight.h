@@ -65,6 +65,10 @@ std::vector<at::Tensor> tensors(const Weight& weight);
 // The same weight with `change` applied to each of its tensors.
 Weight map_tensors(const Weight& weight, const std::function<at::Tensor(const at::Tensor&)>& change);
 
+// The same weight with `change` applied to its codes, if they are plain numbers of `bits` bits (affine codes, and those
+// into a codebook); others are left as they are.
+Weight map_codes(const Weight& weight, const std::function<at::Tensor(const at::Tensor& codes, int bits)>& change);
+
 // The same weight with all its tensors on `device`.
 Weight to_device(const Weight& weight, c10::Device device);
 
