@@ -37,17 +37,19 @@ Inputs drifted_inputs(c10::Device device) {
 struct Case {
   const char* name;
   bool residual, act_order;
+  bool in_outputs = false;  // W D + R summed as a whole
 };
 
 // With the whole share and hardly any damping, it is the least-squares solution that LAPACK finds in F64.
 TEST(Drift, IsTheLeastSquaresSolution) {
   for (const auto& device : test::devices()) {
-    for (const auto& row : {Case{"inputs", false, false}, Case{"ordered", false, true}, Case{"residual", true, true}}) {
+    for (const auto& row : {Case{"inputs", false, false}, Case{"ordered", false, true}, Case{"residual", true, true},
+                            Case{"in the outputs", true, true, true}}) {
       SCOPED_TRACE(std::string(row.name) + " on " + device.str());
       const auto inputs = drifted_inputs(device);
       const auto weight = at::randn({kOut, kIn}).to(device);
       HessianAccumulator hessian(kIn, device);
-      DriftAccumulator drift(kIn, row.residual ? kOut : 0, device);
+      DriftAccumulator drift(kIn, row.residual ? kOut : 0, device, row.in_outputs ? weight : at::Tensor());
       hessian.add(inputs.x);
       drift.add(inputs.exact, inputs.x, inputs.exact_residual, inputs.residual);
       const auto factor = factor_hessian(hessian.mean(), {.damping = 1e-7, .act_order = row.act_order});
@@ -62,6 +64,37 @@ TEST(Drift, IsTheLeastSquaresSolution) {
       EXPECT_LT((wide(found) - expected).norm().item<double>() / expected.norm().item<double>(), tolerance);
       const auto half = correct_drift(weight, factor, drift.mean(hessian.mean(), hessian.total_weight()), 0.5);
       EXPECT_LT((half - (weight + found) / 2).abs().max().item<double>(), 1e-5);
+    }
+  }
+}
+
+// W D + R of bf16 inputs, weights and a residual stream in F32, for tokens of different weights, some of which count
+// nothing and hold anything. The same from the sums of the inputs and from those of the outputs, against F64.
+TEST(Drift, InTheOutputsIsThatOfTheInputs) {
+  for (const auto& device : test::devices()) {
+    SCOPED_TRACE(device.str());
+    auto inputs = drifted_inputs(at::kCPU);
+    for (auto* tensor : {&inputs.exact, &inputs.x}) *tensor = tensor->to(at::kBFloat16);
+    const auto weight = at::randn({kOut, kIn}).to(at::kBFloat16), tokens = at::randn({kTokens}).square();
+    const auto wide = [](const at::Tensor& tensor) { return tensor.cpu().to(at::kDouble); };
+    const auto drifted = wide(inputs.exact - inputs.x.to(at::kFloat)).matmul(wide(weight).t()) +
+                         wide(inputs.exact_residual) - wide(inputs.residual);
+    const auto some = tokens.narrow(0, 0, 20).zero_();
+    const auto expected = (drifted * wide(tokens).unsqueeze(1)).t().matmul(wide(inputs.x)) / wide(tokens).sum();
+    for (auto* tensor : {&inputs.exact, &inputs.x, &inputs.exact_residual, &inputs.residual}) {
+      tensor->narrow(0, 0, some.size(0)).fill_(std::numeric_limits<float>::quiet_NaN());
+    }
+    HessianAccumulator hessian(kIn, device);
+    hessian.add(inputs.x.to(device), tokens.to(device));
+    for (const auto& of_linear : {at::Tensor(), weight.to(device)}) {
+      DriftAccumulator drift(kIn, kOut, device, of_linear);
+      drift.add(inputs.exact.to(device), inputs.x.to(device), inputs.exact_residual.to(device),
+                inputs.residual.to(device), tokens.to(device));
+      const auto mean = drift.mean(hessian.mean(), hessian.total_weight());
+      EXPECT_EQ(mean.change.defined(), of_linear.defined());
+      const auto found = mean.change.defined() ? wide(mean.change)
+                                               : wide(weight).matmul(wide(mean.inputs)) + wide(mean.residual);
+      EXPECT_LT((found - expected).norm().item<double>() / expected.norm().item<double>(), 2e-5);
     }
   }
 }

@@ -36,6 +36,9 @@ TEST(Moments, PartsHoldAllButTheLastBitsOfAValue) {
   const auto missing = ((sum - in_f64(values)) / in_f64(values)).abs().max().item<double>();
   EXPECT_LE(missing, std::ldexp(1.0, -17));
   EXPECT_GT(missing, std::ldexp(1.0, -23));  // a third part would be needed for all of it
+  auto third = in_f64(values);
+  for (const auto& part : bf16_parts(values, 3)) third -= in_f64(part);
+  EXPECT_LE((third / in_f64(values)).abs().max().item<double>(), std::ldexp(1.0, -24));
   const auto short_values = values.to(at::kBFloat16);
   EXPECT_EQ(bf16_parts(short_values).size(), 1U);
   EXPECT_TRUE(bf16_parts(short_values).front().equal(short_values));
@@ -60,6 +63,19 @@ TEST(Moments, OfPartsAreAsExactAsF32Products) {
     const auto rounded = at::zeros({48, 48}, at::TensorOptions(device));
     add_moment_of_parts(rounded, change.to(device, at::kBFloat16), x.to(device));
     EXPECT_GT(relative_error(rounded, change, x), 1e-5);
+  }
+}
+
+TEST(Moments, ProductsAreAsExact) {
+  for (const auto& device : test::devices()) {
+    for (const auto type : {at::kFloat, at::kBFloat16}) {
+      SCOPED_TRACE(std::string(c10::toString(type)) + " on " + device.str());
+      const FullPrecisionProducts full_precision;
+      const auto left = at::randn({30, 3000}).to(type), right = at::randn({3000, 20});
+      const auto sum = at::zeros({30, 20}, at::TensorOptions(device));
+      add_product(sum, left.to(device), right.to(device));
+      EXPECT_LT(relative_error(sum, left.t(), right), kTolerance);
+    }
   }
 }
 

@@ -51,6 +51,18 @@ struct HalfSums {
   quantize::DriftAccumulator drift;
 };
 
+// The weight of the only linear at a place, if it has fewer outputs than inputs: then its drift is summed in the outputs.
+at::Tensor narrowing_weight(const model::Block& block, const model::Place& place) {
+  const model::Linear* only = nullptr;
+  for (const auto& part : block.linears) {
+    if (part.place() != place) continue;
+    if (only != nullptr) return {};
+    only = &part.linear;
+  }
+  const auto& values = std::get<weights::FloatWeight>(only->weight).values;
+  return values.size(0) < values.size(1) ? values : at::Tensor();
+}
+
 // Where passes through the two streams have got to.
 struct Reached {
   ReachedPlaces quantized, exact;
@@ -147,7 +159,7 @@ void check_finite(const Observed& observed, int block, at::ScalarType type) {
   std::vector<at::Tensor> all = {observed.hessian.mean()};
   for (std::size_t half = 0; observed.halves && half < 2; ++half) {
     const auto& drift = observed.halves->at(half).drift;
-    all.insert(all.end(), {drift.inputs, drift.residual});
+    all.insert(all.end(), {drift.inputs, drift.residual, drift.change});
   }
   for (const auto& seen : all) {
     if (!seen.defined() || all_finite(seen)) continue;
@@ -181,7 +193,8 @@ std::map<model::Place, Observed> observe(model::PlaceKind kind, const Columns& c
     for (const auto& [place, in] : columns) {
       const bool drifts = with_drift && place.expert < 0;
       const auto residual = drifts && adds_to_stream(place, context.config->topology) ? hidden.size(-1) : 0;
-      half.emplace(place, HalfSums{{in, hidden.device()}, {drifts ? in : 0, residual, hidden.device()}});
+      const auto weight = residual > 0 ? narrowing_weight(passes, place) : at::Tensor();
+      half.emplace(place, HalfSums{{in, hidden.device()}, {drifts ? in : 0, residual, hidden.device(), weight}});
     }
   }
   reached.exact_finishes =

@@ -3,10 +3,12 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/argsort.h>
+#include <ATen/ops/mul.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "normtweak/base/device/matrix_product.h"
 #include "normtweak/quantize/moments.h"
@@ -18,6 +20,7 @@ namespace {
 
 // W D + R, which H⁻¹ turns into the correction of the weight.
 at::Tensor wanted_change(const at::Tensor& weight, const Drift& drift) {
+  if (drift.change.defined()) return drift.change;
   const RoundingProducts precision;
   auto change = matmul_transposed(weight, drift.inputs.t());
   if (drift.residual.defined()) change += drift.residual;
@@ -61,8 +64,13 @@ at::Tensor share_of(const Wanted& wanted, const std::array<DriftHalf, 2>& halves
 
 }  // namespace
 
-DriftAccumulator::DriftAccumulator(std::int64_t in, std::int64_t hidden, c10::Device device) {
+DriftAccumulator::DriftAccumulator(std::int64_t in, std::int64_t hidden, c10::Device device, at::Tensor weight)
+    : weight_(std::move(weight)) {
   const auto options = at::TensorOptions(at::kFloat).device(device);
+  if (weight_.defined()) {
+    output_sum_ = at::zeros({hidden, in}, options);
+    return;
+  }
   exact_sum_ = at::zeros({in, in}, options);
   if (hidden > 0) residual_sum_ = at::zeros({hidden, in}, options);
 }
@@ -71,7 +79,7 @@ void DriftAccumulator::add(const at::Tensor& exact, const at::Tensor& x, const a
                            const at::Tensor& residual, const std::optional<at::Tensor>& weights) {
   const c10::NoGradGuard no_gradients;
   const FullPrecisionProducts full_precision;
-  const auto device = exact_sum_.device();
+  const auto device = (weight_.defined() ? output_sum_ : exact_sum_).device();
   const auto tokens = x.numel() / x.size(-1);
   for (std::int64_t first = 0; first < tokens; first += kTokensAtOnce) {
     const auto count = std::min(kTokensAtOnce, tokens - first);
@@ -88,19 +96,33 @@ void DriftAccumulator::add(const at::Tensor& exact, const at::Tensor& x, const a
       return all_count_alike ? counted(values) : counted(values) * weight;
     };
     const auto chunk = counted(rows(x));
+    const auto residual_change = [&] { return rows(exact_residual).to(at::kFloat) - rows(residual).to(at::kFloat); };
+    if (weight_.defined()) {
+      const auto outputs = residual_change();
+      add_moment(outputs, rows(exact).to(weight_.scalar_type()).t(), weight_.t());  // + W y
+      add_moment(output_sum_, weighed(outputs), chunk);
+      continue;
+    }
     add_moment(exact_sum_, weighed(rows(exact)), chunk);
-    if (!residual_sum_.defined()) continue;
-    add_moment(residual_sum_, weighed(rows(exact_residual).to(at::kFloat) - rows(residual).to(at::kFloat)), chunk);
+    if (residual_sum_.defined()) add_moment(residual_sum_, weighed(residual_change()), chunk);
   }
 }
 
 void DriftAccumulator::sum_over(const Processes& processes) {
+  if (weight_.defined()) return processes.all_reduce_sum({output_sum_});
   processes.all_reduce_sum({exact_sum_});
   if (residual_sum_.defined()) processes.all_reduce_sum({residual_sum_});
 }
 
 Drift DriftAccumulator::mean(const at::Tensor& hessian, double total_weight) const {
-  return {exact_sum_ / total_weight - hessian, residual_sum_.defined() ? residual_sum_ / total_weight : at::Tensor()};
+  if (weight_.defined()) {
+    const FullPrecisionProducts full_precision;
+    const auto change = at::mul(output_sum_, -1 / total_weight);
+    add_product(change, weight_, hessian);
+    return {.inputs = {}, .residual = {}, .change = change.neg_()};
+  }
+  return {exact_sum_ / total_weight - hessian, residual_sum_.defined() ? residual_sum_ / total_weight : at::Tensor(),
+          at::Tensor()};
 }
 
 at::Tensor correct_drift(const at::Tensor& weight, const HessianFactor& factor, const Drift& drift, double share) {

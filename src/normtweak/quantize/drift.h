@@ -23,12 +23,16 @@ namespace normtweak::quantize {
 struct Drift {
   at::Tensor inputs;    // f32 [in, in]: D
   at::Tensor residual;  // f32 [hidden, in]: R; undefined if the output is not added to a residual stream
+  at::Tensor change;    // f32 [out, in]: W D + R as a whole, in place of both; undefined if they are there
 };
 
 class DriftAccumulator {
  public:
   // hidden: width of the residual stream that the outputs are added to; 0: none.
-  DriftAccumulator(std::int64_t in, std::int64_t hidden, c10::Device device);
+  // weight: [out, in] in the compute dtype, of the only linear that reads these inputs, which adds its outputs to the
+  // stream; undefined: D and R are kept apart. With it W D + R is summed as mean ((r + W y) - s) xᵀ - W H, which takes
+  // fewer products where out < in. That W is rounded to the compute dtype changes W D by as small a share.
+  DriftAccumulator(std::int64_t in, std::int64_t hidden, c10::Device device, at::Tensor weight = {});
 
   // exact, x: [..., in]: y and x. exact_residual, residual: [..., hidden]: r and s, or undefined.
   // weights: as for HessianAccumulator::add().
@@ -42,8 +46,10 @@ class DriftAccumulator {
   Drift mean(const at::Tensor& hessian, double total_weight) const;
 
  private:
-  at::Tensor exact_sum_;  // f32 [in, in]: Σ y xᵀ, of which Σ x xᵀ is left to subtract: one product instead of two
+  at::Tensor weight_;        // undefined: the first two sums are kept, otherwise the last
+  at::Tensor exact_sum_;     // f32 [in, in]: Σ y xᵀ, of which Σ x xᵀ is left to subtract: one product instead of two
   at::Tensor residual_sum_;  // f32 [hidden, in]: Σ (r - s) xᵀ
+  at::Tensor output_sum_;    // f32 [out, in]: Σ (r + W y - s) xᵀ
 };
 
 // W + share * (W D + R) H⁻¹, f32 [out, in], with the damped Hessian of the factor. Dead columns stay unchanged.

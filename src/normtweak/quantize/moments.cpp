@@ -16,7 +16,7 @@ namespace {
 constexpr std::int64_t kTokensOnTensorCores = 1024;
 
 // Products of bf16 pairs are exact in F32.
-void add_product(const at::Tensor& sum, const at::Tensor& left, const at::Tensor& right) {
+void add_on_tensor_cores(const at::Tensor& sum, const at::Tensor& left, const at::Tensor& right) {
   if (!sum.is_cuda()) return add_matmul_transposed(sum, left.to(at::kFloat).t(), right.to(at::kFloat).t());
   for (std::int64_t first = 0; first < left.size(0); first += kTokensOnTensorCores) {
     const auto count = std::min(kTokensOnTensorCores, left.size(0) - first);
@@ -42,21 +42,30 @@ void in_strips(const at::Tensor& sum, const Work& work) {
 
 }  // namespace
 
-std::vector<at::Tensor> bf16_parts(const at::Tensor& values) {
-  auto first = values.to(at::kBFloat16);
-  if (values.scalar_type() == at::kBFloat16) return {first};
-  auto second = (values - first).to(at::kBFloat16);
-  return {std::move(first), std::move(second)};
+std::vector<at::Tensor> bf16_parts(const at::Tensor& values, int parts) {
+  if (values.scalar_type() == at::kBFloat16) return {values};
+  std::vector<at::Tensor> all;
+  auto rest = values;
+  for (int part = 0; part < parts; ++part) {
+    all.push_back(rest.to(at::kBFloat16));
+    if (part + 1 < parts) rest = rest - all.back();
+  }
+  return all;
 }
 
 void add_moment_of_parts(const at::Tensor& sum, const at::Tensor& left, const at::Tensor& right) {
-  for (const auto& part : bf16_parts(left)) add_product(sum, part, right);
+  for (const auto& part : bf16_parts(left)) add_on_tensor_cores(sum, part, right);
 }
 
 void add_moment(const at::Tensor& sum, const at::Tensor& left, const at::Tensor& right) {
   if (on_tensor_cores(sum, right)) return add_moment_of_parts(sum, left, right);
   const auto wide = right.to(at::kFloat);
   add_matmul_transposed(sum, (left.is_same(right) ? wide : left.to(at::kFloat)).t(), wide.t());
+}
+
+void add_product(const at::Tensor& sum, const at::Tensor& left, const at::Tensor& right) {
+  if (!on_tensor_cores(sum, left)) return add_moment(sum, left.t(), right);
+  for (const auto& part : bf16_parts(right, 3)) add_on_tensor_cores(sum, left.t(), part);
 }
 
 void add_symmetric_moment(const at::Tensor& sum, const at::Tensor& values) {

@@ -21,11 +21,16 @@ void add_moment(const at::Tensor& sum, const at::Tensor& left, const at::Tensor&
 void add_symmetric_moment(const at::Tensor& sum, const at::Tensor& values);
 void mirror_upper(const at::Tensor& sum);
 
+// sum += left right, f32 [rows, columns], as exactly as add_moment(). left: [rows, inner]; right: f32 [inner, columns],
+// which on the tensor cores (left is bf16, on a GPU) is the sum of three bf16 parts.
+void add_product(const at::Tensor& sum, const at::Tensor& left, const at::Tensor& right);
+
 // The same as add_moment() by products of bf16 pairs on any device; where there are none with an F32 result, they are
 // computed in F32 from bf16 values. right: bf16.
 void add_moment_of_parts(const at::Tensor& sum, const at::Tensor& left, const at::Tensor& right);
 
-// bf16 tensors whose sum is `values` up to 2⁻¹⁷ of each value; bf16 values are their own only part.
-std::vector<at::Tensor> bf16_parts(const at::Tensor& values);
+// bf16 tensors, at most `parts`, whose sum is `values` up to 2⁻¹⁷ of each value (two) or 2⁻²⁵ (three); bf16 values are
+// their own only part.
+std::vector<at::Tensor> bf16_parts(const at::Tensor& values, int parts = 2);
 
 }  // namespace normtweak::quantize
