@@ -92,8 +92,8 @@ TEST(Drift, InTheOutputsIsThatOfTheInputs) {
                 inputs.residual.to(device), tokens.to(device));
       const auto mean = drift.mean(hessian.mean(), hessian.total_weight());
       EXPECT_EQ(mean.change.defined(), of_linear.defined());
-      const auto found = mean.change.defined() ? wide(mean.change)
-                                               : wide(weight).matmul(wide(mean.inputs)) + wide(mean.residual);
+      const auto found =
+          mean.change.defined() ? wide(mean.change) : wide(weight).matmul(wide(mean.inputs)) + wide(mean.residual);
       EXPECT_LT((found - expected).norm().item<double>() / expected.norm().item<double>(), 2e-5);
     }
   }

@@ -4,12 +4,13 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <mutex>
 #include <unordered_map>
 #include <utility>
 
 namespace normtweak::tests {
 
-// One at a time, on one thread. Tensors may outlive it.
+// One at a time. Tensors may outlive it. LibTorch's kernels may take and give back memory on threads of their own.
 class CountedMemory {
  public:
   CountedMemory() : former_(c10::GetCPUAllocator()) {
@@ -42,6 +43,7 @@ class CountedMemory {
       void* const start = data.get();
       if (start == nullptr) return data;
       const auto bytes = static_cast<std::int64_t>(count);
+      const std::lock_guard lock(mutex);
       pieces.emplace(start, Piece{std::move(data), bytes});
       live += bytes;
       ++made;
@@ -52,10 +54,14 @@ class CountedMemory {
     void copy_data(void* to, const void* from, std::size_t count) const override { default_copy_data(to, from, count); }
 
     static void give_back(void* start) {
-      auto piece = counter().pieces.extract(start);
-      counter().live -= piece.mapped().bytes;
+      auto& self = counter();
+      decltype(self.pieces)::node_type piece;  // freed after the lock: its memory may be handed out again at once
+      const std::lock_guard lock(self.mutex);
+      piece = self.pieces.extract(start);
+      self.live -= piece.mapped().bytes;
     }
 
+    std::mutex mutex;
     std::unordered_map<void*, Piece> pieces;
     c10::Allocator* former = nullptr;
     std::int64_t live = 0, peak = 0, made = 0;

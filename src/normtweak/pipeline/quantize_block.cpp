@@ -51,7 +51,8 @@ struct HalfSums {
   quantize::DriftAccumulator drift;
 };
 
-// The weight of the only linear at a place, if it has fewer outputs than inputs: then its drift is summed in the outputs.
+// The weight of the only linear at a place, if it has fewer outputs than inputs: then its drift is summed in the
+// outputs.
 at::Tensor narrowing_weight(const model::Block& block, const model::Place& place) {
   const model::Linear* only = nullptr;
   for (const auto& part : block.linears) {

@@ -21,9 +21,9 @@
 namespace normtweak::quantize {
 
 struct Drift {
-  at::Tensor inputs;    // f32 [in, in]: D
-  at::Tensor residual;  // f32 [hidden, in]: R; undefined if the output is not added to a residual stream
-  at::Tensor change;    // f32 [out, in]: W D + R as a whole, in place of both; undefined if they are there
+  at::Tensor inputs;       // f32 [in, in]: D
+  at::Tensor residual;     // f32 [hidden, in]: R; undefined if the output is not added to a residual stream
+  at::Tensor change = {};  // f32 [out, in]: W D + R as a whole, in place of both; undefined if they are there
 };
 
 class DriftAccumulator {
@@ -46,8 +46,8 @@ class DriftAccumulator {
   Drift mean(const at::Tensor& hessian, double total_weight) const;
 
  private:
-  at::Tensor weight_;        // undefined: the first two sums are kept, otherwise the last
-  at::Tensor exact_sum_;     // f32 [in, in]: Σ y xᵀ, of which Σ x xᵀ is left to subtract: one product instead of two
+  at::Tensor weight_;     // undefined: the first two sums are kept, otherwise the last
+  at::Tensor exact_sum_;  // f32 [in, in]: Σ y xᵀ, of which Σ x xᵀ is left to subtract: one product instead of two
   at::Tensor residual_sum_;  // f32 [hidden, in]: Σ (r - s) xᵀ
   at::Tensor output_sum_;    // f32 [out, in]: Σ (r + W y - s) xᵀ
 };
