@@ -195,25 +195,28 @@ const at::Tensor& codes_of(const weights::Weight& weight) {
   return affine != nullptr ? affine->codes : std::get<weights::CodebookWeight>(weight).codes;
 }
 
-// A linear with random codes of so many bits.
+// A linear with random codes of so many bits, affine in block 0 and into a codebook in others.
 Block coded_block(int index, std::int64_t columns, int bits) {
   auto block = numbered_block(index);
   const auto codes = at::randint(std::int64_t{1} << bits, {6, columns}, at::kByte);
-  const weights::AffineWeight weight = {
-      .codes = codes, .scales = at::ones({6, 1}), .zeros = at::zeros({6, 1}), .bits = bits};
+  weights::Weight weight =
+      weights::AffineWeight{.codes = codes, .scales = at::ones({6, 1}), .zeros = at::zeros({6, 1}), .bits = bits};
+  if (index > 0) weight = weights::CodebookWeight{.codes = codes, .codebook = at::ones({6, 1 << bits}), .bits = bits};
   block.linears.push_back({.role = LinearRole::up, .linear = {.weight = weight}});
   return block;
 }
 
 // Bytes of a block's codes in host memory; 0 if they were packed and did not come back as they were.
-std::size_t packed_bytes(std::int64_t columns, int bits, c10::Device device) {
-  const auto original = coded_block(0, columns, bits);
+std::size_t packed_bytes(std::int64_t columns, int bits, c10::Device device, int index = 0) {
+  const auto original = coded_block(index, columns, bits);
   const auto& expected = codes_of(original.linears[0].linear.weight);
   const auto streamer = std::make_shared<BlockStreamer>(device);
   const BlockStore store(
       1, Residence::host, [&](int) { return original; }, streamer);
   const auto outlined = codes_of(store.outlined(0).linears[0].linear.weight);
   EXPECT_EQ(outlined.sizes(), expected.sizes());
+  EXPECT_TRUE(outlined.is_meta());
+  EXPECT_TRUE(codes_of(store.weight(0, 0)).equal(expected));
   const auto used = store.get(0), stored = store.stored(0);
   const auto& on_device = codes_of(used->linears[0].linear.weight);
   EXPECT_EQ(on_device.device().type(), device.type());
@@ -228,6 +231,7 @@ TEST(BlockStore, CodesArePackedInHostMemory) {
     EXPECT_EQ(packed_bytes(64, 3, device), 6 * 24U);
     EXPECT_EQ(packed_bytes(64, 4, device), 6 * 32U);
     EXPECT_EQ(packed_bytes(64, 6, device), 6 * 48U);
+    EXPECT_EQ(packed_bytes(64, 3, device, /*index=*/1), 6 * 24U);
     EXPECT_EQ(packed_bytes(64, 8, device), 6 * 64U);
     EXPECT_EQ(packed_bytes(44, 4, device), 6 * 44U);  // 176 bits a row are no whole words: a byte each
   }

@@ -15,6 +15,7 @@
 #include "normtweak/model/forward_pass.h"
 #include "normtweak/model/head.h"
 #include "normtweak/pipeline/save_checkpoint.h"
+#include "normtweak/quantize/quantizers.h"
 #include "normtweak/quantize/rtn.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_decoder.h"
@@ -151,6 +152,49 @@ TEST_F(SaveCheckpoint, AnotherFolderBecomesIt) {
   }
   EXPECT_EQ(std::distance(fs::directory_iterator(output), fs::directory_iterator()), 2);
   EXPECT_FALSE(fs::exists(start));
+}
+
+// Blocks in host memory, where codes are packed, give the files that blocks on the device do.
+TEST_F(SaveCheckpoint, OfBlocksInHostMemoryIsTheSame) {
+  struct Case {
+    const char* format;
+    quantize::LinearPlan plan;
+  };
+  const Case cases[] = {
+      {"compressed-tensors", {.method = "rtn", .bits = 4, .group_size = 8}},
+      {"compressed-tensors", {.method = "kmeans", .bits = 2}},
+      {"gptq", {.method = "rtn", .bits = 2, .group_size = 8, .symmetric = true, .scale_type = at::kHalf}},
+      {"awq", {.method = "rtn", .bits = 4, .group_size = 8, .scale_type = at::kHalf}},
+      {"hf", {.method = "rtn", .bits = 4, .group_size = 8}},
+  };
+  const auto original = float_checkpoint(at::kHalf);
+  for (const auto& row : cases) {
+    SCOPED_TRACE(row.format);
+    auto decoder = load_decoder(original, {});
+    for (int i = 0; i < decoder.blocks.size(); ++i) {
+      decoder = tests::with_block(decoder, i, [&](model::Block& block) {
+        for (auto& part : block.linears) {
+          const auto values = weights::dequantize(part.linear.weight);
+          part.linear.weight = quantize::find_quantizer(row.plan.method).quantize(values, {}, row.plan);
+        }
+      });
+    }
+    auto streamed = decoder;
+    const auto streamer = std::make_shared<model::BlockStreamer>(at::kCPU);
+    streamed.blocks = model::BlockStore(
+        decoder.blocks.size(), model::Residence::host, [&](int index) { return *decoder.blocks.get(index); }, streamer);
+    const auto& linear = streamed.blocks.get(0)->linears.front().linear.weight;
+    EXPECT_EQ(weights::tensors(linear).front().scalar_type(), at::kByte);
+    const auto on_host = streamer->to_host(*streamed.blocks.get(0));
+    EXPECT_EQ(weights::tensors(on_host->linears.front().linear.weight).front().scalar_type(), at::kInt);
+    const auto& format = find_save_format(row.format);
+    save_checkpoint(original, decoder, folder() / "device", format);
+    save_checkpoint(original, streamed, folder() / "host", format);
+    EXPECT_EQ(saved_bytes(original, streamed, format), saved_bytes(original, decoder, format));
+    for (const auto* name : {"model.safetensors", "config.json"}) {
+      EXPECT_EQ(read_file(folder() / "host" / name), read_file(folder() / "device" / name)) << name;
+    }
+  }
 }
 
 // What the disk must have room for, against the files that are written. The headers, here of tiny tensors, are theirs.

@@ -35,6 +35,10 @@ std::shared_ptr<const Block> BlockStore::stored(int index) const {
 
 Block BlockStore::outlined(int index) const { return without_code_values(*kept(index)); }
 
+weights::Weight BlockStore::weight(int index, std::size_t linear) const {
+  return with_unpacked_codes(kept(index)->linears.at(linear).linear.weight);
+}
+
 std::shared_ptr<const Block> BlockStore::kept(int index) const {
   auto& place = blocks_.at(static_cast<std::size_t>(index));
   if (place.block) return place.block;

@@ -1,5 +1,6 @@
 // The blocks of a decoder, accessed one at a time, so that a model need not fit its device or the machine's memory.
 #pragma once
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -36,6 +37,9 @@ class BlockStore {
 
   // The same, with codes that have a shape and no values.
   Block outlined(int index) const;
+
+  // The weight of a block's linear, of which there is a list: unpacked alone.
+  weights::Weight weight(int index, std::size_t linear) const;
 
   // Reads a block that is to be kept, unless that was done.
   void load(int index) const { kept(index); }

@@ -11,11 +11,11 @@ namespace {
 
 constexpr int kWordBits = 32, kByteBits = 8;
 
-bool fills_words(const at::Tensor& codes, int bits) {
-  return bits < kByteBits && codes.size(1) * bits % kWordBits == 0;
-}
-
 bool is_packed(const at::Tensor& codes) { return codes.scalar_type() == at::kInt; }
+
+bool can_be_packed(const at::Tensor& codes, int bits) {
+  return !is_packed(codes) && bits < kByteBits && codes.size(1) * bits % kWordBits == 0;
+}
 
 std::int64_t unpacked_columns(const at::Tensor& packed, int bits) { return packed.size(1) * kWordBits / bits; }
 
@@ -31,7 +31,7 @@ Block map_codes(const Block& block, const Change& change) {
 std::int64_t bytes_saved_by_packing(const weights::Weight& weight) {
   std::int64_t saved = 0;
   weights::map_codes(weight, [&](const at::Tensor& codes, int bits) {
-    if (fills_words(codes, bits)) saved = codes.numel() / kByteBits * (kByteBits - bits);
+    if (can_be_packed(codes, bits)) saved = codes.numel() / kByteBits * (kByteBits - bits);
     return codes;
   });
   return saved;
@@ -39,7 +39,7 @@ std::int64_t bytes_saved_by_packing(const weights::Weight& weight) {
 
 CodesToPack::CodesToPack(const Block& block) {
   map_codes(block, [&](const at::Tensor& codes, int bits) {
-    if (fills_words(codes, bits)) all_.push_back({codes, bits});
+    if (can_be_packed(codes, bits)) all_.push_back({codes, bits});
     return codes;
   });
 }
@@ -50,18 +50,22 @@ at::Tensor CodesToPack::packed(const at::Tensor& tensor) const {
 }
 
 bool has_packed_codes(const Block& block) {
-  bool found = false;
-  map_codes(block, [&](const at::Tensor& codes, int) {
-    found |= is_packed(codes);
-    return codes;
+  return std::ranges::any_of(block.linears, [](const BlockLinear& part) {
+    const auto& weight = part.linear.weight;  // the first tensor of a quantized one are its codes
+    return weights::is_quantized(weight) && is_packed(weights::tensors(weight).front());
   });
-  return found;
+}
+
+weights::Weight with_unpacked_codes(const weights::Weight& weight) {
+  return weights::map_codes(weight, [](const at::Tensor& codes, int bits) {
+    return is_packed(codes) ? formats::unpack_rows(codes, bits, unpacked_columns(codes, bits)) : codes;
+  });
 }
 
 Block with_unpacked_codes(const Block& block) {
-  return map_codes(block, [](const at::Tensor& codes, int bits) {
-    return is_packed(codes) ? formats::unpack_rows(codes, bits, unpacked_columns(codes, bits)) : codes;
-  });
+  auto unpacked = block;
+  for (auto& part : unpacked.linears) part.linear.weight = with_unpacked_codes(part.linear.weight);
+  return unpacked;
 }
 
 Block without_code_values(const Block& block) {

@@ -1,6 +1,9 @@
 // Blocks whose codes are packed as tightly as their bits allow: half the memory and half the copies at 4 bits. Packed
 // codes are i32 words (formats/bit_packing.h) in place of bytes, by which they are known.
 #pragma once
+#include <cstdint>
+#include <vector>
+
 #include "normtweak/model/block.h"
 
 namespace normtweak::model {
@@ -28,8 +31,9 @@ class CodesToPack {
 // Whether any codes of it are packed.
 bool has_packed_codes(const Block& block);
 
-// The same block with codes of a byte, on the device where they are.
+// The same with codes of a byte, on the device where they are.
 Block with_unpacked_codes(const Block& block);
+weights::Weight with_unpacked_codes(const weights::Weight& weight);
 
 // The same block, packed or not, with codes that have the shape of unpacked ones and no values (meta device).
 Block without_code_values(const Block& block);

@@ -104,15 +104,8 @@ class ConvertedFolder : public ConvertedModel {
   // Each tensor is packed when it is written, from the codes as they are read then.
   std::vector<TensorToWrite> encoded(const std::string& stored, std::size_t index) const {
     const auto& module = quantized_[index];
-    auto parts = format_.codes->encode(quantization_, module);
-    for (std::size_t part = 0; part < parts.size(); ++part) {
-      parts[part].load = [this, stored, module, part] {
-        return format_.codes
-            ->encode(quantization_, {module.name, weight(stored, module.name), module.input_quantizer})[part]
-            .load();
-      };
-    }
-    return parts;
+    return encoded_when_written(*format_.codes, quantization_, module,
+                                [this, stored, name = module.name] { return weight(stored, name); });
   }
 
   TensorToWrite copied(const std::string& stored) const {

@@ -30,14 +30,12 @@ class DecoderValues {
   }
 
   // A weight is fetched when it is written: in host memory its codes may be packed.
-  void add(const model::BlockStore& blocks, int index) {
-    const auto block = blocks.outlined(index);
+  void add(const std::shared_ptr<const model::BlockStore>& blocks, int index) {
+    const auto block = blocks->outlined(index);
     for (const auto& [role, norm] : block.norms) add(norm);
     for (std::size_t part = 0; part < block.linears.size(); ++part) {
       const auto& linear = block.linears[part].linear;
-      all_[linear.name + ".weight"] = [blocks, index, part] {
-        return blocks.stored(index)->linears[part].linear.weight;
-      };
+      all_[linear.name + ".weight"] = [blocks, index, part] { return blocks->weight(index, part); };
       add(linear.name + ".bias", linear.bias);
     }
   }
@@ -76,7 +74,8 @@ at::Tensor as_read(const at::Tensor& values, const formats::GgmlType& type, cons
 GgufValues::Makers values_of(const model::Decoder& decoder) {
   DecoderValues values;
   if (decoder.final_norm.kind != model::NormKind::none) values.add(decoder.final_norm);
-  for (int i = 0; i < decoder.blocks.size(); ++i) values.add(decoder.blocks, i);
+  const auto blocks = std::make_shared<const model::BlockStore>(decoder.blocks);
+  for (int i = 0; i < blocks->size(); ++i) values.add(blocks, i);
   return values.take();
 }
 

@@ -22,8 +22,6 @@ constexpr std::int64_t kWorkShare = 4;
 // are brought from host memory (1 TB/s and more; at most 55 GB/s), and the rows of a batch are in proportion to what is
 // left.
 constexpr std::int64_t kWritingShare = 16;
-// Float blocks take at most this share of free host memory, since it is pinned and sizes may be rounded up.
-constexpr double kHostShare = 0.6;
 // Blocks planned for per streamed store. It holds two at most, the one in use and the next (model/block_streamer.h);
 // the third is a margin.
 constexpr std::int64_t kStreamedBlocks = 3;

@@ -4,6 +4,8 @@
 #include <c10/util/accumulate.h>
 
 #include <algorithm>
+#include <bit>
+#include <cstdint>
 #include <utility>
 
 #include "normtweak/model/packed_codes.h"
@@ -26,12 +28,25 @@ std::int64_t bytes_of(const weights::Weight& weight) {
   return bytes;
 }
 
+// bytes: of the weight with codes of a byte. Pinned memory rounds a tensor up to a power of two, which kHostShare
+// allows for up to a factor of its own: packed codes that are rounded up by more, as those of 3 bits may be, count for
+// more.
+std::int64_t bytes_on_host(const weights::Weight& weight, std::int64_t bytes) {
+  const auto saved = model::bytes_saved_by_packing(weight);
+  if (saved == 0) return bytes;
+  const auto codes = c10::multiply_integers(weights::shape(weight));
+  const auto packed = codes - saved;
+  const auto pinned = static_cast<double>(std::bit_ceil(static_cast<std::uint64_t>(packed)));
+  return bytes - codes + std::max(packed, static_cast<std::int64_t>(pinned * kHostShare));
+}
+
 // Sums up linears, block by block.
 class Sizes {
  public:
   void add(int block, const weights::Weight& weight, std::int64_t weights) {
-    add(block, bytes_of(weight), weights);
-    saved_ += model::bytes_saved_by_packing(weight);
+    const auto bytes = bytes_of(weight);
+    add(block, bytes, weights);
+    saved_ += bytes - bytes_on_host(weight, bytes);
   }
 
   void add(int block, std::int64_t bytes, std::int64_t weights) {

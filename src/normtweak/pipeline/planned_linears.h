@@ -60,6 +60,9 @@ struct LearnedCodes {
 };
 LearnedCodes learned_codes(const std::vector<PlannedLinear>& linears, const tweak::CodeOptions& options);
 
+// Blocks take at most this share of free host memory, since it is pinned and sizes may be rounded up.
+constexpr double kHostShare = 0.6;
+
 // Bytes per weight in memory, of all blocks and of the largest one.
 struct QuantizedSize {
   double mean = 1.25, largest = 1.25;  // a byte for the code, and its share of scale and zero

@@ -60,6 +60,7 @@ at::Tensor narrowing_weight(const model::Block& block, const model::Place& place
     if (only != nullptr) return {};
     only = &part.linear;
   }
+  if (only == nullptr) return {};
   const auto& values = std::get<weights::FloatWeight>(only->weight).values;
   return values.size(0) < values.size(1) ? values : at::Tensor();
 }

@@ -18,29 +18,6 @@ namespace {
 
 using formats::TensorToWrite;
 
-using WeightMaker = std::function<weights::Weight()>;
-
-// The weights of a decoder's blocks, one at a time, in about the order of the blocks: codes that are packed in host
-// memory are unpacked for one block after the other.
-class BlockWeights {
- public:
-  explicit BlockWeights(const model::BlockStore& blocks) : blocks_(blocks) {}
-
-  const weights::Weight& get(int block, std::size_t part) {
-    if (block_ != block) {
-      last_ = {};  // freed before the next one takes memory
-      last_ = blocks_.stored(block);
-      block_ = block;
-    }
-    return last_->linears[part].linear.weight;
-  }
-
- private:
-  model::BlockStore blocks_;
-  int block_ = -1;
-  std::shared_ptr<const model::Block> last_;
-};
-
 // Collects the tensors of the new file, in the order of the old one.
 class Contents {
  public:
@@ -50,16 +27,16 @@ class Contents {
         stored_(decoder.config.stored_type),
         types_(original, stored_),
         family_names_(model::family_names(original)),
-        weights_(std::make_shared<BlockWeights>(decoder.blocks)) {
+        blocks_(std::make_shared<const model::BlockStore>(decoder.blocks)) {
     list_linear(decoder.head, std::string(original.family->head.name));  // a tied head has the embedding's name
-    for_each_block(decoder, [&](const model::Block& block) {
+    for_each_block([&](const model::Block& block, int) {
       for (const auto& part : block.linears) list_linear(part.linear, part.linear.name);
     });
     if (format.codes != nullptr && !quantized_.empty()) {
       quantization_ = quantization_config(original, format, quantized_, float_linears_);
     }
     add_head(decoder.head);
-    for_each_block(decoder, [&](const model::Block& block) { add_block(block); });
+    for_each_block([&](const model::Block& block, int index) { add_block(block, index); });
     if (decoder.final_norm.kind != model::NormKind::none) add_norm(decoder.final_norm);
   }
 
@@ -112,8 +89,8 @@ class Contents {
     if (norm.bias.defined()) add_floats(norm.name + ".bias", norm.bias);
   }
 
-  static void for_each_block(const model::Decoder& decoder, const auto& visit) {
-    for (int i = 0; i < decoder.blocks.size(); ++i) visit(decoder.blocks.outlined(i));
+  void for_each_block(const auto& visit) const {
+    for (int i = 0; i < blocks_->size(); ++i) visit(blocks_->outlined(i), i);
   }
 
   void list_linear(const model::Linear& linear, const std::string& name) {
@@ -130,14 +107,14 @@ class Contents {
     add_weight(head, model::Layout::out_in, [weight = head.weight] { return weight; });
   }
 
-  void add_block(const model::Block& block) {
+  void add_block(const model::Block& block, int index) {
     for (const auto& [role, norm] : block.norms) add_norm(norm);
     for (std::size_t part = 0; part < block.linears.size(); ++part) {
       const auto& linear = block.linears[part].linear;
       if (linear.bias.defined()) add_floats(linear.name + ".bias", linear.bias);
       if (weights::is_quantized(linear.weight)) {
         add_weight(linear, original_.family->linear_layout,
-                   [all = weights_, index = block.index, part] { return all->get(index, part); });
+                   [blocks = blocks_, index, part] { return blocks->weight(index, part); });
       } else if (linear.changed) {
         add_changed_floats(linear);
       }
@@ -153,19 +130,9 @@ class Contents {
   // outline: the linear, whose codes may have no values; weight: the whole.
   void add_weight(const model::Linear& outline, model::Layout layout, const WeightMaker& weight) {
     changed_[stored_name(original_, outline.name + ".weight")] =
-        format_.codes != nullptr ? encoded(outline, weight) : dequantized(outline, layout, weight);
-  }
-
-  // Each part is packed when it is written.
-  std::vector<TensorToWrite> encoded(const model::Linear& outline, const WeightMaker& weight) const {
-    const formats::QuantizedModule module = {outline.name, outline.weight, outline.input_quantizer};
-    auto parts = format_.codes->encode(quantization_, module);
-    for (std::size_t part = 0; part < parts.size(); ++part) {
-      parts[part].load = [this, module, weight, part] {
-        return format_.codes->encode(quantization_, {module.name, weight(), module.input_quantizer})[part].load();
-      };
-    }
-    return parts;
+        format_.codes != nullptr ? encoded_when_written(*format_.codes, quantization_,
+                                                        {outline.name, outline.weight, outline.input_quantizer}, weight)
+                                 : dequantized(outline, layout, weight);
   }
 
   std::vector<TensorToWrite> dequantized(const model::Linear& linear, model::Layout layout,
@@ -188,7 +155,7 @@ class Contents {
   at::ScalarType stored_;
   TypesInResult types_;
   std::map<std::string, std::string> family_names_;  // by the name in the original
-  std::shared_ptr<BlockWeights> weights_;
+  std::shared_ptr<const model::BlockStore> blocks_;
   std::map<std::string, std::vector<TensorToWrite>> changed_;  // by the name of the original's tensor
   std::vector<formats::QuantizedModule> quantized_;
   std::vector<std::string> float_linears_;

@@ -8,7 +8,6 @@
 #include "normtweak/base/error.h"
 #include "normtweak/base/files/file.h"
 #include "normtweak/base/json/json_non_finite.h"
-#include "normtweak/formats/linears/quantized_linears.h"
 
 namespace normtweak::pipeline {
 namespace fs = std::filesystem;
@@ -75,6 +74,18 @@ void remove_others(const fs::path& folder, const std::set<std::string>& names) {
 }
 
 }  // namespace
+
+std::vector<formats::TensorToWrite> encoded_when_written(const formats::QuantizationFormat& format, const Json& config,
+                                                         const formats::QuantizedModule& outline,
+                                                         const WeightMaker& weight) {
+  auto parts = format.encode(config, outline);
+  for (std::size_t part = 0; part < parts.size(); ++part) {
+    parts[part].load = [&format, &config, outline, weight, part] {
+      return format.encode(config, {outline.name, weight(), outline.input_quantizer})[part].load();
+    };
+  }
+  return parts;
+}
 
 void write_folder(const model::Checkpoint& original, const FolderContents& contents, const fs::path& directory,
                   const fs::path& start) {

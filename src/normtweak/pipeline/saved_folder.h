@@ -2,11 +2,13 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "normtweak/base/json/json.h"
+#include "normtweak/formats/linears/quantized_linears.h"
 #include "normtweak/formats/safetensors.h"
 #include "normtweak/model/checkpoint.h"
 
@@ -18,6 +20,14 @@ struct FolderContents {
   Json quantization;  // its `quantization_config`, for a side file where the format has one; null: it is float
   std::string_view side_file = {};  // where that is copied to; empty: nowhere
 };
+
+using WeightMaker = std::function<weights::Weight()>;
+
+// The tensors of a quantized linear. outline: the linear, whose weight may lack data; `weight` makes the whole one each
+// time that a tensor is written. format and config must outlive the result.
+std::vector<formats::TensorToWrite> encoded_when_written(const formats::QuantizationFormat& format, const Json& config,
+                                                         const formats::QuantizedModule& outline,
+                                                         const WeightMaker& weight);
 
 // The tokenizer's files are those of `original`. The folder is created, or replaces an older one, atomically. start: a
 // folder beside it that was written by this function and becomes it: what is in it already is not written again. Empty:

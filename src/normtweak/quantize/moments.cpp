@@ -80,6 +80,8 @@ void add_symmetric_moment(const at::Tensor& sum, const at::Tensor& values) {
 void mirror_upper(const at::Tensor& sum) {
   in_strips(sum, [&](std::int64_t begin, std::int64_t count) {
     const auto end = begin + count, left = sum.size(0) - end;
+    const auto square = sum.narrow(0, begin, count).narrow(1, begin, count);
+    square.copy_(square.triu() + square.triu(1).t());  // no library promises that its product is symmetric
     sum.narrow(0, end, left).narrow(1, begin, count).copy_(sum.narrow(0, begin, count).narrow(1, end, left).t());
   });
 }
