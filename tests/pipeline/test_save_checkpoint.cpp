@@ -163,7 +163,6 @@ TEST_F(SaveCheckpoint, OfBlocksInHostMemoryIsTheSame) {
   const Case cases[] = {
       {"compressed-tensors", {.method = "rtn", .bits = 4, .group_size = 8}},
       {"compressed-tensors", {.method = "kmeans", .bits = 2}},
-      {"gptq", {.method = "rtn", .bits = 2, .group_size = 8, .symmetric = true, .scale_type = at::kHalf}},
       {"awq", {.method = "rtn", .bits = 4, .group_size = 8, .scale_type = at::kHalf}},
       {"hf", {.method = "rtn", .bits = 4, .group_size = 8}},
   };
