@@ -59,8 +59,7 @@ void add_moment_of_parts(const at::Tensor& sum, const at::Tensor& left, const at
 
 void add_moment(const at::Tensor& sum, const at::Tensor& left, const at::Tensor& right) {
   if (on_tensor_cores(sum, right)) return add_moment_of_parts(sum, left, right);
-  const auto wide = right.to(at::kFloat);
-  add_matmul_transposed(sum, (left.is_same(right) ? wide : left.to(at::kFloat)).t(), wide.t());
+  add_matmul_transposed(sum, left.to(at::kFloat).t(), right.to(at::kFloat).t());
 }
 
 void add_product(const at::Tensor& sum, const at::Tensor& left, const at::Tensor& right) {
