@@ -5,6 +5,8 @@
 //
 // Counted are the products of the student's forward pass and the two products of each linear's backward pass (one for
 // the head, which is not tuned), attention included, recomputation and the teacher not. --profile lists the kernels.
+// --streamed beside --activation-gib 1, which computes activations again as streamed blocks need it, says what the copies
+// of blocks cost.
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/matmul.h>
@@ -37,7 +39,7 @@ struct Shape {
   double memory_gib = 0;      // what the run may take; 0: all there is
   double activation_gib = 0;  // 0: as the program chooses
   std::string device = "cuda", type = "bf16";
-  bool profile = false;
+  bool streamed = false, profile = false;
 };
 
 class Model {
@@ -67,7 +69,9 @@ class Model {
         .name = "head", .weight = weights::FloatWeight{random(config.vocabulary, config.hidden).to(type_)}, .bias = {}};
     made.final_norm = norm("final");
     made.tables = attention_tables(config, device_);
-    made.blocks = model::BlockStore(static_cast<int>(config.layers), model::Residence::device, {});
+    made.blocks = shape_.streamed ? model::BlockStore(static_cast<int>(config.layers), model::Residence::host, {},
+                                                      std::make_shared<model::BlockStreamer>(device_))
+                                  : model::BlockStore(static_cast<int>(config.layers), model::Residence::device, {});
     for (int i = 0; i < config.layers; ++i) {
       made.blocks.put(i, std::make_shared<const model::Block>(block(i, config, quantized)));
     }
@@ -239,6 +243,7 @@ int main(int argc, char** argv) {
   app.add_option("--activation-gib", shape.activation_gib, "Activations kept at most")->capture_default_str();
   app.add_option("--device", shape.device)->capture_default_str();
   app.add_option("--dtype", shape.type)->capture_default_str();
+  app.add_flag("--streamed", shape.streamed, "Blocks in host memory, copied to the device one by one");
   app.add_flag("--profile", shape.profile, "List the kernels of one more step");
   CLI11_PARSE(app, argc, argv);
   return normtweak::run(shape);
