@@ -1,7 +1,6 @@
 #include "normtweak/model/head.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/tanh.h>
 
 #include "normtweak/base/device/matrix_product.h"
@@ -24,9 +23,7 @@ Head head_of(const Decoder& decoder) {
 }
 
 at::Tensor logits(const Head& head, const at::Tensor& hidden) {
-  const bool short_product = hidden.is_cuda() && hidden.scalar_type() != at::kFloat && hidden.dim() == 2;
-  const auto products =
-      short_product ? at::mm(hidden, head.weight.t(), at::kFloat) : matmul_transposed(hidden, head.weight);
+  const auto products = wide_matmul_transposed(hidden, head.weight);
   if (!head.bias.defined() && head.scale == 1 && head.cap == 0) return products;
   const auto wide = products.to(at::kFloat);
   return finished(head.bias.defined() ? wide + head.bias : wide, head.scale, head.cap);

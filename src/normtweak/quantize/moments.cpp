@@ -5,36 +5,41 @@
 
 #include <algorithm>
 
+#include "normtweak/base/device/bf16_product.h"
 #include "normtweak/base/device/matrix_product.h"
 
 namespace normtweak::quantize {
 namespace {
 
-// A bound on rounding, not on memory: tensor cores truncate while they accumulate, so that a sum of terms of one sign
-// comes out short by a share that grows with their number. With 1024 the Hessian's error against F64 is that of F32
-// products of 8192 tokens (docs/benchmarks.md; bench/moment_precision.py).
+// A bound on rounding, not on memory: a GPU's tensor cores truncate while they accumulate, so that a sum of terms of
+// one sign comes out short by a share that grows with their number. With 1024 the Hessian's error against F64 is that
+// of F32 products of 8192 tokens (docs/benchmarks.md; bench/moment_precision.py).
 constexpr std::int64_t kTokensOnTensorCores = 1024;
 
-// Products of bf16 pairs are exact in F32.
+// sum += leftᵀ right of some of the tokens. Products of bf16 pairs are exact in F32.
+void add_exact_products(at::Tensor sum, const at::Tensor& left, const at::Tensor& right) {
+  if (!sum.is_cuda()) return add_matmul_transposed(sum, left.t(), right.t());
+  at::addmm_out(sum, sum, left.t(), right, at::kFloat);
+}
+
 void add_on_tensor_cores(const at::Tensor& sum, const at::Tensor& left, const at::Tensor& right) {
-  if (!sum.is_cuda()) return add_matmul_transposed(sum, left.to(at::kFloat).t(), right.to(at::kFloat).t());
   for (std::int64_t first = 0; first < left.size(0); first += kTokensOnTensorCores) {
     const auto count = std::min(kTokensOnTensorCores, left.size(0) - first);
-    auto total = sum;
-    at::addmm_out(total, sum, left.narrow(0, first, count).t(), right.narrow(0, first, count), at::kFloat);
+    add_exact_products(sum, left.narrow(0, first, count), right.narrow(0, first, count));
   }
 }
 
+// Those of a GPU, or the tiles of a CPU.
 bool on_tensor_cores(const at::Tensor& sum, const at::Tensor& right) {
-  return sum.is_cuda() && right.scalar_type() == at::kBFloat16;
+  return right.scalar_type() == at::kBFloat16 && (sum.is_cuda() || has_bf16_products());
 }
 
 // Calls work(first row of the strip, its rows) for strips that cover a symmetric sum. A strip begins at the diagonal:
 // the narrower it is, the less is computed twice, and the worse a product fills the device.
 template <class Work>
-void in_strips(const at::Tensor& sum, const Work& work) {
+void in_strips(const at::Tensor& sum, bool tensor_cores, const Work& work) {
   constexpr std::int64_t kMostStrips = 8, kAlignment = 64;
-  const auto size = sum.size(0), narrowest = static_cast<std::int64_t>(sum.is_cuda() ? 2048 : 256);
+  const auto size = sum.size(0), narrowest = static_cast<std::int64_t>(tensor_cores ? 2048 : 256);
   const auto strips = std::clamp<std::int64_t>(size / narrowest, 1, kMostStrips);
   const auto height = (size + strips * kAlignment - 1) / (strips * kAlignment) * kAlignment;
   for (std::int64_t begin = 0; begin < size; begin += height) work(begin, std::min(height, size - begin));
@@ -68,8 +73,9 @@ void add_product(const at::Tensor& sum, const at::Tensor& left, const at::Tensor
 }
 
 void add_symmetric_moment(const at::Tensor& sum, const at::Tensor& values) {
-  const auto columns = on_tensor_cores(sum, values) ? values : values.to(at::kFloat);
-  in_strips(sum, [&](std::int64_t begin, std::int64_t count) {
+  const bool tensor_cores = on_tensor_cores(sum, values);
+  const auto columns = tensor_cores ? values : values.to(at::kFloat);
+  in_strips(sum, tensor_cores, [&](std::int64_t begin, std::int64_t count) {
     const auto from_diagonal = columns.narrow(1, begin, sum.size(1) - begin);
     add_moment(sum.narrow(0, begin, count).narrow(1, begin, sum.size(1) - begin), columns.narrow(1, begin, count),
                from_diagonal);
@@ -77,7 +83,7 @@ void add_symmetric_moment(const at::Tensor& sum, const at::Tensor& values) {
 }
 
 void mirror_upper(const at::Tensor& sum) {
-  in_strips(sum, [&](std::int64_t begin, std::int64_t count) {
+  in_strips(sum, sum.is_cuda(), [&](std::int64_t begin, std::int64_t count) {
     const auto end = begin + count, left = sum.size(0) - end;
     const auto square = sum.narrow(0, begin, count).narrow(1, begin, count);
     square.copy_(square.triu() + square.triu(1).t());  // no library promises that its product is symmetric

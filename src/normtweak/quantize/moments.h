@@ -11,9 +11,9 @@ namespace normtweak::quantize {
 constexpr std::int64_t kTokensAtOnce = 8192;
 
 // sum += leftᵀ right, f32 [columns of left, columns of right]. left, right: [tokens, columns] of any float type, at
-// most kTokensAtOnce tokens. Products and sums are F32: either as F32 products, or, where right is bf16 on a GPU, on
-// the tensor cores, where products of bf16 pairs are exact and sums F32; an F32 left is then the sum of bf16 parts.
-// TF32 and bf16 products of F32 must be off (product_precision.h).
+// most kTokensAtOnce tokens. Products and sums are F32: either as F32 products, or, where right is bf16 on a GPU or on
+// a CPU with AMX, on the tensor cores or tiles, where products of bf16 pairs are exact and sums F32; an F32 left is
+// then the sum of bf16 parts. TF32 and bf16 products of F32 must be off (product_precision.h).
 void add_moment(const at::Tensor& sum, const at::Tensor& left, const at::Tensor& right);
 
 // sum += valuesᵀ values, of a symmetric sum: blocks below its diagonal are left out, which saves up to half of the
@@ -22,7 +22,7 @@ void add_symmetric_moment(const at::Tensor& sum, const at::Tensor& values);
 void mirror_upper(const at::Tensor& sum);
 
 // sum += left right, f32 [rows, columns], as exactly as add_moment(). left: [rows, inner]; right: f32 [inner, columns],
-// which on the tensor cores (left is bf16, on a GPU) is the sum of three bf16 parts.
+// which on tensor cores (left is bf16, on such a device) is the sum of three bf16 parts.
 void add_product(const at::Tensor& sum, const at::Tensor& left, const at::Tensor& right);
 
 // The same as add_moment() by products of bf16 pairs on any device; where there are none with an F32 result, they are

@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "normtweak/model/activations.h"
+#include "normtweak/tweak/head_loss_cpu.h"
 #include "normtweak/tweak/head_loss_kernel.h"
 
 namespace normtweak::tweak {
@@ -19,6 +20,7 @@ void loss_of_logits(const at::Tensor& teacher, const at::Tensor& student, at::Te
                     at::Tensor difference) {
   const auto type = difference.defined() ? difference.scalar_type() : at::kFloat;
   if (has_loss_kernel(teacher, student, type)) return loss_on_gpu(teacher, student, divergence, difference);
+  if (has_loss_loop(teacher, student, type)) return loss_on_cpu(teacher, student, divergence, difference);
   auto log_t = teacher.log_softmax(-1, at::kFloat), log_s = student.log_softmax(-1, at::kFloat);
   const auto p_t = log_t.exp();
   divergence.copy_(log_t.sub_(log_s).mul_(p_t).sum(-1));

@@ -68,11 +68,16 @@ c10::Device choose_device(std::string_view name, std::optional<int> process) {
 
 bool has_fast_bf16(c10::Device device) {
   if (device.is_cuda()) return true;
+  if (has_amx_bf16()) return true;
   unsigned int eax = 0, ebx = 0, ecx = 0, edx = 0;
-  constexpr unsigned int kAmxBf16 = 1U << 22;  // CPUID leaf 7, EDX
-  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & kAmxBf16) != 0) return true;
   constexpr unsigned int kAvx512Bf16 = 1U << 5;  // CPUID leaf 7, subleaf 1, EAX
   return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & kAvx512Bf16) != 0 && is_amd_cpu();
+}
+
+bool has_amx_bf16() {
+  unsigned int eax = 0, ebx = 0, ecx = 0, edx = 0;
+  constexpr unsigned int kAmxBf16 = 1U << 22;  // CPUID leaf 7, EDX
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & kAmxBf16) != 0;
 }
 
 bool is_amd_cpu() {

@@ -21,6 +21,8 @@ c10::Device choose_device(std::string_view name, std::optional<int> process = st
 // CPUs with AVX512-BF16 but no AMX do not qualify (measurements: docs/architecture.md).
 bool has_fast_bf16(c10::Device device);
 
+bool has_amx_bf16();  // whether this CPU has tiles of bf16 numbers
+
 bool is_amd_cpu();
 
 // "f32", "bf16" or "f16" (also float32, bfloat16, float16). Throws Error otherwise.

@@ -5,10 +5,12 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/mm.h>
 
 #include <optional>
 #include <string_view>
 
+#include "normtweak/base/device/bf16_product.h"
 #include "normtweak/base/device/device.h"
 #include "normtweak/base/device/packed_weights.h"
 #include "normtweak/base/device/torch_operator.h"
@@ -50,7 +52,17 @@ at::Tensor matmul_transposed(const at::Tensor& x, const at::Tensor& weight) {
   return product.defined() ? product : at::linear(x, weight);
 }
 
+at::Tensor wide_matmul_transposed(const at::Tensor& x, const at::Tensor& weight) {
+  if (x.is_cuda() && x.scalar_type() != at::kFloat) return at::mm(x, weight.t(), at::kFloat);
+  auto product = bf16_product(x, weight);
+  return product.defined() ? product : matmul_transposed(x, weight);
+}
+
 void add_matmul_transposed(const at::Tensor& sum, const at::Tensor& x, const at::Tensor& weight) {
+  if (sum.scalar_type() == at::kFloat && x.scalar_type() == at::kBFloat16) {
+    if (add_bf16_product(sum, x, weight)) return;
+    return add_matmul_transposed(sum, x.to(at::kFloat), weight.to(at::kFloat));
+  }
   const auto product = product_in_onednn(x, weight);
   product.defined() ? sum.add_(product) : sum.addmm_(x, weight.t());
 }

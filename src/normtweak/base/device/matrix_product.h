@@ -12,7 +12,12 @@ namespace normtweak {
 // uses for bf16 (docs/architecture.md). On AMD CPUs oneDNN runs both here.
 at::Tensor matmul_transposed(const at::Tensor& x, const at::Tensor& weight);
 
-// sum += x weightᵀ, for matrices; without a temporary product unless oneDNN is faster.
+// x weightᵀ, for matrices, in F32 where the device hands over the sums of a product of 16-bit numbers: on a GPU and, of
+// bf16, on a CPU with AMX. Elsewhere in their dtype.
+at::Tensor wide_matmul_transposed(const at::Tensor& x, const at::Tensor& weight);
+
+// sum += x weightᵀ, for matrices of the same dtype as the sum, or of bf16 if the sum is F32, whose products are then
+// exact; without a temporary product unless oneDNN is faster.
 void add_matmul_transposed(const at::Tensor& sum, const at::Tensor& x, const at::Tensor& weight);
 
 }  // namespace normtweak

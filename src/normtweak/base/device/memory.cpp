@@ -95,7 +95,7 @@ void keep_freed_memory() {
   // Before glibc 2.35 the maximum is 32 MiB. Without a threshold, the other settings would give each tensor fresh
   // pages.
   if (::mallopt(M_MMAP_THRESHOLD, 128 * kMiBytes) == 0 && ::mallopt(M_MMAP_THRESHOLD, 32 * kMiBytes) == 0) return;
-  ::mallopt(M_TRIM_THRESHOLD, 256 * kMiBytes);
+  ::mallopt(M_TRIM_THRESHOLD, -1);  // never
   ::mallopt(M_TOP_PAD, 64 * kMiBytes);
 #endif
 }
