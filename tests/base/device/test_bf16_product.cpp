@@ -1,5 +1,5 @@
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/empty.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/randn.h>
@@ -68,7 +68,12 @@ TEST(Bf16Product, LeavesTheRestToOthers) {
   EXPECT_FALSE(add_bf16_product(sum, random({1, 100}).expand({40, 100}), weight));
   EXPECT_FALSE(add_bf16_product(sum, random({40, 200}).slice(1, 0, 200, 2), weight));
   EXPECT_FALSE(add_bf16_product(at::full({24, 40}, 3.0).t(), x, weight));
-  EXPECT_FALSE(bf16_product(x.clone().requires_grad_(), weight).defined());
+  const auto leaf = x.clone().requires_grad_();
+  EXPECT_FALSE(bf16_product(leaf, weight).defined());  // its gradient must not be lost
+  {
+    const at::NoGradGuard no_gradients;
+    EXPECT_EQ(bf16_product(leaf, weight).defined(), has_bf16_products());
+  }
   EXPECT_FALSE(bf16_product(random({0, 100}), weight).defined());
   EXPECT_TRUE(sum.equal(untouched));
   if (!has_amx_bf16()) {

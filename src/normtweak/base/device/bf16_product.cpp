@@ -50,7 +50,8 @@ bool is_bf16_matrix(const at::Tensor& matrix) {
   constexpr std::int64_t kMost = std::numeric_limits<int>::max();
   const bool fits = matrix.dim() == 2 && matrix.size(0) > 0 && matrix.size(1) > 0 && matrix.size(0) <= kMost &&
                     matrix.size(1) <= kMost && matrix.stride(0) <= kMost && matrix.stride(1) <= kMost;
-  return matrix.is_cpu() && matrix.scalar_type() == at::kBFloat16 && fits && !matrix.requires_grad();
+  return matrix.is_cpu() && matrix.scalar_type() == at::kBFloat16 && fits &&
+         !(at::GradMode::is_enabled() && matrix.requires_grad());
 }
 
 bool multiply(const at::Tensor& sum, const at::Tensor& x, const at::Tensor& weight, float sum_factor) {
