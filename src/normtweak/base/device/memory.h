@@ -28,9 +28,9 @@ void limit_device_memory(c10::Device device, std::int64_t bytes);
 // Gives the memory that the GPU allocator keeps for later tensors back to the GPU; does nothing on a CPU.
 void release_cached_memory(c10::Device device);
 
-// Makes malloc keep up to 256 MiB of freed memory for later tensors. Otherwise each tensor of more than 32 MiB gets
-// fresh pages, which the system has to zero: a quarter of the time of a step on the CPU. Call it before any thread
-// starts.
+// Makes malloc keep what is freed for later tensors, but for tensors of more than 128 MiB. Otherwise those of more than
+// 32 MiB get fresh pages, and so do all activations of each step, which the system has to zero: up to a quarter of a
+// step's time on the CPU. Call it before any thread starts.
 void keep_freed_memory();
 
 }  // namespace normtweak
