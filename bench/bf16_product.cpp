@@ -2,6 +2,8 @@
 // GFLOP/s, and the error against F64.
 //
 //     cmake --build build --target bench_bf16_product && build/bench_bf16_product
+#include "normtweak/base/device/bf16_product.h"
+
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/matmul.h>
@@ -14,7 +16,6 @@
 #include <chrono>
 #include <limits>
 
-#include "normtweak/base/device/bf16_product.h"
 #include "normtweak/base/device/matrix_product.h"
 
 namespace normtweak {
@@ -48,13 +49,13 @@ void print_row(std::int64_t tokens, std::int64_t left_columns, std::int64_t righ
              right = at::randn({tokens, right_columns}).to(at::kBFloat16);
   const auto wanted = at::matmul(left.to(at::kDouble).t(), right.to(at::kDouble));
   const double operations = 2.0 * static_cast<double>(tokens * left_columns * right_columns);
-  fmt::print("| {} × {} × {} |{}{}\n", left_columns, tokens, right_columns,
-             measured(wanted, operations,
-                      [&](const at::Tensor& sum) {
-                        add_matmul_transposed(sum, left.to(at::kFloat).t(), right.to(at::kFloat).t());
-                      }),
-             measured(wanted, operations,
-                      [&](const at::Tensor& sum) { add_matmul_transposed(sum, left.t(), right.t()); }));
+  fmt::print(
+      "| {} × {} × {} |{}{}\n", left_columns, tokens, right_columns,
+      measured(wanted, operations,
+               [&](const at::Tensor& sum) {
+                 add_matmul_transposed(sum, left.to(at::kFloat).t(), right.to(at::kFloat).t());
+               }),
+      measured(wanted, operations, [&](const at::Tensor& sum) { add_matmul_transposed(sum, left.t(), right.t()); }));
 }
 
 int run() {
@@ -62,11 +63,12 @@ int run() {
     fmt::print("no AMX here, or no MKL in this torch\n");
     return 1;
   }
-  fmt::print("{} threads\n\n| columns × tokens × columns | F32, GFLOP/s | error | bf16, GFLOP/s | error |\n|-|-|-|-|-|\n",
-             at::get_num_threads());
+  fmt::print(
+      "{} threads\n\n| columns × tokens × columns | F32, GFLOP/s | error | bf16, GFLOP/s | error |\n|-|-|-|-|-|\n",
+      at::get_num_threads());
   for (const std::int64_t tokens : {1024, 4096}) {
-    for (const auto& [left, right] : std::array<std::pair<std::int64_t, std::int64_t>, 3>{
-             {{576, 576}, {576, 1536}, {1536, 1536}}}) {
+    for (const auto& [left, right] :
+         std::array<std::pair<std::int64_t, std::int64_t>, 3>{{{576, 576}, {576, 1536}, {1536, 1536}}}) {
       print_row(tokens, left, right);
     }
   }
