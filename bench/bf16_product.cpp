@@ -15,6 +15,8 @@
 #include <array>
 #include <chrono>
 #include <limits>
+#include <string>
+#include <utility>
 
 #include "normtweak/base/device/matrix_product.h"
 
@@ -35,7 +37,7 @@ double seconds_of(const Work& work) {
   return best;
 }
 
-// The error of `add` into zeros, and the time that it takes.
+// Two cells: GFLOP/s of `add`, and the error of its sum.
 template <class Add>
 std::string measured(const at::Tensor& wanted, double operations, const Add& add) {
   const auto sum = at::zeros(wanted.sizes());

@@ -5,8 +5,8 @@
 //
 // Counted are the products of the student's forward pass and the two products of each linear's backward pass (one for
 // the head, which is not tuned), attention included, recomputation and the teacher not. --profile lists the kernels.
-// --streamed beside --activation-gib 1, which computes activations again as streamed blocks need it, says what the
-// copies of blocks cost.
+// With --streamed blocks are in host memory, and activations are computed again; the profile shows whether their copies
+// run beside the work.
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/matmul.h>

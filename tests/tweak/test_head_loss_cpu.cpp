@@ -47,13 +47,21 @@ TEST(HeadLossOnCpu, EqualsF64) {
       SCOPED_TRACE(testing::Message() << vocabulary << " logits of " << scale);
       const auto logits = random_logits(5, vocabulary, scale);
       const auto found = loss_of(logits, at::kFloat), wanted = loss_in_f64(logits);
-      // A unit in the last place of the largest logarithm of a probability, which is what an F32 one can be off by.
-      const double most = 2 * largest(logits.student) + std::log(static_cast<double>(vocabulary));
-      const double step = std::ldexp(std::max(1.0, most), -23);
+      // A few units in the last place of a logarithm of a likely token's probability, whose logits may be far from 0.
+      const double step = std::ldexp(std::max(1.0, std::log(static_cast<double>(vocabulary))), -23);
       EXPECT_LT(largest(found.divergence.to(at::kDouble) - wanted.divergence), 4 * step);
       EXPECT_LT(largest(found.gradient.to(at::kDouble) - wanted.gradient), 4 * step);
     }
   }
+}
+
+// Models that hardly differ, far from 0: nothing may be lost of what the logits hold.
+TEST(HeadLossOnCpu, IsExactForLargeLogitsThatHardlyDiffer) {
+  const auto teacher = at::randn({50, 5000}) * 3 + 60;
+  const Logits logits = {teacher, teacher + at::randn({50, 5000}) * 0.02};
+  const auto found = loss_of(logits, at::kFloat), wanted = loss_in_f64(logits);
+  EXPECT_LT((found.divergence.to(at::kDouble) - wanted.divergence).square().mean().sqrt().item<double>(), 4e-7);
+  EXPECT_LT(largest(found.gradient.sum(-1)), 2e-6);  // probabilities of both add up to 1
 }
 
 TEST(HeadLossOnCpu, WritesGradientsOfEitherType) {
@@ -103,6 +111,7 @@ TEST(HeadLossOnCpu, TakesWhatItCanRead) {
   EXPECT_FALSE(has_loss_loop(logits.teacher.to(at::kBFloat16), logits.student, at::kFloat));
   EXPECT_FALSE(has_loss_loop(logits.teacher, logits.student.t(), at::kFloat));
   EXPECT_FALSE(has_loss_loop(logits.teacher, logits.student, at::kHalf));
+  EXPECT_FALSE(has_loss_loop(logits.teacher, random_logits(4, 101, 1).student, at::kFloat));
 }
 
 }  // namespace

@@ -81,6 +81,33 @@ TEST(HeadLoss, EqualsAutogradOverFullLogits) {
   }
 }
 
+// With heads of 16 bits, whose logits and gradients are rounded as the device has it.
+TEST(HeadLoss, IsThatOfTheModelsInSixteenBits) {
+  for (const auto device : test::devices()) {
+    for (const auto type : {at::kBFloat16, at::kHalf}) {
+      SCOPED_TRACE(fmt::format("{} on {}", c10::toString(type), device.str()));
+      const auto options = at::TensorOptions(device);
+      const auto head = at::randn({3000, 16}, options).to(type), student = at::randn({2, 20, 16}, options).to(type);
+      const auto teacher = (student + at::randn(student.sizes(), options) * 0.3).to(type);
+      const auto leaf = student.to(at::kDouble).requires_grad_(), weight = head.to(at::kDouble);
+      const auto expected =
+          tests::explicit_divergence(at::linear(teacher.to(at::kDouble), weight), at::linear(leaf, weight));
+      expected.sum().backward();
+      const auto loss = head_loss({{.weight = head}, student}, {{.weight = head}, teacher}, {}, true, 1);
+      EXPECT_EQ(loss.gradient.scalar_type(), type);
+      EXPECT_LT(tests::relative_error(loss.divergence, expected.sum(-1)), 2e-2);
+      EXPECT_LT(tests::relative_error(loss.gradient, leaf.grad()), 2e-2);
+    }
+  }
+}
+
+TEST(HeadLoss, RefusesHeadsOfDifferentSizes) {
+  const auto hidden = at::randn({1, 4, 8});
+  EXPECT_THROW(
+      head_loss({{.weight = at::randn({30, 8})}, hidden}, {{.weight = at::randn({31, 8})}, hidden}, {}, true, 1),
+      c10::Error);
+}
+
 // [tokens, channels] with means and variances that can be seen.
 const std::vector<double> kOutput = {1, 2, 3, 6}, kTarget = {2, 4, 8, 4};
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "normtweak/base/device/memory.h"
 #include "normtweak/base/error.h"
 #include "normtweak/pipeline/blockwise.h"
 #include "normtweak/pipeline/prepare_quantize.h"
@@ -78,6 +79,7 @@ QuantizedRun quantize_blocks(const PreparedQuantize& prepared, const RunNeeds& n
     result.transformed = std::move(blocks.transformed);
     result.rounded = std::move(blocks.rounded);
   });
+  return_freed_memory();
   return run;
 }
 

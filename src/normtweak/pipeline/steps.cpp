@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "normtweak/base/device/memory.h"
 #include "normtweak/base/error.h"
 #include "normtweak/pipeline/blockwise.h"
 #include "normtweak/pipeline/write_text.h"
@@ -101,6 +102,7 @@ std::optional<Tweaked> run_tweak(const FloatModel& floats, const model::Decoder&
 void finish(const FloatModel& floats, const model::Decoder& quantized, std::optional<Tweaked> tweaked,
             const RunText& text, const ExternalTokens& external, const Destination& destination, RunResult& result,
             ProgressSink& progress) {
+  return_freed_memory();
   const auto untouched = with_blocks(destination.outside, quantized);
   if (tweaked) tweaked->model = with_blocks(destination.outside, tweaked->model);
   Judged judged;

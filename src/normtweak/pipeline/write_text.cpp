@@ -36,6 +36,7 @@ calibrate::TokenBatch write_rows(const FloatModel& floats, const WritingMemory& 
   }
   floats.passes.blocks.release_copies();
   release_cached_memory(floats.passes.device);
+  return_freed_memory();
   return rows;
 }
 

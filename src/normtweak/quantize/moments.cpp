@@ -16,16 +16,13 @@ namespace {
 // of F32 products of 8192 tokens (docs/benchmarks.md; bench/moment_precision.py).
 constexpr std::int64_t kTokensOnTensorCores = 1024;
 
-// sum += leftᵀ right of some of the tokens. Products of bf16 pairs are exact in F32.
-void add_exact_products(at::Tensor sum, const at::Tensor& left, const at::Tensor& right) {
-  if (!sum.is_cuda()) return add_matmul_transposed(sum, left.t(), right.t());
-  at::addmm_out(sum, sum, left.t(), right, at::kFloat);
-}
-
+// sum += leftᵀ right. Products of bf16 pairs are exact in F32. Tiles of a CPU round to nearest.
 void add_on_tensor_cores(const at::Tensor& sum, const at::Tensor& left, const at::Tensor& right) {
+  if (!sum.is_cuda()) return add_matmul_transposed(sum, left.t(), right.t());
   for (std::int64_t first = 0; first < left.size(0); first += kTokensOnTensorCores) {
     const auto count = std::min(kTokensOnTensorCores, left.size(0) - first);
-    add_exact_products(sum, left.narrow(0, first, count), right.narrow(0, first, count));
+    auto total = sum;
+    at::addmm_out(total, sum, left.narrow(0, first, count).t(), right.narrow(0, first, count), at::kFloat);
   }
 }
 

@@ -67,10 +67,13 @@ NORMTWEAK_TARGET_CLONES float sum_of_exponentials(const float* logits, float gre
   return sum;
 }
 
-// A token's logits in one model, and what makes their logarithms of probabilities: logit - offset.
+// A token's logits in one model, and what makes their logarithms of probabilities: (logit - greatest) - log_sum. The
+// first difference is small where it counts, so that it loses nothing.
 struct Model {
   const float* logits;
-  float offset;
+  float greatest, log_sum;
+
+  Model from(std::int64_t first) const { return {logits + first, greatest, log_sum}; }
 };
 
 // F32 sums of so many numbers at a time are added up in F64.
@@ -82,14 +85,15 @@ Model model_of(const float* logits, std::int64_t vocabulary) {
   for (std::int64_t first = 0; first < vocabulary; first += kAtOnce) {
     sum += static_cast<double>(sum_of_exponentials(logits + first, greatest, std::min(kAtOnce, vocabulary - first)));
   }
-  return {logits, static_cast<float>(static_cast<double>(greatest) + std::log(sum))};
+  return {logits, greatest, static_cast<float>(std::log(sum))};
 }
 
 // Of some logits: writes p_s - p_t, and returns Σ p_t (log p_t - log p_s).
 NORMTWEAK_TARGET_CLONES float divergence_of(Model teacher, Model student, std::int64_t count, float* difference) {
   Lanes sums = {};
   const auto term = [&](std::int64_t at) {
-    const float log_t = teacher.logits[at] - teacher.offset, log_s = student.logits[at] - student.offset;
+    const float log_t = teacher.logits[at] - teacher.greatest - teacher.log_sum,
+                log_s = student.logits[at] - student.greatest - student.log_sum;
     const float p_t = exponential(log_t);
     difference[at] = exponential(log_s) - p_t;
     return p_t * (log_t - log_s);
@@ -112,8 +116,7 @@ float divergence_of_token(const float* teacher, const float* student, std::int64
   double sum = 0;
   for (std::int64_t first = 0; first < vocabulary; first += kAtOnce) {
     const auto count = std::min(kAtOnce, vocabulary - first);
-    sum += static_cast<double>(
-        divergence_of({teacher + first, t.offset}, {student + first, s.offset}, count, difference.data()));
+    sum += static_cast<double>(divergence_of(t.from(first), s.from(first), count, difference.data()));
     write(first, count, difference.data());
   }
   return static_cast<float>(sum);
@@ -126,7 +129,7 @@ NORMTWEAK_TARGET_CLONES void store(const float* values, std::int64_t count, at::
 void store(const float* values, std::int64_t count, float* stored) { std::copy_n(values, count, stored); }
 
 bool fits(const at::Tensor& logits) {
-  return logits.is_cpu() && logits.scalar_type() == at::kFloat && logits.is_contiguous();
+  return logits.is_cpu() && logits.scalar_type() == at::kFloat && logits.dim() == 2 && logits.is_contiguous();
 }
 
 // Number: of the gradient, which is null if it is not wanted.
@@ -150,7 +153,8 @@ void loss_of_tokens(const at::Tensor& teacher, const at::Tensor& student, const 
 }  // namespace
 
 bool has_loss_loop(const at::Tensor& teacher, const at::Tensor& student, at::ScalarType type) {
-  return fits(teacher) && fits(student) && (type == at::kFloat || type == at::kBFloat16);
+  return fits(teacher) && fits(student) && teacher.sizes() == student.sizes() &&
+         (type == at::kFloat || type == at::kBFloat16);
 }
 
 void loss_on_cpu(const at::Tensor& teacher, const at::Tensor& student, const at::Tensor& divergence,

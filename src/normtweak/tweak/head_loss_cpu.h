@@ -9,7 +9,7 @@ namespace normtweak::tweak {
 bool has_loss_loop(const at::Tensor& teacher, const at::Tensor& student, at::ScalarType type);
 
 // divergence: f32 [tokens], which is written: KL(teacher ‖ student). gradient: [tokens, vocabulary], p_s - p_t;
-// undefined if not wanted.
+// undefined if not wanted. Both are contiguous.
 void loss_on_cpu(const at::Tensor& teacher, const at::Tensor& student, const at::Tensor& divergence,
                  const at::Tensor& gradient);
 

@@ -87,7 +87,8 @@ bool fits(const at::Tensor& logits) {
 }  // namespace
 
 bool has_loss_kernel(const at::Tensor& teacher, const at::Tensor& student, at::ScalarType type) {
-  return fits(teacher) && fits(student) && float_type_code(type) && kernel().unavailable(teacher.device()).empty();
+  return fits(teacher) && fits(student) && teacher.sizes() == student.sizes() && float_type_code(type) &&
+         kernel().unavailable(teacher.device()).empty();
 }
 
 void loss_on_gpu(const at::Tensor& teacher, const at::Tensor& student, const at::Tensor& divergence,

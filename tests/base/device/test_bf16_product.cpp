@@ -75,6 +75,10 @@ TEST(Bf16Product, LeavesTheRestToOthers) {
     EXPECT_EQ(bf16_product(leaf, weight).defined(), has_bf16_products());
   }
   EXPECT_FALSE(bf16_product(random({0, 100}), weight).defined());
+  EXPECT_FALSE(bf16_product(random({40, 99}), weight).defined());
+  EXPECT_FALSE(add_bf16_product(at::zeros({39, 24}), x, weight));
+  EXPECT_FALSE(add_bf16_product(at::zeros({40, 25}), x, weight));
+  EXPECT_FALSE(add_bf16_product(at::zeros({40, 24}, at::kDouble), x, weight));
   EXPECT_TRUE(sum.equal(untouched));
   if (!has_amx_bf16()) {
     EXPECT_FALSE(add_bf16_product(sum, x, weight));

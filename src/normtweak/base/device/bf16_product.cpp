@@ -54,10 +54,16 @@ bool is_bf16_matrix(const at::Tensor& matrix) {
          !(at::GradMode::is_enabled() && matrix.requires_grad());
 }
 
+bool takes_product(const at::Tensor& sum, std::int64_t rows, std::int64_t columns) {
+  if (!sum.is_cpu() || sum.scalar_type() != at::kFloat || sum.dim() != 2) return false;
+  if (sum.size(0) != rows || sum.size(1) != columns) return false;
+  return sum.stride(1) == 1 && sum.stride(0) >= columns && sum.stride(0) <= std::numeric_limits<int>::max();
+}
+
 bool multiply(const at::Tensor& sum, const at::Tensor& x, const at::Tensor& weight, float sum_factor) {
   auto* const product = product_function();
   if (product == nullptr || !is_bf16_matrix(x) || !is_bf16_matrix(weight)) return false;
-  if (sum.scalar_type() != at::kFloat || sum.stride(1) != 1 || sum.stride(0) < sum.size(1)) return false;
+  if (x.size(1) != weight.size(1) || !takes_product(sum, x.size(0), weight.size(0))) return false;
   const auto left = operand(x, false), right = operand(weight, true);
   if (!left || !right) return false;
   product(kRowsFirst, left->as, right->as, static_cast<int>(x.size(0)), static_cast<int>(weight.size(0)),

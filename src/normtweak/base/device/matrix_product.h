@@ -13,7 +13,7 @@ namespace normtweak {
 at::Tensor matmul_transposed(const at::Tensor& x, const at::Tensor& weight);
 
 // x weightᵀ, for matrices, in F32 where the device hands over the sums of a product of 16-bit numbers: on a GPU and, of
-// bf16, on a CPU with AMX. Elsewhere in their dtype.
+// bf16, on a CPU with AMX unless a gradient is wanted. Elsewhere in their dtype.
 at::Tensor wide_matmul_transposed(const at::Tensor& x, const at::Tensor& weight);
 
 // sum += x weightᵀ, for matrices of the same dtype as the sum, or of bf16 if the sum is F32, whose products are then

@@ -28,9 +28,12 @@ void limit_device_memory(c10::Device device, std::int64_t bytes);
 // Gives the memory that the GPU allocator keeps for later tensors back to the GPU; does nothing on a CPU.
 void release_cached_memory(c10::Device device);
 
-// Makes malloc keep what is freed for later tensors, but for tensors of more than 128 MiB. Otherwise those of more than
-// 32 MiB get fresh pages, and so do all activations of each step, which the system has to zero: up to a quarter of a
-// step's time on the CPU. Call it before any thread starts.
+// Makes malloc keep what is freed for later tensors, but for tensors of more than 128 MiB (32 MiB before glibc 2.35).
+// Otherwise large tensors, and the activations of each step, get fresh pages, which the system has to zero. Call it
+// before any thread starts.
 void keep_freed_memory();
+
+// Gives what malloc keeps back to the system: between stages, whose tensors have other sizes.
+void return_freed_memory();
 
 }  // namespace normtweak
