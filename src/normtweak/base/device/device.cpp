@@ -5,8 +5,11 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <cpuid.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <array>
+#include <cstdint>
 
 #include "normtweak/base/device/type_name.h"
 #include "normtweak/base/error.h"
@@ -25,6 +28,15 @@ constexpr std::array<FloatType, 3> kFloatTypes = {{
 }};
 
 int count_gpus() { return at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0; }
+
+// Of a thread that it puts to sleep; without that, a CPU's tiles cannot be used
+// (https://docs.kernel.org/arch/x86/xstate.html).
+bool system_saves_tiles() {
+  constexpr int kGetSupported = 0x1021;  // ARCH_GET_XCOMP_SUPP, which a C library's headers may lack
+  constexpr std::uint64_t kTiles = std::uint64_t{1} << 18U;
+  std::uint64_t features = 0;
+  return ::syscall(SYS_arch_prctl, kGetSupported, &features) == 0 && (features & kTiles) != 0;
+}
 
 c10::Device gpu_of_process(std::string_view name, int process, int gpus) {
   if (name.find(':') != std::string_view::npos) {
@@ -77,7 +89,7 @@ bool has_fast_bf16(c10::Device device) {
 bool has_amx_bf16() {
   unsigned int eax = 0, ebx = 0, ecx = 0, edx = 0;
   constexpr unsigned int kAmxBf16 = 1U << 22;  // CPUID leaf 7, EDX
-  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & kAmxBf16) != 0;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & kAmxBf16) != 0 && system_saves_tiles();
 }
 
 bool is_amd_cpu() {

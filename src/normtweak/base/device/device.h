@@ -21,7 +21,7 @@ c10::Device choose_device(std::string_view name, std::optional<int> process = st
 // CPUs with AVX512-BF16 but no AMX do not qualify (measurements: docs/architecture.md).
 bool has_fast_bf16(c10::Device device);
 
-bool has_amx_bf16();  // whether this CPU has tiles of bf16 numbers
+bool has_amx_bf16();  // whether this CPU has tiles of bf16 numbers, and the system lets them be used
 
 bool is_amd_cpu();
 
