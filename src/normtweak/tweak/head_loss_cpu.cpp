@@ -129,10 +129,12 @@ NORMTWEAK_TARGET_CLONES void store(const float* values, std::int64_t count, at::
 void store(const float* values, std::int64_t count, float* stored) { std::copy_n(values, count, stored); }
 
 bool fits(const at::Tensor& logits) {
-  return logits.is_cpu() && logits.scalar_type() == at::kFloat && logits.dim() == 2 && logits.is_contiguous();
+  const auto type = logits.scalar_type();
+  return logits.is_cpu() && (type == at::kFloat || type == at::kBFloat16) && logits.dim() == 2 &&
+         logits.is_contiguous();
 }
 
-// Number: of the gradient, which is null if it is not wanted.
+// Of f32 logits. Number: of the gradient, which is null if it is not wanted.
 template <class Number>
 void loss_of_tokens(const at::Tensor& teacher, const at::Tensor& student, const at::Tensor& divergence,
                     Number* gradient) {
@@ -159,11 +161,12 @@ bool has_loss_loop(const at::Tensor& teacher, const at::Tensor& student, at::Sca
 
 void loss_on_cpu(const at::Tensor& teacher, const at::Tensor& student, const at::Tensor& divergence,
                  const at::Tensor& gradient) {
+  const auto of_teacher = teacher.to(at::kFloat), of_student = student.to(at::kFloat);
   if (!gradient.defined() || gradient.scalar_type() == at::kFloat) {
-    return loss_of_tokens(teacher, student, divergence,
+    return loss_of_tokens(of_teacher, of_student, divergence,
                           gradient.defined() ? gradient.mutable_data_ptr<float>() : nullptr);
   }
-  loss_of_tokens(teacher, student, divergence, gradient.mutable_data_ptr<at::BFloat16>());
+  loss_of_tokens(of_teacher, of_student, divergence, gradient.mutable_data_ptr<at::BFloat16>());
 }
 
 }  // namespace normtweak::tweak

@@ -5,7 +5,8 @@
 
 namespace normtweak::tweak {
 
-// Whether the loop takes these logits of teacher and student, f32 [tokens, vocabulary], and writes gradients of a type.
+// Whether the loop takes these logits of teacher and student, f32 or bf16 [tokens, vocabulary], and writes gradients of
+// a type.
 bool has_loss_loop(const at::Tensor& teacher, const at::Tensor& student, at::ScalarType type);
 
 // divergence: f32 [tokens], which is written: KL(teacher ‖ student). gradient: [tokens, vocabulary], p_s - p_t;
