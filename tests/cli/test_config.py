@@ -13,7 +13,7 @@ from family_configs import FAMILIES, VOCABULARY
 
 IDS = cli_models.ids(2, 48, vocabulary=VOCABULARY)
 MAKE = {"llama": cli_models.llama, "gpt2": cli_models.gpt2}
-OTHERS = ["chatglm", "starcoder2", "olmo3", "ernie4_5", "seed_oss"]  # the first config of each
+OTHERS = ["chatglm", "starcoder2", "olmo3", "ernie4_5", "seed_oss", "gpt_neox"]  # the first config of each
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 DROP = "drop this key"
 
@@ -106,6 +106,7 @@ READ = [
     ("seed_oss", {"rms_norm_eps": 1e-2}),
     ("seed_oss", {"hidden_act": "gelu"}),
     ("seed_oss", {"rope_parameters": DROP, "rope_theta": 50.0}),
+    ("gpt_neox", {"rope_parameters": DROP, "rotary_pct": 0.75, "partial_rotary_factor": 0.25}),  # the latter is not read
 ]
 # Keys that change nothing, there and here.
 NEUTRAL = [
@@ -312,6 +313,7 @@ PUBLISHED = {
     "olmo3": {},
     "ernie4_5": {"compression_ratio": 1.0, "use_rmsnorm": True},
     "seed_oss": {},
+    "gpt_neox": {},
 }
 
 
@@ -329,6 +331,7 @@ def test_keys_of_other_families_are_known(kind, home, changed):
     ("starcoder2", {"mlp_type": "gated"}, "`mlp_type` is \"gated\", which has no effect here; \"default\" is usual"),
     ("olmo3", {"rope_parameters": DROP, "rope_theta": 50.0}, "the rotary base 50 is that of full attention alone"),
     ("ernie4_5", {"compression_ratio": 2.0}, "`compression_ratio` is 2.0, which has no effect here; 1 is usual"),
+    ("gpt_neox", {"partial_rotary_factor": 0.25}, "`partial_rotary_factor` is not known to this program"),
 ])
 def test_notes_of_other_families(kind, change, words, changed):
     found = notes(changed(kind, change))

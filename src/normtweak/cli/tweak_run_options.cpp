@@ -8,8 +8,10 @@ void add_tweak_run_options(CLI::App& command, TweakRunChoice& choice, const std:
   command.add_option("QUANTIZED", choice.quantized, model_help("The quantized model", true))->required();
   command.add_option("--reference", choice.reference, model_help("The float model that it was made from", false))
       ->required();
-  command.add_option("-o,--output", choice.output,
-                     "Output: a folder, or a file if QUANTIZED is one (GGUF); an earlier result there is replaced");
+  command.add_option(
+      "-o,--output", choice.output,
+      "Output: a folder, or a file if QUANTIZED is one (GGUF); an earlier result there is replaced, but for a "
+      "folder in the layout of another program, which has no mark of a result");
   add_tweak(command, choice.tweak, flag, false);
   add_text_source(command, choice.text);
   add_external(command, choice.external);

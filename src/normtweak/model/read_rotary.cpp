@@ -155,9 +155,9 @@ std::int64_t read_size(const ConfigValues& values, const ConfigValues& settings,
     size = values.count(facts.size_key, {0, static_cast<double>(config.head_size)});
     name = values.name(facts.size_key);
   } else if (!facts.share_key.empty()) {
-    constexpr std::string_view kShare = "partial_rotary_factor";  // of transformers 5
-    const bool inside = settings.has(kShare);
-    const auto key = inside || values.has(kShare) ? kShare : facts.share_key;
+    constexpr std::string_view kShare = "partial_rotary_factor";  // of transformers 5, in rope_parameters
+    const bool inside = &settings != &values && settings.has(kShare);
+    const auto key = inside ? kShare : facts.share_key;
     const auto& from = inside ? settings : values;
     if (from.has(key)) {
       size = static_cast<std::int64_t>(static_cast<double>(config.head_size) * from.number(key, {0, 1}));

@@ -98,8 +98,11 @@ void check_replaceable(const fs::path& folder, const fs::path& output) {
   constexpr std::size_t kNamed = 3;
   const auto more = foreign.size() > kNamed ? fmt::format(" and {} more", foreign.size() - kNamed) : "";
   foreign.resize(std::min(foreign.size(), kNamed));
-  fail("{}: would be replaced as a whole, with {}{}, which no earlier run saved; name another output, or remove it",
-       output.string(), fmt::join(foreign, ", "), more);
+  fail(
+      "{}: would be replaced as a whole, with {}{}, which have no mark of an earlier run; name another output, or "
+      "remove "
+      "it (a tweak keeps its input's layout, and leaves no mark where another program wrote that)",
+      output.string(), fmt::join(foreign, ", "), more);
 }
 
 void check_folder(const fs::path& output, const std::vector<fs::path>& inputs) {

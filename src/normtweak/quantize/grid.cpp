@@ -150,8 +150,8 @@ void check_scales(const at::Tensor& scales, at::ScalarType stored, at::ScalarTyp
         type_name(loaded));
   }
   fail(
-      "a group's range is too large for a scale stored as {}; store scales as bfloat16 or float32, or leave this "
-      "linear in float",
+      "a group's range is too large for a scale stored as {}; leave this linear in float with --rule, or choose a "
+      "format whose scales can be bfloat16 or float32, as compressed-tensors with --store-dtype",
       type_name(stored));
 }
 
