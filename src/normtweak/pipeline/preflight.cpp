@@ -100,8 +100,7 @@ void check_replaceable(const fs::path& folder, const fs::path& output) {
   foreign.resize(std::min(foreign.size(), kNamed));
   fail(
       "{}: would be replaced as a whole, with {}{}, which have no mark of an earlier run; name another output, or "
-      "remove "
-      "it (a tweak keeps its input's layout, and leaves no mark where another program wrote that)",
+      "remove it (a tweak keeps its input's layout, and leaves no mark where another program wrote that)",
       output.string(), fmt::join(foreign, ", "), more);
 }
 
