@@ -81,7 +81,7 @@ bool add_bf16_product(const at::Tensor& sum, const at::Tensor& x, const at::Tens
 }
 
 at::Tensor bf16_product(const at::Tensor& x, const at::Tensor& weight) {
-  if (!is_bf16_matrix(x) || !is_bf16_matrix(weight)) return {};
+  if (!has_bf16_products() || !is_bf16_matrix(x) || !is_bf16_matrix(weight)) return {};  // before it is allocated
   const auto product = at::empty({x.size(0), weight.size(0)}, x.options().dtype(at::kFloat));
   return multiply(product, x, weight, 0) ? product : at::Tensor();
 }
