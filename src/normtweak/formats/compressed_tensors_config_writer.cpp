@@ -85,7 +85,7 @@ std::string_view format_of(const Groups& groups, bool extension) {
 }
 
 // Older versions of transformers take the format of the first group for all, unless each has its own.
-Json mixed_groups(const Groups& groups, bool extension, std::string_view base_prefix) {
+Json mixed_groups(const Groups& groups, bool extension, const WrittenFamily& family) {
   Json json = Json::object();
   if (!extension) {
     json["mixed"] = group_json(Json::array({kNoModuleTarget}), {.bits = 4, .symmetric = true});
@@ -94,7 +94,7 @@ Json mixed_groups(const Groups& groups, bool extension, std::string_view base_pr
   for (std::size_t i = 0; i < groups.size(); ++i) {
     // Not a class for the largest group and names for the rest: vLLM matches the class first when it fuses linears.
     auto& group = json[fmt::format("group_{}", i)] =
-        group_json(module_targets(groups[i].second, base_prefix), groups[i].first);
+        group_json(module_targets(groups[i].second, family), groups[i].first);
     group["format"] = format_of(groups[i].first, extension);
   }
   return json;
@@ -114,7 +114,7 @@ Json make_packed_config(std::span<const PackedModule> modules, const std::vector
   config["quantization_status"] = "compressed";
   config["global_compression_ratio"] = nullptr;
   if (groups.size() > 1) {
-    config["config_groups"] = mixed_groups(groups, extension, family.base_prefix);
+    config["config_groups"] = mixed_groups(groups, extension, family);
   } else {
     config["config_groups"] = Json::object();
     for (const auto& [settings, names] : groups) {
@@ -126,7 +126,8 @@ Json make_packed_config(std::span<const PackedModule> modules, const std::vector
       if (!extension && !settings.symmetric && !settings.input) config[kDequantize] = true;
     }
   }
-  config["ignore"] = module_targets(ignored, family.base_prefix);
+  config["ignore"] = module_targets(ignored, family);
+  for (const auto& part : family.parts_beside) config["ignore"].push_back(part_target(part));
   config["kv_cache_scheme"] = nullptr;
   config["version"] = kVersion;
   return config;

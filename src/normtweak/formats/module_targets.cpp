@@ -1,6 +1,7 @@
 #include "normtweak/formats/module_targets.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cctype>
@@ -36,13 +37,27 @@ std::optional<IndexedName> split_at_index(std::string_view name) {
 }
 
 // The names in the whole model, and in the base model alone, where they lack the prefix.
-Json names_of(const std::vector<std::string>& modules, std::string_view base_prefix) {
+Json names_of(const std::vector<std::string>& modules, const WrittenFamily& family) {
+  const auto prefix = family.base_prefix;
   auto names = Json::array();
   for (const std::string_view module : modules) {
     names.push_back(module);
-    if (!base_prefix.empty() && module.starts_with(base_prefix)) names.push_back(module.substr(base_prefix.size()));
+    if (prefix.empty() || !module.starts_with(prefix)) continue;
+    const auto inner = module.substr(prefix.size());
+    names.push_back(inner);
+    for (const auto other : family.all_prefixes) {
+      if (other != prefix) names.push_back(fmt::format("{}{}", other, inner));
+    }
   }
   return names;
+}
+
+// For what may stand before the names within the base model: "(model[.])?".
+std::string prefix_pattern(const WrittenFamily& family) {
+  if (family.all_prefixes.empty()) return fmt::format("({})?", escaped(family.base_prefix));
+  std::vector<std::string> prefixes;
+  for (const auto prefix : family.all_prefixes) prefixes.push_back(escaped(prefix));
+  return fmt::format("({})?", fmt::join(prefixes, "|"));
 }
 
 // The indices of the blocks, by what stands before and after: ("(model[.])?layers", "mlp[.]up_proj") and "0|2|5".
@@ -59,7 +74,8 @@ void add_index(Indices& all, const std::pair<std::string, std::string>& around, 
 
 }  // namespace
 
-Json module_targets(const std::vector<std::string>& modules, std::string_view base_prefix) {
+Json module_targets(const std::vector<std::string>& modules, const WrittenFamily& family) {
+  const auto base_prefix = family.base_prefix;
   constexpr std::size_t kMostKinds = 64;
   auto targets = Json::array();
   Indices kinds;
@@ -70,15 +86,17 @@ Json module_targets(const std::vector<std::string>& modules, std::string_view ba
       targets.push_back(module);
       continue;
     }
-    const auto before = (in_base ? fmt::format("({})?", escaped(base_prefix)) : "") + escaped(name->before);
+    const auto before = (in_base ? prefix_pattern(family) : "") + escaped(name->before);
     add_index(kinds, {before, escaped(name->after)}, name->index);
-    if (kinds.size() > kMostKinds) return names_of(modules, base_prefix);
+    if (kinds.size() > kMostKinds) return names_of(modules, family);
   }
   for (const auto& [around, indices] : kinds) {
     targets.push_back(fmt::format("re:{}[.]({})[.]{}$", around.first, indices, around.second));
   }
   return targets;
 }
+
+std::string part_target(const std::string& part) { return fmt::format("re:(.*[.])?{}[.].*", escaped(part)); }
 
 std::string python_pattern(const std::string& target) {
   return ModulePattern::is_regex(target) ? target.substr(3) : fmt::format("{}$", escaped(target));

@@ -1,10 +1,10 @@
 // How a config names the modules that a setting is for.
 #pragma once
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "normtweak/base/json/json.h"
+#include "normtweak/formats/linears/written_family.h"
 
 namespace normtweak::formats {
 
@@ -12,8 +12,10 @@ namespace normtweak::formats {
 // blocks, one for each kind of linear,
 //     re:(model[.])?layers[.](0|2|5)[.]mlp[.]up_proj$
 // and names for the others, such as the head. If there are very many kinds, as experts are, names throughout.
-// base_prefix: "model.", which names within the base model lack.
-Json module_targets(const std::vector<std::string>& modules, std::string_view base_prefix);
+Json module_targets(const std::vector<std::string>& modules, const WrittenFamily& family);
+
+// A regular expression for all modules in a part beside the language model, whatever stands before its name.
+std::string part_target(const std::string& part);
 
 // A target as a regular expression for Python's re.match.
 std::string python_pattern(const std::string& target);

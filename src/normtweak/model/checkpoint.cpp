@@ -14,6 +14,7 @@
 #include "normtweak/model/config_values.h"
 #include "normtweak/model/gguf_checkpoint.h"
 #include "normtweak/model/model_path.h"
+#include "normtweak/model/multimodal.h"
 #include "normtweak/model/parts.h"
 #include "normtweak/model/token_ids.h"
 #include "normtweak/text/tokenizer_folder.h"
@@ -24,7 +25,7 @@ namespace {
 
 // Everything besides config.json and the weights that readers of a checkpoint look for, with NAME.tiktoken. The first
 // make the tokenizer.
-constexpr std::array<std::string_view, 13> kSideFiles = {"tokenizer.json",
+constexpr std::array<std::string_view, 16> kSideFiles = {"tokenizer.json",
                                                          "tokenizer.model",
                                                          "tiktoken.model",
                                                          "tekken.json",
@@ -36,7 +37,10 @@ constexpr std::array<std::string_view, 13> kSideFiles = {"tokenizer.json",
                                                          "generation_config.json",
                                                          "LICENSE",
                                                          "chat_template.jinja",
-                                                         "chat_template.json"};
+                                                         "chat_template.json",
+                                                         "preprocessor_config.json",
+                                                         "processor_config.json",
+                                                         "video_preprocessor_config.json"};
 constexpr auto kTokenizerFiles = std::span(kSideFiles).first<7>();
 
 // A file that cannot be read does not stop work that does without it: those of the tokenizer are missed where text is
@@ -93,6 +97,7 @@ void untie_other_head(Checkpoint& checkpoint) {
   if (head_copies_embedding(checkpoint)) return;
   checkpoint.numbers.tied_head = false;
   checkpoint.config["tie_word_embeddings"] = false;
+  if (!checkpoint.outer_config.is_null()) checkpoint.outer_config["tie_word_embeddings"] = false;
 }
 
 // The file that has the vocabulary.
@@ -155,6 +160,14 @@ void open_quantization(const fs::path& directory, Checkpoint& checkpoint) {
   }
 }
 
+void enter_language_model(const MultimodalModel& multimodal, Checkpoint& checkpoint) {
+  checkpoint.family = &family_within(*checkpoint.family, *checkpoint.tensors, checkpoint.path);
+  checkpoint.notes.push_back(fmt::format(
+      "{}: a model of text and images ({}); its language model, of the family {}, is worked on, and all else "
+      "is carried along",
+      checkpoint.path, multimodal.name, checkpoint.family->name));
+}
+
 Checkpoint open_directory(const fs::path& directory) {
   refuse_adapter_beside(directory);
   const auto config_path = directory / "config.json";
@@ -163,9 +176,15 @@ Checkpoint open_directory(const fs::path& directory) {
   checkpoint.path = directory.string();
   checkpoint.config = read_json(config_path);
   if (!checkpoint.config.is_object()) fail("{}: a JSON object is needed", config_path.string());
+  const auto* const multimodal = find_multimodal(checkpoint.config);
+  if (multimodal != nullptr) {
+    checkpoint.outer_config = std::move(checkpoint.config);
+    checkpoint.config = language_config(*multimodal, checkpoint.outer_config, config_path.string());
+  }
   checkpoint.family = &find_family(checkpoint.config, config_path.string());
   checkpoint.numbers = read_config(*checkpoint.family, checkpoint.config, config_path.string(), &checkpoint.notes);
   checkpoint.tensors = formats::open_weights(directory, &checkpoint.notes);
+  if (multimodal != nullptr) enter_language_model(*multimodal, checkpoint);
   open_quantization(directory, checkpoint);
   choose_types(checkpoint);
   untie_other_head(checkpoint);

@@ -24,6 +24,7 @@ struct Checkpoint {
   std::string path;  // for messages
   const Family* family = nullptr;
   Json config;         // content of config.json; built from the metadata of a GGUF file
+  Json outer_config;   // content of config.json of a multimodal model, of whose language model `config` is; else null
   KeyNames key_names;  // how messages call keys of `config`, if not by their own names
   ModelConfig numbers;
   // Linears are loaded with the codes that the file stores, and not dequantized; norms and biases know their dtypes in

@@ -15,7 +15,7 @@ ConvertResult convert_model(const ConvertOptions& options, ProgressSink& progres
   const auto source = model::open_checkpoint(options.model);
   report_notes(source, progress);
   model::refuse_unread_tensors(source);
-  note_missing_tokenizer(source, progress);
+  note_missing(source, format.output, progress);
   check_output(options.output, format.output, inputs({&source}, {}, {}), 0);
   const auto converted = format.converted(source, format);
   ConvertResult result = {.from = converted->from(),

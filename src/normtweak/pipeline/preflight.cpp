@@ -13,6 +13,7 @@
 #include "normtweak/base/files/writable.h"
 #include "normtweak/base/strings/wording.h"
 #include "normtweak/model/decoder.h"
+#include "normtweak/model/multimodal.h"
 #include "normtweak/pipeline/saved_folder.h"
 #include "normtweak/tweak/objectives.h"
 
@@ -278,9 +279,17 @@ void check_output(const fs::path& output, OutputKind kind, const std::vector<fs:
   check_room(output, bytes);
 }
 
-void note_missing_tokenizer(const model::Checkpoint& checkpoint, ProgressSink& progress) {
-  if (checkpoint.tokenizer_problem.empty()) return;
-  progress.note(fmt::format("{}; the result is saved without a tokenizer", checkpoint.tokenizer_problem));
+void note_missing(const model::Checkpoint& checkpoint, OutputKind output, ProgressSink& progress) {
+  if (!checkpoint.tokenizer_problem.empty()) {
+    progress.note(fmt::format("{}; the result is saved without a tokenizer", checkpoint.tokenizer_problem));
+  }
+  const auto parts = model::parts_beside(checkpoint);
+  if (output == OutputKind::folder || parts.empty()) return;
+  progress.note(
+      fmt::format("{}: the .gguf file gets the language model alone, as llama.cpp has it, without {}; llama.cpp's "
+                  "convert_hf_to_gguf.py "
+                  "--mmproj makes the file for images from this folder",
+                  checkpoint.path, fmt::join(parts, ", ")));
 }
 
 }  // namespace normtweak::pipeline

@@ -50,7 +50,8 @@ std::vector<std::filesystem::path> inputs(std::initializer_list<const model::Che
 void check_output(const std::filesystem::path& output, OutputKind kind,
                   const std::vector<std::filesystem::path>& inputs, std::int64_t bytes);
 
-// Adds a note if `checkpoint` has a tokenizer that a saved copy will lack.
-void note_missing_tokenizer(const model::Checkpoint& checkpoint, ProgressSink& progress);
+// Adds a note on what `checkpoint` has and a saved copy will lack: a tokenizer that cannot be read, or, in a GGUF file,
+// the parts of a multimodal model beside its language model.
+void note_missing(const model::Checkpoint& checkpoint, OutputKind output, ProgressSink& progress);
 
 }  // namespace normtweak::pipeline

@@ -82,7 +82,7 @@ PreparedQuantize::PreparedQuantize(QuantizeOptions of, ProgressSink& progress)
   bytes = writer->follow(linears);
   check_outputs(options, original, bytes, progress);
   writer->check_floats(plan);
-  note_missing_tokenizer(original, progress);
+  note_missing(original, format.output, progress);
   external = read_external(options.external, checkpoint, progress);
   calibration = read_calibration(options.text, checkpoint, options.compute.processes);
   check_fresh_text(calibration, options.text, options.tweak);

@@ -58,7 +58,7 @@ PreparedTweak::PreparedTweak(TweakRunOptions of, ProgressSink& progress)
   }
   check_outputs(options, quantized, inputs({&quantized, &reference}, options.text, options.external));
   note_folders_left(quantized, progress);
-  note_missing_tokenizer(quantized, progress);
+  note_missing(quantized, output_kind_of(quantized), progress);
   external = read_external(options.external, reference, progress);
   calibration = read_calibration(options.text, reference, options.compute.processes);
   check_fresh_text(calibration, options.text, options.tweak);

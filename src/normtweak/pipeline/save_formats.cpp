@@ -4,6 +4,7 @@
 
 #include "normtweak/base/error.h"
 #include "normtweak/base/files/file_kind.h"
+#include "normtweak/model/multimodal.h"
 #include "normtweak/pipeline/converted_folder.h"
 #include "normtweak/pipeline/converted_gguf.h"
 #include "normtweak/pipeline/folder_result.h"
@@ -70,9 +71,17 @@ at::ScalarType scale_type_for(at::ScalarType stored, const SaveFormat& format) {
 Json quantization_config(const model::Checkpoint& original, const SaveFormat& format,
                          std::span<const formats::QuantizedModule> quantized, const std::vector<std::string>& floats) {
   const auto& family = *original.family;
-  return format.codes->make_config(
-      quantized, floats,
-      {.base_prefix = family.base_prefix, .others_read_it = family.linear_layout == model::Layout::out_in});
+  formats::WrittenFamily written = {.base_prefix = family.base_prefix,
+                                    .others_read_it = family.linear_layout == model::Layout::out_in};
+  if (original.outer_config.is_null()) return format.codes->make_config(quantized, floats, written);
+  written.all_prefixes = model::language_model_prefixes();
+  written.parts_beside = model::parts_beside(original);
+  auto names = floats;
+  if (std::erase(names, family.head.name) > 0) {
+    const auto heads = model::language_model_heads();
+    names.insert(names.begin(), heads.begin(), heads.end());
+  }
+  return format.codes->make_config(quantized, names, written);
 }
 
 }  // namespace normtweak::pipeline

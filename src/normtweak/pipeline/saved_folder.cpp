@@ -8,6 +8,7 @@
 #include "normtweak/base/error.h"
 #include "normtweak/base/files/file.h"
 #include "normtweak/base/json/json_non_finite.h"
+#include "normtweak/model/config_values.h"
 
 namespace normtweak::pipeline {
 namespace fs = std::filesystem;
@@ -110,7 +111,7 @@ std::int64_t bytes_of(const formats::TensorToWrite& tensor) {
 }
 
 Json config_with(const model::Checkpoint& original, const Json& quantization) {
-  auto config = original.config;
+  auto config = original.outer_config.is_null() ? original.config : original.outer_config;
   for (const auto* key : {"quantization_config", "compression_config"}) config.erase(key);
   if (!quantization.is_null()) config["quantization_config"] = quantization;
   return config;
@@ -120,6 +121,8 @@ void set_type(Json& config, at::ScalarType type) {
   const bool has_new = config.contains("dtype"), has_old = config.contains("torch_dtype");
   config[has_old && !has_new ? "torch_dtype" : "dtype"] = float_type_name(type);
   if (has_new) config.erase("torch_dtype");
+  const auto language_model = config.find("text_config");
+  if (language_model != config.end() && model::names_stored_type(*language_model)) set_type(*language_model, type);
 }
 
 std::vector<std::string> foreign_entries(const fs::path& directory) {

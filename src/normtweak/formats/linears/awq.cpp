@@ -136,7 +136,7 @@ std::unique_ptr<QuantizedLinears> open_awq(const Json& json, const std::string& 
 }
 
 Json make_awq_config(std::span<const QuantizedModule> modules, const std::vector<std::string>& floats,
-                     const WrittenFamily& /*family*/) {
+                     const WrittenFamily& family) {
   for (const auto& module : modules) for_module(module.name, [&] { check(written_affine(module, "awq")); });
   const auto shared = shared_settings(modules, "awq");
   for (const auto& [settings, names] : shared.others) {
@@ -146,6 +146,7 @@ Json make_awq_config(std::span<const QuantizedModule> modules, const std::vector
   }
   auto left = floats;
   std::erase_if(left, [](const std::string& name) { return name.find('.') == std::string::npos; });  // the head
+  left.insert(left.end(), family.parts_beside.begin(), family.parts_beside.end());  // a part of a name is enough
   const auto group_size = shared.standard.group_size;
   return {{"quant_method", "awq"},
           {"bits", kBits},

@@ -50,14 +50,15 @@ at::Tensor packed_zeros(const AffineWeight& weight, bool subtracts_one) {
 void add_overrides(const SharedSettings& shared, const std::vector<std::string>& floats, const WrittenFamily& family,
                    Json& dynamic) {
   for (const auto& [settings, names] : shared.others) {
-    for (const auto& pattern : module_targets(names, family.base_prefix)) {
+    for (const auto& pattern : module_targets(names, family)) {
       dynamic["+:" + python_pattern(pattern)] = {
           {"bits", settings.bits}, {"group_size", group_size_key(settings)}, {"sym", settings.symmetric}};
     }
   }
-  for (const auto& pattern : module_targets(floats, family.base_prefix)) {
+  for (const auto& pattern : module_targets(floats, family)) {
     dynamic["-:" + python_pattern(pattern)] = Json::object();
   }
+  for (const auto& part : family.parts_beside) dynamic["-:" + python_pattern(part_target(part))] = Json::object();
 }
 
 }  // namespace

@@ -82,6 +82,7 @@ const Family kGemma3 = like_llama({
     .key_rules = {{"hidden_act"},              // hidden_activation counts
                   {"attn_logit_softcapping"},  // not applied
                   {"cache_implementation"},
+                  {"_sliding_window_pattern"},  // transformers 5 writes `layer_types` as well
                   {"use_bidirectional_attention", KeyRule::Use::only, "false", equals<false>}},
     .complete = complete,
     .norms = with_head_norms(sandwich_norms()),

@@ -1,0 +1,193 @@
+#include "normtweak/model/multimodal.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "normtweak/base/error.h"
+#include "normtweak/model/unread_tensors.h"
+
+namespace normtweak::model {
+namespace {
+
+// Values of `tied_head` are the defaults of the config classes in transformers.
+constexpr auto kModels = std::to_array<MultimodalModel>({
+    {.name = "gemma3",
+     .architecture = "Gemma3ForConditionalGeneration",
+     .language_model = "gemma3_text",
+     .tied_head = true},
+    {.name = "idefics3", .architecture = "Idefics3ForConditionalGeneration", .language_model = "llama"},
+    {.name = "llava", .architecture = "LlavaForConditionalGeneration", .language_model = "llama"},
+    {.name = "llava_next", .architecture = "LlavaNextForConditionalGeneration", .language_model = "llama"},
+    {.name = "mistral3",
+     .architecture = "Mistral3ForConditionalGeneration",
+     .language_model = "mistral",
+     .tied_head = true},
+    {.name = "qwen2_vl", .architecture = "Qwen2VLForConditionalGeneration", .language_model = "qwen2"},
+    {.name = "qwen2_5_vl", .architecture = "Qwen2_5_VLForConditionalGeneration", .language_model = "qwen2"},
+    {.name = "qwen3_vl", .architecture = "Qwen3VLForConditionalGeneration", .language_model = "qwen3"},
+    {.name = "smolvlm", .architecture = "SmolVLMForConditionalGeneration", .language_model = "llama"},
+});
+
+// `model_type` of configs that differ from a family's by what concerns images alone.
+using Alias = std::pair<std::string_view, std::string_view>;
+constexpr auto kSameFamily = std::to_array<Alias>({
+    {"qwen2_5_vl_text", "qwen2"},
+    {"qwen2_vl_text", "qwen2"},
+    {"qwen3_vl_text", "qwen3"},
+    {"qwen2_5_vl", "qwen2"},
+    {"qwen2_vl", "qwen2"},
+});
+
+// What a config class has for keys that it leaves out of the files within another config.
+struct Default {
+  std::string_view type, key;
+  int value;
+};
+constexpr auto kDefaults = std::to_array<Default>({
+    {"gemma3_text", "hidden_size", 2304},
+    {"gemma3_text", "intermediate_size", 9216},
+    {"gemma3_text", "num_hidden_layers", 26},
+    {"gemma3_text", "num_attention_heads", 8},
+    {"gemma3_text", "vocab_size", 262208},
+    {"llama", "hidden_size", 4096},
+    {"llama", "intermediate_size", 11008},
+    {"llama", "num_hidden_layers", 32},
+    {"llama", "num_attention_heads", 32},
+    {"llama", "vocab_size", 32000},
+    {"mistral", "hidden_size", 4096},
+    {"mistral", "intermediate_size", 14336},
+    {"mistral", "num_hidden_layers", 32},
+    {"mistral", "num_attention_heads", 32},
+    {"mistral", "vocab_size", 32000},
+});
+
+// The same tensors before version 4.52 of transformers and in files to this day, in its modules since, and as others
+// call them. The first is that of a language model alone.
+constexpr auto kPrefixes =
+    std::to_array<std::string_view>({"model.", "language_model.model.", "model.language_model.", "model.text_model."});
+constexpr auto kHeads = std::to_array<std::string_view>({"lm_head", "language_model.lm_head"});
+
+// Positions in time, height and width are equal for text, which is then rotated as by any other rotary embedding.
+void drop_sections(Json& config) {
+  for (const auto* const key : {"rope_scaling", "rope_parameters"}) {
+    const auto found = config.find(key);
+    if (found == config.end() || !found->is_object()) continue;
+    found->erase("mrope_section");
+    found->erase("mrope_interleaved");
+    for (const auto* const type : {"type", "rope_type"}) {
+      if (const auto kind = found->find(type); kind != found->end() && *kind == "mrope") *kind = "default";
+    }
+    if (found->empty()) config.erase(key);
+  }
+}
+
+bool concerns_images(const std::string& key) {
+  constexpr auto kBeginnings = std::to_array<std::string_view>({"vision_", "image_", "video_"});
+  return std::ranges::any_of(kBeginnings, [&](std::string_view beginning) { return key.starts_with(beginning); });
+}
+
+std::string_view without_beginning(std::string_view name, std::string_view beginning) {
+  return name.starts_with(beginning) ? name.substr(beginning.size()) : name;
+}
+
+}  // namespace
+
+std::span<const MultimodalModel> multimodal_models() { return kModels; }
+
+const MultimodalModel* find_multimodal(const Json& config) {
+  const auto list = config.find("architectures");
+  const bool is_named = list != config.end() && list->is_array() && !list->empty() && list->front().is_string();
+  const auto type = config.value("model_type", Json());
+  const auto* const row = std::ranges::find_if(kModels, [&](const MultimodalModel& model) {
+    return is_named ? list->front() == Json(model.architecture) : type == Json(model.name);
+  });
+  return row == kModels.end() ? nullptr : row;
+}
+
+Json language_config(const MultimodalModel& model, const Json& config, std::string_view origin) {
+  const auto nested = config.find("text_config");
+  const bool is_flat = nested == config.end() && config.contains("hidden_size");
+  if (!is_flat && (nested == config.end() || !nested->is_object())) {
+    fail("{}: `text_config` must be the config of the language model, found {}", origin,
+         nested == config.end() ? "none" : show(*nested));
+  }
+  Json language = is_flat ? config : *nested;
+  language.erase("architectures");  // of the language model before it became a part of this one
+  std::vector<std::string> of_images;
+  for (const auto& [key, value] : language.items()) {
+    if (concerns_images(key)) of_images.push_back(key);
+  }
+  for (const auto& key : of_images) language.erase(key);
+  const auto found = language.find("model_type");
+  const auto said = found != language.end() && found->is_string() ? found->get<std::string>() : "";
+  const auto* const same = std::ranges::find(kSameFamily, said, &Alias::first);
+  const std::string type(said.empty() ? model.language_model : same != kSameFamily.end() ? same->second : said);
+  language["model_type"] = type;
+  for (const auto& [of, key, value] : kDefaults) {
+    if (type == of && !language.contains(key)) language[std::string(key)] = value;
+  }
+  if (!language.contains("tie_word_embeddings")) language["tie_word_embeddings"] = model.tied_head;
+  // What the whole model says holds for its parts.
+  for (const auto* const key : {"dtype", "torch_dtype", "tie_word_embeddings", "bos_token_id", "eos_token_id",
+                                "pad_token_id", "quantization_config", "compression_config"}) {
+    if (const auto value = config.find(key); value != config.end() && !value->is_null()) language[key] = *value;
+  }
+  drop_sections(language);
+  return language;
+}
+
+const Family& family_within(const Family& family, const formats::TensorSource& tensors, const std::string& path) {
+  const auto inner = [&](std::string_view name) { return without_beginning(name, family.base_prefix); };
+  const auto embedding = fmt::format("{}.weight", inner(family.embedding.name));
+  const auto* const prefix = std::ranges::find_if(kPrefixes, [&](std::string_view candidate) {
+    return tensors.contains(fmt::format("{}{}", candidate, embedding));
+  });
+  if (prefix == kPrefixes.end()) {
+    fail("{}: has none of the tensors {}{}, the embedding of the language model", path,
+         fmt::join(kPrefixes, fmt::format("{}, ", embedding)), embedding);
+  }
+  const auto* const named = std::ranges::find_if(
+      kHeads, [&](std::string_view head) { return tensors.contains(fmt::format("{}.weight", head)); });
+  const auto head = named == kHeads.end() ? kHeads.front() : *named;
+
+  static std::mutex mutex;
+  static std::map<std::string, std::pair<std::array<std::string, 3>, Family>> known;
+  const std::lock_guard lock(mutex);
+  const auto [row, is_new] = known.try_emplace(fmt::format("{} {} {}", family.name, *prefix, head));
+  auto& [names, within] = row->second;
+  if (is_new) {
+    within = family;
+    names = {fmt::format("{}{}", *prefix, inner(family.embedding.name)),
+             fmt::format("{}{}", *prefix, inner(family.final_norm.name)),
+             fmt::format("{}{}", *prefix, inner(family.block.name))};
+    within.base_prefix = *prefix;
+    within.embedding.name = names[0];
+    within.final_norm.name = names[1];
+    within.block.name = names[2];
+    within.head.name = head;
+  }
+  return within;
+}
+
+std::span<const std::string_view> language_model_prefixes() { return kPrefixes; }
+std::span<const std::string_view> language_model_heads() { return kHeads; }
+
+std::vector<std::string> parts_beside(const Checkpoint& checkpoint) {
+  if (checkpoint.outer_config.is_null()) return {};
+  const auto own = family_names(checkpoint);
+  std::vector<std::string> parts;
+  for (const auto& stored : checkpoint.tensors->names()) {
+    if (own.contains(stored)) continue;
+    const auto name = without_beginning(stored, "model.");
+    std::string part(name.substr(0, name.find('.')));
+    if (std::ranges::find(parts, part) == parts.end()) parts.push_back(std::move(part));
+  }
+  return parts;
+}
+
+}  // namespace normtweak::model

@@ -1,0 +1,45 @@
+// Models of text and images around a language model of one of the families. Of such a model the language model is
+// read, changed and judged, on text alone; everything else is carried along.
+#pragma once
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "normtweak/base/json/json.h"
+#include "normtweak/formats/tensor_source.h"
+#include "normtweak/model/checkpoint.h"
+
+namespace normtweak::model {
+
+struct MultimodalModel {
+  std::string_view name;            // config.json's `model_type`
+  std::string_view architecture;    // the first of config.json's `architectures`
+  std::string_view language_model;  // `model_type` of the language model whose config does not say it
+  bool tied_head = false;           // if no config says
+};
+
+std::span<const MultimodalModel> multimodal_models();
+
+// nullptr: the config is that of a language model, or of something unknown.
+const MultimodalModel* find_multimodal(const Json& config);
+
+// The config of the language model as if it stood alone: `text_config`, or the config itself where that has all keys
+// side by side, as Qwen2-VL's. Throws Error naming `origin` if there is none.
+Json language_config(const MultimodalModel& model, const Json& config, std::string_view origin);
+
+// `family` with the names that its parts have in this multimodal model. It lives as long as the program. Throws Error
+// naming the model at `path` if it has the embedding under none of the names that are known.
+const Family& family_within(const Family& family, const formats::TensorSource& tensors, const std::string& path);
+
+// What stands before the names within the language model, in any spelling: transformers' modules are called otherwise
+// than the tensors of most files.
+std::span<const std::string_view> language_model_prefixes();
+// The names of the head, likewise.
+std::span<const std::string_view> language_model_heads();
+
+// The parts besides the language model, by the first part of their names that tells: "vision_tower". Empty for a
+// language model alone.
+std::vector<std::string> parts_beside(const Checkpoint& checkpoint);
+
+}  // namespace normtweak::model

@@ -1,0 +1,237 @@
+"""Models of text and images: their language model is worked on as any other, against transformers; the rest stays."""
+import json
+import re
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import cli_program
+import multimodal_models
+from multimodal_models import IDS, MODELS
+
+TOLERANCE = 5e-5  # of the largest logit: sums in another order
+QUANTIZE = ["--group-size", 16, "--tweak", "none", "--dtype", "f32"]
+
+
+class Home:
+    """Saved models, and what has been made of them, each only once."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        ids = torch.randint(2, multimodal_models.VOCABULARY - 8, (16, 16), generator=torch.Generator().manual_seed(3))
+        self.calibration = cli_program.save_ids(folder / "calibration.safetensors", ids)
+
+    def model(self, case):
+        path = self.folder / case.replace(" ", "-").replace(",", "") / "model"
+        if not path.exists():
+            multimodal_models.make(case).save_pretrained(path)
+            (path / "preprocessor_config.json").write_text('{"size": 16}')
+        return path
+
+    def quantized(self, case, format, *options):
+        path = self.model(case).parent / "-".join([format, *map(str, options)]).replace("*", "")
+        if not path.exists():
+            cli_program.run("quantize", self.model(case), "-o", path, "--format", format, "--calibration",
+                            self.calibration, *QUANTIZE, *options)
+        return path
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return Home(tmp_path_factory.mktemp("multimodal"))
+
+
+def compare(found, expected, tolerance=TOLERANCE):
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= tolerance * expected.abs().max()
+
+
+def outside(folder):
+    """The tensors that are not of the language model."""
+    return {name: tensor for name, tensor in cli_program.tensors(folder).items()
+            if any(part in name for part in ("vision", "visual", "projector", "connector"))}
+
+
+def config_of(folder):
+    return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+
+
+def change_config(folder, change):
+    config = config_of(folder)
+    change(config)
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+
+
+def renamed(folder, to, change):
+    """A copy whose tensors have other names."""
+    shutil.copytree(folder, to)
+    tensors = load_file(to / "model.safetensors")
+    save_file({change(name): tensor for name, tensor in tensors.items()}, to / "model.safetensors", {"format": "pt"})
+    return to
+
+
+@pytest.mark.parametrize("case", MODELS)
+def test_logits(case, home, tmp_path):
+    folder = home.model(case)
+    compare(cli_program.logits(folder, IDS, tmp_path), multimodal_models.logits(
+        multimodal_models.opened(folder, case)))
+
+
+@pytest.mark.parametrize("case", MODELS)
+def test_export(case, home, tmp_path):
+    """Tensors and config are those of the original, but for the values of quantized linears."""
+    folder, original = home.quantized(case, "hf", "--bits", 8), home.model(case)
+    before, after = cli_program.tensors(original), cli_program.tensors(folder)
+    assert {n: (t.shape, t.dtype) for n, t in before.items()} == {n: (t.shape, t.dtype) for n, t in after.items()}
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert len(moved) == 7 * config_of(original)["text_config"]["num_hidden_layers"]
+    assert moved.isdisjoint(outside(original)) and len(outside(original)) > 4
+    assert config_of(folder) == config_of(original)
+    assert (folder / "preprocessor_config.json").read_text() == '{"size": 16}'
+    expected = multimodal_models.logits(multimodal_models.opened(folder, case))
+    compare(cli_program.logits(folder, IDS, tmp_path), expected)
+
+
+@pytest.mark.parametrize("options", [("--bits", 4), ("--bits", 8, "--symmetric", "--rule", "*.1.mlp.up_proj=skip"),
+                                     ("--bits", 4, "--symmetric", "--rule", "*.mlp.*=bits:8")], ids=["4 bits", "8 bits", "mixed"])
+@pytest.mark.parametrize("case", MODELS)
+def test_transformers_opens_packed_weights(case, options, home, tmp_path):
+    """And leaves the rest of the model float."""
+    folder = home.quantized(case, "compressed-tensors", *options)
+    packed = {name.rpartition(".")[0] for name in cli_program.tensors(folder) if name.endswith("weight_packed")}
+    layers = config_of(folder)["text_config"]["num_hidden_layers"]
+    assert len(packed) == 7 * layers - ("*.1.mlp.up_proj=skip" in options)
+    assert outside(folder).keys() == outside(home.model(case)).keys()
+    for name, tensor in outside(home.model(case)).items():
+        assert torch.equal(tensor, outside(folder)[name])
+    ours = cli_program.logits(folder, IDS, tmp_path)
+    model, notes = MODELS[case][0].from_pretrained(folder, output_loading_info=True)
+    assert not any(notes.values()), notes
+    expected = multimodal_models.logits(model.eval())
+    compare(ours, expected, 2e-3)  # scales in F16 are used in F32 here and there
+    original = multimodal_models.logits(multimodal_models.opened(home.model(case), case))
+    assert (ours - original).abs().max() > 1e-2 * original.std()
+
+
+@pytest.mark.parametrize("format", ["gptq", "awq"])
+@pytest.mark.parametrize("case", ["gemma3", "qwen2_5_vl", "smolvlm"])
+def test_gptq_and_awq(case, format, home, tmp_path):
+    """Read back with the logits of the same codes elsewhere; the config excludes what is beside the language model."""
+    packed = home.quantized(case, format, "--bits", 4)
+    exported = tmp_path / "exported"
+    cli_program.run("convert", packed, "-o", exported, "--format", "compressed-tensors")
+    compare(cli_program.logits(packed, IDS, tmp_path), cli_program.logits(exported, IDS, tmp_path))
+    config = config_of(packed)["quantization_config"]
+    for part in {"gemma3": ["vision_tower", "multi_modal_projector"], "qwen2_5_vl": ["visual"],
+                 "smolvlm": ["vision_model", "connector"]}[case]:
+        if format == "awq":
+            assert part in config["modules_to_not_convert"]
+        else:
+            patterns = [re.compile(key[2:]) for key in config["dynamic"] if key.startswith("-:")]
+            names = [f"model.{part}.encoder.layers.0.mlp.fc1", f"{part}.blocks.1.attn.proj"]
+            assert all(any(pattern.match(name) for pattern in patterns) for name in names)
+            assert not any(pattern.match("model.language_model.layers.0.mlp.up_proj") for pattern in patterns)
+
+
+SPELLINGS = {  # names of tensors in files: before version 4.52 of transformers, and those of its modules since
+    "gemma3": lambda name: name.replace("language_model.model.", "model.language_model.") if "language_model" in name
+    else f"model.{name}",
+    "mistral3": lambda name: name.replace("language_model.lm_head", "lm_head") if "lm_head" in name
+    else name.replace("language_model.model.", "model.language_model.") if "language_model" in name
+    else f"model.{name}",
+    "qwen2_5_vl": lambda name: name if "lm_head" in name else f"model.{name}" if name.startswith("visual")
+    else name.replace("model.", "model.language_model.", 1),
+}
+
+
+@pytest.mark.parametrize("case", SPELLINGS)
+def test_other_names_of_tensors(case, home, tmp_path):
+    folder = renamed(home.model(case), tmp_path / "renamed", SPELLINGS[case])
+    expected = multimodal_models.logits(multimodal_models.opened(home.model(case), case))
+    compare(multimodal_models.logits(multimodal_models.opened(folder, case)), expected, 1e-6)
+    compare(cli_program.logits(folder, IDS, tmp_path), expected)
+    packed = tmp_path / "packed"
+    cli_program.run("quantize", folder, "-o", packed, "--bits", 4, *QUANTIZE, "--calibration", home.calibration)
+    model, notes = MODELS[case][0].from_pretrained(packed, output_loading_info=True)
+    assert not any(notes.values()), notes
+    compare(cli_program.logits(packed, IDS, tmp_path), multimodal_models.logits(model.eval()), 2e-3)
+
+
+def test_config_with_all_keys_side_by_side(home, tmp_path):
+    """As Qwen2.5-VL's was published, with the type of rotary embedding that it had then."""
+    folder = tmp_path / "flat"
+    shutil.copytree(home.model("qwen2_5_vl"), folder)
+
+    def flatten(config):
+        text = config.pop("text_config")
+        rotary = text.pop("rope_parameters")
+        config.update({key: value for key, value in text.items() if key not in config and key != "layer_types"},
+                      rope_theta=rotary["rope_theta"],
+                      rope_scaling={"type": "mrope", "mrope_section": rotary["mrope_section"]})
+    change_config(folder, flatten)
+    expected = multimodal_models.logits(multimodal_models.opened(home.model("qwen2_5_vl"), "qwen2_5_vl"))
+    compare(multimodal_models.logits(multimodal_models.opened(folder, "qwen2_5_vl")), expected, 1e-6)
+    compare(cli_program.logits(folder, IDS, tmp_path), expected)
+
+
+@pytest.mark.parametrize("case", ["gemma3", "llava", "mistral3"])
+def test_sizes_that_the_config_leaves_out(case, home, tmp_path):
+    """Those of the language model's class in transformers, which then do not fit these tensors."""
+    folder = tmp_path / "short"
+    shutil.copytree(home.model(case), folder)
+    sizes = ["hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size"]
+    change_config(folder, lambda config: [config["text_config"].pop(key, None) for key in [*sizes, "layer_types"]])
+    expected = MODELS[case][0].config_class.from_pretrained(folder).text_config
+    said = cli_program.call("inspect", folder, "--json", tmp_path / "report.json")
+    assert said.returncode == 1
+    shapes = f"[{expected.vocab_size}, {expected.hidden_size}]"
+    assert shapes in said.stdout + said.stderr, said.stderr
+
+
+def test_tweak(home, tmp_path):
+    """Norms and scales move, of the language model alone; a GGUF file of that is a reference as well."""
+    packed = home.quantized("gemma3", "compressed-tensors", "--bits", 4)
+    gguf, fine = tmp_path / "fine.gguf", ["--method", "rtn", "--bits", 8]
+    said = cli_program.call("quantize", home.model("gemma3"), "-o", gguf, "--format", "gguf", "--gguf-type", "F32",
+                            "--calibration", home.calibration, *QUANTIZE, *fine)
+    assert said.returncode == 0, said.stderr
+    assert "without multi_modal_projector, vision_tower" in said.stderr
+    compare(cli_program.logits(gguf, IDS, tmp_path), cli_program.logits(
+        home.quantized("gemma3", "hf", *fine), IDS, tmp_path))
+    for name, reference in [("folder", home.model("gemma3")), ("gguf", gguf)]:
+        out = tmp_path / name
+        cli_program.run("tweak", packed, "--reference", reference, "-o", out, "--calibration", home.calibration,
+                        "--lr", 0.02, "--epochs", 4, "--batch", 4, "--dtype", "f32", "--unguarded",
+                        "--patch", tmp_path / f"{name}.patch")
+        before, after = cli_program.tensors(packed), cli_program.tensors(out)
+        moved = {key for key in before if not torch.equal(before[key], after[key])}
+        assert before.keys() == after.keys() and len(moved) > 10
+        assert all(key.startswith("language_model.") and ("norm" in key or "scale" in key) for key in moved)
+        assert (out / "config.json").read_bytes() == (packed / "config.json").read_bytes()
+        cli_program.run("apply", packed, tmp_path / f"{name}.patch", "-o", tmp_path / f"{name}-applied")
+        applied = tmp_path / f"{name}-applied" / "model.safetensors"
+        assert applied.read_bytes() == (out / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda config: config.pop("text_config"), "`text_config` must be the config of the language model, found none"),
+    (lambda config: config.update(text_config=[1]), "`text_config` must be the config of the language model, found [1]"),
+    (lambda config: config["text_config"].update(model_type="mamba"), "model_type"),
+    (lambda config: config.update(architectures=["Llama4ForConditionalGeneration"]),
+     "architecture Llama4ForConditionalGeneration is not supported"),
+], ids=["no config", "a list", "another family", "another model"])
+def test_refused_configs(change, message, home, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(home.model("gemma3"), folder)
+    change_config(folder, change)
+    said = cli_program.call("eval", folder, "--text", folder / "config.json")
+    assert said.returncode == 1 and message in said.stderr
+
+
+def test_a_model_without_its_language_model(home, tmp_path):
+    folder = renamed(home.model("gemma3"), tmp_path / "model", lambda name: name.replace("embed_tokens", "embedding"))
+    said = cli_program.call("eval", folder, "--text", folder / "config.json")
+    assert said.returncode == 1 and "language_model.model.embed_tokens.weight" in said.stderr
+    assert "the embedding of the language model" in said.stderr
