@@ -7,7 +7,9 @@
 #include <new>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <system_error>
+#include <vector>
 
 #include "normtweak/base/device/memory.h"
 #include "normtweak/base/error.h"
@@ -17,10 +19,12 @@
 #include "normtweak/cli/general_options.h"
 #include "normtweak/cli/job.h"
 #include "normtweak/cli/named_files.h"
+#include "normtweak/cli/shared_cpu.h"
 #include "normtweak/cli/signals.h"
 #include "normtweak/cli/usage.h"
 #include "normtweak/cli/version.h"
 #include "normtweak/model/family.h"
+#include "normtweak/model/multimodal.h"
 
 namespace normtweak::cli {
 namespace {
@@ -94,20 +98,23 @@ int show(const CLI::App& app, const CLI::Success& help_or_version) {
 }
 
 // In lines of the width of the help.
-std::string family_names() {
+std::string in_lines(const std::vector<std::string_view>& names) {
   constexpr std::size_t kWidth = 110;
   std::string text;
   std::size_t line = 0;
-  for (const auto* family : model::families()) {
-    const auto piece = fmt::format("{}{}", text.empty() ? "" : ", ", family->name);
+  for (const auto name : names) {
+    const auto piece = fmt::format("{}{}", text.empty() ? "" : ", ", name);
     const bool is_full = line + piece.size() > kWidth;
-    text += is_full ? fmt::format(",\n{}", family->name) : piece;
-    line = is_full ? family->name.size() : line + piece.size();
+    text += is_full ? fmt::format(",\n{}", name) : piece;
+    line = is_full ? name.size() : line + piece.size();
   }
   return text;
 }
 
 int run(int argc, char** argv) {
+  std::vector<std::string_view> families, multimodal;
+  for (const auto* family : model::families()) families.push_back(family->name);
+  for (const auto& row : model::multimodal_models()) multimodal.push_back(row.name);
   CLI::App app(
       fmt::format(
           "Recovers quality that a language model loses in low-bit quantization, at no cost at inference:\n"
@@ -118,10 +125,12 @@ int run(int argc, char** argv) {
           "cache. Read are safetensors, also packed by compressed-tensors, pytorch_model.bin, and GGUF in F32,\n"
           "F16, BF16, Q4_0 to Q8_0, Q2_K to Q6_K, IQ1_S to IQ4_XS, TQ1_0, TQ2_0 and MXFP4. Families of\n"
           "models:\n"
+          "{}\n"
+          "and the language models in models of text and images:\n"
           "{}\n\n"
           "With torchrun, several processes, one per GPU, share the work of generate, quantize and tweak:\n"
           "  torchrun --no-python --nproc-per-node 2 normtweak quantize MODEL -o OUT ...",
-          family_names()),
+          in_lines(families), in_lines(multimodal)),
       "normtweak");
   app.set_version_flag("--version", kVersion);
   app.require_subcommand(1);
@@ -164,6 +173,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using namespace normtweak::cli;
+  wait_passively_on_shared_cpu(argv);
   normtweak::keep_freed_memory();
   try {
     begin_job();  // blocks SIGTERM in all threads started later
