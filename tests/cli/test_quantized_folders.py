@@ -203,6 +203,22 @@ def test_f16_scales_of_a_bf16_model_are_tuned_to_values_of_both(name, variants, 
     assert changed_tensors(found.before, tmp_path / "after") & set(scales)
 
 
+def test_a_folder_without_a_mark_is_not_replaced(variants, home, tmp_path):
+    """A tweak leaves the layout of another program as it was, so that nothing tells a result from an original."""
+    found = variants("gptq-4")
+    again = ["tweak", found.before, "--reference", found.source, "--calibration", home / "text", *GENTLE, "-o",
+             tmp_path / "out"]
+    cli_program.run(*again)
+    before = cli_program.file_bytes(tmp_path / "out")
+    said = cli_program.call(*again)
+    assert said.returncode == 1 and "would be replaced as a whole" in said.stderr
+    assert "leaves no mark where another program wrote that" in said.stderr
+    assert cli_program.file_bytes(tmp_path / "out") == before
+    shutil.rmtree(tmp_path / "out")
+    cli_program.run(*again)
+    assert cli_program.file_bytes(tmp_path / "out") == before
+
+
 # ---------------------------------------------------------------- patches --------------------------------------------
 
 PATCHED = ["gptq-4", "gptq-4-shards", "gptq-side-file", "awq", "auto-round-4-asymmetric", "packed-mixed",
