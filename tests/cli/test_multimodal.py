@@ -135,6 +135,19 @@ def test_gptq_and_awq(case, format, home, tmp_path):
             assert not any(pattern.match("model.language_model.layers.0.mlp.up_proj") for pattern in patterns)
 
 
+@pytest.mark.parametrize("prefix", ["", "model."])
+def test_modules_beside_may_be_excluded_by_name(prefix, home, tmp_path):
+    """As llm-compressor excludes them, by the names that they have in one version of transformers or another."""
+    folder = tmp_path / "named"
+    packed = home.quantized("gemma3", "compressed-tensors", "--bits", 4)
+    shutil.copytree(packed, folder)
+    modules = [name.removesuffix(".weight") for name in outside(packed) if name.endswith(".weight")]
+    change_config(folder, lambda config: config["quantization_config"].update(
+        ignore=["lm_head", *(prefix + name for name in modules)]))
+    assert torch.equal(cli_program.logits(folder, IDS, tmp_path), cli_program.logits(packed, IDS, tmp_path))
+    assert "sound" in cli_program.call("inspect", folder).stdout
+
+
 SPELLINGS = {  # names of tensors in files: before version 4.52 of transformers, and those of its modules since
     "gemma3": lambda name: name.replace("language_model.model.", "model.language_model.") if "language_model" in name
     else f"model.{name}",
@@ -174,6 +187,58 @@ def test_config_with_all_keys_side_by_side(home, tmp_path):
     expected = multimodal_models.logits(multimodal_models.opened(home.model("qwen2_5_vl"), "qwen2_5_vl"))
     compare(multimodal_models.logits(multimodal_models.opened(folder, "qwen2_5_vl")), expected, 1e-6)
     compare(cli_program.logits(folder, IDS, tmp_path), expected)
+
+
+def as_gemma3_was_published(config):
+    kept = ["hidden_size", "intermediate_size", "model_type", "num_hidden_layers", "num_attention_heads", "head_dim",
+            "num_key_value_heads", "vocab_size", "sliding_window", "query_pre_attn_scalar"]
+    text = {key: config["text_config"][key] for key in kept}
+    config["text_config"] = text | {"rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+                                    "sliding_window_pattern": 2}
+    del config["tie_word_embeddings"]
+
+
+def as_mistral3_was_published(config):
+    text = config["text_config"]
+    for key in ("rope_parameters", "tie_word_embeddings", "bos_token_id", "eos_token_id", "pad_token_id"):
+        text.pop(key, None)
+    text.update(rope_theta=1e9, is_composition=True)
+    del config["tie_word_embeddings"]
+
+
+def as_qwen3_vl_was_published(config):
+    text = config["text_config"]
+    scaling = {"mrope_interleaved": True, "mrope_section": [2, 3, 3], "rope_type": "default"}
+    del text["rope_parameters"], config["dtype"]
+    text.update(rope_theta=5000000, rope_scaling=scaling, dtype="bfloat16", tie_word_embeddings=False)
+
+
+def as_smolvlm_was_published(config):
+    text = config["text_config"]
+    del text["rope_parameters"]
+    text.update(architectures=["VLlama3ForCausalLM"], is_llama_config=True, perceiver_config={"resampler_depth": 6},
+                pixel_shuffle_factor=4, qk_layer_norms=False, rope_interleaved=False, rope_theta=100000,
+                use_resampler=False, torch_dtype="bfloat16", pad_token_id=2)
+
+
+def as_llava_was_published(config):
+    text = config["text_config"]
+    del text["rope_parameters"], config["tie_word_embeddings"]
+    text.update(_name_or_path="lmsys/vicuna-7b-v1.5", architectures=["LlamaForCausalLM"], torch_dtype="float16")
+    config.update(ignore_index=-100, pad_token_id=32001)
+
+
+@pytest.mark.parametrize("case, edit", [
+    ("gemma3", as_gemma3_was_published), ("mistral3", as_mistral3_was_published),
+    ("qwen3_vl", as_qwen3_vl_was_published), ("smolvlm", as_smolvlm_was_published), ("llava", as_llava_was_published)],
+    ids=["gemma3", "mistral3", "qwen3_vl", "smolvlm", "llava"])
+def test_configs_as_they_were_published(case, edit, home, tmp_path):
+    folder = tmp_path / "model"
+    multimodal_models.make(case).bfloat16().save_pretrained(folder)
+    change_config(folder, lambda config: edit(config) or config.update(
+        {"torch_dtype": config.pop("dtype")} if "dtype" in config else {}))
+    compare(cli_program.logits(folder, IDS, tmp_path), multimodal_models.logits(
+        multimodal_models.opened(folder, case)))
 
 
 @pytest.mark.parametrize("case", ["gemma3", "llava", "mistral3"])

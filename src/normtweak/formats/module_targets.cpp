@@ -96,7 +96,7 @@ Json module_targets(const std::vector<std::string>& modules, const WrittenFamily
   return targets;
 }
 
-std::string part_target(const std::string& part) { return fmt::format("re:(.*[.])?{}[.].*", escaped(part)); }
+std::string part_target(const std::string& part) { return fmt::format("re:(.*[.])?{}([.].*)?$", escaped(part)); }
 
 std::string python_pattern(const std::string& target) {
   return ModulePattern::is_regex(target) ? target.substr(3) : fmt::format("{}$", escaped(target));
