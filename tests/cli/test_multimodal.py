@@ -135,6 +135,20 @@ def test_gptq_and_awq(case, format, home, tmp_path):
             assert not any(pattern.match("model.language_model.layers.0.mlp.up_proj") for pattern in patterns)
 
 
+def test_a_tensor_of_the_language_model_that_no_pass_reads(home, tmp_path):
+    """Old files have frequencies of rotary embeddings. They exclude no linears."""
+    folder = tmp_path / "model"
+    shutil.copytree(home.model("gemma3"), folder)
+    tensors = load_file(folder / "model.safetensors")
+    frequencies = {"language_model.model.rotary_emb.inv_freq": torch.ones(8)}
+    save_file(tensors | frequencies, folder / "model.safetensors", {"format": "pt"})
+    packed = tmp_path / "packed"
+    cli_program.run("quantize", folder, "-o", packed, "--bits", 4, *QUANTIZE, "--calibration", home.calibration)
+    expected = config_of(home.quantized("gemma3", "compressed-tensors", "--bits", 4))["quantization_config"]
+    assert config_of(packed)["quantization_config"] == expected
+    assert cli_program.tensors(packed).keys() >= frequencies.keys()
+
+
 @pytest.mark.parametrize("prefix", ["", "model."])
 def test_modules_beside_may_be_excluded_by_name(prefix, home, tmp_path):
     """As llm-compressor excludes them, by the names that they have in one version of transformers or another."""

@@ -72,6 +72,11 @@ constexpr auto kPrefixes =
     std::to_array<std::string_view>({"model.", "language_model.model.", "model.language_model.", "model.text_model."});
 constexpr auto kHeads = std::to_array<std::string_view>({"lm_head", "language_model.lm_head"});
 
+// Those whose names have the prefix.
+constexpr auto kParts =
+    std::to_array<PartName Family::*>({&Family::embedding, &Family::positions, &Family::embedding_norm,
+                                       &Family::project_in, &Family::project_out, &Family::final_norm, &Family::block});
+
 // Positions in time, height and width are equal for text, which is then rotated as by any other rotary embedding.
 void drop_sections(Json& config) {
   for (const auto* const key : {"rope_scaling", "rope_parameters"}) {
@@ -93,6 +98,13 @@ bool concerns_images(const std::string& key) {
 
 std::string_view without_beginning(std::string_view name, std::string_view beginning) {
   return name.starts_with(beginning) ? name.substr(beginning.size()) : name;
+}
+
+// "language_model", which may hold tensors that no pass reads.
+bool is_language_model(const std::string& part) {
+  return std::ranges::any_of(kPrefixes, [&](std::string_view prefix) {
+    return without_beginning(prefix, kPrefixes.front()).starts_with(fmt::format("{}.", part));
+  });
 }
 
 }  // namespace
@@ -156,20 +168,20 @@ const Family& family_within(const Family& family, const formats::TensorSource& t
   const auto head = named == kHeads.end() ? kHeads.front() : *named;
 
   static std::mutex mutex;
-  static std::map<std::string, std::pair<std::array<std::string, 3>, Family>> known;
+  static std::map<std::string, std::pair<std::array<std::string, kParts.size()>, Family>> known;
   const std::lock_guard lock(mutex);
   const auto [row, is_new] = known.try_emplace(fmt::format("{} {} {}", family.name, *prefix, head));
   auto& [names, within] = row->second;
   if (is_new) {
     within = family;
-    names = {fmt::format("{}{}", *prefix, inner(family.embedding.name)),
-             fmt::format("{}{}", *prefix, inner(family.final_norm.name)),
-             fmt::format("{}{}", *prefix, inner(family.block.name))};
     within.base_prefix = *prefix;
-    within.embedding.name = names[0];
-    within.final_norm.name = names[1];
-    within.block.name = names[2];
     within.head.name = head;
+    for (std::size_t i = 0; i < kParts.size(); ++i) {
+      auto& name = (within.*kParts[i]).name;
+      if (name.empty()) continue;
+      names[i] = fmt::format("{}{}", *prefix, inner(name));
+      name = names[i];
+    }
   }
   return within;
 }
@@ -183,9 +195,10 @@ std::vector<std::string> parts_beside(const Checkpoint& checkpoint) {
   std::vector<std::string> parts;
   for (const auto& stored : checkpoint.tensors->names()) {
     if (own.contains(stored)) continue;
-    const auto name = without_beginning(stored, "model.");
+    const auto name = without_beginning(stored, kPrefixes.front());
     std::string part(name.substr(0, name.find('.')));
-    if (std::ranges::find(parts, part) == parts.end()) parts.push_back(std::move(part));
+    if (is_language_model(part) || std::ranges::find(parts, part) != parts.end()) continue;
+    parts.push_back(std::move(part));
   }
   return parts;
 }
