@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers.quantizers.quantizers_utils import should_convert_module
 
 import cli_program
 import multimodal_models
@@ -124,15 +125,22 @@ def test_gptq_and_awq(case, format, home, tmp_path):
     cli_program.run("convert", packed, "-o", exported, "--format", "compressed-tensors")
     compare(cli_program.logits(packed, IDS, tmp_path), cli_program.logits(exported, IDS, tmp_path))
     config = config_of(packed)["quantization_config"]
-    for part in {"gemma3": ["vision_tower", "multi_modal_projector"], "qwen2_5_vl": ["visual"],
-                 "smolvlm": ["vision_model", "connector"]}[case]:
-        if format == "awq":
-            assert part in config["modules_to_not_convert"]
-        else:
-            patterns = [re.compile(key[2:]) for key in config["dynamic"] if key.startswith("-:")]
-            names = [f"model.{part}.encoder.layers.0.mlp.fc1", f"{part}.blocks.1.attn.proj"]
-            assert all(any(pattern.match(name) for pattern in patterns) for name in names)
-            assert not any(pattern.match("model.language_model.layers.0.mlp.up_proj") for pattern in patterns)
+    model = multimodal_models.make(case)
+    linears = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    beside = [name for name in linears if ".layers." not in name or "vision" in name]
+    assert "lm_head" in beside and len(beside) > 4
+    if format == "awq":  # transformers adds the head by itself
+        skipped = [*config["modules_to_not_convert"], "lm_head"]
+        excluded = [name for name in linears if not should_convert_module(name, skipped)]
+        assert all(any(part in name for part in config["modules_to_not_convert"]) for name in beside if "head" not in name)
+    else:
+        assert config["block_name_to_quantize"] in {name.rpartition(".")[0] for name, _ in model.named_modules()}
+        patterns = [re.compile(key[2:]) for key in config["dynamic"] if key.startswith("-:")]
+        excluded = ["lm_head", *(name for name in linears if any(pattern.match(name) for pattern in patterns))]
+        assert all(name.startswith(config["block_name_to_quantize"]) for name in linears if name not in excluded)
+    assert sorted(excluded) == sorted(beside)
+    said = cli_program.call("inspect", packed).stdout
+    assert "opens in transformers" in said
 
 
 def test_a_tensor_of_the_language_model_that_no_pass_reads(home, tmp_path):
@@ -298,15 +306,44 @@ def test_tweak(home, tmp_path):
     (lambda config: config.pop("text_config"), "`text_config` must be the config of the language model, found none"),
     (lambda config: config.update(text_config=[1]), "`text_config` must be the config of the language model, found [1]"),
     (lambda config: config["text_config"].update(model_type="mamba"), "model_type"),
+    (lambda config: config["text_config"].update(model_type=[1]), "`model_type` of `text_config` is [1], a name is needed"),
     (lambda config: config.update(architectures=["Llama4ForConditionalGeneration"]),
      "architecture Llama4ForConditionalGeneration is not supported"),
-], ids=["no config", "a list", "another family", "another model"])
+], ids=["no config", "a list", "another family", "no name", "another model"])
 def test_refused_configs(change, message, home, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(home.model("gemma3"), folder)
     change_config(folder, change)
     said = cli_program.call("eval", folder, "--text", folder / "config.json")
     assert said.returncode == 1 and message in said.stderr
+
+
+@pytest.mark.parametrize("case", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def test_keys_that_the_config_leaves_out(case, home, tmp_path):
+    """Some classes of language models have other defaults than the family that they are of."""
+    folder = tmp_path / "short"
+    shutil.copytree(home.model(case), folder)
+
+    def change(config):
+        del config["text_config"]["rms_norm_eps"], config["text_config"]["rope_parameters"]["rope_theta"]
+    change_config(folder, change)
+    expected = multimodal_models.logits(multimodal_models.opened(folder, case))
+    original = multimodal_models.logits(multimodal_models.opened(home.model(case), case))
+    assert (expected - original).abs().max() > 1e-3 * original.abs().max()
+    compare(cli_program.logits(folder, IDS, tmp_path), expected)
+
+
+def test_a_head_is_tied_as_transformers_ties_it(home, tmp_path):
+    """It asks the whole model's config and not the language model's."""
+    folder = tmp_path / "model"
+    shutil.copytree(home.model("gemma3"), folder)
+
+    def change(config):
+        del config["tie_word_embeddings"]
+        config["text_config"]["tie_word_embeddings"] = False
+    change_config(folder, change)
+    compare(cli_program.logits(folder, IDS, tmp_path), multimodal_models.logits(
+        multimodal_models.opened(folder, "gemma3")))
 
 
 def test_a_model_without_its_language_model(home, tmp_path):

@@ -96,6 +96,8 @@ Json module_targets(const std::vector<std::string>& modules, const WrittenFamily
   return targets;
 }
 
+bool lies_in_block(std::string_view module) { return split_at_index(module).has_value(); }
+
 std::string part_target(const std::string& part) { return fmt::format("re:(.*[.])?{}([.].*)?$", escaped(part)); }
 
 std::string python_pattern(const std::string& target) {

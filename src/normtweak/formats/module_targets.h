@@ -1,6 +1,7 @@
 // How a config names the modules that a setting is for.
 #pragma once
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "normtweak/base/json/json.h"
@@ -13,6 +14,9 @@ namespace normtweak::formats {
 //     re:(model[.])?layers[.](0|2|5)[.]mlp[.]up_proj$
 // and names for the others, such as the head. If there are very many kinds, as experts are, names throughout.
 Json module_targets(const std::vector<std::string>& modules, const WrittenFamily& family);
+
+// Whether a module lies in a block, whose index its name has; the head does not.
+bool lies_in_block(std::string_view module);
 
 // A regular expression for all modules in a part beside the language model, whatever stands before its name.
 std::string part_target(const std::string& part);

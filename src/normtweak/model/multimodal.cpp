@@ -27,9 +27,9 @@ constexpr auto kModels = std::to_array<MultimodalModel>({
      .architecture = "Mistral3ForConditionalGeneration",
      .language_model = "mistral",
      .tied_head = true},
-    {.name = "qwen2_vl", .architecture = "Qwen2VLForConditionalGeneration", .language_model = "qwen2"},
-    {.name = "qwen2_5_vl", .architecture = "Qwen2_5_VLForConditionalGeneration", .language_model = "qwen2"},
-    {.name = "qwen3_vl", .architecture = "Qwen3VLForConditionalGeneration", .language_model = "qwen3"},
+    {.name = "qwen2_vl", .architecture = "Qwen2VLForConditionalGeneration", .language_model = "qwen2_vl_text"},
+    {.name = "qwen2_5_vl", .architecture = "Qwen2_5_VLForConditionalGeneration", .language_model = "qwen2_5_vl_text"},
+    {.name = "qwen3_vl", .architecture = "Qwen3VLForConditionalGeneration", .language_model = "qwen3_vl_text"},
     {.name = "smolvlm", .architecture = "SmolVLMForConditionalGeneration", .language_model = "llama"},
 });
 
@@ -39,32 +39,43 @@ constexpr auto kSameFamily = std::to_array<Alias>({
     {"qwen2_5_vl_text", "qwen2"},
     {"qwen2_vl_text", "qwen2"},
     {"qwen3_vl_text", "qwen3"},
-    {"qwen2_5_vl", "qwen2"},
-    {"qwen2_vl", "qwen2"},
 });
 
-// What a config class has for keys that it leaves out of the files within another config.
+// What a config class has for keys that files leave out: sizes, since transformers saves a config within another one
+// without its defaults, and what the class has otherwise than that of the family.
 struct Default {
   std::string_view type, key;
-  int value;
+  double value;
 };
+constexpr std::string_view kBase = "rope_theta";
 constexpr auto kDefaults = std::to_array<Default>({
-    {"gemma3_text", "hidden_size", 2304},
-    {"gemma3_text", "intermediate_size", 9216},
-    {"gemma3_text", "num_hidden_layers", 26},
-    {"gemma3_text", "num_attention_heads", 8},
-    {"gemma3_text", "vocab_size", 262208},
-    {"llama", "hidden_size", 4096},
-    {"llama", "intermediate_size", 11008},
-    {"llama", "num_hidden_layers", 32},
-    {"llama", "num_attention_heads", 32},
-    {"llama", "vocab_size", 32000},
-    {"mistral", "hidden_size", 4096},
-    {"mistral", "intermediate_size", 14336},
-    {"mistral", "num_hidden_layers", 32},
-    {"mistral", "num_attention_heads", 32},
-    {"mistral", "vocab_size", 32000},
+    {"gemma3_text", "hidden_size", 2304},      {"gemma3_text", "intermediate_size", 9216},
+    {"gemma3_text", "num_hidden_layers", 26},  {"gemma3_text", "num_attention_heads", 8},
+    {"gemma3_text", "vocab_size", 262208},     {"llama", "hidden_size", 4096},
+    {"llama", "intermediate_size", 11008},     {"llama", "num_hidden_layers", 32},
+    {"llama", "num_attention_heads", 32},      {"llama", "vocab_size", 32000},
+    {"mistral", "hidden_size", 4096},          {"mistral", "intermediate_size", 14336},
+    {"mistral", "num_hidden_layers", 32},      {"mistral", "num_attention_heads", 32},
+    {"mistral", "vocab_size", 32000},          {"qwen2_vl_text", kBase, 1000000},
+    {"qwen2_vl_text", "rms_norm_eps", 1e-5},   {"qwen2_5_vl_text", kBase, 1000000},
+    {"qwen2_5_vl_text", "rms_norm_eps", 1e-5}, {"qwen3_vl_text", kBase, 500000},
 });
+
+// Also among the settings of rotary embeddings.
+bool has_base(const Json& config) {
+  return std::ranges::any_of(std::array{"rope_scaling", "rope_parameters"}, [&](const char* key) {
+    const auto found = config.find(key);
+    return found != config.end() && found->is_object() && found->contains(kBase);
+  });
+}
+
+void add_defaults(std::string_view type, Json& config) {
+  for (const auto& [of, key, value] : kDefaults) {
+    if (type != of || config.contains(key) || (key == kBase && has_base(config))) continue;
+    const auto whole = static_cast<std::int64_t>(value);
+    config[std::string(key)] = static_cast<double>(whole) == value ? Json(whole) : Json(value);
+  }
+}
 
 // The same tensors before version 4.52 of transformers and in files to this day, in its modules since, and as others
 // call them. The first is that of a language model alone.
@@ -98,6 +109,13 @@ bool concerns_images(const std::string& key) {
 
 std::string_view without_beginning(std::string_view name, std::string_view beginning) {
   return name.starts_with(beginning) ? name.substr(beginning.size()) : name;
+}
+
+std::string type_of(const Json& language, const MultimodalModel& model, std::string_view origin) {
+  const auto found = language.find("model_type");
+  if (found == language.end() || found->is_null()) return std::string(model.language_model);
+  if (found->is_string()) return found->get<std::string>();
+  fail("{}: `model_type` of `text_config` is {}, a name is needed", origin, show(*found));
 }
 
 // "language_model", which may hold tensors that no pass reads.
@@ -135,15 +153,13 @@ Json language_config(const MultimodalModel& model, const Json& config, std::stri
     if (concerns_images(key)) of_images.push_back(key);
   }
   for (const auto& key : of_images) language.erase(key);
-  const auto found = language.find("model_type");
-  const auto said = found != language.end() && found->is_string() ? found->get<std::string>() : "";
-  const auto* const same = std::ranges::find(kSameFamily, said, &Alias::first);
-  const std::string type(said.empty() ? model.language_model : same != kSameFamily.end() ? same->second : said);
-  language["model_type"] = type;
-  for (const auto& [of, key, value] : kDefaults) {
-    if (type == of && !language.contains(key)) language[std::string(key)] = value;
-  }
-  if (!language.contains("tie_word_embeddings")) language["tie_word_embeddings"] = model.tied_head;
+  const auto type = is_flat ? std::string(model.language_model) : type_of(language, model, origin);
+  add_defaults(type, language);
+  const auto* const same = std::ranges::find(kSameFamily, type, &Alias::first);
+  language["model_type"] = same == kSameFamily.end() ? type : std::string(same->second);
+  // transformers does not ask the language model's config; a head that the file has as well is told later.
+  auto& tied = language["tie_word_embeddings"];
+  if (model.tied_head || !tied.is_boolean()) tied = model.tied_head;
   // What the whole model says holds for its parts.
   for (const auto* const key : {"dtype", "torch_dtype", "tie_word_embeddings", "bos_token_id", "eos_token_id",
                                 "pad_token_id", "quantization_config", "compression_config"}) {
@@ -188,6 +204,12 @@ const Family& family_within(const Family& family, const formats::TensorSource& t
 
 std::span<const std::string_view> language_model_prefixes() { return kPrefixes; }
 std::span<const std::string_view> language_model_heads() { return kHeads; }
+
+std::string blocks_in_transformers(const Family& family) {
+  const auto inner = without_beginning(family.block.name, family.base_prefix);
+  const auto prefix = family.base_prefix == kPrefixes.back() ? kPrefixes.back() : kPrefixes[2];
+  return fmt::format("{}{}", prefix, inner.substr(0, inner.find(".{}")));
+}
 
 std::vector<std::string> parts_beside(const Checkpoint& checkpoint) {
   if (checkpoint.outer_config.is_null()) return {};

@@ -38,6 +38,10 @@ std::span<const std::string_view> language_model_prefixes();
 // The names of the head, likewise.
 std::span<const std::string_view> language_model_heads();
 
+// The list of blocks of a family from family_within(), as transformers' modules are called:
+// "model.language_model.layers".
+std::string blocks_in_transformers(const Family& family);
+
 // The parts besides the language model, by the first part of their names that tells: "vision_tower". Empty for a
 // language model alone.
 std::vector<std::string> parts_beside(const Checkpoint& checkpoint);

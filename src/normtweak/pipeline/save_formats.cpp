@@ -75,6 +75,7 @@ Json quantization_config(const model::Checkpoint& original, const SaveFormat& fo
                                     .others_read_it = family.linear_layout == model::Layout::out_in};
   if (original.outer_config.is_null()) return format.codes->make_config(quantized, floats, written);
   written.all_prefixes = model::language_model_prefixes();
+  written.blocks = model::blocks_in_transformers(family);
   written.parts_beside = model::parts_beside(original);
   auto names = floats;
   if (std::erase(names, family.head.name) > 0) {

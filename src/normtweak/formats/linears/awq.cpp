@@ -11,6 +11,7 @@
 #include "normtweak/formats/bit_packing.h"
 #include "normtweak/formats/linears/module_tensors.h"
 #include "normtweak/formats/linears/written_affine.h"
+#include "normtweak/formats/module_targets.h"
 
 namespace normtweak::formats {
 namespace {
@@ -145,8 +146,11 @@ Json make_awq_config(std::span<const QuantizedModule> modules, const std::vector
          names.front(), settings.group_size, shared.standard.group_size);
   }
   auto left = floats;
-  std::erase_if(left, [](const std::string& name) { return name.find('.') == std::string::npos; });  // the head
-  left.insert(left.end(), family.parts_beside.begin(), family.parts_beside.end());  // a part of a name is enough
+  std::erase_if(left, [](const std::string& name) { return !lies_in_block(name); });  // the head stays float anyway
+  for (const auto& part : family.parts_beside) {
+    left.push_back(part);             // for vLLM any part of a name is enough,
+    left.push_back("model." + part);  // for transformers the beginning
+  }
   const auto group_size = shared.standard.group_size;
   return {{"quant_method", "awq"},
           {"bits", kBits},

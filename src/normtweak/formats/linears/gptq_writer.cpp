@@ -81,10 +81,11 @@ Json make_gptq_config(std::span<const QuantizedModule> modules, const std::vecto
                  {"checkpoint_format", symmetric ? kVersion1 : kVersion2},
                  {"pack_dtype", "int32"}};
   auto left = floats;
-  std::erase_if(left, [](const std::string& name) { return name.find('.') == std::string::npos; });  // the head
+  std::erase_if(left, [](const std::string& name) { return !lies_in_block(name); });  // the head stays float anyway
   Json dynamic = Json::object();
   add_overrides(shared, left, family, dynamic);
   if (!dynamic.empty()) config["dynamic"] = dynamic;
+  if (!family.blocks.empty()) config["block_name_to_quantize"] = family.blocks;
   return config;
 }
 

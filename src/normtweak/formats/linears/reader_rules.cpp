@@ -11,6 +11,7 @@
 #include "normtweak/formats/linears/fp8.h"
 #include "normtweak/formats/linears/fused_linears.h"
 #include "normtweak/formats/linears/gptq.h"
+#include "normtweak/formats/module_targets.h"
 
 namespace normtweak::formats {
 namespace {
@@ -43,9 +44,7 @@ bool has_one_setting(const std::vector<Named>& linears) {
 }
 
 // The head is not among them where it is named in no block.
-bool has_float_in_blocks(const std::vector<std::string>& floats) {
-  return std::ranges::any_of(floats, [](const std::string& name) { return name.find('.') != std::string::npos; });
-}
+bool has_float_in_blocks(const std::vector<std::string>& floats) { return std::ranges::any_of(floats, lies_in_block); }
 
 std::string divided(const std::vector<Named>& linears, const std::vector<std::string>& floats) {
   std::vector<std::pair<std::string, std::string>> all;

@@ -12,6 +12,7 @@ struct WrittenFamily {
   bool others_read_it = true;         // false for GPT-2, whose Conv1D no other program packs
   std::span<const std::string_view> all_prefixes =
       {};                                      // what readers have in the place of base_prefix, if not it alone
+  std::string blocks = {};                     // name of the list of blocks, where readers do not find it by themselves
   std::vector<std::string> parts_beside = {};  // of a multimodal model, such as "vision_tower": all of them stay float
 };
 
