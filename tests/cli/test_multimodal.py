@@ -170,6 +170,20 @@ def test_modules_beside_may_be_excluded_by_name(prefix, home, tmp_path):
     assert "sound" in cli_program.call("inspect", folder).stdout
 
 
+def test_quantization_in_the_language_models_config(home, tmp_path):
+    """Where some programs write it. What replaces it stands where transformers looks, and alone."""
+    folder, packed = tmp_path / "inner", home.quantized("gemma3", "gptq", "--bits", 4)
+    shutil.copytree(packed, folder)
+    (folder / "quantize_config.json").unlink()
+    change_config(folder, lambda config: config["text_config"].update(
+        quantization_config=config.pop("quantization_config")))
+    assert torch.equal(cli_program.logits(folder, IDS, tmp_path), cli_program.logits(packed, IDS, tmp_path))
+    cli_program.run("convert", folder, "-o", tmp_path / "out", "--format", "compressed-tensors")
+    config = config_of(tmp_path / "out")
+    assert config["quantization_config"]["quant_method"] == "compressed-tensors"
+    assert "quantization_config" not in config["text_config"]
+
+
 SPELLINGS = {  # names of tensors in files: before version 4.52 of transformers, and those of its modules since
     "gemma3": lambda name: name.replace("language_model.model.", "model.language_model.") if "language_model" in name
     else f"model.{name}",

@@ -112,7 +112,11 @@ std::int64_t bytes_of(const formats::TensorToWrite& tensor) {
 
 Json config_with(const model::Checkpoint& original, const Json& quantization) {
   auto config = original.outer_config.is_null() ? original.config : original.outer_config;
-  for (const auto* key : {"quantization_config", "compression_config"}) config.erase(key);
+  const bool has_inner = !original.outer_config.is_null() && config.contains("text_config");
+  for (const auto* key : {"quantization_config", "compression_config"}) {
+    config.erase(key);
+    if (has_inner) config["text_config"].erase(key);
+  }
   if (!quantization.is_null()) config["quantization_config"] = quantization;
   return config;
 }
