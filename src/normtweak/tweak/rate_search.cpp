@@ -38,9 +38,8 @@ RateSearch search_rate(const std::function<double(double factor)>& try_factor) {
 }
 
 std::int64_t trial_steps(std::int64_t steps) {
-  constexpr std::int64_t kFewest = 8, kMost = 24;
-  const auto tenth = steps / 10;
-  return tenth < kFewest ? 0 : std::min(tenth, kMost);
+  constexpr std::int64_t kTrial = 8;  // 24 choose no better: docs/benchmarks.md, "Steps of a trial"
+  return steps < 10 * kTrial ? 0 : kTrial;
 }
 
 }  // namespace normtweak::tweak
