@@ -6,8 +6,10 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 from transformers.quantizers.quantizers_utils import should_convert_module
 
+import cli_models
 import cli_program
 import multimodal_models
 from multimodal_models import IDS, MODELS
@@ -141,6 +143,100 @@ def test_gptq_and_awq(case, format, home, tmp_path):
     assert sorted(excluded) == sorted(beside)
     said = cli_program.call("inspect", packed).stdout
     assert "opens in transformers" in said
+
+
+def excluded_by_transformers(config, name):
+    """By the rules of AWQ's and GPTQ's integrations."""
+    if "modules_to_not_convert" in config:
+        return not should_convert_module(name, config["modules_to_not_convert"])
+    return any(re.match(key[2:], name) for key in config["dynamic"] if key.startswith("-:"))
+
+
+SKIP = ["--rule", "*.1.mlp.up_proj=skip"]
+
+
+@pytest.mark.parametrize("format", ["gptq", "awq"])
+@pytest.mark.parametrize("case", ["mistral3", "qwen2_5_vl"])
+def test_a_linear_left_float_is_excluded_as_transformers_calls_it(case, format, home):
+    config = config_of(home.quantized(case, format, "--bits", 4, *SKIP))["quantization_config"]
+    linears = [name for name, module in multimodal_models.make(case).named_modules()
+               if isinstance(module, torch.nn.Linear) and "language_model.layers." in name]
+    assert len(linears) == 14
+    assert [name for name in linears if excluded_by_transformers(config, name)] == [
+        "model.language_model.layers.1.mlp.up_proj"]
+
+
+IN_TRANSFORMERS = "model.language_model.layers.1.mlp.up_proj"
+NAMING = {  # what a config calls as transformers' modules are called, where the file has other names
+    "ignored linear": ("compressed-tensors", SKIP, lambda config: config.update(
+        ignore=["lm_head", IN_TRANSFORMERS, "re:.*vision_tower.*", "re:.*multi_modal_projector.*"])),
+    "ignored by expression": ("compressed-tensors", SKIP, lambda config: config.update(
+        ignore=["lm_head", "re:model[.]language_model[.]layers[.]1[.]mlp[.]up_proj$", "re:.*vision_tower.*"])),
+    "groups": ("compressed-tensors", ["--rule", "*.mlp.*=bits:8"], lambda config: [
+        group.update(targets=[re.sub(r"re:.*?layers", "re:model[.]language_model[.]layers", target)
+                              for target in group["targets"]]) for group in config["config_groups"].values()]),
+    "gptq": ("gptq", SKIP, lambda config: config.update(dynamic={f"-:{IN_TRANSFORMERS}": {}})),
+    "awq": ("awq", SKIP, lambda config: config.update(modules_to_not_convert=[IN_TRANSFORMERS, "vision_tower"])),
+}
+
+
+@pytest.mark.parametrize("name", NAMING)
+@pytest.mark.parametrize("case", ["llava", "mistral3"])
+def test_configs_may_name_modules_as_transformers_does(case, name, home, tmp_path):
+    format, options, edit = NAMING[name]
+    packed, folder = home.quantized(case, format, "--bits", 4, *options), tmp_path / "named"
+    shutil.copytree(packed, folder)
+    (folder / "quantize_config.json").unlink(missing_ok=True)
+    change_config(folder, lambda config: edit(config["quantization_config"]))
+    assert config_of(folder) != config_of(packed)
+    assert torch.equal(cli_program.logits(folder, IDS, tmp_path), cli_program.logits(packed, IDS, tmp_path))
+    assert "sound" in cli_program.call("inspect", folder).stdout
+
+
+def test_a_quantized_head_within_the_language_model(home, tmp_path):
+    """Its codes have other endings than a float, and readers other names for it."""
+    packed, folder = home.quantized("llava", "compressed-tensors", "--bits", 4, "--symmetric", "--rule",
+                                    "*.mlp.*=bits:8"), tmp_path / "head"
+    shutil.copytree(packed, folder)
+    tensors = load_file(folder / "model.safetensors")
+    head, like = "language_model.lm_head.", "language_model.model.layers.0.mlp.up_proj."  # of the same shape
+    del tensors[head + "weight"]
+    tensors |= {head + name.removeprefix(like): tensor.clone() for name, tensor in tensors.items() if name.startswith(like)}
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+
+    def change(config):
+        quantization = config["quantization_config"]
+        quantization["ignore"] = [target for target in quantization["ignore"] if "lm_head" not in target]
+        for group in quantization["config_groups"].values():
+            if group["weights"]["num_bits"] == 8:
+                group["targets"].append("lm_head")
+    change_config(folder, change)
+    cli_program.run("convert", folder, "-o", tmp_path / "again", "--format", "compressed-tensors")
+    assert cli_program.tensors(tmp_path / "again").keys() == tensors.keys()
+    for path in (folder, tmp_path / "again"):
+        model, notes = MODELS["llava"][0].from_pretrained(path, output_loading_info=True)
+        assert not any(notes.values()), notes
+        compare(cli_program.logits(path, IDS, tmp_path), multimodal_models.logits(model.eval()), 2e-3)
+
+
+def test_convert_says_what_it_makes_float_beside_the_language_model(home, tmp_path):
+    packed, folder = home.quantized("llava", "compressed-tensors", "--bits", 4), tmp_path / "tower"
+    shutil.copytree(packed, folder)
+    tensors = load_file(folder / "model.safetensors")
+    module, like = "vision_tower.encoder.layers.0.mlp.fc1.", "language_model.model.layers.0.self_attn.k_proj."
+    rows, columns = tensors.pop(module + "weight").shape
+    for part in ("weight_packed", "weight_scale"):  # 32 rows of 64 columns as 64 of 32
+        tensors[module + part] = tensors[like + part].reshape(rows, -1).clone()
+    tensors[module + "weight_zero_point"] = tensors[like + "weight_zero_point"].reshape(rows // 8, -1).clone()
+    tensors[module + "weight_shape"] = torch.tensor([rows, columns])
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    change_config(folder, lambda config: config["quantization_config"].update(
+        ignore=["lm_head", "re:.*vision_tower.*(_proj|fc2)", "re:.*multi_modal_projector.*"]))
+    for format in ("compressed-tensors", "gptq"):
+        said = cli_program.call("convert", folder, "-o", tmp_path / format, "--format", format)
+        assert said.returncode == 0, said.stderr
+        assert f"1 linear beside the language model, such as {module}weight, is quantized" in said.stderr
+        assert cli_program.tensors(tmp_path / format)[module + "weight"].shape == (rows, columns)
 
 
 def test_a_tensor_of_the_language_model_that_no_pass_reads(home, tmp_path):
@@ -277,7 +373,8 @@ def test_configs_as_they_were_published(case, edit, home, tmp_path):
         multimodal_models.opened(folder, case)))
 
 
-@pytest.mark.parametrize("case", ["gemma3", "llava", "mistral3"])
+@pytest.mark.parametrize("case", ["gemma3", "llava", "llava of qwen2, tied", "mistral3", "qwen2_vl", "qwen2_5_vl",
+                                  "qwen3_vl"])
 def test_sizes_that_the_config_leaves_out(case, home, tmp_path):
     """Those of the language model's class in transformers, which then do not fit these tensors."""
     folder = tmp_path / "short"
@@ -358,6 +455,81 @@ def test_a_head_is_tied_as_transformers_ties_it(home, tmp_path):
     change_config(folder, change)
     compare(cli_program.logits(folder, IDS, tmp_path), multimodal_models.logits(
         multimodal_models.opened(folder, "gemma3")))
+
+
+@pytest.mark.parametrize("case", ["llava", "llava of qwen2, tied", "qwen2_vl", "qwen2_5_vl"])
+def test_a_head_that_the_language_models_config_ties(case, home, tmp_path):
+    """As files from before version 5 of transformers have it, which some classes heed."""
+    folder = tmp_path / "model"
+    shutil.copytree(home.model(case), folder)
+    tensors = load_file(folder / "model.safetensors")
+    save_file({name: tensor for name, tensor in tensors.items() if "lm_head" not in name}, folder / "model.safetensors",
+              {"format": "pt"})
+
+    def change(config):
+        config["tie_word_embeddings"] = False
+        config["text_config"]["tie_word_embeddings"] = True
+    change_config(folder, change)
+    compare(cli_program.logits(folder, IDS, tmp_path), multimodal_models.logits(
+        multimodal_models.opened(folder, case)))
+
+
+def test_no_config_of_a_result_ties_a_head_that_differs(home, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(home.model("llava"), folder)
+    change_config(folder, lambda config: config["text_config"].update(tie_word_embeddings=True))
+    cli_program.run("quantize", folder, "-o", tmp_path / "out", "--bits", 8, *QUANTIZE, "--calibration", home.calibration)
+    config = config_of(tmp_path / "out")
+    assert config["tie_word_embeddings"] is False and config["text_config"]["tie_word_embeddings"] is False
+    compare(cli_program.logits(folder, IDS, tmp_path), multimodal_models.logits(
+        multimodal_models.opened(home.model("llava"), "llava")))
+
+
+def test_a_tied_embedding_stored_as_the_head_alone(home, tmp_path):
+    folder = renamed(home.model("gemma3"), tmp_path / "model", lambda name: name.replace(
+        "language_model.model.embed_tokens", "language_model.lm_head"))
+    assert "language_model.lm_head.weight" in cli_program.tensors(folder)
+    compare(cli_program.logits(folder, IDS, tmp_path), multimodal_models.logits(
+        multimodal_models.opened(folder, "gemma3")))
+
+
+@pytest.mark.parametrize("outer, inner", [({"torch_dtype": "bfloat16"}, {"dtype": "float32"}),
+                                          ({"dtype": "bfloat16"}, {"torch_dtype": "float16"}),
+                                          ({}, {"dtype": "bfloat16"})], ids=["old key", "new key", "inner alone"])
+def test_the_whole_models_dtype_counts(outer, inner, home, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(home.model("gemma3"), folder)
+
+    def change(config):
+        for part, keys in ((config, outer), (config["text_config"], inner)):
+            part.pop("dtype", None), part.pop("torch_dtype", None)
+            part.update(keys)
+    change_config(folder, change)
+    expected = MODELS["gemma3"][0].from_pretrained(folder, dtype="auto").dtype
+    assert f", {str(expected).removeprefix('torch.')}" in cli_program.call("inspect", folder).stdout.splitlines()[0]
+
+
+@pytest.mark.parametrize("named", ["GPT2Tokenizer", "Qwen2TokenizerFast", "PreTrainedTokenizerFast"])
+@pytest.mark.parametrize("case", MODELS)
+def test_ids_are_those_of_auto_tokenizer(case, named, tmp_path, monkeypatch):
+    """Which chooses by the whole model's type."""
+    rows = 400
+    monkeypatch.setitem(multimodal_models.TEXT, "vocab_size", rows)
+    folder = tmp_path / "model"
+    multimodal_models.make(case).save_pretrained(folder)
+    cli_models.save_with_tokenizer(cli_models.llama(vocab_size=rows, hidden_size=16, intermediate_size=16),
+                                   tmp_path / "tokenizer")
+    document = json.loads((tmp_path / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))
+    document["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [
+        {"type": "Digits", "individual_digits": True}, document["pre_tokenizer"]]}  # unlike all classes
+    (folder / "tokenizer.json").write_text(json.dumps(document), encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": named}), encoding="utf-8")
+    text = tmp_path / "text.txt"
+    text.write_text(" The river carries 2024 stones, it's 12345 e\u0301 don't", encoding="utf-8")
+    expected = AutoTokenizer.from_pretrained(folder)(text.read_text(encoding="utf-8"))["input_ids"]
+    cli_program.run("generate", folder, "--text", text, "--samples", 1, "--tokens", len(expected), "-o",
+                    tmp_path / "ids.safetensors")
+    assert load_file(tmp_path / "ids.safetensors")["input_ids"].tolist() == [expected]
 
 
 def test_a_model_without_its_language_model(home, tmp_path):

@@ -1,6 +1,7 @@
 """Beside other programs, threads wait without spinning, for which the program starts itself anew."""
 import contextlib
 import os
+import pathlib
 import subprocess
 
 import pytest
@@ -41,3 +42,16 @@ def test_starts_anew_where_other_programs_keep_the_cores_busy():
 def test_stays_if_the_environment_says_how_to_wait_or_nothing_waits(environment):
     with busy_cpu():
         assert starts(**{"OMP_NUM_THREADS": str(CORES)} | environment) == 1
+
+
+def test_started_by_the_dynamic_loader():
+    """Whose name /proc/self/exe then has: it would be started anew, and not the program."""
+    loader = next(iter(sorted(pathlib.Path("/lib64").glob("ld-linux-*.so.*"))), None)
+    if loader is None:
+        pytest.skip("no dynamic loader where x86-64 has it")
+    inherited = {key: value for key, value in os.environ.items() if key not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    plain = subprocess.run([cli_program.PROGRAM, "--version"], capture_output=True, text=True, timeout=60)
+    with busy_cpu():
+        loaded = subprocess.run([loader, cli_program.PROGRAM, "--version"], capture_output=True, text=True, timeout=60,
+                                env=inherited | {"OMP_NUM_THREADS": str(CORES)})
+    assert loaded.returncode == 0 and loaded.stdout == plain.stdout

@@ -31,7 +31,7 @@ void read(std::string_view bytes) {
   const auto config = parse_json(text->second, "memory");
   const auto& format = formats::find_quantization_format(config, "memory");
   std::vector<std::string> notes, floats;
-  const auto tensors = formats::quantized_tensors(file, format.open(config, "memory", notes));
+  const auto tensors = formats::quantized_tensors(file, format.open(config, "memory", {}, notes));
   std::vector<formats::QuantizedModule> modules;
   for (const auto& name : tensors->names()) {
     tensors->info(name);

@@ -1,6 +1,7 @@
 #include "normtweak/cli/shared_cpu.h"
 
 #include <ATen/Parallel.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -45,6 +46,7 @@ void wait_passively_on_shared_cpu(char** argv) {
   const double all = std::max(1L, sysconf(_SC_NPROCESSORS_ONLN));
   const double others = other_running_threads() * std::min(1.0, cores / all);  // of those on all cores, the share here
   if (others + threads < cores + 1) return;
+  if (getauxval(AT_BASE) == 0) return;  // started by name of the dynamic loader, which /proc/self/exe then is
   setenv("OMP_WAIT_POLICY", "PASSIVE", 1);
   execv("/proc/self/exe", argv);  // on failure the program goes on as it is
 }

@@ -258,8 +258,8 @@ bool is_packed_config(const Json& config) {
   return is_text(get(config, "quant_method"), kPackedMethod) || is_text(get(config, "format"), kExtendedPackedFormat);
 }
 
-PackedConfig::PackedConfig(const Json& config, std::string_view origin)
-    : where_(fmt::format("{}: quantization_config", origin)) {
+PackedConfig::PackedConfig(const Json& config, std::string_view origin, const ModuleSpellings& spellings)
+    : where_(fmt::format("{}: quantization_config", origin)), spellings_(spellings) {
   const auto& where = where_;
   if (!is_packed_config(config)) fail("{}: not of compressed-tensors", where);
   extension_ = is_text(get(config, "format"), kExtendedPackedFormat);
@@ -324,13 +324,18 @@ std::optional<PackedSettings> PackedConfig::settings_of(const std::string& modul
 
 std::optional<PackedSettings> PackedConfig::find_settings(const std::string& module,
                                                           const std::string& class_name) const {
-  if (ignored_names_.contains(module) || ignored_names_.contains(class_name)) return std::nullopt;
-  for (const auto& pattern : ignored_patterns_) {
-    if (pattern.matches(module)) return std::nullopt;
+  const auto names = spellings_.of(module);
+  const auto is_matched = [&](const ModulePattern& pattern) {
+    return std::ranges::any_of(names, [&](const std::string& name) { return pattern.matches(name); });
+  };
+  const auto is_ignored = [&](const std::string& name) { return ignored_names_.contains(name); };
+  if (is_ignored(class_name) || std::ranges::any_of(names, is_ignored)) return std::nullopt;
+  if (std::ranges::any_of(ignored_patterns_, is_matched)) return std::nullopt;
+  for (const auto& name : names) {
+    if (const auto found = named_.find(name); found != named_.end()) return found->second;
   }
-  if (const auto found = named_.find(module); found != named_.end()) return found->second;
   for (const auto& target : patterns_) {
-    if (target.pattern.matches(module)) return target.settings;
+    if (is_matched(target.pattern)) return target.settings;
   }
   const auto of_class = named_.find(class_name);
   return of_class == named_.end() ? std::nullopt : std::optional(of_class->second);

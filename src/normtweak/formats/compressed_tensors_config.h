@@ -60,7 +60,7 @@ class PackedConfig {
  public:
   // Throws Error naming `origin` and what was found if the config needs something unsupported: another format, a
   // quantized KV cache, sparsity, transforms.
-  PackedConfig(const Json& config, std::string_view origin);
+  PackedConfig(const Json& config, std::string_view origin, const ModuleSpellings& spellings = {});
 
   // nullopt if the module stays float. class_name: compared with class targets such as "Linear". Throws Error naming
   // the file if a pattern takes too many steps.
@@ -85,6 +85,7 @@ class PackedConfig {
   std::optional<PackedSettings> find_settings(const std::string& module, const std::string& class_name) const;
 
   std::string where_;  // how messages begin
+  ModuleSpellings spellings_;
   bool extension_ = false;
   std::string unknown_rounding_;
   std::optional<PackedSettings> dequantized_with_;

@@ -41,22 +41,17 @@ Json names_of(const std::vector<std::string>& modules, const WrittenFamily& fami
   const auto prefix = family.base_prefix;
   auto names = Json::array();
   for (const std::string_view module : modules) {
-    names.push_back(module);
-    if (prefix.empty() || !module.starts_with(prefix)) continue;
-    const auto inner = module.substr(prefix.size());
-    names.push_back(inner);
-    for (const auto other : family.all_prefixes) {
-      if (other != prefix) names.push_back(fmt::format("{}{}", other, inner));
-    }
+    for (auto& name : family.spellings.of(module)) names.push_back(std::move(name));
+    if (!prefix.empty() && module.starts_with(prefix)) names.push_back(module.substr(prefix.size()));
   }
   return names;
 }
 
 // For what may stand before the names within the base model: "(model[.])?".
 std::string prefix_pattern(const WrittenFamily& family) {
-  if (family.all_prefixes.empty()) return fmt::format("({})?", escaped(family.base_prefix));
+  if (family.spellings.prefixes().empty()) return fmt::format("({})?", escaped(family.base_prefix));
   std::vector<std::string> prefixes;
-  for (const auto prefix : family.all_prefixes) prefixes.push_back(escaped(prefix));
+  for (const auto prefix : family.spellings.prefixes()) prefixes.push_back(escaped(prefix));
   return fmt::format("({})?", fmt::join(prefixes, "|"));
 }
 
@@ -83,7 +78,7 @@ Json module_targets(const std::vector<std::string>& modules, const WrittenFamily
     const bool in_base = !base_prefix.empty() && module.starts_with(base_prefix);
     const auto name = split_at_index(in_base ? module.substr(base_prefix.size()) : module);
     if (!name) {
-      targets.push_back(module);
+      for (auto& spelling : family.spellings.of(module)) targets.push_back(std::move(spelling));
       continue;
     }
     const auto before = (in_base ? prefix_pattern(family) : "") + escaped(name->before);

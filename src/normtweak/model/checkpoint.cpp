@@ -97,7 +97,11 @@ void untie_other_head(Checkpoint& checkpoint) {
   if (head_copies_embedding(checkpoint)) return;
   checkpoint.numbers.tied_head = false;
   checkpoint.config["tie_word_embeddings"] = false;
-  if (!checkpoint.outer_config.is_null()) checkpoint.outer_config["tie_word_embeddings"] = false;
+  auto& outer = checkpoint.outer_config;
+  if (outer.is_null()) return;
+  outer["tie_word_embeddings"] = false;
+  const auto inner = outer.find("text_config");
+  if (inner != outer.end() && inner->contains("tie_word_embeddings")) (*inner)["tie_word_embeddings"] = false;
 }
 
 // The file that has the vocabulary.
@@ -114,9 +118,10 @@ text::TokenizerFolder tokenizer_folder(const Checkpoint& checkpoint, const std::
     const auto found = checkpoint.side_files.find(name);
     return found == checkpoint.side_files.end() ? std::nullopt : std::optional<std::string_view>(found->second);
   };
+  const auto& config = checkpoint.outer_config.is_null() ? checkpoint.config : checkpoint.outer_config;
   const auto text_of = [&](const char* key) {
-    const auto found = checkpoint.config.find(key);
-    return found != checkpoint.config.end() && found->is_string() ? found->get<std::string>() : std::string();
+    const auto found = config.find(key);
+    return found != config.end() && found->is_string() ? found->get<std::string>() : std::string();
   };
   return {.tokenizer = content("tokenizer.json").value_or(""),
           .vocabulary = text::VocabularyFile{.name = vocabulary, .content = checkpoint.side_files.at(vocabulary)},
@@ -206,7 +211,8 @@ Checkpoint open_checkpoint(const std::string& model) {
 void set_quantization(Checkpoint& checkpoint, Json config, const std::string& origin) {
   checkpoint.quantization = std::move(config);
   checkpoint.format = &formats::find_quantization_format(checkpoint.quantization, origin);
-  checkpoint.quantized = checkpoint.format->open(checkpoint.quantization, origin, checkpoint.notes);
+  checkpoint.quantized =
+      checkpoint.format->open(checkpoint.quantization, origin, module_spellings(checkpoint), checkpoint.notes);
   checkpoint.tensors = formats::quantized_tensors(checkpoint.tensors, checkpoint.quantized);
   checkpoint.keeps_codes = true;
 }

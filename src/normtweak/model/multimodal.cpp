@@ -21,15 +21,26 @@ constexpr auto kModels = std::to_array<MultimodalModel>({
      .language_model = "gemma3_text",
      .tied_head = true},
     {.name = "idefics3", .architecture = "Idefics3ForConditionalGeneration", .language_model = "llama"},
-    {.name = "llava", .architecture = "LlavaForConditionalGeneration", .language_model = "llama"},
+    {.name = "llava", .architecture = "LlavaForConditionalGeneration", .language_model = "llama", .inner_ties = true},
     {.name = "llava_next", .architecture = "LlavaNextForConditionalGeneration", .language_model = "llama"},
     {.name = "mistral3",
      .architecture = "Mistral3ForConditionalGeneration",
      .language_model = "mistral",
      .tied_head = true},
-    {.name = "qwen2_vl", .architecture = "Qwen2VLForConditionalGeneration", .language_model = "qwen2_vl_text"},
-    {.name = "qwen2_5_vl", .architecture = "Qwen2_5_VLForConditionalGeneration", .language_model = "qwen2_5_vl_text"},
-    {.name = "qwen3_vl", .architecture = "Qwen3VLForConditionalGeneration", .language_model = "qwen3_vl_text"},
+    {.name = "qwen2_vl",
+     .architecture = "Qwen2VLForConditionalGeneration",
+     .language_model = "qwen2_vl_text",
+     .inner_ties = true,
+     .other_in_llama_cpp = true},
+    {.name = "qwen2_5_vl",
+     .architecture = "Qwen2_5_VLForConditionalGeneration",
+     .language_model = "qwen2_5_vl_text",
+     .inner_ties = true,
+     .other_in_llama_cpp = true},
+    {.name = "qwen3_vl",
+     .architecture = "Qwen3VLForConditionalGeneration",
+     .language_model = "qwen3_vl_text",
+     .other_in_llama_cpp = true},
     {.name = "smolvlm", .architecture = "SmolVLMForConditionalGeneration", .language_model = "llama"},
 });
 
@@ -49,16 +60,51 @@ struct Default {
 };
 constexpr std::string_view kBase = "rope_theta";
 constexpr auto kDefaults = std::to_array<Default>({
-    {"gemma3_text", "hidden_size", 2304},      {"gemma3_text", "intermediate_size", 9216},
-    {"gemma3_text", "num_hidden_layers", 26},  {"gemma3_text", "num_attention_heads", 8},
-    {"gemma3_text", "vocab_size", 262208},     {"llama", "hidden_size", 4096},
-    {"llama", "intermediate_size", 11008},     {"llama", "num_hidden_layers", 32},
-    {"llama", "num_attention_heads", 32},      {"llama", "vocab_size", 32000},
-    {"mistral", "hidden_size", 4096},          {"mistral", "intermediate_size", 14336},
-    {"mistral", "num_hidden_layers", 32},      {"mistral", "num_attention_heads", 32},
-    {"mistral", "vocab_size", 32000},          {"qwen2_vl_text", kBase, 1000000},
-    {"qwen2_vl_text", "rms_norm_eps", 1e-5},   {"qwen2_5_vl_text", kBase, 1000000},
-    {"qwen2_5_vl_text", "rms_norm_eps", 1e-5}, {"qwen3_vl_text", kBase, 500000},
+    {"gemma3_text", "hidden_size", 2304},
+    {"gemma3_text", "intermediate_size", 9216},
+    {"gemma3_text", "num_hidden_layers", 26},
+    {"gemma3_text", "num_attention_heads", 8},
+    {"gemma3_text", "vocab_size", 262208},
+    {"llama", "hidden_size", 4096},
+    {"llama", "intermediate_size", 11008},
+    {"llama", "num_hidden_layers", 32},
+    {"llama", "num_attention_heads", 32},
+    {"llama", "vocab_size", 32000},
+    {"mistral", "hidden_size", 4096},
+    {"mistral", "intermediate_size", 14336},
+    {"mistral", "num_hidden_layers", 32},
+    {"mistral", "num_attention_heads", 32},
+    {"mistral", "vocab_size", 32000},
+    {"qwen2", "hidden_size", 4096},
+    {"qwen2", "intermediate_size", 22016},
+    {"qwen2", "num_hidden_layers", 32},
+    {"qwen2", "num_attention_heads", 32},
+    {"qwen2", "num_key_value_heads", 32},
+    {"qwen2", "vocab_size", 151936},
+    {"qwen2_vl_text", "hidden_size", 8192},
+    {"qwen2_vl_text", "intermediate_size", 29568},
+    {"qwen2_vl_text", "num_hidden_layers", 80},
+    {"qwen2_vl_text", "num_attention_heads", 64},
+    {"qwen2_vl_text", "num_key_value_heads", 8},
+    {"qwen2_vl_text", "vocab_size", 152064},
+    {"qwen2_vl_text", kBase, 1000000},
+    {"qwen2_vl_text", "rms_norm_eps", 1e-5},
+    {"qwen2_5_vl_text", "hidden_size", 8192},
+    {"qwen2_5_vl_text", "intermediate_size", 29568},
+    {"qwen2_5_vl_text", "num_hidden_layers", 80},
+    {"qwen2_5_vl_text", "num_attention_heads", 64},
+    {"qwen2_5_vl_text", "num_key_value_heads", 8},
+    {"qwen2_5_vl_text", "vocab_size", 152064},
+    {"qwen2_5_vl_text", kBase, 1000000},
+    {"qwen2_5_vl_text", "rms_norm_eps", 1e-5},
+    {"qwen3_vl_text", "hidden_size", 4096},
+    {"qwen3_vl_text", "intermediate_size", 22016},
+    {"qwen3_vl_text", "num_hidden_layers", 32},
+    {"qwen3_vl_text", "num_attention_heads", 32},
+    {"qwen3_vl_text", "num_key_value_heads", 32},
+    {"qwen3_vl_text", "head_dim", 128},
+    {"qwen3_vl_text", "vocab_size", 151936},
+    {"qwen3_vl_text", kBase, 500000},
 });
 
 // Also among the settings of rotary embeddings.
@@ -157,30 +203,45 @@ Json language_config(const MultimodalModel& model, const Json& config, std::stri
   add_defaults(type, language);
   const auto* const same = std::ranges::find(kSameFamily, type, &Alias::first);
   language["model_type"] = same == kSameFamily.end() ? type : std::string(same->second);
-  // transformers does not ask the language model's config; a head that the file has as well is told later.
+  const bool inner_tied = language.value("tie_word_embeddings", Json()) == true;
+  // Where a class does not ask the language model's config, that counts all the same if no other says anything: a head
+  // that the file has as well is told later.
   auto& tied = language["tie_word_embeddings"];
   if (model.tied_head || !tied.is_boolean()) tied = model.tied_head;
-  // What the whole model says holds for its parts.
+  // What the whole model says holds for its parts; its dtype alone counts, in either spelling.
+  if (!is_flat) {
+    language.erase("dtype");
+    language.erase("torch_dtype");
+  }
   for (const auto* const key : {"dtype", "torch_dtype", "tie_word_embeddings", "bos_token_id", "eos_token_id",
                                 "pad_token_id", "quantization_config", "compression_config"}) {
     if (const auto value = config.find(key); value != config.end() && !value->is_null()) language[key] = *value;
   }
+  if (model.inner_ties && inner_tied) language["tie_word_embeddings"] = true;
   drop_sections(language);
   return language;
 }
 
 const Family& family_within(const Family& family, const formats::TensorSource& tensors, const std::string& path) {
   const auto inner = [&](std::string_view name) { return without_beginning(name, family.base_prefix); };
+  const auto holds = [&](std::string_view beginning) {  // its codes have other endings than a float
+    return std::ranges::any_of(tensors.names(), [&](const std::string& name) { return name.starts_with(beginning); });
+  };
+  const auto* const named =
+      std::ranges::find_if(kHeads, [&](std::string_view head) { return holds(fmt::format("{}.", head)); });
   const auto embedding = fmt::format("{}.weight", inner(family.embedding.name));
-  const auto* const prefix = std::ranges::find_if(kPrefixes, [&](std::string_view candidate) {
+  const auto* prefix = std::ranges::find_if(kPrefixes, [&](std::string_view candidate) {
     return tensors.contains(fmt::format("{}{}", candidate, embedding));
   });
+  if (prefix == kPrefixes.end() && named != kHeads.end()) {  // tied, and stored as the head alone
+    const auto final_norm = inner(family.final_norm.name);
+    prefix = std::ranges::find_if(
+        kPrefixes, [&](std::string_view candidate) { return holds(fmt::format("{}{}.", candidate, final_norm)); });
+  }
   if (prefix == kPrefixes.end()) {
     fail("{}: has none of the tensors {}{}, the embedding of the language model", path,
          fmt::join(kPrefixes, fmt::format("{}, ", embedding)), embedding);
   }
-  const auto* const named = std::ranges::find_if(
-      kHeads, [&](std::string_view head) { return tensors.contains(fmt::format("{}.weight", head)); });
   const auto head = named == kHeads.end() ? kHeads.front() : *named;
 
   static std::mutex mutex;
@@ -202,8 +263,10 @@ const Family& family_within(const Family& family, const formats::TensorSource& t
   return within;
 }
 
-std::span<const std::string_view> language_model_prefixes() { return kPrefixes; }
-std::span<const std::string_view> language_model_heads() { return kHeads; }
+formats::ModuleSpellings module_spellings(const Checkpoint& checkpoint) {
+  if (checkpoint.outer_config.is_null()) return {};
+  return {checkpoint.family->base_prefix, kPrefixes, kHeads};
+}
 
 std::string blocks_in_transformers(const Family& family) {
   const auto inner = without_beginning(family.block.name, family.base_prefix);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "normtweak/base/json/json.h"
+#include "normtweak/formats/module_spellings.h"
 #include "normtweak/formats/tensor_source.h"
 #include "normtweak/model/checkpoint.h"
 
@@ -17,6 +18,8 @@ struct MultimodalModel {
   std::string_view architecture;    // the first of config.json's `architectures`
   std::string_view language_model;  // `model_type` of the language model whose config does not say it
   bool tied_head = false;           // if no config says
+  bool inner_ties = false;          // whether the language model's config ties the head as well as the whole model's
+  bool other_in_llama_cpp = false;  // whether llama.cpp has an architecture of its own for the language model
 };
 
 std::span<const MultimodalModel> multimodal_models();
@@ -32,11 +35,8 @@ Json language_config(const MultimodalModel& model, const Json& config, std::stri
 // naming the model at `path` if it has the embedding under none of the names that are known.
 const Family& family_within(const Family& family, const formats::TensorSource& tensors, const std::string& path);
 
-// What stands before the names within the language model, in any spelling: transformers' modules are called otherwise
-// than the tensors of most files.
-std::span<const std::string_view> language_model_prefixes();
-// The names of the head, likewise.
-std::span<const std::string_view> language_model_heads();
+// By which configs call the modules of the language model; of a language model alone each module has one name.
+formats::ModuleSpellings module_spellings(const Checkpoint& checkpoint);
 
 // The list of blocks of a family from family_within(), as transformers' modules are called:
 // "model.language_model.layers".

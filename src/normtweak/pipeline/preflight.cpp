@@ -285,11 +285,13 @@ void note_missing(const model::Checkpoint& checkpoint, OutputKind output, Progre
   }
   const auto parts = model::parts_beside(checkpoint);
   if (output == OutputKind::folder || parts.empty()) return;
-  progress.note(
-      fmt::format("{}: the .gguf file gets the language model alone, as llama.cpp has it, without {}; llama.cpp's "
-                  "convert_hf_to_gguf.py "
-                  "--mmproj makes the file for images from this folder",
-                  checkpoint.path, fmt::join(parts, ", ")));
+  const auto* const multimodal = model::find_multimodal(checkpoint.outer_config);
+  progress.note(fmt::format("{}: the .gguf file gets the language model alone, without {}; {}", checkpoint.path,
+                            fmt::join(parts, ", "),
+                            multimodal != nullptr && multimodal->other_in_llama_cpp
+                                ? "it is for text, since llama.cpp knows positions of images by another architecture"
+                                : "llama.cpp's convert_hf_to_gguf.py --mmproj makes the file for images from this "
+                                  "folder"));
 }
 
 }  // namespace normtweak::pipeline

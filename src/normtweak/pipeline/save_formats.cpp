@@ -74,15 +74,10 @@ Json quantization_config(const model::Checkpoint& original, const SaveFormat& fo
   formats::WrittenFamily written = {.base_prefix = family.base_prefix,
                                     .others_read_it = family.linear_layout == model::Layout::out_in};
   if (original.outer_config.is_null()) return format.codes->make_config(quantized, floats, written);
-  written.all_prefixes = model::language_model_prefixes();
+  written.spellings = model::module_spellings(original);
   written.blocks = model::blocks_in_transformers(family);
   written.parts_beside = model::parts_beside(original);
-  auto names = floats;
-  if (std::erase(names, family.head.name) > 0) {
-    const auto heads = model::language_model_heads();
-    names.insert(names.begin(), heads.begin(), heads.end());
-  }
-  return format.codes->make_config(quantized, names, written);
+  return format.codes->make_config(quantized, floats, written);
 }
 
 }  // namespace normtweak::pipeline

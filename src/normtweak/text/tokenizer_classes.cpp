@@ -63,7 +63,7 @@ struct ModelClass {
 
 constexpr std::string_view kGeneralClass = "TokenizersBackend";
 
-constexpr std::array<ModelClass, 30> kModelClasses = {{{"cohere", "CohereTokenizer"},
+constexpr std::array<ModelClass, 36> kModelClasses = {{{"cohere", "CohereTokenizer"},
                                                        {"cohere2", "CohereTokenizer"},
                                                        {"gemma", "GemmaTokenizer"},
                                                        {"gemma2", "GemmaTokenizer"},
@@ -77,6 +77,8 @@ constexpr std::array<ModelClass, 30> kModelClasses = {{{"cohere", "CohereTokeniz
                                                        {"gpt_neox", "GPTNeoXTokenizer"},
                                                        {"gptj", "GPT2Tokenizer"},
                                                        {"granite", kGeneralClass},
+                                                       {"llava", kGeneralClass, true},
+                                                       {"llava_next", kGeneralClass, true},
                                                        {"mistral", kGeneralClass},
                                                        {"mistral3", kGeneralClass},
                                                        {"mixtral", kGeneralClass},
@@ -88,9 +90,13 @@ constexpr std::array<ModelClass, 30> kModelClasses = {{{"cohere", "CohereTokeniz
                                                        {"phi", "GPT2Tokenizer"},
                                                        {"phi3", kGeneralClass, true},
                                                        {"qwen2", "Qwen2Tokenizer", true},
+                                                       {"qwen2_5_vl", "Qwen2Tokenizer"},
                                                        {"qwen2_moe", "Qwen2Tokenizer"},
+                                                       {"qwen2_vl", "Qwen2Tokenizer"},
                                                        {"qwen3", "Qwen2Tokenizer"},
                                                        {"qwen3_moe", "Qwen2Tokenizer"},
+                                                       {"qwen3_vl", "Qwen2Tokenizer"},
+                                                       {"smolvlm", kGeneralClass, true},
                                                        {"stablelm", kGeneralClass},
                                                        {"starcoder2", "GPT2Tokenizer"}}};
 

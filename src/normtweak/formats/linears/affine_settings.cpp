@@ -27,8 +27,13 @@ void ModuleSettings::add(const std::string& target, const std::optional<AffineSe
 }
 
 std::optional<AffineSettings> ModuleSettings::of(const std::string& module) const {
-  if (const auto named = named_.find(module); named != named_.end()) return named->second;
-  const auto matches = [&](const Pattern& entry) { return entry.pattern.matches(module); };
+  const auto names = spellings_.of(module);
+  for (const auto& name : names) {
+    if (const auto named = named_.find(name); named != named_.end()) return named->second;
+  }
+  const auto matches = [&](const Pattern& entry) {
+    return std::ranges::any_of(names, [&](const std::string& name) { return entry.pattern.matches(name); });
+  };
   const auto found = std::ranges::find_if(patterns_, matches);
   return found == patterns_.end() ? standard_ : found->settings;
 }

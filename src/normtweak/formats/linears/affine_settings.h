@@ -8,6 +8,7 @@
 
 #include "normtweak/formats/linears/settings.h"
 #include "normtweak/formats/module_pattern.h"
+#include "normtweak/formats/module_spellings.h"
 
 namespace normtweak::formats {
 
@@ -24,7 +25,8 @@ AffineSettings read_affine_settings(const Settings& config, const AffineSettings
 
 class ModuleSettings {
  public:
-  explicit ModuleSettings(const AffineSettings& standard) : standard_(standard) {}
+  ModuleSettings(const AffineSettings& standard, ModuleSpellings spellings)
+      : standard_(standard), spellings_(spellings) {}
 
   // A name, or "re:" and a regular expression that must match at the beginning of a name; nullopt: stays float. Names
   // count before expressions, and of these the first that matches. Throws Error naming `where` if an expression is
@@ -40,6 +42,7 @@ class ModuleSettings {
     std::optional<AffineSettings> settings;
   };
   AffineSettings standard_;
+  ModuleSpellings spellings_;
   std::unordered_map<std::string, std::optional<AffineSettings>> named_;  // a list may name every module
   std::vector<Pattern> patterns_;
 };

@@ -25,8 +25,8 @@ std::optional<AffineSettings> override_of(const Settings& entry, const AffineSet
   return read_affine_settings(entry, standard, /*needs_bits=*/false);
 }
 
-ModuleSettings settings_of(const Settings& config, const AffineSettings& standard) {
-  ModuleSettings settings(standard);
+ModuleSettings settings_of(const Settings& config, const AffineSettings& standard, const ModuleSpellings& spellings) {
+  ModuleSettings settings(standard, spellings);
   const auto& extra = config.get("extra_config");
   if (extra.is_null()) return settings;
   if (!extra.is_object()) fail("{}: `extra_config` is {}; an object expected", config.where(), show(extra));
@@ -40,6 +40,7 @@ ModuleSettings settings_of(const Settings& config, const AffineSettings& standar
 }  // namespace
 
 std::unique_ptr<QuantizedLinears> open_auto_round(const Json& json, const std::string& origin,
+                                                  const ModuleSpellings& spellings,
                                                   std::vector<std::string>& /*notes*/) {
   const Settings config(json, origin);
   const auto type = config.text({"data_type"}, "int");
@@ -49,14 +50,15 @@ std::unique_ptr<QuantizedLinears> open_auto_round(const Json& json, const std::s
     fail("{}: `act_bits` is {}: quantized activations are not supported in this format", config.where(), activations);
   }
   const auto standard = read_affine_settings(config, {}, /*needs_bits=*/true);
-  auto settings = settings_of(config, standard);
+  auto settings = settings_of(config, standard, spellings);
   const auto format = config.text({"packing_format"}, "auto_round:auto_gptq");
   constexpr std::array<std::string_view, 3> kVersion1 = {"auto_round:auto_gptq", "auto_round:gptq", "auto_gptq"};
   constexpr std::array<std::string_view, 3> kAsTheyAre = {"auto_round", "auto_round:gptqmodel", "auto_round:tritonv2"};
   constexpr std::array<std::string_view, 2> kAwq = {"auto_round:auto_awq", "auto_round:awq"};
   const bool is_exllama = format == "auto_round:exllamav2";  // version 1 if symmetric
   const auto is_one_of = [&](const auto& names) { return std::ranges::find(names, format) != names.end(); };
-  if (is_one_of(kAwq)) return awq_linears(std::move(settings), SkippedModules(config, {"modules_to_not_convert"}));
+  if (is_one_of(kAwq))
+    return awq_linears(std::move(settings), SkippedModules(config, {"modules_to_not_convert"}, spellings));
   if (!is_one_of(kVersion1) && !is_one_of(kAsTheyAre) && !is_exllama) {
     fail("{}: `packing_format` {} is not supported; auto_round:auto_gptq, auto_round and auto_round:auto_awq are",
          config.where(), format);

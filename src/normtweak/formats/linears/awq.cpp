@@ -122,7 +122,7 @@ std::unique_ptr<QuantizedLinears> awq_linears(ModuleSettings settings, SkippedMo
 }
 
 std::unique_ptr<QuantizedLinears> open_awq(const Json& json, const std::string& origin,
-                                           std::vector<std::string>& /*notes*/) {
+                                           const ModuleSpellings& spellings, std::vector<std::string>& /*notes*/) {
   const Settings config(json, origin);
   const auto standard = read_affine_settings(config, {}, /*needs_bits=*/true);
   const auto version = lower(config.text({"version", "format"}, "gemm"));
@@ -133,7 +133,8 @@ std::unique_ptr<QuantizedLinears> open_awq(const Json& json, const std::string& 
         config.where(), backend == "llm-awq" ? backend : version);
   }
   if (standard.bits != kBits) fail("{}: `bits` is {}; awq is read with 4", config.where(), standard.bits);
-  return awq_linears(ModuleSettings(standard), SkippedModules(config, {"modules_to_not_convert"}));
+  return awq_linears(ModuleSettings(standard, spellings),
+                     SkippedModules(config, {"modules_to_not_convert"}, spellings));
 }
 
 Json make_awq_config(std::span<const QuantizedModule> modules, const std::vector<std::string>& floats,
@@ -145,8 +146,11 @@ Json make_awq_config(std::span<const QuantizedModule> modules, const std::vector
     fail("awq holds one group size for all linears, and {} has {} beside {}; gptq and compressed-tensors hold several",
          names.front(), settings.group_size, shared.standard.group_size);
   }
-  auto left = floats;
-  std::erase_if(left, [](const std::string& name) { return !lies_in_block(name); });  // the head stays float anyway
+  std::vector<std::string> left;
+  for (const auto& name : floats) {
+    if (!lies_in_block(name)) continue;  // the head stays float anyway
+    for (auto& spelling : family.spellings.of(name)) left.push_back(std::move(spelling));
+  }
   for (const auto& part : family.parts_beside) {
     left.push_back(part);             // for vLLM any part of a name is enough,
     left.push_back("model." + part);  // for transformers the beginning

@@ -132,13 +132,14 @@ class BitsandbytesLinears : public QuantizedLinears {
 }  // namespace
 
 std::unique_ptr<QuantizedLinears> open_bitsandbytes(const Json& json, const std::string& origin,
+                                                    const ModuleSpellings& spellings,
                                                     std::vector<std::string>& /*notes*/) {
   const Settings config(json, origin);
   if (config.flag({"load_in_8bit", "_load_in_8bit"}, false)) {
     fail("{}: `load_in_8bit`: LLM.int8 of bitsandbytes also quantizes activations, which is not supported; 4 bits are",
          config.where());
   }
-  return std::make_unique<BitsandbytesLinears>(SkippedModules(config, {"llm_int8_skip_modules"}));
+  return std::make_unique<BitsandbytesLinears>(SkippedModules(config, {"llm_int8_skip_modules"}, spellings));
 }
 
 }  // namespace normtweak::formats

@@ -73,8 +73,9 @@ std::vector<PackedModule> packed_modules(std::span<const QuantizedModule> module
 }  // namespace
 
 std::unique_ptr<QuantizedLinears> open_compressed_tensors(const Json& json, const std::string& origin,
+                                                          const ModuleSpellings& spellings,
                                                           std::vector<std::string>& notes) {
-  PackedConfig config(json, origin);
+  PackedConfig config(json, origin, spellings);
   if (!config.unknown_rounding().empty()) {
     notes.push_back(
         fmt::format("{}: servers also round the inputs of linears, as input_activations say ({}); here they stay float",

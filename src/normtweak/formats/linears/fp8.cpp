@@ -91,14 +91,14 @@ class Fp8Linears : public QuantizedLinears {
 }  // namespace
 
 std::unique_ptr<QuantizedLinears> open_fp8(const Json& json, const std::string& origin,
-                                           std::vector<std::string>& notes) {
+                                           const ModuleSpellings& spellings, std::vector<std::string>& notes) {
   const Settings config(json, origin);
   const auto format = config.text({"fmt"}, "e4m3");
   if (format != "e4m3" && format != "float8_e4m3fn") {
     fail("{}: `fmt` {} is not supported; e4m3 is", config.where(), format);
   }
   notes.push_back(fmt::format("{}: FP8: readers may round activations as well; they stay float here", config.where()));
-  SkippedModules skipped(config, {"modules_to_not_convert", "ignored_layers"});
+  SkippedModules skipped(config, {"modules_to_not_convert", "ignored_layers"}, spellings);
   const auto& tile = config.get("weight_block_size");
   if (tile.is_null()) return std::make_unique<Fp8Linears>(std::nullopt, std::move(skipped));
   const bool are_numbers = tile.is_array() && tile.size() == 2 && tile[0].is_number_unsigned() &&

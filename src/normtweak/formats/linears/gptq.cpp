@@ -169,11 +169,11 @@ std::unique_ptr<QuantizedLinears> gptq_linears(GptqVariant variant) {
 }
 
 std::unique_ptr<QuantizedLinears> open_gptq(const Json& json, const std::string& origin,
-                                            std::vector<std::string>& /*notes*/) {
+                                            const ModuleSpellings& spellings, std::vector<std::string>& /*notes*/) {
   const Settings config(json, origin);
   const auto standard = read_affine_settings(config, {}, /*needs_bits=*/true);
   refuse_layouts(config, standard);
-  ModuleSettings settings(standard);
+  ModuleSettings settings(standard, spellings);
   add_overrides(config, standard, settings);
   return gptq_linears({.settings = std::move(settings), .subtracts_one = !is_version_2(config)});
 }

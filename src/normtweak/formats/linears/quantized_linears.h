@@ -73,10 +73,10 @@ struct QuantizationFormat {
   std::string_view description;  // for --help; empty: it is read, but not written
   // Whether a `quantization_config` is of this format.
   bool (*recognises)(const Json& config);
-  // Throws Error naming `origin` and what was found if the config asks for something unsupported. notes: gets a line
-  // for what is read otherwise than the file says.
+  // Throws Error naming `origin` and what was found if the config asks for something unsupported. spellings: by which
+  // the config may call the modules. notes: gets a line for what is read otherwise than the file says.
   std::unique_ptr<QuantizedLinears> (*open)(const Json& config, const std::string& origin,
-                                            std::vector<std::string>& notes);
+                                            const ModuleSpellings& spellings, std::vector<std::string>& notes);
   // Who opens a checkpoint with this config and these linears. floats: the linears that are not quantized. head:
   // whether the head is among `modules`.
   std::vector<Reader> (*readers)(const Json& config, std::span<const QuantizedModule> modules,

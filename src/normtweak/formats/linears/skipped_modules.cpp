@@ -8,16 +8,21 @@
 
 namespace normtweak::formats {
 
-SkippedModules::SkippedModules(const Settings& config, std::initializer_list<const char*> keys) {
+SkippedModules::SkippedModules(const Settings& config, std::initializer_list<const char*> keys,
+                               const ModuleSpellings& spellings)
+    : spellings_(spellings) {
   for (auto& name : config.texts(keys)) {
     longest_ = std::max(longest_, name.size());
     names_.insert(std::move(name));
   }
 }
 
-// Looks up the parts of the module instead of looking for each name in it: a list may name every module.
 bool SkippedModules::contain(const std::string& module) const {
-  const std::string_view whole = module;
+  return std::ranges::any_of(spellings_.of(module), [&](const std::string& name) { return contain_name(name); });
+}
+
+// Looks up the parts of the module instead of looking for each name in it: a list may name every module.
+bool SkippedModules::contain_name(std::string_view whole) const {
   for (std::size_t begin = 0; begin <= whole.size(); begin = std::min(whole.find('.', begin), whole.size()) + 1) {
     for (auto end = begin; end <= whole.size(); ++end) {
       end = std::min(whole.find('.', end), whole.size());
