@@ -20,7 +20,7 @@ namespace normtweak::formats {
 
 std::unique_ptr<QuantizedLinears> awq_linears(ModuleSettings settings, SkippedModules skipped);
 
-std::unique_ptr<QuantizedLinears> open_awq(const Json& config, const std::string& origin,
+std::unique_ptr<QuantizedLinears> open_awq(const Json& json, const std::string& origin,
                                            const ModuleSpellings& spellings, std::vector<std::string>& notes);
 std::vector<Reader> awq_readers(const Json& config, std::span<const QuantizedModule> modules,
                                 const std::vector<std::string>& floats, bool head);

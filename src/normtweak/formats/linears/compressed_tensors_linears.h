@@ -7,7 +7,7 @@
 
 namespace normtweak::formats {
 
-std::unique_ptr<QuantizedLinears> open_compressed_tensors(const Json& config, const std::string& origin,
+std::unique_ptr<QuantizedLinears> open_compressed_tensors(const Json& json, const std::string& origin,
                                                           const ModuleSpellings& spellings,
                                                           std::vector<std::string>& notes);
 std::vector<Reader> compressed_tensors_readers(const Json& config, std::span<const QuantizedModule> modules,

@@ -15,7 +15,7 @@
 
 namespace normtweak::formats {
 
-std::unique_ptr<QuantizedLinears> open_fp8(const Json& config, const std::string& origin,
+std::unique_ptr<QuantizedLinears> open_fp8(const Json& json, const std::string& origin,
                                            const ModuleSpellings& spellings, std::vector<std::string>& notes);
 std::vector<Reader> fp8_readers(const Json& config, std::span<const QuantizedModule> modules,
                                 const std::vector<std::string>& floats, bool head);

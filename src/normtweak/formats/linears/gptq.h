@@ -26,7 +26,7 @@ struct GptqVariant {
 };
 std::unique_ptr<QuantizedLinears> gptq_linears(GptqVariant variant);
 
-std::unique_ptr<QuantizedLinears> open_gptq(const Json& config, const std::string& origin,
+std::unique_ptr<QuantizedLinears> open_gptq(const Json& json, const std::string& origin,
                                             const ModuleSpellings& spellings, std::vector<std::string>& notes);
 std::vector<Reader> gptq_readers(const Json& config, std::span<const QuantizedModule> modules,
                                  const std::vector<std::string>& floats, bool head);

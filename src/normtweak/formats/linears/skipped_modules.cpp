@@ -22,12 +22,12 @@ bool SkippedModules::contain(const std::string& module) const {
 }
 
 // Looks up the parts of the module instead of looking for each name in it: a list may name every module.
-bool SkippedModules::contain_name(std::string_view whole) const {
-  for (std::size_t begin = 0; begin <= whole.size(); begin = std::min(whole.find('.', begin), whole.size()) + 1) {
-    for (auto end = begin; end <= whole.size(); ++end) {
-      end = std::min(whole.find('.', end), whole.size());
+bool SkippedModules::contain_name(std::string_view module) const {
+  for (std::size_t begin = 0; begin <= module.size(); begin = std::min(module.find('.', begin), module.size()) + 1) {
+    for (auto end = begin; end <= module.size(); ++end) {
+      end = std::min(module.find('.', end), module.size());
       if (end - begin > longest_) break;
-      if (names_.contains(whole.substr(begin, end - begin))) return true;
+      if (names_.contains(module.substr(begin, end - begin))) return true;
     }
   }
   return false;
